@@ -1,0 +1,9 @@
+"""Errors that a user can act on."""
+
+
+class DiffsegError(Exception):
+    """An input or a setting that cannot be used.
+
+    The message is one line that names the thing, what was got, what is supported and
+    what to do. Commands print it to stderr and exit with code 2.
+    """
