@@ -1,0 +1,134 @@
+"""Pairwise affinities of image tokens: diffusion features, colour, position, geometry.
+
+The affinity of two tokens is the product of the cues' affinities. A cue of weight 0 is left out;
+with features alone it is DiffCut's.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from diffseg_ros.config import SegmentationConfig
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.frame import Frame
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def token_affinity(frame: Frame, features: FloatArray, config: SegmentationConfig) -> FloatArray:
+    """Return the (n, n) float32 affinity in [0, 1] of the n = h * w tokens.
+
+    Parameters
+    ----------
+    features
+        (C, h, w) float32.
+
+    Raises
+    ------
+    DiffsegError
+        The features hold NaN or infinity, or every cue has weight 0.
+
+    """
+    channels, height, width = features.shape
+    distance = _squared_distances(frame, height, width, config)
+    if config.alpha == 0 and distance is None:
+        raise DiffsegError('segmentation: alpha, colour, position and geometry are all 0 (or '
+                           'geometry alone is set and the frame has no depth); set one above 0')
+    affinity = (feature_affinity(features.reshape(channels, -1), config.alpha)
+                if config.alpha else np.ones((height * width,) * 2, np.float32))
+    if distance is not None:
+        affinity *= np.exp(-distance)
+    return affinity
+
+
+def feature_affinity(features: FloatArray, alpha: float) -> FloatArray:
+    """Return the cosine affinity of (C, n) features, stretched to [0, 1], to the power alpha.
+
+    Source: DiffCut (Couairon et al., NeurIPS 2024).
+    """
+    if not np.isfinite(features).all():
+        raise DiffsegError('segmentation: the features hold NaN or infinity; run the model in '
+                           'float32 (backbone.precision) or check its weights')
+    norms = np.linalg.norm(features, axis=0)
+    unit = features / np.maximum(norms, 1e-12)
+    cosine = unit.T @ unit
+    low, high = cosine.min(), cosine.max()
+    if high - low < 1e-6:
+        return np.ones_like(cosine)
+    cosine -= low
+    cosine /= high - low
+    return np.power(cosine, alpha, out=cosine)
+
+
+def _squared_distances(frame: Frame, height: int, width: int,
+                       config: SegmentationConfig) -> FloatArray | None:
+    parts = []
+    if config.colour:
+        parts.append(np.sqrt(config.colour) * token_colours(frame.rgb, height, width))
+    if config.position:
+        parts.append(np.sqrt(config.position) * token_positions(height, width))
+    distance = None
+    if parts:
+        distance = _pairwise(np.concatenate(parts, axis=1))
+    if config.geometry and frame.depth is not None:
+        near = config.geometry * geometry_distances(frame, height, width)
+        distance = near if distance is None else distance + near
+    return distance
+
+
+def _pairwise(points: FloatArray) -> FloatArray:
+    """Return the (n, n) squared Euclidean distances of (n, d) points."""
+    points = points - points.mean(axis=0)
+    squares = np.einsum('nd,nd->n', points, points)
+    distance = squares[:, None] + squares - 2 * (points @ points.T)
+    return np.maximum(distance, 0, out=distance)
+
+
+def token_colours(rgb: npt.NDArray[np.uint8], height: int, width: int) -> FloatArray:
+    """Return the (h * w, 3) mean CIE Lab colour of each token, divided by 100."""
+    small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return lab.reshape(-1, 3) / 100
+
+
+def token_positions(height: int, width: int) -> FloatArray:
+    """Return the (h * w, 2) token centres in units of the longer image side."""
+    y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
+    return np.stack([x.ravel(), y.ravel()], axis=1) / max(height, width)
+
+
+def token_depth(depth: FloatArray, height: int, width: int) -> FloatArray:
+    """Return the (h, w) mean valid depth of each token in metres, NaN where there is none."""
+    valid = np.isfinite(depth)
+    total = cv2.resize(np.where(valid, depth, 0), (width, height), interpolation=cv2.INTER_AREA)
+    share = cv2.resize(valid.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return np.where(share > 0.1, total / share, np.nan).astype(np.float32)
+
+
+def geometry_distances(frame: Frame, height: int, width: int) -> FloatArray:
+    """Return (n, n) squared 3-D distances of tokens over the product of their depths.
+
+    Dividing by depth makes the cue the same near and far. Pairs without depth get 0: for them
+    the other cues decide. Without intrinsics a field of view of 60 degrees is assumed.
+    """
+    if frame.depth is None:
+        raise DiffsegError('segmentation: the geometry cue needs a depth image')
+    depth = token_depth(frame.depth, height, width)
+    if frame.intrinsics is not None:
+        camera = frame.intrinsics.resized(width, height)
+        fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
+    else:
+        fx = fy = width / (2 * np.tan(np.radians(30)))
+        cx, cy = (width - 1) / 2, (height - 1) / 2
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    z = depth.ravel()
+    known = np.isfinite(z) & (z > 0)
+    z = np.where(known, z, 1).astype(np.float32)
+    points = np.stack([(x.ravel() - cx) / fx * z, (y.ravel() - cy) / fy * z, z], axis=1)
+    distance = _pairwise(points.astype(np.float32)) / (z[:, None] * z)
+    distance[~known] = 0
+    distance[:, ~known] = 0
+    return distance

@@ -1,0 +1,90 @@
+from dataclasses import replace
+
+from diffseg_ros.config import SegmentationConfig
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.frame import Frame, Intrinsics
+from diffseg_ros.segmentation.cues import (
+    feature_affinity, geometry_distances, token_affinity, token_colours, token_depth)
+import numpy as np
+import pytest
+
+PLAIN = SegmentationConfig(colour=0.0, position=0.0, geometry=0.0, alpha=10.0)
+
+
+@pytest.fixture
+def features():
+    return np.random.default_rng(0).standard_normal((8, 3, 4)).astype(np.float32)
+
+
+@pytest.fixture
+def frame():
+    rgb = np.zeros((30, 40, 3), np.uint8)
+    rgb[:, 20:] = 255
+    depth = np.full((30, 40), 2, np.float32)
+    depth[:, 20:] = 1
+    return Frame(rgb, depth=depth, intrinsics=Intrinsics(40, 30, 40, 40, 19.5, 14.5))
+
+
+def test_without_further_cues_it_is_the_affinity_of_diffcut(frame, features):
+    flat = features.reshape(8, -1).astype(np.float64)
+    unit = flat / np.linalg.norm(flat, axis=0)
+    cosine = unit.T @ unit
+    expected = ((cosine - cosine.min()) / (cosine.max() - cosine.min())) ** 10
+    np.testing.assert_allclose(token_affinity(frame, features, PLAIN), expected, atol=1e-5)
+
+
+def test_cues_multiply(frame, features):
+    colour = replace(PLAIN, colour=3.0)
+    both = token_affinity(frame, features, colour)
+    alone = token_affinity(frame, features, replace(colour, alpha=0.0))
+    np.testing.assert_allclose(both, alone * token_affinity(frame, features, PLAIN), atol=1e-6)
+    # Black and white are 100 apart in Lab lightness: exp(-3 * 1).
+    assert alone[0, 3] == pytest.approx(np.exp(-3), rel=1e-3)
+    assert alone[0, 1] == pytest.approx(1)
+
+
+def test_all_cues_off_is_refused(frame, features):
+    with pytest.raises(DiffsegError, match='set one above 0'):
+        token_affinity(frame, features, replace(PLAIN, alpha=0.0))
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_broken_features_are_refused(frame, features, value):
+    features[0, 0, 0] = value
+    with pytest.raises(DiffsegError, match='NaN or infinity'):
+        token_affinity(frame, features, PLAIN)
+
+
+def test_constant_features_have_full_affinity():
+    assert (feature_affinity(np.ones((5, 7), np.float32), 10) == 1).all()
+
+
+def test_geometry_is_distance_over_depth(frame):
+    distance = geometry_distances(frame, 3, 4)
+    camera = frame.intrinsics.resized(4, 3)
+    left, right = ((column - camera.cx) / camera.fx * depth
+                   for column, depth in ((1, 2.0), (2, 1.0)))
+    height = (0 - camera.cy) / camera.fy * (2.0 - 1.0)
+    expected = ((left - right) ** 2 + height ** 2 + (2.0 - 1.0) ** 2) / 2
+    assert distance[1, 2] == pytest.approx(expected, rel=1e-4)
+    np.testing.assert_array_equal(np.diag(distance), 0)
+
+
+def test_missing_depth_leaves_the_decision_to_other_cues(frame):
+    frame.depth[:10, :10] = np.nan
+    distance = geometry_distances(frame, 3, 4)
+    assert (distance[0] == 0).all() and (distance[:, 0] == 0).all() and distance[1, 3] > 0
+
+
+def test_token_depth_is_the_mean_of_valid_pixels():
+    depth = np.full((4, 4), 3, np.float32)
+    depth[0, 0] = np.nan
+    depth[:2, 2:] = np.nan
+    tokens = token_depth(depth, 2, 2)
+    assert tokens[0, 0] == pytest.approx(3) and np.isnan(tokens[0, 1])
+
+
+def test_token_colours_are_area_means(frame):
+    colours = token_colours(frame.rgb, 1, 2)
+    assert colours[0, 0] == pytest.approx(0, abs=1e-3)
+    assert colours[1, 0] == pytest.approx(1, abs=1e-3)
