@@ -1,0 +1,73 @@
+"""diffseg_train: train or adapt the embedded diffusion model on unlabelled photos."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import TYPE_CHECKING
+
+from diffseg_ros.apps.command import add_json_option, run_command, write_json
+from diffseg_ros.errors import DiffsegError
+
+if TYPE_CHECKING:
+    from diffseg_ros.training.trainer import TrainingReport
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='diffseg_train', description=__doc__)
+    parser.add_argument('--photos', nargs='+', type=Path, required=True, metavar='PATH',
+                        help='folders, tar files or images; no labels are needed')
+    parser.add_argument('--output', type=Path, required=True, metavar='WEIGHTS',
+                        help='folder for the weights, checkpoint, loss log and curve')
+    parser.add_argument('--resume', type=Path, metavar='WEIGHTS',
+                        help='continue from the weights (and trainer state) in this folder')
+    parser.add_argument('--minutes', type=float, default=60.0, help='time to spend (60)')
+    parser.add_argument('--learning-rate', type=float, default=1e-3)
+    parser.add_argument('--precision', choices=('auto', 'bf16', 'fp32'), default='auto')
+    parser.add_argument('--device', help='cuda or cpu (cuda where there is one)')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--report-seconds', type=float, default=120.0,
+                        help='time between checkpoints and lines of progress (120)')
+    add_json_option(parser)
+    return parser
+
+
+def _print_report(report: TrainingReport) -> None:
+    print(f'{report.samples} samples  {report.samples_per_second:.1f}/s  '
+          f'train {report.train_loss:.4f}  held out {report.heldout_loss:.4f}  '
+          f'{report.seconds_left / 60:.1f} min left', file=sys.stderr, flush=True)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from diffseg_ros.training.photos import iterate_photos, PhotoBank
+    from diffseg_ros.training.trainer import Trainer, TrainingSettings
+
+    settings = TrainingSettings(
+        minutes=arguments.minutes, learning_rate=arguments.learning_rate,
+        precision=arguments.precision, seed=arguments.seed,
+        report_seconds=arguments.report_seconds)
+    device = torch.device(arguments.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    photos = [data for _, data in iterate_photos(arguments.photos)]
+    if len(photos) < 2:
+        raise DiffsegError(f'photos: {len(photos)} found; at least 2 are needed, one to hold out')
+    every = max(2, min(50, len(photos) // 4))
+    heldout, unreadable_heldout = PhotoBank.load(photos[::every], device)
+    training, unreadable = PhotoBank.load(
+        [photo for number, photo in enumerate(photos) if number % every], device)
+    print(f'{len(photos)} photos ({unreadable + unreadable_heldout} unreadable or below 48x48), '
+          f'every {every}th held out, on {device}', file=sys.stderr)
+    trainer = Trainer(settings, training, heldout, device, resume=arguments.resume)
+    print(f'held-out loss at the start: {trainer.heldout_loss():.4f}', file=sys.stderr, flush=True)
+    last = trainer.run(arguments.output, _print_report)
+    write_json(arguments.json, {
+        'photos': len(photos), 'unreadable': unreadable + unreadable_heldout,
+        'samples': last.samples, 'seconds': last.seconds, 'train_loss': last.train_loss,
+        'heldout_loss': last.heldout_loss, 'device': str(device)})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(_run, _parser(), argv)
