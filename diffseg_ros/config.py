@@ -1,4 +1,5 @@
-"""Settings of every stage: one frozen dataclass each, validated, the same for all front ends.
+"""
+Settings of every stage: one frozen dataclass each, validated, the same for all front ends.
 
 ROS parameters, `config/default.yaml` and the commands' options all mirror these classes:
 `flatten` gives the parameter names, `Option` what a parameter descriptor needs.
@@ -16,7 +17,8 @@ from diffseg_ros.errors import DiffsegError
 
 @dataclass(frozen=True)
 class Option:
-    """What a setting means and which values it takes.
+    """
+    What a setting means and which values it takes.
 
     Attributes
     ----------
@@ -80,12 +82,14 @@ class BackboneConfig(_Validated):
     device: str = _option('auto', "'auto', 'cpu', 'cuda' or 'cuda:N'", live=False)
     precision: str = _option('auto', 'arithmetic of the model; auto is float16 on CUDA',
                              choices=('auto', 'float32', 'float16', 'bfloat16'), live=False)
+    cpu_threads: int = _option(0, 'threads of the model on a CPU; 0 is half of the cores, which '
+                               'leaves room for what else runs', 0, 1024, live=False)
     block: str = _option('auto', 'self-attention whose output is the feature: auto, or a module '
                          "name such as 'down_blocks.1.attentions.0.transformer_blocks.0.attn1'",
                          live=False)
     tokens: int = _option(768, 'about how many feature vectors an image gives', 16, 16384,
                           live=False)
-    timestep: int = _option(-1, 'noise level of the pass, 0 to 999; -1 is the model\'s own '
+    timestep: int = _option(-1, "noise level of the pass, 0 to 999; -1 is the model's own "
                             'default', -1, 999, live=False)
     seed: int = _option(0, 'seed of the fixed noise', 0, 2**31 - 1, live=False)
 
@@ -99,7 +103,8 @@ class SegmentationConfig(_Validated):
                          'higher gives more segments', 0.0, 2.0)
     centre: bool = _option(True, "take the image's mean feature off first; DiffCut does not")
     alpha: float = _option(5.0, 'exponent of the feature affinity', 0.0, 100.0)
-    colour: float = _option(50.0, 'weight of the colour cue in the affinity; 0 is off', 0.0, 1000.0)
+    colour: float = _option(50.0, 'weight of the colour cue in the affinity; 0 is off',
+                            0.0, 1000.0)
     position: float = _option(20.0, 'weight of the image position cue; 0 is off', 0.0, 1000.0)
     geometry: float = _option(20.0, 'weight of the 3-D cue, used on RGB-D input; 0 is off',
                               0.0, 1000.0)
@@ -150,7 +155,8 @@ def flatten(config: PipelineConfig) -> Iterator[tuple[str, Any, Option]]:
 
 
 def updated(config: PipelineConfig, values: Mapping[str, Any]) -> PipelineConfig:
-    """Return `config` with dotted names replaced, for example {'segmentation.tau': 0.4}.
+    """
+    Return `config` with dotted names replaced, for example {'segmentation.tau': 0.4}.
 
     Raises
     ------

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import cv2
+from diffseg_ros.frame import UNLABELLED
 import numpy as np
 import numpy.typing as npt
-
-from diffseg_ros.frame import UNLABELLED
 
 UNLABELLED_COLOUR = (64, 64, 64)
 _TABLE_SIZE = 4096
@@ -26,7 +25,8 @@ def _colour_table() -> npt.NDArray[np.uint8]:
 
 
 def label_colours(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
-    """Return an RGB colour per label, the same for the same id in every frame.
+    """
+    Return an RGB colour per label, the same for the same id in every frame.
 
     Parameters
     ----------
@@ -46,7 +46,8 @@ def label_colours(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
 
 def draw_overlay(rgb: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32],
                  opacity: float = 0.5) -> npt.NDArray[np.uint8]:
-    """Blend segment colours over the photo and outline the segments in white.
+    """
+    Blend segment colours over the photo and outline the segments in white.
 
     Parameters
     ----------
@@ -54,6 +55,8 @@ def draw_overlay(rgb: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32],
         (H, W, 3) uint8.
     labels
         (H, W) int32.
+    opacity
+        Share of the segment's colour, 0 to 1.
 
     """
     blend = cv2.addWeighted(rgb, 1 - opacity, label_colours(labels), opacity, 0)

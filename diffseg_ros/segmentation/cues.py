@@ -1,4 +1,5 @@
-"""Pairwise affinities of image tokens: diffusion features, colour, position, geometry.
+"""
+Pairwise affinities of image tokens: diffusion features, colour, position, geometry.
 
 The affinity of two tokens is the product of the cues' affinities. A cue of weight 0 is left out;
 with features alone it is DiffCut's.
@@ -7,23 +8,27 @@ with features alone it is DiffCut's.
 from __future__ import annotations
 
 import cv2
-import numpy as np
-import numpy.typing as npt
-
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Frame
+import numpy as np
+import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 
 
 def token_affinity(frame: Frame, features: FloatArray, config: SegmentationConfig) -> FloatArray:
-    """Return the (n, n) float32 affinity in [0, 1] of the n = h * w tokens.
+    """
+    Return the (n, n) float32 affinity in [0, 1] of the n = h * w tokens.
 
     Parameters
     ----------
+    frame
+        Its colours, and its depth where the geometry cue has a weight.
     features
         (C, h, w) float32.
+    config
+        The cues' weights.
 
     Raises
     ------
@@ -44,7 +49,8 @@ def token_affinity(frame: Frame, features: FloatArray, config: SegmentationConfi
 
 
 def feature_affinity(features: FloatArray, alpha: float) -> FloatArray:
-    """Return the cosine affinity of (C, n) features, stretched to [0, 1], to the power alpha.
+    """
+    Return the cosine affinity of (C, n) features, stretched to [0, 1], to the power alpha.
 
     Source: DiffCut (Couairon et al., NeurIPS 2024).
     """
@@ -95,8 +101,8 @@ def token_colours(rgb: npt.NDArray[np.uint8], height: int, width: int) -> FloatA
 
 def token_positions(height: int, width: int) -> FloatArray:
     """Return the (h * w, 2) token centres in units of the longer image side."""
-    y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
-    return np.stack([x.ravel(), y.ravel()], axis=1) / max(height, width)
+    y, x = (np.mgrid[:height, :width] + 0.5) / max(height, width)
+    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
 
 
 def token_depth(depth: FloatArray, height: int, width: int) -> FloatArray:
@@ -109,7 +115,8 @@ def token_depth(depth: FloatArray, height: int, width: int) -> FloatArray:
 
 
 def geometry_distances(frame: Frame, height: int, width: int) -> FloatArray:
-    """Return (n, n) squared 3-D distances of tokens over the product of their depths.
+    """
+    Return (n, n) squared 3-D distances of tokens over the product of their depths.
 
     Dividing by depth makes the cue the same near and far. Pairs without depth get 0: for them
     the other cues decide. Without intrinsics a field of view of 60 degrees is assumed.
@@ -126,9 +133,9 @@ def geometry_distances(frame: Frame, height: int, width: int) -> FloatArray:
     y, x = np.mgrid[:height, :width].astype(np.float32)
     z = depth.ravel()
     known = np.isfinite(z) & (z > 0)
-    z = np.where(known, z, 1).astype(np.float32)
-    points = np.stack([(x.ravel() - cx) / fx * z, (y.ravel() - cy) / fy * z, z], axis=1)
-    distance = _pairwise(points.astype(np.float32)) / (z[:, None] * z)
+    near = np.where(known, z, 1).astype(np.float32)
+    points = np.stack([(x.ravel() - cx) / fx * near, (y.ravel() - cy) / fy * near, near], axis=1)
+    distance = _pairwise(points.astype(np.float32)) / (near[:, None] * near)
     distance[~known] = 0
     distance[:, ~known] = 0
     return distance

@@ -1,4 +1,5 @@
-"""Recursive normalised cut of a dense affinity graph.
+"""
+Recursive normalised cut of a dense affinity graph.
 
 Source: Shi and Malik, "Normalized Cuts and Image Segmentation", PAMI 2000, with the split rule
 of DiffCut (Couairon et al., NeurIPS 2024): 100 thresholds of the second eigenvector, the one of
@@ -11,12 +12,11 @@ from __future__ import annotations
 import heapq
 from typing import NamedTuple
 
+from diffseg_ros.errors import DiffsegError
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
-
-from diffseg_ros.errors import DiffsegError
 
 _DENSE_BELOW = 96
 _THRESHOLDS = 100
@@ -33,7 +33,8 @@ class _Split(NamedTuple):
 
 def normalized_cut(affinity: FloatMatrix, tau: float,
                    max_segments: int | None = None) -> npt.NDArray[np.int32]:
-    """Partition a graph by recursive normalised cut.
+    """
+    Partition a graph by recursive normalised cut.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def _check(affinity: FloatMatrix) -> None:
 
 
 def _best_split(affinity: FloatMatrix) -> tuple[float, npt.NDArray[np.bool_]] | None:
-    """Return (cost, side) of the best threshold of the second eigenvector, None if there is none."""
+    """Return (cost, side) of the second eigenvector's best threshold, None without one."""
     if len(affinity) < 2:
         return None
     degree = affinity.sum(axis=1)
@@ -122,13 +123,13 @@ def _second_eigenvector(affinity: FloatMatrix,
         _, vectors = eigh(normalised.astype(np.float64), subset_by_index=(size - 2, size - 1))
         vector = vectors[:, 0]
     else:
-        vector = _second_by_lanczos(normalised, np.sqrt(degree))
+        vector = _second_by_lanczos(normalised, 1 / scale)
     vector = vector * scale
     return (vector * np.sign(vector[np.argmax(np.abs(vector))])).astype(np.float32)
 
 
-def _second_by_lanczos(normalised: FloatMatrix,
-                       first: npt.NDArray[np.float32]) -> npt.NDArray[np.floating]:
+def _second_by_lanczos(normalised: npt.NDArray[np.floating],
+                       first: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     # The first eigenvector is known: moved to the bottom of the spectrum, the second leads.
     first = first / np.linalg.norm(first)
     deflated = normalised - 2 * np.outer(first, first)

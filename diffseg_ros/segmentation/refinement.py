@@ -9,7 +9,8 @@ from torch.nn import functional
 
 
 def assignment_scores(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return how well every token fits every segment.
+    """
+    Return how well every token fits every segment.
 
     The dot product of bilinearly upsampled features with the segments' mean features is the
     upsampled dot product, so DiffCut's high-resolution assignment only has to upsample these
@@ -38,7 +39,8 @@ def assignment_scores(features: torch.Tensor, labels: torch.Tensor) -> torch.Ten
 
 def pamr(image: torch.Tensor, masks: torch.Tensor, iterations: int,
          dilations: Sequence[int]) -> torch.Tensor:
-    """Refine soft masks along the image's edges.
+    """
+    Refine soft masks along the image's edges.
 
     Every iteration replaces a pixel's mask values by the mean over its neighbours at the given
     dilations, weighted by colour likeness relative to the local contrast.
@@ -50,6 +52,8 @@ def pamr(image: torch.Tensor, masks: torch.Tensor, iterations: int,
         (3, H, W) float32 colour.
     masks
         (K, H, W) float32.
+    iterations
+        How often; 0 returns the masks as they are.
     dilations
         Distances of the 8 neighbours in pixels.
 

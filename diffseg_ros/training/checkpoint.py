@@ -8,13 +8,12 @@ from pathlib import Path
 import shutil
 import tempfile
 
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.training.model import create_scheduler
 from diffusers import UNet2DModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 import torch
-
-from diffseg_ros.errors import DiffsegError
-from diffseg_ros.training.model import create_scheduler
 
 VARIANT = 'fp16'
 WEIGHTS_FILE = f'diffusion_pytorch_model.{VARIANT}.safetensors'
@@ -35,7 +34,8 @@ def save_weights(unet: UNet2DModel, folder: Path) -> None:
 
 
 def load_weights(folder: Path) -> UNet2DModel:
-    """Return the U-Net of `folder` in float32.
+    """
+    Return the U-Net of `folder` in float32.
 
     Raises
     ------

@@ -9,11 +9,10 @@ from pathlib import Path
 import tarfile
 
 import cv2
+from diffseg_ros.errors import DiffsegError
 import numpy as np
 import numpy.typing as npt
 import torch
-
-from diffseg_ros.errors import DiffsegError
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm')
 LONGEST_SHORT_SIDE = 320
@@ -27,7 +26,8 @@ def decode_photo(data: bytes) -> npt.NDArray[np.uint8] | None:
 
 
 def iterate_photos(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, encoded bytes) of every photo below folders and inside tar files.
+    """
+    Yield (name, encoded bytes) of every photo below folders and inside tar files.
 
     Raises
     ------
@@ -71,7 +71,8 @@ def _pyramid(photo: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
 
 @dataclass(frozen=True)
 class PhotoBank:
-    """Every photo and its halves in one flat pixel buffer.
+    """
+    Every photo and its halves in one flat pixel buffer.
 
     Attributes
     ----------
@@ -115,7 +116,8 @@ class PhotoBank:
 
     def crops(self, index: torch.Tensor, height: int, width: int,
               generator: torch.Generator) -> torch.Tensor:
-        """Cut one random-resized, randomly flipped crop from each image of `index`.
+        """
+        Cut one random-resized, randomly flipped crop from each image of `index`.
 
         Returns
         -------

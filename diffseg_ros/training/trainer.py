@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import math
 from pathlib import Path
 import time
-
-from diffusers import UNet2DModel
-import torch
-from torch.nn import functional
+from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training import checkpoint, curve
 from diffseg_ros.training.model import create_scheduler, create_unet, PATCH
 from diffseg_ros.training.photos import colour_jitter, PhotoBank
+from diffusers import UNet2DModel
+import torch
+from torch.nn import functional
 
 LOG_FILE = 'training_log.csv'
 CURVE_FILE = 'training_curve.png'
@@ -26,7 +26,8 @@ HELDOUT_SAMPLES = 128
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What a training run may spend and how fast it learns.
+    """
+    What a training run may spend and how fast it learns.
 
     Attributes
     ----------
@@ -174,7 +175,7 @@ class Trainer:
                              1 - decay)
         return count, loss.detach()
 
-    def _loss(self, model: Callable[..., object], images: torch.Tensor, noise: torch.Tensor,
+    def _loss(self, model: Callable[..., Any], images: torch.Tensor, noise: torch.Tensor,
               timesteps: torch.Tensor) -> torch.Tensor:
         noisy = self._scheduler.add_noise(images, noise, timesteps)
         target = self._scheduler.get_velocity(images, noise, timesteps)
@@ -203,15 +204,10 @@ class Trainer:
         spread = torch.arange(HELDOUT_SAMPLES, device=self._device)
         index = eligible[spread * len(eligible) // HELDOUT_SAMPLES]
         images = functional.pixel_unshuffle(
-            self._bank_crops(bank, index, size, generator) * 2 - 1, PATCH)
+            bank.crops(index, *size, generator) * 2 - 1, PATCH)
         noise = torch.randn(images.shape, generator=generator, device=self._device)
         timesteps = (spread * 389) % HELDOUT_SAMPLES * 1000 // HELDOUT_SAMPLES
         return images, noise, timesteps
-
-    @staticmethod
-    def _bank_crops(bank: PhotoBank, index: torch.Tensor, size: tuple[int, int],
-                    generator: torch.Generator) -> torch.Tensor:
-        return bank.crops(index, *size, generator)
 
 
 def supports_bf16(device: torch.device) -> bool:

@@ -1,0 +1,61 @@
+"""Where a model runs and in which arithmetic."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+from diffseg_ros.errors import DiffsegError
+import torch
+
+DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """
+    Return the device that `name` means; 'auto' is CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    DiffsegError
+        The name is unknown, or this machine lacks the device.
+
+    """
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    if not re.fullmatch(r'cpu|cuda(:\d+)?', name):
+        raise DiffsegError(f'device {name!r}: unknown; use auto, cpu, cuda or cuda:N')
+    device = torch.device(name)
+    if device.type == 'cuda':
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise DiffsegError(f'device {name!r}: PyTorch {torch.__version__} sees {count} CUDA '
+                               'devices here; use auto or cpu, or install a CUDA build of PyTorch')
+    return device
+
+
+def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """
+    Return the arithmetic of the model; 'auto' is float16 on CUDA and float32 on the CPU.
+
+    Raises
+    ------
+    DiffsegError
+        The precision is unknown or the device cannot do it.
+
+    """
+    if precision == 'auto':
+        return torch.float16 if device.type == 'cuda' else torch.float32
+    if precision not in DTYPES:
+        raise DiffsegError(f'precision {precision!r}: unknown; use auto, {", ".join(DTYPES)}')
+    if precision == 'bfloat16' and device.type == 'cuda' and not torch.cuda.is_bf16_supported():
+        raise DiffsegError(f'precision bfloat16: {torch.cuda.get_device_name(device)} lacks it; '
+                           'use float16 or float32')
+    return DTYPES[precision]
+
+
+def deterministic_kernels(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Return a context in which the same input gives the same bits on `device`."""
+    if device.type != 'cuda':
+        return contextlib.nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
