@@ -1,0 +1,26 @@
+SHELL := /bin/bash
+PYTHON_BIN := .venv/bin
+
+.PHONY: help setup demo test lint format clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/'
+
+setup:  ## make .venv with everything pinned; does nothing when nothing changed
+	@tools/setup.sh
+
+demo: setup  ## run the node on a generated scene over real topics; results in out/demo
+	@$(PYTHON_BIN)/diffseg_demo --output out/demo
+
+test: lint  ## linters and all tests
+	@$(PYTHON_BIN)/python -m pytest
+
+lint: setup  ## the ament linters' rules and static types
+	@$(PYTHON_BIN)/ruff check
+	@$(PYTHON_BIN)/mypy
+
+format: setup  ## correct what the linters can correct themselves
+	@$(PYTHON_BIN)/ruff check --fix
+
+clean:  ## remove results and caches, keep .venv
+	@rm -rf out build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,47 @@
+from glob import glob
+import os
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'diffseg_ros'
+COMMANDS = ('convert', 'demo', 'evaluate', 'node', 'replay', 'segment', 'train')
+
+
+def share(folder, pattern):
+    """Return what installs the matching files of `folder` into the package's share folder."""
+    files = sorted(name for name in glob(os.path.join(folder, pattern)) if os.path.isfile(name))
+    return [(os.path.join('share', PACKAGE, folder), files)] if files else []
+
+
+def requirements(name):
+    """Return the requirements of one of the files in requirements/."""
+    with open(os.path.join('requirements', name)) as file:
+        lines = [line.split('#')[0].strip() for line in file]
+    return [line for line in lines if line and not line.startswith('-')]
+
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    description='Class-free, prompt-free segmentation of camera images with a diffusion model, '
+                'with persistent ids and labelled point clouds on ROS 2 topics',
+    license='Apache-2.0',
+    maintainer='diffseg_ros maintainers',
+    maintainer_email='diffseg-ros@example.org',
+    packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    package_data={PACKAGE: ['weights/*', 'weights/**/*']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (f'share/{PACKAGE}', ['package.xml']),
+        *share('launch', '*.launch.py'),
+        *share('config', '*'),
+        *share('config/profiles', '*'),
+    ],
+    python_requires='>=3.10',
+    install_requires=['setuptools'],
+    extras_require={'wheels': requirements('runtime.txt'), 'test': requirements('test.txt')},
+    zip_safe=False,
+    entry_points={
+        'console_scripts': [f'diffseg_{name} = {PACKAGE}.apps.{name}:main' for name in COMMANDS],
+    },
+)
