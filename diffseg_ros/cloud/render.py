@@ -1,0 +1,163 @@
+"""Pictures of clouds, drawn without a display or a graphics driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+BACKGROUND = 225
+_FOCAL_PER_SIZE = 1.1
+_NEAREST = 0.05
+_SHARE_IN_VIEW = 99.5
+_POINTS_TO_FIT = 50_000
+_EDGE_STRENGTH = 12.0
+_FARTHEST_BRIGHTNESS = 0.75
+
+
+@dataclass(frozen=True)
+class View:
+    """
+    A virtual camera that looks at a point from a distance.
+
+    Attributes
+    ----------
+    centre
+        What it looks at, in the frame of the points (x right, y down, z forward).
+    distance
+        From the camera to `centre`, metres.
+    yaw, pitch
+        Degrees by which the camera is moved around `centre`: to the right, and up.
+
+    """
+
+    centre: tuple[float, float, float]
+    distance: float
+    yaw: float = 20.0
+    pitch: float = 15.0
+
+    @property
+    def rotation(self) -> npt.NDArray[np.float32]:
+        """(3, 3) from the points' frame into the virtual camera's."""
+        yaw, pitch = math.radians(self.yaw), math.radians(self.pitch)
+        around_y = np.array([[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0],
+                             [-math.sin(yaw), 0, math.cos(yaw)]])
+        around_x = np.array([[1, 0, 0], [0, math.cos(pitch), -math.sin(pitch)],
+                             [0, math.sin(pitch), math.cos(pitch)]])
+        return (around_x @ around_y).astype(np.float32)
+
+
+def fit_view(points: npt.NDArray[np.float32], width: int, height: int, *,
+             yaw: float = 20.0, pitch: float = 15.0) -> View:
+    """
+    Return the oblique view that shows nearly all of the cloud.
+
+    Parameters
+    ----------
+    points
+        (N, 3) metres; NaN are ignored. Keep the view for all frames of a film.
+    width, height
+        Size in pixels of the picture.
+    yaw, pitch
+        Degrees, as in View.
+
+    """
+    points = points[::max(1, len(points) // _POINTS_TO_FIT)]
+    points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        return View((0.0, 0.0, 1.0), 1.0, yaw, pitch)
+    low, high = np.percentile(points, [2, 98], axis=0)
+    view = View(tuple(((low + high) / 2).tolist()), 1.0, yaw, pitch)
+    seen = (points - np.array(view.centre, np.float32)) @ view.rotation.T
+    focal = _FOCAL_PER_SIZE * min(width, height)
+    needed = np.abs(seen[:, :2]) * (2 * focal / np.array([width, height])) - seen[:, 2:]
+    distance = max(float(np.percentile(needed.max(axis=1), _SHARE_IN_VIEW)), 4 * _NEAREST)
+    return replace(view, distance=distance)
+
+
+def render_cloud(points: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8],
+                 width: int = 640, height: int = 480, *, view: View | None = None,
+                 splat: int = 3) -> npt.NDArray[np.uint8]:
+    """
+    Draw the cloud with a depth buffer; nearer points hide farther ones.
+
+    Parameters
+    ----------
+    points
+        (N, 3) metres; NaN are ignored.
+    colours
+        (N, 3) uint8 RGB.
+    width, height
+        Size in pixels of the picture.
+    view
+        Where to look from; by default obliquely from above, the cloud filling the picture.
+    splat
+        Side in pixels of the square that stands for a point.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width, 3) uint8 RGB, light grey where there is nothing.
+
+    """
+    view = view or fit_view(points, width, height)
+    seen = (points - np.array(view.centre, np.float32)) @ view.rotation.T
+    seen[:, 2] += np.float32(view.distance)
+    ahead = np.flatnonzero(seen[:, 2] > _NEAREST)
+    order = ahead[np.argsort(-seen[ahead, 2])]
+    image = np.full((height, width, 3), BACKGROUND, np.uint8)
+    depth = np.full((height, width), np.inf, np.float32)
+    _splat(image, depth, seen[order], colours[order], splat)
+    _close_holes(image, depth)
+    return _shaded(image, depth)
+
+
+def _splat(image: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32],
+           seen: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8], side: int) -> None:
+    """Draw points, sorted from far to near, as squares."""
+    height, width = depth.shape
+    pixels = (seen[:, :2] / seen[:, 2:]) * np.float32(_FOCAL_PER_SIZE * min(width, height))
+    columns, rows = np.floor(pixels + np.array([width / 2, height / 2], np.float32)).T
+    inside = np.flatnonzero((columns >= 0) & (columns < width) & (rows >= 0) & (rows < height))
+    # Among points that fall on one pixel, or whose squares overlap, the highest number is the
+    # nearest: a maximum filter over the numbers draws all squares at once.
+    nearest = np.full((height, width), -1.0)
+    nearest[rows[inside].astype(np.intp), columns[inside].astype(np.intp)] = inside
+    nearest = cv2.dilate(nearest, np.ones((side, side)))
+    hit = nearest >= 0
+    winner = nearest[hit].astype(np.intp)
+    image[hit] = colours[winner]
+    depth[hit] = seen[winner, 2]
+
+
+def _close_holes(image: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32]) -> None:
+    """Fill empty pixels that most of their neighbours surround with those neighbours' mean."""
+    for _ in range(2):
+        filled = np.isfinite(depth).astype(np.float32)
+        count = cv2.blur(filled, (3, 3), borderType=cv2.BORDER_CONSTANT)
+        holes = (filled == 0) & (count * 9 > 4.5)
+        known = np.where(filled[..., None] > 0, image, 0).astype(np.float32)
+        colour = cv2.blur(known, (3, 3), borderType=cv2.BORDER_CONSTANT)
+        metres = cv2.blur(np.where(filled > 0, depth, 0), (3, 3),
+                          borderType=cv2.BORDER_CONSTANT)
+        image[holes] = colour[holes] / count[holes, None] + 0.5
+        depth[holes] = metres[holes] / count[holes]
+
+
+def _shaded(image: npt.NDArray[np.uint8],
+            depth: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Darken what lies far, and what lies behind the edge of something nearer."""
+    drawn = np.isfinite(depth)
+    if not drawn.any():
+        return image
+    near, far = np.percentile(depth[drawn], [2, 98])
+    log_depth = np.log(np.where(drawn, depth, depth[drawn].max()))
+    behind = np.maximum(log_depth - cv2.erode(log_depth, np.ones((5, 5))), 0)
+    share = np.clip((depth - near) / max(far - near, 1e-6), 0, 1)
+    light = (1 - (1 - _FARTHEST_BRIGHTNESS) * share) * np.exp(-_EDGE_STRENGTH
+                                                              * np.clip(behind, 0, 0.08))
+    shaded = image * np.where(drawn, light, 1.0)[..., None]
+    return shaded.astype(np.uint8)
