@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 import time
 
-import numpy as np
-import numpy.typing as npt
-
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.diffusion.backbone import Backbone
 from diffseg_ros.diffusion.loader import load_backbone
@@ -15,16 +12,19 @@ from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.segmenter import Segmenter, Segments
 from diffseg_ros.threads import one_blas_thread
 from diffseg_ros.tracking.tracker import Tracker
+import numpy as np
+import numpy.typing as npt
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the pipeline found in one frame.
+    """
+    What the pipeline found in one frame.
 
     Attributes
     ----------
     labels
-        (H, W) int32 persistent segment ids from 1, UNLABELLED (-1) where there is none.
+        (H, W) int32 persistent segment ids, UNLABELLED (-1) where there is none.
     confidence
         (H, W) uint8: how much the best segment beats the second, 0 to 255.
     epoch
@@ -45,8 +45,12 @@ class Pipeline:
     """Diffusion features, segments, tracks; one instance sees one camera's frames in order."""
 
     def __init__(self, config: PipelineConfig | None = None, *,
-                 backbone: Backbone | None = None) -> None:
-        """Load the backbone that `config` names, unless one is given.
+                 backbone: Backbone | None = None, first_id: int = 1) -> None:
+        """
+        Load the backbone that `config` names, unless one is given.
+
+        Ids rise from `first_id`; a process that loads one pipeline after another gives the
+        `next_id` of the last, so that no id is used twice.
 
         Raises
         ------
@@ -57,7 +61,7 @@ class Pipeline:
         self._config = config or PipelineConfig()
         self._backbone = backbone or load_backbone(self._config.backbone)
         self._segmenter = Segmenter(self._config.segmentation)
-        self._tracker = Tracker(self._config.tracking)
+        self._tracker = Tracker(self._config.tracking, first_id)
 
     @property
     def backbone(self) -> Backbone:
@@ -68,6 +72,11 @@ class Pipeline:
     def track_count(self) -> int:
         """How many tracks were ever started."""
         return self._tracker.started
+
+    @property
+    def next_id(self) -> int:
+        """Id that the next track will get."""
+        return self._tracker.next_id
 
     def configure(self, config: PipelineConfig) -> None:
         """Apply changed settings from the next frame on; the backbone stays as loaded."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
+from diffseg_ros.config import TrackingConfig
+from diffseg_ros.segmentation.segmenter import Segments
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
-
-from diffseg_ros.config import TrackingConfig
-from diffseg_ros.segmentation.segmenter import Segments
 
 _EMBEDDING_MOMENTUM = 0.8
 _MASK_WIDTH, _MASK_HEIGHT = 128, 96
@@ -25,18 +24,19 @@ class _Track:
 
 
 class Tracker:
-    """Joins segments to tracks by overlap with their last masks and by feature similarity.
+    """
+    Joins segments to tracks by overlap with their last masks and by feature similarity.
 
     A track keeps the mask it was last seen with for `max_misses` frames. Segments and tracks are
     paired one to one so that the summed score is largest; pairs below `min_score` stay apart.
-    Ids start at 1, rise over the life of the process and are never reused, across resets too.
+    Ids rise and are never reused, across resets too.
     """
 
-    def __init__(self, config: TrackingConfig) -> None:
-        """Start without tracks, in epoch 0."""
+    def __init__(self, config: TrackingConfig, first_id: int = 1) -> None:
+        """Start without tracks, in epoch 0; ids rise from `first_id`."""
         self._config = config
         self._tracks: list[_Track] = []
-        self._next_id = 1
+        self._first_id = self._next_id = first_id
         self._epoch = 0
 
     @property
@@ -47,7 +47,12 @@ class Tracker:
     @property
     def started(self) -> int:
         """How many tracks were ever started."""
-        return self._next_id - 1
+        return self._next_id - self._first_id
+
+    @property
+    def next_id(self) -> int:
+        """Id that the next track will get."""
+        return self._next_id
 
     def configure(self, config: TrackingConfig) -> None:
         """Apply changed settings from the next frame on."""

@@ -1,0 +1,92 @@
+"""diffseg_node: segment the images of a camera topic into persistent masks and clouds."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+import signal
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from diffseg_ros.config import PipelineConfig
+from diffseg_ros.errors import DiffsegError
+
+if TYPE_CHECKING:
+    from diffseg_ros.pipeline import Pipeline
+    from diffseg_ros.ros.node import SegmentationNode
+
+_SPIN_SECONDS = 0.1
+
+
+def _parser() -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog='diffseg_node', description=__doc__,
+        epilog='ROS arguments follow --ros-args: -r OLD:=NEW, -p NAME:=VALUE, --params-file FILE, '
+               '--log-level LEVEL.')
+
+
+class _StopSignal:
+    """
+    Notes SIGINT and SIGTERM; a second one ends the process at once.
+
+    rclpy's own handlers would shut the context down before the last message is out.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _spin(node: SegmentationNode, stop: _StopSignal) -> None:
+    from rclpy.executors import SingleThreadedExecutor
+
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    node.start()
+    while not stop.received and node.context.ok():
+        try:
+            executor.spin_once(timeout_sec=_SPIN_SECONDS)
+        except Exception as error:
+            node.get_logger().error(f'callback failed: {type(error).__name__}: {error}')
+    executor.remove_node(node)
+    node.finish()
+
+
+def main(argv: list[str] | None = None, *,
+         pipeline_factory: Callable[[PipelineConfig, int], Pipeline] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM and return the exit code."""
+    from diffseg_ros.ros.node import load_pipeline, SegmentationNode
+    from diffseg_ros.ros.transport import use_large_message_profile
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+    from rclpy.utilities import remove_ros_args
+
+    arguments = sys.argv if argv is None else ['diffseg_node', *argv]
+    stop = _StopSignal()
+    try:
+        _parser().parse_args(remove_ros_args(arguments)[1:])
+        use_large_message_profile()
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except (DiffsegError, RuntimeError) as error:
+        print(f'diffseg_node: {" ".join(str(error).split())}', file=sys.stderr)
+        return 2
+    try:
+        node = SegmentationNode(pipeline_factory=pipeline_factory or load_pipeline)
+        _spin(node, stop)
+        node.destroy_node()
+    except DiffsegError as error:
+        print(f'diffseg_node: {error}', file=sys.stderr)
+        return 2
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

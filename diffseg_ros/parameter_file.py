@@ -1,0 +1,132 @@
+"""
+ROS parameter files, read and written without ROS.
+
+`python -m diffseg_ros.parameter_file > config/default.yaml` writes the defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+import os
+from pathlib import Path
+import textwrap
+from typing import Any
+
+from diffseg_ros.config import flatten, Option, PipelineConfig, updated
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.node_config import flatten_node, NodeConfig
+import yaml
+
+NODE_NAME = 'diffseg'
+_ROS_OWN = ('use_sim_time', 'start_type_description_service', 'qos_overrides')
+
+
+def pipeline_config_from_file(path: str | os.PathLike[str]) -> PipelineConfig:
+    """
+    Return the pipeline's settings of an ordinary ROS parameter file.
+
+    Sections for all nodes (`/**`) and for the node `diffseg`, in any namespace, count, in the
+    order of the file; names may be nested or dotted. Settings of the node itself are skipped.
+
+    Raises
+    ------
+    DiffsegError
+        The file cannot be read, or a name or value in it is wrong.
+
+    """
+    path = Path(path)
+    own = {name for name, _, _ in flatten_node(NodeConfig())}
+    values: dict[str, Any] = {}
+    for section in _sections(path):
+        for name, value in _leaves(section):
+            if name.split('.')[0] not in _ROS_OWN and name not in own:
+                values[name] = value
+    try:
+        return updated(PipelineConfig(), values)
+    except (DiffsegError, TypeError) as error:
+        raise DiffsegError(f'parameter file {path}: {error}') from error
+
+
+def _sections(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        document = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise DiffsegError(f'parameter file {path}: {error.strerror}; give the path of a YAML '
+                           'file') from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = ' '.join(str(error).split())
+        raise DiffsegError(f'parameter file {path}: no valid YAML: {reason}') from error
+    try:
+        sections = list(_node_sections(document)) if isinstance(document, dict) else []
+    except DiffsegError as error:
+        raise DiffsegError(f'parameter file {path}: {error}') from error
+    if not sections:
+        raise DiffsegError(f'parameter file {path}: no settings for the node {NODE_NAME}; put '
+                           f"them under '/**:' or '{NODE_NAME}:', 'ros__parameters:'")
+    yield from sections
+
+
+def _node_sections(document: Mapping[str, Any], namespace: str = '') -> Iterator[dict[str, Any]]:
+    """Yield the parameters of every matching node; namespaces may be nested keys."""
+    for key, value in document.items():
+        if not isinstance(value, dict):
+            continue
+        name = f'{namespace}/{str(key).strip("/")}'
+        if 'ros__parameters' in value:
+            if name.split('/')[-1] in ('**', '*', NODE_NAME):
+                section = value['ros__parameters'] or {}
+                if not isinstance(section, dict):
+                    raise DiffsegError(f'section {name}: ros__parameters is no mapping; write '
+                                       'one NAME: VALUE a line below it')
+                yield section
+        else:
+            yield from _node_sections(value, name)
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f'{prefix}{key}.')
+        else:
+            yield f'{prefix}{key}', value
+
+
+def default_parameters() -> str:
+    """Return config/default.yaml: every parameter with its default and description."""
+    lines = ['# Every parameter of the node with its default.',
+             '/**:', '  ros__parameters:']
+    stage = ''
+    for name, value, option in chain(flatten_node(NodeConfig()), flatten(PipelineConfig())):
+        group, _, key = name.rpartition('.')
+        if group != stage:
+            stage = group
+            lines.append(f'    {group}:')
+        indent = ' ' * (6 if group else 4)
+        lines += textwrap.wrap(_comment(option), 99, initial_indent=f'{indent}# ',
+                               subsequent_indent=f'{indent}# ')
+        lines.append(f'{indent}{key}: {_scalar(value)}')
+    return '\n'.join(lines) + '\n'
+
+
+def _comment(option: Option) -> str:
+    notes = [option.description]
+    if option.choices:
+        notes.append(f'one of {", ".join(option.choices)}')
+    if option.minimum is not None:
+        notes.append(f'{option.minimum} to {option.maximum}')
+    if not option.live:
+        notes.append('fixed while configured')
+    return '; '.join(notes)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f'[{", ".join(map(_scalar, value))}]'
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value)
+
+
+if __name__ == '__main__':
+    print(default_parameters(), end='')

@@ -1,0 +1,105 @@
+"""One plain sentence for how the node is, and why nothing comes out if nothing does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OK, WARN, ERROR = 0, 1, 2
+"""Levels of diagnostic_msgs/DiagnosticStatus."""
+_SILENCE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Situation:
+    """
+    What `explain` needs to know.
+
+    Attributes
+    ----------
+    state
+        Primary lifecycle state, 'configuring' while the model loads.
+    load_error
+        Why configuring failed, '' when it did not.
+    seconds_waited
+        Seconds since the last image, or since activation while there was none.
+    refused
+        Cause of the images dropped since the last report when no other came: 'late',
+        'duplicate' or ''.
+    failure
+        Why the last frame failed, '' when it did not.
+    cloud_trouble
+        Why the last frame gave no cloud, '' when it did.
+    unencodable
+        Ids of the last frame that the label encoding has no value for.
+
+    """
+
+    state: str = 'unconfigured'
+    load_error: str = ''
+    enabled: bool = True
+    image_topic: str = ''
+    image_publishers: int = 0
+    images: int = 0
+    seconds_waited: float = 0.0
+    refused: str = ''
+    subscribed: bool = False
+    points_subscribed: bool = False
+    failure: str = ''
+    cloud_trouble: str = ''
+    labels_encoding: str = '16UC1'
+    unencodable: int = 0
+    input_rate: float = 0.0
+    output_rate: float = 0.0
+
+
+def explain(now: Situation) -> tuple[int, str]:
+    """Return the diagnostic level and the sentence."""
+    return _explain_state(now) or _explain_input(now) or _explain_output(now)
+
+
+def _explain_state(now: Situation) -> tuple[int, str] | None:
+    if now.load_error:
+        return ERROR, (f'model not loaded because: {now.load_error}; correct the parameter and '
+                       'configure again')
+    if now.state == 'configuring':
+        return OK, 'loading the model'
+    if now.state == 'inactive':
+        return WARN, 'configured but not active: activate the node to process images'
+    if now.state == 'finalized':
+        return OK, 'shut down'
+    if now.state != 'active':
+        return WARN, 'not configured: configure and activate the node, or set autostart'
+    if not now.enabled:
+        return WARN, 'disabled: call ~/enable with true to process images'
+    return None
+
+
+def _explain_input(now: Situation) -> tuple[int, str] | None:
+    if now.seconds_waited > _SILENCE_SECONDS or not now.images:
+        since = 'no more images' if now.images else 'no image yet'
+        publishers = (f'{now.image_publishers} publish it; check their QoS and the transport'
+                      if now.image_publishers else 'nobody publishes it')
+        level = WARN if now.seconds_waited > _SILENCE_SECONDS else OK
+        return level, (f'{since} on {now.image_topic} for {now.seconds_waited:.0f} s: '
+                       f'{publishers}')
+    if now.refused == 'duplicate':
+        return WARN, f'all images on {now.image_topic} carry the same stamp: set header.stamp'
+    if now.refused == 'late':
+        return WARN, (f'images on {now.image_topic} are stamped before their predecessors: '
+                      'does more than one publisher use this topic?')
+    return None
+
+
+def _explain_output(now: Situation) -> tuple[int, str]:
+    if not now.subscribed:
+        return OK, 'idle: nobody subscribes to an output'
+    if now.failure:
+        return ERROR, f'the last image failed: {now.failure}'
+    if now.unencodable:
+        return WARN, (f'{now.unencodable} ids have no value in {now.labels_encoding} and are '
+                      'unlabelled: set labels_encoding to 32SC1')
+    rates = f'{now.output_rate:.1f} Hz out of {now.input_rate:.1f} Hz'
+    if now.cloud_trouble:
+        level = WARN if now.points_subscribed else OK
+        return level, f'masks without clouds at {rates}: {now.cloud_trouble}'
+    return OK, f'processing {rates}'

@@ -1,0 +1,113 @@
+"""Track ids as pixel values of a label image."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from diffseg_ros.node_config import NodeConfig
+import numpy as np
+import numpy.typing as npt
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    '16UC1': np.dtype('<u2'), 'mono8': np.dtype('u1'), '32SC1': np.dtype('<i4')}
+_SLOTS = 256
+_LARGEST_TABLE = 2**24
+
+
+class LabelEncoder:
+    """
+    Turns ids into the values of one image encoding, the same for labels and points.
+
+    16UC1 and 32SC1 carry the ids themselves. mono8 lends each live id one of 255 slots and takes
+    it back when the id was not seen for `max_misses` frames; the slot that was free for longest
+    is lent first. Ids without a value become unlabelled and are counted in `unencodable`.
+    """
+
+    def __init__(self, encoding: str = '16UC1', unlabelled_value: int = -1,
+                 max_misses: int = 15) -> None:
+        """Take the value of pixels without a segment; -1 is all bits set."""
+        self.encoding = encoding
+        self.dtype = _DTYPES[encoding]
+        self.unlabelled = int(np.array(unlabelled_value, np.int64).astype(self.dtype))
+        self.max_misses = max_misses
+        self.unencodable = 0
+        self._free = deque(slot for slot in range(_SLOTS) if slot != self.unlabelled)
+        self._slots: dict[int, int] = {}
+        self._seen: dict[int, int] = {}
+        self._frame = 0
+        self._ids: npt.NDArray[np.int32] = np.zeros(0, np.int32)
+        self._values = np.zeros(0, self.dtype)
+        self._table: npt.NDArray[np.integer] | None = None
+
+    @classmethod
+    def from_config(cls, config: NodeConfig, max_misses: int = 15) -> LabelEncoder:
+        """Return the encoder that the node's settings ask for."""
+        return cls(config.labels_encoding, config.unlabelled_value, max_misses)
+
+    def encode(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.integer]:
+        """
+        Return the values of the next frame's label image, in `dtype`.
+
+        Parameters
+        ----------
+        labels
+            (H, W) int32 ids, UNLABELLED (-1) where there is none. `unencodable` becomes the
+            number of this frame's ids that have no value.
+
+        """
+        ids = _distinct(labels)
+        ids = ids[ids >= 0]
+        self._frame += 1
+        if self.encoding == 'mono8':
+            values = self._lend(ids)
+        else:
+            fits = (ids <= np.iinfo(self.dtype).max) & (ids != self.unlabelled)
+            values = np.where(fits, ids, self.unlabelled)
+        self.unencodable = int(np.count_nonzero(values == self.unlabelled))
+        self._ids, self._values = ids, values.astype(self.dtype)
+        self._table = None
+        if ids.size and ids[-1] - ids[0] < _LARGEST_TABLE:
+            self._table = np.full(ids[-1] - ids[0] + 2, self.unlabelled, self.dtype)
+            self._table[ids - (ids[0] - 1)] = values
+        return self.values(labels)
+
+    def values(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.integer]:
+        """Return the values of ids of the frame encoded last, whatever the array's shape."""
+        if not self._ids.size:
+            return np.full(labels.shape, self.unlabelled, self.dtype)
+        if self._table is not None:
+            return self._table.take(labels - (self._ids[0] - 1), mode='clip')
+        values = self._values.take(np.searchsorted(self._ids, labels), mode='clip')
+        values[labels < 0] = self.unlabelled
+        return values
+
+    def point_values(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.uint32]:
+        """Return the same values as unsigned 32 bit; -1 becomes 4294967295."""
+        values = self.values(labels)
+        return values.view(np.uint32) if values.dtype.itemsize == 4 else values.astype(np.uint32)
+
+    def _lend(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.integer]:
+        known = ids.tolist()
+        self._seen.update(dict.fromkeys(known, self._frame))
+        gone = [identity for identity, seen in self._seen.items()
+                if self._frame - seen > self.max_misses]
+        for identity in gone:
+            del self._seen[identity]
+            if identity in self._slots:
+                self._free.append(self._slots.pop(identity))
+        for identity in known:
+            if identity not in self._slots and self._free:
+                self._slots[identity] = self._free.popleft()
+        return np.array([self._slots.get(identity, self.unlabelled) for identity in known],
+                        self.dtype)
+
+
+def _distinct(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Return the sorted distinct labels; one look at each pixel while ids lie close together."""
+    low, high = int(labels.min()), int(labels.max())
+    if high - low > labels.size:
+        return np.unique(labels)
+    present = np.zeros(high - low + 1, bool)
+    present[labels.ravel() - low] = True
+    return (np.flatnonzero(present) + low).astype(np.int32)

@@ -1,0 +1,142 @@
+"""One frame from its messages to the published outputs; runs on the worker's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from diffseg_ros.config import PipelineConfig
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.ros.assembly import Assembler
+from diffseg_ros.ros.counters import Counters
+from diffseg_ros.ros.intake import Bundle
+from diffseg_ros.ros.outputs import Outputs
+from diffseg_ros.ros.statistics import Percentiles, RateMeter
+
+if TYPE_CHECKING:
+    from diffseg_ros.pipeline import Pipeline
+
+_FRAMES_BEFORE_WARNING = 3
+
+
+class FrameProcessor:
+    """
+    Takes every bundle to exactly one end: processed, failed or idle.
+
+    Attributes
+    ----------
+    failure
+        Why the last frame failed, '' when it did not.
+    last_failure
+        The newest failure there was.
+    cloud_trouble
+        Why the last frame gave no cloud, '' when it did.
+
+    """
+
+    def __init__(self, pipeline: Pipeline, assembler: Assembler, outputs: Outputs,
+                 config: PipelineConfig, counters: Counters, *,
+                 warn: Callable[[str], None], clock: Callable[[], int]) -> None:
+        """
+        Put the parts together.
+
+        Parameters
+        ----------
+        pipeline
+            Loaded with `config`.
+        assembler
+            Makes frames of bundles.
+        outputs
+            Where results go.
+        config
+            Settings in force until `configure` brings others.
+        counters
+            Where the fate of each image is counted.
+        warn
+            Logs one line.
+        clock
+            Now in nanoseconds, on the clock of the stamps.
+
+        """
+        self.pipeline = pipeline
+        self.failure = self.last_failure = self.cloud_trouble = ''
+        self.milliseconds = Percentiles()
+        self.output_rate = RateMeter()
+        self._assembler = assembler
+        self._outputs = outputs
+        self._counters = counters
+        self._warn = warn
+        self._clock = clock
+        self._config = config
+        self._lock = threading.Lock()
+        self._next_config: PipelineConfig | None = None
+        self._epoch = 0
+        self._troubled = 0
+
+    def configure(self, config: PipelineConfig) -> None:
+        """Apply changed settings before the next frame."""
+        with self._lock:
+            self._next_config = config
+
+    def process(self, bundle: Bundle) -> None:
+        """Process a bundle; errors are counted and kept in words, never raised."""
+        wanted = self._outputs.wanted()
+        if not wanted:
+            self._counters.idle()
+            return
+        try:
+            self._publish(bundle, wanted)
+        except Exception as error:
+            self._fail(error)
+            self._counters.failed()
+        else:
+            self.failure = ''
+            self.output_rate.tick()
+            self._counters.processed()
+
+    def _publish(self, bundle: Bundle, wanted: set[str]) -> None:
+        start = time.perf_counter()
+        self._prepare(bundle.epoch)
+        frame, trouble = self._assembler.assemble(bundle)
+        self._note_trouble(trouble)
+        decoded = time.perf_counter()
+        result = self.pipeline.process(frame)
+        finished = time.perf_counter()
+        self._outputs.publish(result, wanted, self._config.cloud)
+        published = time.perf_counter()
+        self.milliseconds.add({
+            'latency.decode': (decoded - start) * 1e3,
+            **{f'latency.{stage}': value for stage, value in result.latency_ms.items()
+               if stage != 'total'},
+            'latency.publish': (published - finished) * 1e3,
+            'latency.total': (published - start) * 1e3,
+            'age_at_publish': (self._clock() - bundle.stamp) / 1e6,
+            'time_in_node': (time.monotonic() - bundle.arrival) * 1e3})
+
+    def _prepare(self, epoch: int) -> None:
+        with self._lock:
+            config, self._next_config = self._next_config, None
+        if config is not None:
+            self.pipeline.configure(config)
+            self._config = config
+            self._outputs.encoder.max_misses = config.tracking.max_misses
+        if epoch != self._epoch:
+            self.pipeline.reset()
+            self._epoch = epoch
+
+    def _note_trouble(self, trouble: str) -> None:
+        """Log once when clouds stay away, again only after they were back."""
+        self._troubled = self._troubled + 1 if trouble else 0
+        self.cloud_trouble = trouble
+        if self._troubled == _FRAMES_BEFORE_WARNING:
+            self._warn(f'masks go on without clouds: {trouble}')
+
+    def _fail(self, error: Exception) -> None:
+        reason = ' '.join(str(error).split())
+        if not isinstance(error, DiffsegError):
+            reason = f'{type(error).__name__}: {reason}'
+        if reason != self.failure:
+            self._warn(f'image not processed: {reason}')
+        self.failure = self.last_failure = reason

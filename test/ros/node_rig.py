@@ -1,0 +1,243 @@
+"""A node in its own process on its own domain, and a client that talks to it."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable, Iterator
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diffseg_ros.ros.transport import use_large_message_profile
+from lifecycle_msgs.srv import ChangeState
+import numpy as np
+from rcl_interfaces.srv import SetParameters
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+
+ROOT = Path(__file__).resolve().parents[2]
+STUB = str(Path(__file__).with_name('stub_node.py'))
+WIDTH, HEIGHT = 64, 48
+TIMEOUT = 15.0
+START = 1_600_000_000_000_000_000
+TYPES = {'labels': Image, 'confidence': Image, 'overlay': Image, 'camera_info': CameraInfo,
+         'points': PointCloud2}
+
+
+@contextlib.contextmanager
+def own_domain() -> Iterator[int]:
+    """Yield a domain id that no other test on this machine uses meanwhile."""
+    with contextlib.ExitStack() as stack:
+        for domain in sorted(range(1, 100), key=lambda _: random.random()):
+            path = Path(tempfile.gettempdir(), f'diffseg_test_domain_{domain}.lock')
+            lock = stack.enter_context(path.open('w'))
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield domain
+                return
+        raise RuntimeError('all test domains are in use')
+
+
+def image(number: int, *, frame_id: str = 'camera', encoding: str = 'rgb8',
+          first_pixel: tuple[int, int, int] = (0, 0, 0)) -> Image:
+    """Return a grey image whose stamp is `number` tenths of a second after START."""
+    pixels = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+    pixels[0, 0] = first_pixel
+    message = Image(width=WIDTH, height=HEIGHT, encoding=encoding, step=WIDTH * 3,
+                    data=array.array('B', pixels.tobytes()))
+    return stamped(message, number, frame_id)
+
+
+def depth(number: int, *, frame_id: str = 'camera') -> Image:
+    """Return a depth image of 1.5 m."""
+    pixels = np.full((HEIGHT, WIDTH), 1500, '<u2')
+    message = Image(width=WIDTH, height=HEIGHT, encoding='16UC1', step=WIDTH * 2,
+                    data=array.array('B', pixels.tobytes()))
+    return stamped(message, number, frame_id)
+
+
+def camera_info(number: int) -> CameraInfo:
+    """Return the calibration of the test camera."""
+    message = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model='plumb_bob',
+                         k=[60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0])
+    return stamped(message, number, 'camera')
+
+
+def stamped(message: Any, number: int, frame_id: str) -> Any:
+    """Set the header and return the message."""
+    seconds, nanoseconds = divmod(stamp_of(number), 10**9)
+    message.header.stamp.sec, message.header.stamp.nanosec = seconds, nanoseconds
+    message.header.frame_id = frame_id
+    return message
+
+
+def stamp_of(number: int) -> int:
+    """Return the stamp of an image by its number."""
+    return START + number * 100_000_000
+
+
+def stamps(messages: list[Any]) -> list[int]:
+    """Return the numbers of the images that these outputs belong to."""
+    times = [message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+             for message in messages]
+    return [(time - START) // 100_000_000 for time in times]
+
+
+class Client:
+    """Publishes camera topics, collects what the node says."""
+
+    def __init__(self, domain: int) -> None:
+        use_large_message_profile()
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node('client', context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self.got: dict[str, list[Any]] = {}
+        self.statuses: list[DiagnosticStatus] = []
+        self.node.create_subscription(
+            DiagnosticArray, '/diagnostics', lambda m: self.statuses.extend(m.status), 50)
+        self.images = self._publisher(Image, 'rgb/image_raw')
+        self.depths = self._publisher(Image, 'depth_registered/image_rect')
+        self.infos = self._publisher(CameraInfo, 'rgb/camera_info')
+
+    def _publisher(self, kind: Any, topic: str) -> Any:
+        return self.node.create_publisher(kind, topic, qos_profile_sensor_data)
+
+    def compressed_publisher(self) -> Any:
+        return self._publisher(CompressedImage, 'rgb/image_raw/compressed')
+
+    def subscribe(self, *names: str) -> None:
+        for name in names:
+            self.got[name] = []
+            self.node.create_subscription(TYPES[name], f'diffseg/{name}', self.got[name].append,
+                                          qos_profile_sensor_data)
+        self.until(lambda: all(self.node.count_publishers(f'diffseg/{name}') for name in names))
+
+    def until(self, condition: Callable[[], Any], timeout: float = TIMEOUT) -> Any:
+        """Spin until the condition holds; fail with the last diagnostics otherwise."""
+        end = time.monotonic() + timeout
+        while not (result := condition()):
+            if time.monotonic() > end:
+                raise AssertionError(f'not within {timeout} s; diagnostics: {self.sentence!r}, '
+                                     f'{self.values}')
+            self._executor.spin_once(timeout_sec=0.02)
+        return result
+
+    def spin(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def ready(self, *publishers: Any) -> None:
+        """Wait until the node hears the camera and its outputs reach this client."""
+        publishers = publishers or (self.images, self.depths, self.infos)
+        self.until(lambda: all(item.get_subscription_count() for item in publishers))
+        self.until(lambda: 'nobody subscribes' not in self.sentence)
+        self.spin(0.3)
+
+    def send(self, number: int, *, with_depth: bool = True, **options: Any) -> None:
+        if with_depth:
+            self.infos.publish(camera_info(number))
+            self.depths.publish(depth(number))
+        self.images.publish(image(number, **options))
+
+    @property
+    def sentence(self) -> str:
+        return self.statuses[-1].message if self.statuses else ''
+
+    @property
+    def level(self) -> int:
+        return self.statuses[-1].level[0]
+
+    @property
+    def values(self) -> dict[str, str]:
+        return {item.key: item.value for item in self.statuses[-1].values} if self.statuses else {}
+
+    def count(self, name: str) -> int:
+        return int(self.values.get(name, 0))
+
+    def settled(self, received: int) -> None:
+        """Wait for diagnostics in which every image sent is accounted for."""
+        self.until(lambda: self.count('received') == received == sum(
+            self.count(name) for name in ('processed', 'failed', 'idle', 'dropped')))
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        client = self.node.create_client(kind, f'diffseg/{name}')
+        self.until(client.service_is_ready)
+        future = client.call_async(request)
+        self.until(future.done)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def transition(self, label: str) -> bool:
+        request = ChangeState.Request()
+        request.transition.label = label
+        return self.call(ChangeState, 'change_state', request).success
+
+    def set_parameter(self, name: str, value: Any) -> tuple[bool, str]:
+        request = SetParameters.Request(parameters=[Parameter(name, value=value)
+                                                    .to_parameter_msg()])
+        result, = self.call(SetParameters, 'set_parameters', request).results
+        return result.successful, result.reason
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self.context.shutdown()
+
+
+class Rig:
+    """Starts nodes on one domain and ends them."""
+
+    def __init__(self, domain: int, folder: Path) -> None:
+        self._domain = domain
+        self.log_file = folder / 'node.log'
+        self.client = Client(domain)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str, program: tuple[str, ...] = (STUB,),
+              delay: float = 0) -> Client:
+        environment = {**os.environ, 'ROS_DOMAIN_ID': str(self._domain), 'STUB_DELAY': str(delay),
+                       'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
+        with self.log_file.open('ab') as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, '--ros-args', *arguments], env=environment,
+                stdout=log, stderr=log)
+        return self.client
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Send a signal and return the exit code, spinning meanwhile for the last messages."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        self.client.until(lambda: self.process.poll() is not None)
+        self.client.spin(0.1)
+        return self.process.returncode
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            # Killed nodes leave shared memory behind that slows the next ones down.
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.client.close()

@@ -1,0 +1,63 @@
+"""diffseg_node with a pipeline that needs no model: labels are round(100 * tau)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+import os
+import sys
+import time
+from types import SimpleNamespace
+
+from diffseg_ros.apps.node import main
+from diffseg_ros.config import PipelineConfig
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.frame import Frame
+import numpy as np
+
+MAGENTA = (255, 0, 255)
+"""Colour of the first pixel of an image that this pipeline breaks on."""
+
+
+@dataclass(frozen=True)
+class StubResult:
+    """As diffseg_ros.pipeline.Result, without the libraries behind it."""
+
+    frame: Frame
+    labels: np.ndarray
+    confidence: np.ndarray
+    epoch: int
+    latency_ms: dict[str, float] = field(default_factory=dict)
+
+
+class StubPipeline:
+    """Takes STUB_DELAY seconds a frame."""
+
+    def __init__(self, config: PipelineConfig, first_id: int) -> None:
+        if config.backbone.model == 'missing':
+            raise DiffsegError('model missing: it is not there')
+        self.backbone = SimpleNamespace(name='stub', device='cpu')
+        self.track_count = 1000
+        self.next_id = first_id + 1000
+        self._first_id = first_id
+        self._config = config
+        self._epoch = 0
+
+    def configure(self, config: PipelineConfig) -> None:
+        self._config = config
+
+    def reset(self) -> None:
+        self._epoch += 1
+
+    def process(self, frame: Frame) -> StubResult:
+        time.sleep(float(os.environ.get('STUB_DELAY', '0')))
+        if tuple(frame.rgb[0, 0]) == MAGENTA:
+            raise RuntimeError('magenta')
+        base = self._first_id - 1 + round(100 * self._config.segmentation.tau)
+        labels = np.full(frame.rgb.shape[:2], base, np.int32)
+        labels[0] = -1
+        confidence = np.full(labels.shape, 200, np.uint8)
+        return StubResult(frame, labels, confidence, self._epoch, {'features': 1.0, 'total': 1.0})
+
+
+if __name__ == '__main__':
+    sys.exit(main(pipeline_factory=StubPipeline))

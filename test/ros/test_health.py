@@ -1,0 +1,39 @@
+"""The sentence of the diagnostics fits the situation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from diffseg_ros.ros.health import ERROR, explain, OK, Situation, WARN
+import pytest
+
+GOOD = Situation(state='active', image_topic='/rgb/image_raw', image_publishers=1, images=9,
+                 subscribed=True, points_subscribed=True, input_rate=10.0, output_rate=4.0)
+
+
+@pytest.mark.parametrize(('change', 'level', 'part'), [
+    ({}, OK, 'processing 4.0 Hz out of 10.0 Hz'),
+    ({'state': 'unconfigured', 'load_error': 'no such folder'}, ERROR,
+     'model not loaded because: no such folder'),
+    ({'state': 'unconfigured'}, WARN, 'not configured'),
+    ({'state': 'configuring'}, OK, 'loading'),
+    ({'state': 'inactive'}, WARN, 'not active'),
+    ({'state': 'finalized'}, OK, 'shut down'),
+    ({'enabled': False}, WARN, 'disabled'),
+    ({'images': 0, 'image_publishers': 0, 'seconds_waited': 12.4}, WARN,
+     'no image yet on /rgb/image_raw for 12 s: nobody publishes it'),
+    ({'images': 0, 'seconds_waited': 5.0}, WARN, '1 publish it; check their QoS'),
+    ({'images': 0, 'seconds_waited': 0.5}, OK, 'no image yet'),
+    ({'seconds_waited': 7.0, 'failure': 'old'}, WARN, 'no more images on /rgb/image_raw for 7 s'),
+    ({'refused': 'duplicate'}, WARN, 'carry the same stamp'),
+    ({'refused': 'late'}, WARN, 'stamped before their predecessors'),
+    ({'subscribed': False, 'failure': 'old'}, OK, 'nobody subscribes'),
+    ({'failure': "encoding 'x'"}, ERROR, "the last image failed: encoding 'x'"),
+    ({'unencodable': 3}, WARN, '3 ids have no value in 16UC1'),
+    ({'cloud_trouble': 'no depth on /d'}, WARN, 'masks without clouds at 4.0 Hz'),
+    ({'cloud_trouble': 'no depth on /d', 'points_subscribed': False}, OK, 'no depth on /d')])
+def test_sentence(change, level, part):
+    got_level, sentence = explain(replace(GOOD, **change))
+    assert got_level == level
+    assert part in sentence
+    assert '\n' not in sentence

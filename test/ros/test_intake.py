@@ -1,0 +1,291 @@
+"""The intake keeps the newest frame, pairs by stamp and loses count of nothing."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+from diffseg_ros.ros.counters import Counters
+from diffseg_ros.ros.intake import Intake
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import pytest
+
+MS = 1_000_000
+
+
+class Clock:
+    """A clock that only moves when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def message(stamp_ms: float, name: str = '') -> SimpleNamespace:
+    stamp = round(stamp_ms * MS)
+    return SimpleNamespace(name=name, header=SimpleNamespace(
+        stamp=SimpleNamespace(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id='camera'))
+
+
+class Rig:
+    """An open intake with a clock to turn."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.counters = Counters()
+        self.intake = Intake(self.counters, timeout=0.1, clock=self.clock)
+        self.intake.open()
+
+    def image(self, stamp_ms: float, **options: bool) -> None:
+        self.intake.add_image(message(stamp_ms), **options)
+
+    def depth(self, stamp_ms: float) -> None:
+        self.intake.add_depth(message(stamp_ms))
+
+    def info(self, stamp_ms: float) -> None:
+        self.intake.add_camera_info(message(stamp_ms))
+
+    def take(self):
+        return self.intake.take(0.0)
+
+    def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    def give_up_waiting(self) -> None:
+        """Send images without partners until nothing is waited for."""
+        for number in range(3):
+            self.image(number)
+            self.wait(0.11)
+            assert self.take() is not None
+
+    @property
+    def totals(self):
+        return self.counters.totals()
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_complete_frame_is_ready_at_once_whatever_the_order(rig):
+    rig.depth(1000)
+    rig.image(1000)
+    assert rig.take() is None
+    rig.info(1000)
+    bundle = rig.take()
+    assert bundle.stamp == 1000 * MS
+    assert bundle.depth is not None and bundle.camera_info is not None
+
+
+def test_missing_depth_is_waited_for_100_ms_and_no_longer(rig):
+    rig.info(1000)
+    rig.image(1000)
+    rig.wait(0.099)
+    assert rig.take() is None
+    rig.wait(0.002)
+    bundle = rig.take()
+    assert bundle.depth is None and bundle.camera_info is not None
+
+
+def test_depth_that_comes_late_but_in_time_is_used(rig):
+    rig.info(1000)
+    rig.image(1000)
+    rig.wait(0.09)
+    rig.depth(1000)
+    assert rig.take().depth is not None
+
+
+def test_absent_topics_delay_three_images_and_no_more(rig):
+    rig.give_up_waiting()
+    rig.image(1000)
+    assert rig.take() is not None
+
+
+def test_waiting_resumes_when_a_partner_comes_in_time(rig):
+    rig.give_up_waiting()
+    rig.image(1000)
+    rig.info(1000)
+    assert rig.take().depth is None
+    rig.wait(0.02)
+    rig.depth(1000)
+    rig.info(1033)
+    rig.image(1033)
+    assert rig.take() is None
+    rig.wait(0.02)
+    rig.depth(1033)
+    assert rig.take().depth is not None
+
+
+def test_depth_of_other_stamps_never_delays_for_ever_and_its_skew_is_known(rig):
+    for number in range(20):
+        rig.depth(1000 + 33 * number - 7)
+        rig.info(1000 + 33 * number)
+        rig.image(1000 + 33 * number)
+        if number < 3:
+            rig.wait(0.11)
+        assert rig.take().depth is None
+    assert rig.intake.depth.skew == -7 * MS
+
+
+def test_latched_camera_info_serves_every_image(rig):
+    rig.info(40)
+    rig.give_up_waiting()
+    rig.image(5000)
+    assert rig.take().camera_info is not None
+
+
+def test_newer_complete_frame_replaces_the_older(rig):
+    rig.give_up_waiting()
+    for stamp in (1000, 1033, 1066):
+        rig.image(stamp)
+    assert rig.take().stamp == 1066 * MS
+    assert rig.take() is None
+    assert rig.totals.dropped == {'superseded': 2}
+
+
+def test_newer_incomplete_image_leaves_the_older_its_chance(rig):
+    rig.image(1000)
+    rig.wait(0.033)
+    rig.image(1033)
+    rig.info(1000)
+    rig.depth(1000)
+    assert rig.take().stamp == 1000 * MS
+    rig.info(1033)
+    rig.depth(1033)
+    assert rig.take().depth is not None
+    assert rig.totals.dropped == {}
+
+
+def test_stamps_far_from_any_clock_are_used(rig):
+    rig.give_up_waiting()
+    for stamp in (10**12, 10**12 + 3_600_000, 10**12 + 3_600_010):
+        rig.image(stamp)
+        assert rig.take().stamp == stamp * MS
+    assert rig.intake.epoch == 0
+
+
+def test_jump_back_begins_an_epoch_with_that_message(rig):
+    rig.give_up_waiting()
+    rig.image(10_000)
+    assert rig.take().epoch == 0
+    rig.image(9_499)
+    bundle = rig.take()
+    assert (bundle.stamp, bundle.epoch) == (9_499 * MS, 1)
+    rig.image(9_532)
+    assert rig.take().epoch == 1
+    assert rig.totals.dropped == {}
+
+
+def test_small_step_back_is_late_and_a_repetition_a_duplicate(rig):
+    rig.give_up_waiting()
+    for stamp in (10_000, 10_033, 10_010, 9_533, 10_033, 10_000):
+        rig.image(stamp)
+    assert rig.totals.dropped == {'superseded': 1, 'late': 2, 'duplicate': 2}
+    assert rig.intake.epoch == 0
+
+
+def test_looped_recording_gets_the_same_pairs_each_time(rig):
+    pairs = []
+    for _ in range(3):
+        for stamp in range(0, 3000, 100):
+            rig.depth(stamp)
+            rig.info(stamp)
+            rig.image(stamp)
+            bundle = rig.take()
+            pairs.append((bundle.epoch, bundle.stamp, bundle.depth is not None))
+    assert pairs == [(epoch, stamp * MS, True) for epoch in range(3)
+                     for stamp in range(0, 3000, 100)]
+
+
+def test_depth_of_the_old_epoch_is_not_paired(rig):
+    rig.intake.add_depth(message(1200, 'old'))
+    for stamp in (1000, 3000):
+        rig.depth(stamp)
+        rig.info(stamp)
+        rig.image(stamp)
+        assert rig.take() is not None
+    rig.depth(1000)
+    rig.image(1200)
+    assert rig.intake.epoch == 1
+    rig.wait(0.11)
+    assert rig.take().depth is None
+
+
+def test_unwanted_images_are_idle_and_disabled_ones_dropped(rig):
+    rig.image(1000, wanted=False)
+    rig.image(1033, wanted=False)
+    rig.image(1066, enabled=False)
+    assert rig.take() is None
+    assert (rig.totals.idle, rig.totals.dropped) == (2, {'disabled': 1})
+
+
+def test_closing_drops_what_waits_and_wakes_the_worker(rig):
+    taken = []
+    worker = threading.Thread(target=lambda: taken.append(rig.intake.take()), daemon=True)
+    worker.start()
+    rig.image(1000)
+    rig.intake.close()
+    worker.join(5)
+    assert taken == [None]
+    rig.image(1033)
+    assert rig.totals.dropped == {'deactivated': 2}
+    assert rig.totals.in_flight == 0
+
+
+def test_reopening_begins_an_epoch_and_forgets_the_stamps(rig):
+    rig.give_up_waiting()
+    rig.intake.close()
+    rig.intake.open()
+    rig.image(1)
+    rig.wait(0.11)
+    assert rig.take().epoch == 1
+
+
+def test_endless_images_are_not_piled_up_while_the_worker_is_busy(rig):
+    for number in range(1000):
+        rig.image(1000 + number)
+    assert rig.totals.in_flight <= 34
+
+
+EVENTS = st.lists(st.tuples(
+    st.sampled_from(['image', 'image', 'depth', 'info', 'wait', 'take', 'unwanted', 'restart',
+                     'reopen']),
+    st.integers(0, 3000)), max_size=80)
+
+
+@settings(max_examples=150, deadline=None)
+@given(EVENTS)
+def test_every_image_is_accounted_for(events):
+    rig = Rig()
+    taken = []
+    for action, value in events:
+        if action == 'image':
+            rig.image(value)
+        elif action == 'unwanted':
+            rig.image(value, wanted=False)
+        elif action in ('depth', 'info'):
+            getattr(rig, action)(value)
+        elif action == 'wait':
+            rig.wait(value / 10_000)
+        elif action == 'restart':
+            rig.intake.restart()
+        elif action == 'reopen':
+            rig.intake.close()
+            rig.intake.open()
+        elif (bundle := rig.take()) is not None:
+            taken.append(bundle)
+    rig.wait(1)
+    while (bundle := rig.take()) is not None:
+        taken.append(bundle)
+    totals = rig.totals
+    assert totals.received == len(taken) + totals.idle + sum(totals.dropped.values())
+    order = [(bundle.epoch, bundle.stamp) for bundle in taken]
+    assert order == sorted(set(order))
+    for bundle in taken:
+        for partner in filter(None, [bundle.depth]):
+            stamp = partner.header.stamp
+            assert stamp.sec * 10**9 + stamp.nanosec == bundle.stamp

@@ -1,0 +1,106 @@
+"""Messages hold what the result holds, bit for bit."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from diffseg_ros.data.image_messages import decode_colour, intrinsics_from_camera_info
+from diffseg_ros.frame import Frame, Intrinsics
+from diffseg_ros.ros.label_encoding import LabelEncoder
+import numpy as np
+import pytest
+
+messages = pytest.importorskip('diffseg_ros.ros.messages', reason='rclpy is not installed',
+                               exc_type=ImportError)
+STAMP = 1_700_000_000_123_456_789
+HEIGHT, WIDTH = 48, 64
+
+
+def result(depth: bool = True, intrinsics: bool = True) -> SimpleNamespace:
+    random = np.random.default_rng(0)
+    metres = random.uniform(0.5, 4, (HEIGHT, WIDTH)).astype(np.float32)
+    metres[::5, ::7] = np.nan
+    frame = Frame(
+        random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), STAMP, 'optical',
+        metres if depth else None,
+        Intrinsics(WIDTH, HEIGHT, 60.0, 61.0, 31.5, 23.5, (0.1, 0, 0, 0, 0)) if intrinsics
+        else None)
+    labels = random.integers(-1, 9, (HEIGHT, WIDTH)).astype(np.int32)
+    confidence = random.integers(0, 256, (HEIGHT, WIDTH), np.uint8)
+    return SimpleNamespace(frame=frame, labels=labels, confidence=confidence)
+
+
+def points_of(message) -> np.ndarray:
+    dtype = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4'),
+                      ('label', '<u4'), ('instance_id', '<u4')])
+    assert message.point_step == dtype.itemsize
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
+
+
+def test_every_output_has_the_stamp_and_frame_of_its_image():
+    made = messages.result_messages(result(), messages.OUTPUT_TYPES, LabelEncoder())
+    assert set(made) == set(messages.OUTPUT_TYPES)
+    for name, message in made.items():
+        assert isinstance(message, messages.OUTPUT_TYPES[name])
+        stamp = message.header.stamp
+        assert stamp.sec * 10**9 + stamp.nanosec == STAMP
+        assert message.header.frame_id == 'optical'
+
+
+def test_only_wanted_outputs_are_made():
+    assert set(messages.result_messages(result(), {'labels'}, LabelEncoder())) == {'labels'}
+
+
+@pytest.mark.parametrize(('depth', 'intrinsics', 'missing'), [
+    (False, True, {'points'}), (True, False, {'points', 'camera_info'})])
+def test_nothing_is_made_that_would_mean_no_data(depth, intrinsics, missing):
+    made = messages.result_messages(result(depth, intrinsics), messages.OUTPUT_TYPES,
+                                    LabelEncoder())
+    assert set(made) == set(messages.OUTPUT_TYPES) - missing
+
+
+@pytest.mark.parametrize(('encoding', 'dtype', 'unlabelled'), [
+    ('16UC1', '<u2', 65535), ('mono8', 'u1', 255), ('32SC1', '<i4', -1)])
+def test_cloud_and_label_image_carry_the_same_values(encoding, dtype, unlabelled):
+    given = result()
+    made = messages.result_messages(given, ['labels', 'points'], LabelEncoder(encoding))
+    image, cloud = made['labels'], points_of(made['points'])
+    values = np.frombuffer(image.data, dtype).reshape(image.height, image.width)
+    assert (image.encoding, image.step) == (encoding, WIDTH * np.dtype(dtype).itemsize)
+    assert np.array_equal(values == unlabelled, given.labels == -1)
+    assert np.array_equal(values.astype(np.int64) % 2**32, cloud['label'])
+    assert np.array_equal(cloud['label'], cloud['instance_id'])
+
+
+def test_cloud_is_organised_with_nan_holes_and_the_photo_s_colours():
+    given = result()
+    message = messages.result_messages(given, ['points'], LabelEncoder())['points']
+    cloud = points_of(message)
+    assert (message.height, message.width, message.is_dense) == (HEIGHT, WIDTH, False)
+    assert message.row_step == WIDTH * message.point_step
+    assert [field.name for field in message.fields] == list(cloud.dtype.names)
+    holes = np.isnan(given.frame.depth)
+    for axis in 'xyz':
+        assert np.array_equal(np.isnan(cloud[axis]), holes)
+    assert np.array_equal(cloud['z'][~holes], given.frame.depth[~holes])
+    red, green, blue = (given.frame.rgb[..., channel].astype(np.uint32) for channel in range(3))
+    assert np.array_equal(cloud['rgb'], red << 16 | green << 8 | blue)
+
+
+def test_memory_of_a_published_cloud_is_used_again():
+    first = messages.result_messages(result(), ['points'], LabelEncoder())['points']
+    memory = first.data
+    second = messages.result_messages(result(), ['points'], LabelEncoder(), reuse=first)['points']
+    assert second.data is memory
+
+
+def test_camera_info_is_that_of_the_label_image():
+    given = result()
+    message = messages.result_messages(given, ['camera_info'], LabelEncoder())['camera_info']
+    assert intrinsics_from_camera_info(message) == given.frame.intrinsics
+
+
+def test_image_message_reads_back():
+    pixels = result().frame.rgb[:, ::-1]
+    message = messages.image_message(pixels, 'rgb8', messages.header_of(1, 'x'))
+    assert np.array_equal(decode_colour(message), pixels)

@@ -1,0 +1,94 @@
+from pathlib import Path
+import subprocess
+import sys
+
+from diffseg_ros.config import PipelineConfig, updated
+from diffseg_ros.frame import Frame
+from diffseg_ros.pipeline import Pipeline
+import numpy as np
+import pytest
+import torch
+
+PACKAGE = Path(__file__).resolve().parents[1] / 'diffseg_ros'
+
+
+class ColourBackbone:
+    """Stands in for a diffusion model: the feature of a token is its colour."""
+
+    name = 'colour'
+    device = torch.device('cpu')
+
+    def features(self, rgb):
+        small = torch.from_numpy(rgb[::8, ::8].copy()).permute(2, 0, 1).float()
+        return small / 255 + 0.01
+
+
+@pytest.fixture
+def pipeline():
+    return Pipeline(updated(PipelineConfig(), {'segmentation.position': 0.0}),
+                    backbone=ColourBackbone())
+
+
+def scene(left, stamp=0):
+    rgb = np.full((96, 128, 3), (20, 40, 160), np.uint8)
+    rgb[32:72, left:left + 40] = (230, 200, 20)
+    return Frame(rgb, stamp)
+
+
+def test_a_moving_object_keeps_its_id(pipeline):
+    ids = {int(pipeline.process(scene(left)).labels[50, left + 20])
+           for left in range(8, 72, 8)}
+    assert len(ids) == 1 and pipeline.track_count == 2
+
+
+def test_every_stage_is_timed(pipeline):
+    latency = pipeline.process(scene(8)).latency_ms
+    assert list(latency) == ['features', 'segmentation', 'tracking', 'total']
+    assert latency['total'] == pytest.approx(sum(list(latency.values())[:-1]))
+
+
+def test_reset_gives_new_ids_and_an_epoch(pipeline):
+    first = pipeline.process(scene(8))
+    pipeline.reset()
+    second = pipeline.process(scene(8))
+    assert second.epoch == first.epoch + 1 and second.labels.min() > first.labels.max()
+
+
+def test_a_photo_by_itself_leaves_tracks_alone(pipeline):
+    pipeline.process(scene(8))
+    segments = pipeline.segment(scene(80))
+    assert segments.labels.max() == 1 and pipeline.track_count == 2
+
+
+def test_settings_change_between_frames(pipeline):
+    before = pipeline.process(scene(8)).labels
+    pipeline.configure(updated(PipelineConfig(), {'segmentation.max_segments': 1}))
+    after = pipeline.process(scene(8)).labels
+    assert len(np.unique(before)) == 2 and len(np.unique(after)) == 1
+
+
+def test_same_frames_same_labels():
+    runs = []
+    for _ in range(2):
+        pipeline = Pipeline(backbone=ColourBackbone())
+        runs.append([pipeline.process(scene(left)).labels for left in (8, 16, 24)])
+    for one, other in zip(*runs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_core_knows_no_ros():
+    code = ('import sys, diffseg_ros.pipeline, diffseg_ros.cloud.labelled_cloud, '
+            'diffseg_ros.data.source, diffseg_ros.evaluation.masks; '
+            'print([name for name in sys.modules if name.split(".")[0] in '
+            '("rclpy", "sensor_msgs") or name.startswith("diffseg_ros.ros")])')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          timeout=120, check=True)
+    assert done.stdout.strip() == '[]'
+
+
+def test_only_the_ros_folder_and_commands_import_ros():
+    for path in PACKAGE.rglob('*.py'):
+        part = path.relative_to(PACKAGE).parts[0]
+        if part not in ('ros', 'apps', 'demo'):
+            text = path.read_text()
+            assert 'import rclpy' not in text and 'diffseg_ros.ros' not in text, path
