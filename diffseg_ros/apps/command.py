@@ -9,9 +9,8 @@ from pathlib import Path
 import sys
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
 from diffseg_ros.errors import DiffsegError
+from tqdm import tqdm
 
 _Item = TypeVar('_Item')
 

@@ -1,0 +1,113 @@
+"""diffseg_replay: run every frame of a recording through the pipeline, none dropped."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import Any, TYPE_CHECKING
+
+from diffseg_ros.apps.command import add_json_option, progress, run_command, write_json
+from diffseg_ros.apps.pipeline_options import add_pipeline_options, pipeline_config
+from diffseg_ros.data.source import open_source, TopicNames
+from diffseg_ros.errors import DiffsegError
+
+if TYPE_CHECKING:
+    from diffseg_ros.apps.replay_output import ReplayOutput
+    from diffseg_ros.data.source import Source
+    from diffseg_ros.pipeline import Pipeline
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='diffseg_replay', description=__doc__)
+    parser.add_argument('source', type=Path, metavar='SOURCE',
+                        help='bag (.mcap, .db3 or a bag folder) or sequence folder')
+    parser.add_argument('--output', type=Path, required=True, metavar='DIR',
+                        help='labels/, overlay/, clouds/, output.mcap and report.json go here')
+    parser.add_argument('--every', type=_positive, default=1, metavar='N',
+                        help='use every Nth frame (1)')
+    parser.add_argument('--limit', type=_positive, metavar='N', help='stop after N frames')
+    parser.add_argument('--clouds', type=int, default=1, metavar='N',
+                        help='write the cloud of every Nth frame (1); 0 writes none')
+    parser.add_argument('--no-bag', action='store_true', help='leave output.mcap out')
+    names = TopicNames()
+    for option, topic in (('rgb', names.rgb), ('camera-info', names.camera_info),
+                          ('depth', names.depth)):
+        parser.add_argument(f'--{option}-topic', default=topic, metavar='TOPIC',
+                            help=f'topic in the bag ({topic})')
+    add_pipeline_options(parser)
+    add_json_option(parser)
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{value}: at least 1 is needed')
+    return value
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    topics = TopicNames(arguments.rgb_topic, arguments.camera_info_topic, arguments.depth_topic)
+    source = open_source(arguments.source, topics)
+    config = pipeline_config(arguments)
+    if arguments.clouds < 0:
+        raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')
+
+    from diffseg_ros.apps.replay_output import ReplayOutput
+    from diffseg_ros.pipeline import Pipeline
+
+    pipeline = Pipeline(config)
+    with ReplayOutput(arguments.output, config, clouds_every=arguments.clouds,
+                      bag=not arguments.no_bag) as output:
+        failed = _replay(source, pipeline, output, arguments.every, arguments.limit)
+        for note in source.notes:
+            print(f'{source.name}: {note}', file=sys.stderr)
+        if not output.frames:
+            raise DiffsegError(f'{arguments.source}: none of {failed} frames could be processed')
+        report = {**output.report(), 'frames_failed': failed, 'tracks': pipeline.track_count,
+                  'device': str(pipeline.backbone.device), 'model': pipeline.backbone.name,
+                  'source': source.name, 'notes': source.notes}
+    write_json(arguments.output / 'report.json', report)
+    write_json(arguments.json, report)
+    _print_summary(report, arguments.output)
+
+
+def _replay(source: Source, pipeline: Pipeline, output: ReplayOutput, every: int,
+            limit: int | None) -> int:
+    """Process the frames in order; return how many failed."""
+    from diffseg_ros.ros.intake import EPOCH_JUMP
+
+    wanted = -(-source.frame_count // every)
+    total = wanted if limit is None else min(limit, wanted)
+    failed = used = 0
+    last_stamp = None
+    for item in progress(source, source.frame_count, source.name):
+        if used == total:
+            break
+        if item.number % every:
+            continue
+        used += 1
+        try:
+            if item.frame is None:
+                raise DiffsegError(item.error or 'cannot be read')
+            if last_stamp is not None and last_stamp - item.frame.stamp > EPOCH_JUMP:
+                pipeline.reset()
+            last_stamp = item.frame.stamp
+            output.write(item.number, pipeline.process(item.frame))
+        except DiffsegError as error:
+            failed += 1
+            print(f'frame {item.number:06d}: {error}', file=sys.stderr)
+    return failed
+
+
+def _print_summary(report: dict[str, Any], output: Path) -> None:
+    latency = report['latency_ms']['total']
+    print(f'{report["frames"]} frames ({report["frames_failed"]} failed), {report["tracks"]} '
+          f'tracks, {report["clouds"]} clouds, {latency["p50"]:.0f} ms a frame '
+          f'(p95 {latency["p95"]:.0f}), into {output}')
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(_run, _parser(), argv)

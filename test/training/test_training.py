@@ -1,0 +1,136 @@
+import csv
+import io
+import json
+import tarfile
+
+import cv2
+from diffseg_ros.apps.train import main as train
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.training.checkpoint import load_weights, WEIGHTS_FILE
+from diffseg_ros.training.photos import colour_jitter, iterate_photos, PhotoBank
+from diffseg_ros.training.trainer import Trainer, TrainingSettings
+import numpy as np
+import pytest
+import torch
+
+CPU = torch.device('cpu')
+
+
+def photo(seed, height=120, width=160):
+    """Return an encoded photo of smooth random blobs."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return cv2.imencode('.png', image)[1].tobytes()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for seed in range(6):
+        (folder / f'{seed}.png').write_bytes(photo(seed))
+    return folder
+
+
+def test_folders_tars_and_single_files_are_read(photos, tmp_path):
+    archive = tmp_path / 'more.tar'
+    with tarfile.open(archive, 'w') as tar:
+        for name, data in (('a/x.png', photo(7)), ('a/notes.txt', b'none')):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    found = list(iterate_photos([photos, archive, photos / '0.png']))
+    assert len(found) == 6 + 1 + 1 and found[6][1] == photo(7)
+
+
+def test_missing_and_unsupported_paths_are_named(tmp_path):
+    with pytest.raises(DiffsegError, match='nowhere: no such path'):
+        list(iterate_photos([tmp_path / 'nowhere']))
+    (tmp_path / 'x.doc').write_text('text')
+    with pytest.raises(DiffsegError, match='unsupported file'):
+        list(iterate_photos([tmp_path / 'x.doc']))
+
+
+def test_unreadable_photos_are_counted():
+    bank, unreadable = PhotoBank.load([photo(0), b'nothing', photo(1, 20, 20)], CPU)
+    assert unreadable == 2 and bank.heights.tolist() == [120, 60]
+    with pytest.raises(DiffsegError, match='none of 1'):
+        PhotoBank.load([b'nothing'], CPU)
+
+
+def test_crops_show_the_photo():
+    ramp = np.zeros((100, 140, 3), np.uint8)
+    ramp[..., 0] = np.arange(140)
+    ramp[..., 1] = np.arange(100)[:, None]
+    bank, _ = PhotoBank.load([cv2.imencode('.png', ramp[..., ::-1])[1].tobytes()], CPU)
+    index = torch.zeros(20, dtype=torch.long)
+    crops = bank.crops(index, 64, 64, torch.Generator().manual_seed(0)) * 255
+    assert crops.shape == (20, 3, 64, 64)
+    steps_x, steps_y = crops[:, 0].diff(dim=2), crops[:, 1].diff(dim=1)
+    flipped = steps_x.mean(dim=(1, 2)) < 0
+    assert 0 < flipped.sum() < 20
+    # A crop is the photo scaled by 0.75 to 1.5, give or take the stretch.
+    for steps in (steps_x.abs(), steps_y):
+        scale = steps.mean(dim=(1, 2))
+        assert scale.min() > 0.6 and scale.max() < 1.8
+    assert crops[:, 2].abs().max() == 0
+
+
+def test_colour_jitter_keeps_the_range_and_shape():
+    images = torch.rand(4, 3, 16, 16)
+    changed = colour_jitter(images, torch.Generator().manual_seed(0))
+    assert changed.shape == images.shape and not torch.equal(changed, images)
+    assert changed.min() >= 0 and changed.max() <= 1
+
+
+def short_run(photos, output, **options):
+    data = [data for _, data in iterate_photos([photos])]
+    heldout, _ = PhotoBank.load(data[:1], CPU)
+    training, _ = PhotoBank.load(data[1:], CPU)
+    settings = TrainingSettings(minutes=0.05, report_seconds=60, batch_pixels=2 * 64 * 64,
+                                warmup_steps=5)
+    trainer = Trainer(settings, training, heldout, CPU, **options)
+    first = trainer.heldout_loss()
+    return first, trainer.run(output, lambda report: None)
+
+
+def test_loss_falls_and_resuming_goes_on_from_it(photos, tmp_path):
+    untrained, report = short_run(photos, tmp_path / 'w')
+    assert report.heldout_loss < untrained and report.samples > 0
+    resumed, second = short_run(photos, tmp_path / 'w2', resume=tmp_path / 'w')
+    assert resumed == pytest.approx(report.heldout_loss, rel=0.02)
+    assert second.samples > report.samples and second.seconds > report.seconds
+    with (tmp_path / 'w2' / 'training_log.csv').open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [int(float(row['samples'])) for row in rows] == [report.samples, second.samples]
+    assert (tmp_path / 'w2' / 'training_curve.png').stat().st_size > 1000
+
+
+def test_resuming_from_weights_alone(photos, tmp_path):
+    _, report = short_run(photos, tmp_path / 'w')
+    bare = tmp_path / 'bare'
+    bare.mkdir()
+    for name in ('config.json', WEIGHTS_FILE):
+        (bare / name).write_bytes((tmp_path / 'w' / name).read_bytes())
+    resumed, _ = short_run(photos, tmp_path / 'w2', resume=bare)
+    assert resumed == pytest.approx(report.heldout_loss, rel=0.02)
+
+
+def test_command_writes_weights_that_load(photos, tmp_path):
+    output, report = tmp_path / 'weights', tmp_path / 'report.json'
+    assert train(['--photos', str(photos), '--output', str(output), '--minutes', '0.03',
+                  '--json', str(report)]) == 0
+    assert load_weights(output).config.in_channels == 12
+    assert (output / WEIGHTS_FILE).stat().st_size < 16e6
+    assert json.loads(report.read_text())['photos'] == 6
+
+
+@pytest.mark.parametrize('arguments', [
+    ['--photos', 'nowhere'], ['--minutes', '0'], ['--resume', 'nowhere'],
+])
+def test_bad_arguments_end_with_code_2(photos, tmp_path, arguments, capsys):
+    code = train(['--photos', str(photos), '--output', str(tmp_path / 'w'), '--minutes', '0.01',
+                  *arguments])
+    assert code == 2 and capsys.readouterr().err.strip().splitlines()[-1].startswith(
+        'diffseg_train: ')
+    assert not (tmp_path / 'w').exists()
