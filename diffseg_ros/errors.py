@@ -2,7 +2,8 @@
 
 
 class DiffsegError(Exception):
-    """An input or a setting that cannot be used.
+    """
+    An input or a setting that cannot be used.
 
     The message is one line that names the thing, what was got, what is supported and
     what to do. Commands print it to stderr and exit with code 2.

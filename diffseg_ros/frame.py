@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from diffseg_ros.errors import DiffsegError
 import numpy as np
 import numpy.typing as npt
-
-from diffseg_ros.errors import DiffsegError
 
 UNLABELLED = -1
 """Value of pixels without a segment in every label array of the core (int32)."""
@@ -15,7 +14,8 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Pinhole intrinsics in pixels, with the lens distortion the camera reports.
+    """
+    Pinhole intrinsics in pixels, with the lens distortion the camera reports.
 
     Attributes
     ----------
@@ -64,7 +64,8 @@ class Intrinsics:
 
 @dataclass(frozen=True)
 class Frame:
-    """An image and what is known with it.
+    """
+    An image and what is known with it.
 
     Attributes
     ----------

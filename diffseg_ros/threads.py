@@ -9,7 +9,8 @@ from threadpoolctl import ThreadpoolController
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
-    """Return a context in which NumPy's and SciPy's matrix products use one thread.
+    """
+    Return a context in which NumPy's and SciPy's matrix products use one thread.
 
     Products of a few hundred rows gain nothing from more, and where other processes keep the
     cores busy, as on a robot, waiting for the slower thread makes them ten times slower.

@@ -1,7 +1,6 @@
 from dataclasses import fields
 
-from diffseg_ros.config import (
-    BackboneConfig, flatten, PipelineConfig, SegmentationConfig, updated)
+from diffseg_ros.config import BackboneConfig, flatten, PipelineConfig, SegmentationConfig, updated
 from diffseg_ros.errors import DiffsegError
 import pytest
 

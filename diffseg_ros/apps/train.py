@@ -40,10 +40,9 @@ def _print_report(report: TrainingReport) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    import torch
-
     from diffseg_ros.training.photos import iterate_photos, PhotoBank
     from diffseg_ros.training.trainer import Trainer, TrainingSettings
+    import torch
 
     settings = TrainingSettings(
         minutes=arguments.minutes, learning_rate=arguments.learning_rate,

@@ -4,7 +4,12 @@ from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Frame, Intrinsics
 from diffseg_ros.segmentation.cues import (
-    feature_affinity, geometry_distances, token_affinity, token_colours, token_depth)
+    feature_affinity,
+    geometry_distances,
+    token_affinity,
+    token_colours,
+    token_depth,
+)
 import numpy as np
 import pytest
 
