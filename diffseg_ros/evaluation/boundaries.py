@@ -1,0 +1,77 @@
+"""How well the outlines of segments follow true outlines."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+from diffseg_ros.evaluation.contingency import check_labels, LabelArray
+import numpy as np
+import numpy.typing as npt
+
+TOLERANCE = 0.0075
+"""Distance that counts as a hit, as a share of the image diagonal (as in BSDS)."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+def boundary_f(prediction: LabelArray, truth: LabelArray, *, ignore: int = 65535,
+               tolerance: float = TOLERANCE) -> float:
+    """
+    Return the F measure of the predicted outlines.
+
+    Precision is the share of predicted outline pixels within the tolerance of a true outline,
+    recall the share of true outline pixels within the tolerance of a predicted one. Outlines
+    are one pixel wide. Borders of ignored truth are no true outlines, and outlines within the
+    tolerance of ignored truth are not scored.
+
+    Parameters
+    ----------
+    prediction
+        (H, W) integers; unlabelled pixels are one more segment.
+    truth
+        (H, W) integers.
+    ignore
+        Value of `truth` that is not scored.
+    tolerance
+        Euclidean distance as a share of the image diagonal; never less than one pixel.
+
+    Returns
+    -------
+    float
+        0 to 1; 1 where neither has an outline, 0 where only one has.
+
+    Raises
+    ------
+    DiffsegError
+        The arrays are empty, of different shapes or not of integers.
+
+    """
+    check_labels(prediction, truth)
+    reach = max(1.0, tolerance * math.hypot(*truth.shape))
+    scored = truth != ignore
+    known = ~_near(~scored, reach)
+    edges, true_edges = _edges(prediction, np.ones_like(scored)), _edges(truth, scored)
+    judged, true_judged = edges & known, true_edges & known
+    if not judged.any() or not true_judged.any():
+        return float(judged.any() == true_judged.any())
+    precision = float(_near(true_edges, reach)[judged].mean())
+    recall = float(_near(edges, reach)[true_judged].mean())
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _edges(labels: LabelArray, scored: Mask) -> Mask:
+    """Mark scored pixels whose right or lower neighbour is scored and has another label."""
+    edges = np.zeros(labels.shape, bool)
+    edges[:, :-1] |= (labels[:, :-1] != labels[:, 1:]) & scored[:, :-1] & scored[:, 1:]
+    edges[:-1] |= (labels[:-1] != labels[1:]) & scored[:-1] & scored[1:]
+    return edges
+
+
+def _near(mask: Mask, reach: float) -> Mask:
+    """Mark the pixels within a Euclidean distance of `reach` pixels of the mask."""
+    if not mask.any():
+        return np.zeros_like(mask)
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2,
+                                     cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance <= reach)

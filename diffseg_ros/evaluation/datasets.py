@@ -1,0 +1,231 @@
+"""Photos with true masks, as folders on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from io import BytesIO
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from diffseg_ros.data.depth import metres_from_units
+from diffseg_ros.data.image_files import decode_rgb, decode_units, read_bytes
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.evaluation.masks import IGNORED_CLASS, MaskAccumulator
+from diffseg_ros.frame import Frame, Intrinsics
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Truth = npt.NDArray[np.uint8]
+
+_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
+_CAMERA_KEYS = ('width', 'height', 'fx', 'fy', 'cx', 'cy', 'depth_scale')
+
+
+class MaskDataset:
+    """
+    A folder with images/, labels/ and optionally dataset.json, classes.txt, depth/, camera.json.
+
+    Iterating yields (name, Frame, truth), in the order of the names; truth is (H, W) uint8, 255
+    = ignored. It can be iterated several times.
+
+    Attributes
+    ----------
+    has_classes
+        Whether label values mean the same in all images; otherwise they are regions' ids.
+    background
+        Label value of the background, or None.
+    class_names
+        From classes.txt, else empty.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        """
+        Read everything but the images.
+
+        Raises
+        ------
+        DiffsegError
+            A file is missing, has no partner or cannot be understood.
+
+        """
+        self._path = Path(path)
+        if not self._path.is_dir():
+            raise DiffsegError(f'{path}: no such folder; give a mask data set (images/, labels/)')
+        self._images = _files(self._path / 'images', _IMAGE_SUFFIXES)
+        self._labels = _partners(self._path / 'labels', self._images)
+        has_depth = (self._path / 'depth').is_dir()
+        self._depth = _partners(self._path / 'depth', self._images) if has_depth else {}
+        self._camera = _camera(self._path / 'camera.json') if has_depth else None
+        settings = _json_object(self._path / 'dataset.json')
+        self.has_classes, self.background = self._read_settings(settings)
+        names = self._path / 'classes.txt'
+        self.class_names = _lines(names) if names.exists() else []
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[tuple[str, Frame, Truth]]:
+        """
+        Yield (name, Frame, truth) of every image.
+
+        Raises
+        ------
+        DiffsegError
+            An image cannot be read, or its partners are of another size.
+
+        """
+        for name in self._images:
+            yield self._read(name)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self._path.resolve().name
+
+    @cached_property
+    def class_count(self) -> int | None:
+        """
+        Number of classes, absent ones included; None where the labels are regions.
+
+        That is the length of classes.txt, else the largest label in any image plus one.
+        """
+        if not self.has_classes:
+            return None
+        if self.class_names:
+            return len(self.class_names)
+        highest = 0 if self.background is None else self.background
+        for path in self._labels.values():
+            labels = _decode_labels(path)
+            highest = max(highest, int(labels.max(initial=0, where=labels != IGNORED_CLASS)))
+        return highest + 1
+
+    def accumulator(self) -> MaskAccumulator:
+        """Return an empty report that follows this data set's rules."""
+        return MaskAccumulator(self.class_count, ignore=IGNORED_CLASS, background=self.background,
+                               class_names=self.class_names)
+
+    def _read(self, name: str) -> tuple[str, Frame, Truth]:
+        path = self._images[name]
+        rgb = decode_rgb(read_bytes(path), str(path))
+        truth = _decode_labels(self._labels[name])
+        if truth.shape != rgb.shape[:2]:
+            raise _size_error(self._labels[name], truth.shape, path, rgb.shape)
+        limit = self.class_count
+        if limit is not None and (truth[truth != IGNORED_CLASS] >= limit).any():
+            raise DiffsegError(f'{self._labels[name]}: class '
+                               f'{truth[truth != IGNORED_CLASS].max()}, but classes.txt names '
+                               f'{limit}, numbered from 0; add its name or use 255 for ignored')
+        if self._camera is None:
+            return name, Frame(rgb), truth
+        scale, intrinsics = self._camera
+        units = decode_units(read_bytes(self._depth[name]), str(self._depth[name]))
+        if units.shape[0] * rgb.shape[1] != units.shape[1] * rgb.shape[0]:
+            raise _size_error(self._depth[name], units.shape, path, rgb.shape)
+        return name, Frame(rgb, depth=metres_from_units(units, scale),
+                           intrinsics=intrinsics), truth
+
+    def _read_settings(self, settings: dict[str, Any]) -> tuple[bool, int | None]:
+        path = self._path / 'dataset.json'
+        kind, background = settings.get('labels', 'classes'), settings.get('background')
+        if kind not in ('classes', 'regions'):
+            raise DiffsegError(f'{path}: labels is {kind!r}; "classes" or "regions" is needed')
+        if background is not None and (type(background) is not int
+                                       or not 0 <= background < IGNORED_CLASS):
+            raise DiffsegError(f'{path}: background is {background!r}; null or a label from 0 to '
+                               f'{IGNORED_CLASS - 1} is needed')
+        return kind == 'classes', background
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Return the images of a folder by name, sorted."""
+    if not folder.is_dir():
+        raise DiffsegError(f'{folder}: no such folder; a mask data set has images/NAME.jpg|png '
+                           'and labels/NAME.png')
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in suffixes:
+            if path.stem in files:
+                raise DiffsegError(f'{path}: the same name as {files[path.stem].name}; each name '
+                                   'may stand for one image')
+            files[path.stem] = path
+    if not files:
+        raise DiffsegError(f'{folder}: no images; {", ".join(suffixes)} are supported')
+    return files
+
+
+def _partners(folder: Path, images: dict[str, Path]) -> dict[str, Path]:
+    """Return the PNG of every image; refuse a folder whose names are not the images'."""
+    files = _files(folder, ('.png',))
+    for missing, where in ((images.keys() - files.keys(), folder),
+                           (files.keys() - images.keys(), folder.parent / 'images')):
+        if missing:
+            raise DiffsegError(f'{where}: no file for {len(missing)} of '
+                               f'{len(images.keys() | files.keys())} names, the first '
+                               f'{min(missing)}; images/, labels/ and depth/ need the same names')
+    return files
+
+
+def _decode_labels(path: Path) -> Truth:
+    data = read_bytes(path)
+    try:
+        with Image.open(BytesIO(data)) as image:
+            mode, labels = image.mode, np.array(image)
+    except Exception as error:  # Pillow's plugins raise many kinds for damaged data
+        raise DiffsegError(f'{path}: no readable PNG ({len(data)} bytes)') from error
+    if mode not in ('L', 'P'):
+        raise DiffsegError(f'{path}: pixels of mode {mode}; an 8-bit PNG with one channel is '
+                           'needed (class or region per pixel, 255 = ignored)')
+    return labels
+
+
+def _size_error(path: Path, shape: tuple[int, ...], image: Path,
+                expected: tuple[int, ...]) -> DiffsegError:
+    return DiffsegError(f'{path}: {shape[1]}x{shape[0]} pixels, but {image.name} has '
+                        f'{expected[1]}x{expected[0]}; both must show the same view (labels at '
+                        'the same size, depth in the same proportions)')
+
+
+def _camera(path: Path) -> tuple[float, Intrinsics]:
+    """Return depth units per metre and intrinsics."""
+    camera = _json_object(path)
+    missing = [key for key in _CAMERA_KEYS if type(camera.get(key)) not in (int, float)]
+    if missing:
+        raise DiffsegError(f'{path}: no number for {", ".join(missing)}; depth/ needs '
+                           f'{", ".join(_CAMERA_KEYS)} there')
+    fx, fy, cx, cy, scale = (float(camera[key]) for key in _CAMERA_KEYS[2:])
+    if not 0 < scale < math.inf:
+        raise DiffsegError(f'{path}: depth_scale is {scale:g}; units per metre above 0 are needed')
+    try:
+        distortion = tuple(map(float, camera.get('distortion') or ()))
+        return scale, Intrinsics(int(camera['width']), int(camera['height']), fx, fy, cx, cy,
+                                 distortion)
+    except DiffsegError as error:
+        raise DiffsegError(f'{path}: {error}') from None
+    except (TypeError, ValueError):
+        raise DiffsegError(f'{path}: distortion is {camera["distortion"]!r}; a list of numbers '
+                           'is needed') from None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in read_bytes(path).decode().splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise DiffsegError(f'{path}: not a text file; one class name a line is needed') from None
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(read_bytes(path))
+    except ValueError as error:
+        raise DiffsegError(f'{path}: no JSON ({error})') from None
+    if not isinstance(content, dict):
+        raise DiffsegError(f'{path}: {type(content).__name__}; an object {{...}} is needed')
+    return content

@@ -1,0 +1,47 @@
+"""The weights that come with the package."""
+
+import hashlib
+import json
+from pathlib import Path
+import time
+
+from diffseg_ros.config import BackboneConfig
+from diffseg_ros.diffusion.loader import load_backbone
+import numpy as np
+from safetensors.torch import load_file
+import torch
+
+FOLDER = Path(__file__).resolve().parents[1] / 'diffseg_ros' / 'weights'
+WEIGHTS = FOLDER / 'diffusion_pytorch_model.fp16.safetensors'
+
+
+def test_the_card_names_the_weights_by_their_checksum():
+    assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() in (FOLDER / 'README.md').read_text()
+
+
+def test_size_and_precision():
+    assert WEIGHTS.stat().st_size <= 16e6
+    assert {tensor.dtype for tensor in load_file(WEIGHTS).values()} == {torch.float16}
+    assert sorted(path.suffix for path in FOLDER.iterdir()) == ['.json', '.json', '.md',
+                                                                 '.safetensors']
+
+
+def test_they_load_fast_and_show_structure():
+    load_backbone(BackboneConfig())
+    start = time.perf_counter()
+    backbone = load_backbone(BackboneConfig())
+    assert time.perf_counter() - start < 1
+    rgb = np.full((96, 128, 3), 200, np.uint8)
+    rgb[:, 64:] = np.random.default_rng(0).integers(0, 120, (96, 64, 3), np.uint8)
+    features = backbone.features(rgb)
+    left, right = features[:, :, 4:12].flatten(1), features[:, :, 20:28].flatten(1)
+    between = (left.mean(1) - right.mean(1)).square().sum()
+    within = (left - left.mean(1, keepdim=True)).square().sum(0).mean()
+    assert between > within
+
+
+def test_they_are_of_the_family_that_training_makes():
+    config = json.loads((FOLDER / 'config.json').read_text())
+    schedule = json.loads((FOLDER / 'scheduler_config.json').read_text())
+    assert config['_class_name'] == 'UNet2DModel'
+    assert schedule['prediction_type'] == 'v_prediction'
