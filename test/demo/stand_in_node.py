@@ -1,0 +1,44 @@
+"""The real node with a pipeline that needs no model; run as a module by the demo's tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import SimpleNamespace
+
+from diffseg_ros.apps import node
+from diffseg_ros.pipeline import Result
+import numpy as np
+
+
+class QuarterPipeline:
+    """Labels the quarters of every image 1 to 4."""
+
+    def __init__(self, config, first_id=1):
+        if os.environ.get('STAND_IN_FAULT') == 'load':
+            raise RuntimeError('no weights today')
+        self.backbone = SimpleNamespace(name='quarters', device='cpu')
+        self.track_count = 4
+        self.next_id = first_id + 4
+
+    def configure(self, config):
+        """Ignore settings."""
+
+    def reset(self):
+        """Forget nothing."""
+
+    def process(self, frame):
+        """Take 30 ms, like work."""
+        if os.environ.get('STAND_IN_FAULT') == 'crash':
+            os._exit(7)
+        time.sleep(0.03)
+        height, width = frame.rgb.shape[:2]
+        labels = (1 + 2 * (np.arange(height)[:, None] >= height // 2)
+                  + (np.arange(width)[None] >= width // 2)).astype(np.int32)
+        labels[:10] = -1
+        return Result(frame, labels, np.full(labels.shape, 200, np.uint8), 0, {'total': 30.0})
+
+
+if __name__ == '__main__':
+    sys.exit(node.main(pipeline_factory=QuarterPipeline))
