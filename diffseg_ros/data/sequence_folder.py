@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
+from diffseg_ros.data.camera_file import camera_intrinsics, depth_units, json_object
 from diffseg_ros.data.depth import metres_from_units
 from diffseg_ros.data.image_files import decode_rgb, decode_units, read_bytes
 from diffseg_ros.data.source import SourceFrame
 from diffseg_ros.data.transforms import Matrix, pose_from_quaternion
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame, Intrinsics
+from diffseg_ros.frame import Frame
 import numpy as np
 import numpy.typing as npt
 
@@ -23,7 +23,6 @@ IGNORED_INSTANCE = 65535
 """Value of instance images that is not scored."""
 
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
-_CAMERA_KEYS = ('width', 'height', 'fx', 'fy', 'cx', 'cy')
 _DEFAULT_PERIOD_NS = 33_333_333
 _LATEST_NS = 2**31 * 10**9
 
@@ -62,10 +61,11 @@ class SequenceFolder:
         self._check_counts(times, poses)
         self._times = times or [number * _DEFAULT_PERIOD_NS for number in range(len(self._rgb))]
         self._poses: list[Matrix | None] = poses or [None] * len(self._rgb)
-        camera = _json_object(path / 'camera.json')
-        self.intrinsics = _intrinsics(path / 'camera.json', camera) if camera else None
+        camera = json_object(path / 'camera.json')
+        self.intrinsics = (camera_intrinsics(path / 'camera.json', camera) if camera
+                           else None)
         self._depth_scale = self._read_depth_scale(camera)
-        background = _json_object(path / 'sequence.json').get('background')
+        background = json_object(path / 'sequence.json').get('background')
         self.background: int | None = None if background is None else int(background)
         self.notes = self._make_notes(has_times=bool(times))
 
@@ -140,11 +140,7 @@ class SequenceFolder:
     def _read_depth_scale(self, camera: dict[str, Any]) -> float | None:
         if not self._depth or not camera:
             return None
-        scale = camera.get('depth_scale')
-        if not isinstance(scale, int | float) or not 0 < scale < float('inf'):
-            raise DiffsegError(f'{self._path / "camera.json"}: depth_scale is {scale!r}; the '
-                               'units per metre of depth/ are needed, for example 1000')
-        return float(scale)
+        return depth_units(self._path / 'camera.json', camera)
 
     def _make_notes(self, *, has_times: bool) -> list[str]:
         notes = []
@@ -203,31 +199,3 @@ def _pose(line: str) -> Matrix | None:
     if np.isnan(values).all():
         return None
     return pose_from_quaternion(values[:3], values[3:])
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(read_bytes(path))
-    except ValueError as error:
-        raise DiffsegError(f'{path}: no JSON ({error})') from None
-    if not isinstance(content, dict):
-        raise DiffsegError(f'{path}: {type(content).__name__}; an object {{...}} is needed')
-    return content
-
-
-def _intrinsics(path: Path, camera: dict[str, Any]) -> Intrinsics:
-    missing = [key for key in _CAMERA_KEYS if not isinstance(camera.get(key), int | float)]
-    if missing:
-        raise DiffsegError(f'{path}: no number for {", ".join(missing)}; '
-                           f'{", ".join(_CAMERA_KEYS)} are needed')
-    try:
-        fx, fy, cx, cy = (float(camera[key]) for key in _CAMERA_KEYS[2:])
-        distortion = tuple(float(value) for value in camera.get('distortion') or ())
-        return Intrinsics(int(camera['width']), int(camera['height']), fx, fy, cx, cy, distortion)
-    except (TypeError, ValueError):
-        raise DiffsegError(f'{path}: distortion is {camera["distortion"]!r}; a list '
-                           '[k1, k2, p1, p2, k3] is needed') from None
-    except DiffsegError as error:
-        raise DiffsegError(f'{path}: {error}') from None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from io import BytesIO
-import json
-import math
 from pathlib import Path
 from typing import Any
 
+from diffseg_ros.data.camera_file import camera_intrinsics, depth_units, json_object
 from diffseg_ros.data.depth import metres_from_units
 from diffseg_ros.data.image_files import decode_rgb, decode_units, read_bytes
 from diffseg_ros.errors import DiffsegError
@@ -22,7 +21,6 @@ from PIL import Image
 Truth = npt.NDArray[np.uint8]
 
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
-_CAMERA_KEYS = ('width', 'height', 'fx', 'fy', 'cx', 'cy', 'depth_scale')
 
 
 class MaskDataset:
@@ -61,7 +59,7 @@ class MaskDataset:
         has_depth = (self._path / 'depth').is_dir()
         self._depth = _partners(self._path / 'depth', self._images) if has_depth else {}
         self._camera = _camera(self._path / 'camera.json') if has_depth else None
-        settings = _json_object(self._path / 'dataset.json')
+        settings = json_object(self._path / 'dataset.json')
         self.has_classes, self.background = self._read_settings(settings)
         names = self._path / 'classes.txt'
         self.class_names = _lines(names) if names.exists() else []
@@ -193,23 +191,9 @@ def _size_error(path: Path, shape: tuple[int, ...], image: Path,
 
 def _camera(path: Path) -> tuple[float, Intrinsics]:
     """Return depth units per metre and intrinsics."""
-    camera = _json_object(path)
-    missing = [key for key in _CAMERA_KEYS if type(camera.get(key)) not in (int, float)]
-    if missing:
-        raise DiffsegError(f'{path}: no number for {", ".join(missing)}; depth/ needs '
-                           f'{", ".join(_CAMERA_KEYS)} there')
-    fx, fy, cx, cy, scale = (float(camera[key]) for key in _CAMERA_KEYS[2:])
-    if not 0 < scale < math.inf:
-        raise DiffsegError(f'{path}: depth_scale is {scale:g}; units per metre above 0 are needed')
-    try:
-        distortion = tuple(map(float, camera.get('distortion') or ()))
-        return scale, Intrinsics(int(camera['width']), int(camera['height']), fx, fy, cx, cy,
-                                 distortion)
-    except DiffsegError as error:
-        raise DiffsegError(f'{path}: {error}') from None
-    except (TypeError, ValueError):
-        raise DiffsegError(f'{path}: distortion is {camera["distortion"]!r}; a list of numbers '
-                           'is needed') from None
+    camera = json_object(path)
+    intrinsics = camera_intrinsics(path, camera)
+    return depth_units(path, camera), intrinsics
 
 
 def _lines(path: Path) -> list[str]:
@@ -217,15 +201,3 @@ def _lines(path: Path) -> list[str]:
         return [line.strip() for line in read_bytes(path).decode().splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise DiffsegError(f'{path}: not a text file; one class name a line is needed') from None
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(read_bytes(path))
-    except ValueError as error:
-        raise DiffsegError(f'{path}: no JSON ({error})') from None
-    if not isinstance(content, dict):
-        raise DiffsegError(f'{path}: {type(content).__name__}; an object {{...}} is needed')
-    return content

@@ -23,13 +23,16 @@ PROGRESS_FILE = 'trainer_progress.json'
 
 def save_weights(unet: UNet2DModel, folder: Path) -> None:
     """Write the U-Net as fp16 safetensors with its configuration and noise schedule."""
-    half = UNet2DModel.from_config(unet.config)
+    # Without the names with an underscore, one of which is the path it was loaded from.
+    half = UNet2DModel.from_config({key: value for key, value in unet.config.items()
+                                    if not key.startswith('_')})
     half.load_state_dict(unet.state_dict())
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         half.half().save_pretrained(scratch, variant=VARIANT)
         create_scheduler().save_pretrained(scratch)
         for file in Path(scratch).iterdir():
+            file.chmod(0o644)
             os.replace(file, folder / file.name)
 
 

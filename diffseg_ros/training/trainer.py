@@ -21,7 +21,6 @@ from torch.nn import functional
 LOG_FILE = 'training_log.csv'
 CURVE_FILE = 'training_curve.png'
 SIZES = ((96, 128), (64, 64), (128, 96), (64, 96))
-HELDOUT_SAMPLES = 128
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class TrainingSettings:
     ema_decay: float = 0.999
     batch_pixels: int = 16 * 96 * 128
     report_seconds: float = 120.0
+    heldout_samples: int = 128
     precision: str = 'auto'
     seed: int = 0
 
@@ -201,12 +201,13 @@ class Trainer:
         if not len(eligible):
             raise DiffsegError('photos: none of those held out is at least 64x64 pixels; '
                                'give more photos')
-        spread = torch.arange(HELDOUT_SAMPLES, device=self._device)
-        index = eligible[spread * len(eligible) // HELDOUT_SAMPLES]
+        count = self._settings.heldout_samples
+        spread = torch.arange(count, device=self._device)
+        index = eligible[spread * len(eligible) // count]
         images = functional.pixel_unshuffle(
             bank.crops(index, *size, generator) * 2 - 1, PATCH)
         noise = torch.randn(images.shape, generator=generator, device=self._device)
-        timesteps = (spread * 389) % HELDOUT_SAMPLES * 1000 // HELDOUT_SAMPLES
+        timesteps = (spread * 389) % count * 1000 // count
         return images, noise, timesteps
 
 

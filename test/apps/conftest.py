@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES = 5
 
 
@@ -57,12 +55,3 @@ def write_sequence(folder: Path, *, depth_scale: float = 1.0, depth: bool = True
 def sequence(tmp_path: Path) -> Path:
     """Return a sequence folder of five RGB-D frames."""
     return write_sequence(tmp_path / 'box')
-
-
-@pytest.fixture(scope='session')
-def real_sequences() -> Path:
-    """Return the folder of real recordings; skip where they are not on this machine."""
-    data = Path(os.environ.get('DIFFSEG_DATA', REPOSITORY.parent / 'shared' / 'data'))
-    if not (data / 'sequences').is_dir():
-        pytest.skip(f'no real recordings at {data / "sequences"}; set DIFFSEG_DATA')
-    return data / 'sequences'

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TIMES = ('1305031232.861666123', '1305031232.893683', '1305031232.9', '1305031233.100000001')
 POSES = ('1.2973 0.6607 1.5488 -0.6474 -0.5354 -0.1016 0.5328',
          '0 0 0 0 0 0 1',
@@ -40,12 +38,3 @@ def sequence(tmp_path: Path) -> Path:
     (folder / 'poses.txt').write_text('\n'.join(POSES) + '\n')
     (folder / 'sequence.json').write_text('{"background": 3}')
     return folder
-
-
-@pytest.fixture(scope='session')
-def real_sequences() -> Path:
-    """Return the folder of real recordings; skip where they are not on this machine."""
-    data = Path(os.environ.get('DIFFSEG_DATA', REPOSITORY.parent / 'shared' / 'data'))
-    if not (data / 'sequences').is_dir():
-        pytest.skip(f'no real recordings at {data / "sequences"}; set DIFFSEG_DATA')
-    return data / 'sequences'

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 NAMES = ('a', 'b', 'c')
 
 
@@ -37,12 +35,3 @@ def dataset(tmp_path: Path) -> Path:
     (folder / 'dataset.json').write_text('{"labels": "classes", "background": null}')
     (folder / 'classes.txt').write_text('wall\nwindow\n')
     return folder
-
-
-@pytest.fixture(scope='session')
-def real_masks() -> Path:
-    """Return the folder of real mask data sets; skip where they are not on this machine."""
-    data = Path(os.environ.get('DIFFSEG_DATA', REPOSITORY.parent / 'shared' / 'data'))
-    if not (data / 'masks').is_dir():
-        pytest.skip(f'no real mask data sets at {data / "masks"}; set DIFFSEG_DATA')
-    return data / 'masks'

@@ -88,7 +88,7 @@ def short_run(photos, output, **options):
     heldout, _ = PhotoBank.load(data[:1], CPU)
     training, _ = PhotoBank.load(data[1:], CPU)
     settings = TrainingSettings(minutes=0.05, report_seconds=60, batch_pixels=2 * 64 * 64,
-                                warmup_steps=5)
+                                heldout_samples=8, warmup_steps=5)
     trainer = Trainer(settings, training, heldout, CPU, **options)
     first = trainer.heldout_loss()
     return first, trainer.run(output, lambda report: None)
@@ -104,6 +104,7 @@ def test_loss_falls_and_resuming_goes_on_from_it(photos, tmp_path):
         rows = list(csv.DictReader(handle))
     assert [int(float(row['samples'])) for row in rows] == [report.samples, second.samples]
     assert (tmp_path / 'w2' / 'training_curve.png').stat().st_size > 1000
+    assert str(tmp_path) not in (tmp_path / 'w2' / 'config.json').read_text()
 
 
 def test_resuming_from_weights_alone(photos, tmp_path):
