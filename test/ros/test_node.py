@@ -7,6 +7,7 @@ from pathlib import Path
 import signal
 
 import cv2
+from diffseg_ros.config import SegmentationConfig
 import numpy as np
 import pytest
 
@@ -15,6 +16,9 @@ from node_rig import image, own_domain, Rig, stamped, stamps  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from stub_node import MAGENTA  # noqa: E402
+
+DEFAULT_LABEL = round(100 * SegmentationConfig().tau)
+"""What the stub pipeline labels all pixels with."""
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ def test_every_output_of_every_frame_is_stamped_as_its_image(rig):
         assert stamps(client.got[name]) == [0, 1, 2, 3, 4]
         assert {message.header.frame_id for message in client.got[name]} == {'camera'}
     values = label_values(client.got['labels'][-1])
-    assert (values[0] == 65535).all() and (values[1:] == 50).all()
+    assert (values[0] == 65535).all() and (values[1:] == DEFAULT_LABEL).all()
     client.settled(5)
     assert client.count('processed') == 5
     assert client.sentence.startswith('processing')
@@ -148,7 +152,7 @@ def test_lifecycle_goes_round_and_ids_are_never_reused(rig):
         client.ready()
         client.send(turn)
         client.until(lambda: client.got['labels'])
-        assert np.frombuffer(client.got['labels'][-1].data, '<i4')[-1] == 50 + 1000 * turn
+        assert np.frombuffer(client.got['labels'][-1].data, '<i4')[-1] == DEFAULT_LABEL + 1000 * turn
         assert client.transition('deactivate')
         client.until(lambda: 'not active' in client.sentence)
         assert client.transition('cleanup')
