@@ -99,7 +99,7 @@ class SegmentationConfig(Validated):
     """How feature vectors are grouped into segments and brought to full resolution."""
 
     method: str = option('diffcut', 'grouping: recursive normalised cut', choices=('diffcut',))
-    tau: float = option(0.4, 'a segment is split while its best normalised cut costs less; '
+    tau: float = option(0.3, 'a segment is split while its best normalised cut costs less; '
                         'higher gives more segments', 0.0, 2.0)
     centre: bool = option(True, "take the image's mean feature off first; DiffCut does not")
     alpha: float = option(5.0, 'exponent of the feature affinity', 0.0, 100.0)

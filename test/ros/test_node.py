@@ -152,7 +152,8 @@ def test_lifecycle_goes_round_and_ids_are_never_reused(rig):
         client.ready()
         client.send(turn)
         client.until(lambda: client.got['labels'])
-        assert np.frombuffer(client.got['labels'][-1].data, '<i4')[-1] == DEFAULT_LABEL + 1000 * turn
+        values = np.frombuffer(client.got['labels'][-1].data, '<i4')
+        assert values[-1] == DEFAULT_LABEL + 1000 * turn
         assert client.transition('deactivate')
         client.until(lambda: 'not active' in client.sentence)
         assert client.transition('cleanup')
