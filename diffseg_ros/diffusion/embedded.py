@@ -15,7 +15,7 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 import torch
 from torch.nn import functional
 
-DEFAULT_TIMESTEP = 30
+DEFAULT_TIMESTEP = 10
 FIRST_LEVEL = True
 """Whether block 'auto' is in the shallowest encoder level with attention, or the deepest."""
 
