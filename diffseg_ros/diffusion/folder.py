@@ -36,7 +36,7 @@ class PipelineFolder:
     classes: dict[str, str]
 
     @staticmethod
-    def open(path: Path) -> PipelineFolder:
+    def at(path: Path) -> PipelineFolder:
         """
         Read `model_index.json`; the components are checked when they are asked for.
 

@@ -99,7 +99,7 @@ def _cached(model_id: str) -> Path:
 
 def _check(folder: Path) -> None:
     if (folder / 'model_index.json').is_file():
-        PipelineFolder.open(folder).check_complete()
+        PipelineFolder.at(folder).check_complete()
     elif not (folder / 'config.json').is_file():
         raise DiffsegError(f'{folder} has no model_index.json')
 

@@ -69,7 +69,7 @@ def _load(name: str, path: Path, config: BackboneConfig, device: torch.device,
           dtype: torch.dtype) -> Backbone:
     if not (path / 'model_index.json').is_file():
         return _load_bare(name, path, config, device, dtype)
-    folder = PipelineFolder.open(path)
+    folder = PipelineFolder.at(path)
     kind = folder.class_of('unet')
     if kind == 'UNet2DModel' and not {'vae', 'vqvae'} & set(folder.classes):
         from diffseg_ros.diffusion.embedded import load_pixel_backbone

@@ -86,7 +86,7 @@ class Intake:
         """Number of times that time jumped back or `restart` was called."""
         return self._epoch
 
-    def open(self) -> None:
+    def start(self) -> None:
         """Accept images from now on, without a memory of what came before."""
         with self._changed:
             if self._newest is not None:

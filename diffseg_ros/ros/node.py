@@ -16,10 +16,10 @@ from diffseg_ros.ros.health import Situation
 from diffseg_ros.ros.inputs import create_subscriptions, input_topics
 from diffseg_ros.ros.intake import Intake
 from diffseg_ros.ros.label_encoding import LabelEncoder
+from diffseg_ros.ros.meters import RateMeter
 from diffseg_ros.ros.outputs import Outputs
 from diffseg_ros.ros.parameters import Parameters
 from diffseg_ros.ros.processor import FrameProcessor
-from diffseg_ros.ros.statistics import RateMeter
 from diffseg_ros.ros.worker import Worker
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.subscription import Subscription

@@ -12,8 +12,8 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.ros.assembly import Assembler
 from diffseg_ros.ros.counters import Counters
 from diffseg_ros.ros.intake import Bundle
+from diffseg_ros.ros.meters import Percentiles, RateMeter
 from diffseg_ros.ros.outputs import Outputs
-from diffseg_ros.ros.statistics import Percentiles, RateMeter
 
 if TYPE_CHECKING:
     from diffseg_ros.pipeline import Pipeline

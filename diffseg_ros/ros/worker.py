@@ -19,7 +19,7 @@ class Worker:
 
     def start(self) -> None:
         """Open the intake and begin."""
-        self._intake.open()
+        self._intake.start()
         self._thread = threading.Thread(target=self._run, name='diffseg_worker', daemon=True)
         self._thread.start()
 

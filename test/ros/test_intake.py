@@ -37,7 +37,7 @@ class Rig:
         self.clock = Clock()
         self.counters = Counters()
         self.intake = Intake(self.counters, timeout=0.1, clock=self.clock)
-        self.intake.open()
+        self.intake.start()
 
     def image(self, stamp_ms: float, **options: bool) -> None:
         self.intake.add_image(message(stamp_ms), **options)
@@ -239,7 +239,7 @@ def test_closing_drops_what_waits_and_wakes_the_worker(rig):
 def test_reopening_begins_an_epoch_and_forgets_the_stamps(rig):
     rig.give_up_waiting()
     rig.intake.close()
-    rig.intake.open()
+    rig.intake.start()
     rig.image(1)
     rig.wait(0.11)
     assert rig.take().epoch == 1
@@ -275,7 +275,7 @@ def test_every_image_is_accounted_for(events):
             rig.intake.restart()
         elif action == 'reopen':
             rig.intake.close()
-            rig.intake.open()
+            rig.intake.start()
         elif (bundle := rig.take()) is not None:
             taken.append(bundle)
     rig.wait(1)
