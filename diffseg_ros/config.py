@@ -99,15 +99,15 @@ class SegmentationConfig(Validated):
     """How feature vectors are grouped into segments and brought to full resolution."""
 
     method: str = option('diffcut', 'grouping: recursive normalised cut', choices=('diffcut',))
-    tau: float = option(0.3, 'a segment is split while its best normalised cut costs less; '
+    tau: float = option(0.35, 'a segment is split while its best normalised cut costs less; '
                         'higher gives more segments', 0.0, 2.0)
     centre: bool = option(True, "take the image's mean feature off first; DiffCut does not")
     alpha: float = option(5.0, 'exponent of the feature affinity', 0.0, 100.0)
     colour: float = option(50.0, 'weight of the colour cue in the affinity; 0 is off',
                            0.0, 1000.0)
-    position: float = option(50.0, 'weight of the image position cue; 0 is off', 0.0, 1000.0)
-    geometry: float = option(20.0, 'weight of the 3-D cue, used on RGB-D input; 0 is off',
-                             0.0, 1000.0)
+    position: float = option(20.0, 'weight of the image position cue; 0 is off', 0.0, 1000.0)
+    geometry: float = option(1000.0, 'weight of the geometry cue, the distance from each '
+                             "other's tangent plane, used on RGB-D input; 0 is off", 0.0, 1e6)
     max_segments: int = option(64, 'no further splits beyond this number of segments', 1, 1024)
     refinement_iterations: int = option(3, 'PAMR iterations; 0 is off', 0, 100)
     refinement_dilations: tuple[int, ...] = option((1, 2, 4), 'PAMR neighbour distances in '

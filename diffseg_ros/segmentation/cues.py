@@ -11,6 +11,7 @@ import cv2
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Frame
+from diffseg_ros.segmentation.geometry import plane_distances
 import numpy as np
 import numpy.typing as npt
 
@@ -79,8 +80,8 @@ def _squared_distances(frame: Frame, height: int, width: int,
     if parts:
         distance = _pairwise(np.concatenate(parts, axis=1))
     if config.geometry and frame.depth is not None:
-        near = config.geometry * geometry_distances(frame, height, width)
-        distance = near if distance is None else distance + near
+        apart = config.geometry * plane_distances(frame, height, width)
+        distance = apart if distance is None else distance + apart
     return distance
 
 
@@ -103,39 +104,3 @@ def token_positions(height: int, width: int) -> FloatArray:
     """Return the (h * w, 2) token centres in units of the longer image side."""
     y, x = (np.mgrid[:height, :width] + 0.5) / max(height, width)
     return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
-
-
-def token_depth(depth: FloatArray, height: int, width: int) -> FloatArray:
-    """Return the (h, w) mean valid depth of each token in metres, NaN where there is none."""
-    valid = np.isfinite(depth)
-    total = cv2.resize(np.where(valid, depth, 0), (width, height), interpolation=cv2.INTER_AREA)
-    share = cv2.resize(valid.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    with np.errstate(invalid='ignore', divide='ignore'):
-        return np.where(share > 0.1, total / share, np.nan).astype(np.float32)
-
-
-def geometry_distances(frame: Frame, height: int, width: int) -> FloatArray:
-    """
-    Return (n, n) squared 3-D distances of tokens over the product of their depths.
-
-    Dividing by depth makes the cue the same near and far. Pairs without depth get 0: for them
-    the other cues decide. Without intrinsics a field of view of 60 degrees is assumed.
-    """
-    if frame.depth is None:
-        raise DiffsegError('segmentation: the geometry cue needs a depth image')
-    depth = token_depth(frame.depth, height, width)
-    if frame.intrinsics is not None:
-        camera = frame.intrinsics.resized(width, height)
-        fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
-    else:
-        fx = fy = width / (2 * np.tan(np.radians(30)))
-        cx, cy = (width - 1) / 2, (height - 1) / 2
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    z = depth.ravel()
-    known = np.isfinite(z) & (z > 0)
-    near = np.where(known, z, 1).astype(np.float32)
-    points = np.stack([(x.ravel() - cx) / fx * near, (y.ravel() - cy) / fy * near, near], axis=1)
-    distance = _pairwise(points.astype(np.float32)) / (near[:, None] * near)
-    distance[~known] = 0
-    distance[:, ~known] = 0
-    return distance

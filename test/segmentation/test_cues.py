@@ -5,10 +5,8 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Frame, Intrinsics
 from diffseg_ros.segmentation.cues import (
     feature_affinity,
-    geometry_distances,
     token_affinity,
     token_colours,
-    token_depth,
 )
 import numpy as np
 import pytest
@@ -62,31 +60,6 @@ def test_broken_features_are_refused(frame, features, value):
 
 def test_constant_features_have_full_affinity():
     assert (feature_affinity(np.ones((5, 7), np.float32), 10) == 1).all()
-
-
-def test_geometry_is_distance_over_depth(frame):
-    distance = geometry_distances(frame, 3, 4)
-    camera = frame.intrinsics.resized(4, 3)
-    left, right = ((column - camera.cx) / camera.fx * depth
-                   for column, depth in ((1, 2.0), (2, 1.0)))
-    height = (0 - camera.cy) / camera.fy * (2.0 - 1.0)
-    expected = ((left - right) ** 2 + height ** 2 + (2.0 - 1.0) ** 2) / 2
-    assert distance[1, 2] == pytest.approx(expected, rel=1e-4)
-    np.testing.assert_array_equal(np.diag(distance), 0)
-
-
-def test_missing_depth_leaves_the_decision_to_other_cues(frame):
-    frame.depth[:10, :10] = np.nan
-    distance = geometry_distances(frame, 3, 4)
-    assert (distance[0] == 0).all() and (distance[:, 0] == 0).all() and distance[1, 3] > 0
-
-
-def test_token_depth_is_the_mean_of_valid_pixels():
-    depth = np.full((4, 4), 3, np.float32)
-    depth[0, 0] = np.nan
-    depth[:2, 2:] = np.nan
-    tokens = token_depth(depth, 2, 2)
-    assert tokens[0, 0] == pytest.approx(3) and np.isnan(tokens[0, 1])
 
 
 def test_token_colours_are_area_means(frame):

@@ -1,0 +1,93 @@
+"""How far two image tokens are from lying in one plane: the affinity's cue of RGB-D input."""
+
+from __future__ import annotations
+
+import cv2
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.frame import Frame
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+_ASSUMED_VIEW = np.radians(60)
+
+
+def plane_distances(frame: Frame, height: int, width: int) -> FloatArray:
+    """
+    Return the (n, n) squared distances of each token from the others' tangent planes.
+
+    The mean of both directions over the product of the two depths, so that the cue is the same
+    near and far. However far apart, tokens of one table top get 0, and what stands on it does
+    not. Pairs without depth get 0: for them the other cues decide. Without intrinsics a field of
+    view of 60 degrees is assumed.
+
+    Raises
+    ------
+    DiffsegError
+        The frame has no depth.
+
+    """
+    grid = token_points(frame, height, width)
+    planes = np.concatenate([grid, token_normals(grid)], axis=-1).reshape(-1, 6)
+    known = np.isfinite(planes).all(axis=1)
+    points, normals = np.hsplit(np.where(known[:, None], planes, np.float32(0)), 2)
+    away = normals @ points.T - np.einsum('nd,nd->n', normals, points)[:, None]
+    depth = np.where(known, points[:, 2], np.float32(1))
+    distance: FloatArray = (np.square(away) + np.square(away.T)) / (2 * depth[:, None] * depth)
+    distance[~known] = 0
+    distance[:, ~known] = 0
+    return distance
+
+
+def token_points(frame: Frame, height: int, width: int) -> FloatArray:
+    """
+    Return the (h, w, 3) positions of the tokens in metres, NaN where there is no depth.
+
+    Raises
+    ------
+    DiffsegError
+        The frame has no depth.
+
+    """
+    if frame.depth is None:
+        raise DiffsegError('segmentation: the geometry cue needs a depth image')
+    if frame.intrinsics is not None:
+        camera = frame.intrinsics.resized(width, height)
+        fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
+    else:
+        fx = fy = width / (2 * np.tan(_ASSUMED_VIEW / 2))
+        cx, cy = (width - 1) / 2, (height - 1) / 2
+    depth = token_depth(frame.depth, height, width)
+    y, x = np.mgrid[:height, :width]
+    points = np.stack([(x - cx) / fx * depth, (y - cy) / fy * depth, depth], axis=-1)
+    return points.astype(np.float32)
+
+
+def token_depth(depth: FloatArray, height: int, width: int) -> FloatArray:
+    """Return the (h, w) mean valid depth of each token in metres, NaN where there is none."""
+    valid = np.isfinite(depth) & (depth > 0)
+    total = cv2.resize(np.where(valid, depth, 0), (width, height), interpolation=cv2.INTER_AREA)
+    share = cv2.resize(valid.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return np.where(share > 0.1, total / share, np.nan).astype(np.float32)
+
+
+def token_normals(points: FloatArray) -> FloatArray:
+    """Return the (h, w, 3) unit normals of a grid of points, NaN where a neighbour is missing."""
+    if min(points.shape[:2]) < 2:
+        return np.full_like(points, np.nan)
+    normals = np.cross(_tangents(points, 1), _tangents(points, 0))
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return normals / np.linalg.norm(normals, axis=-1, keepdims=True)
+
+
+def _tangents(points: FloatArray, axis: int) -> FloatArray:
+    """Return the shorter of the steps to both neighbours: it stays on the same surface."""
+    steps = np.diff(points, axis=axis)
+    missing = np.full_like(np.take(points, [0], axis=axis), np.nan)
+    forward = np.concatenate([steps, missing], axis=axis)
+    backward = np.concatenate([missing, steps], axis=axis)
+    ahead, behind = (np.linalg.norm(step, axis=-1) for step in (forward, backward))
+    choose_back = np.isnan(ahead) | (behind < ahead)
+    return np.where(choose_back[..., None], backward, forward)
