@@ -106,7 +106,7 @@ class SegmentationConfig(Validated):
     colour: float = option(50.0, 'weight of the colour cue in the affinity; 0 is off',
                            0.0, 1000.0)
     position: float = option(20.0, 'weight of the image position cue; 0 is off', 0.0, 1000.0)
-    geometry: float = option(1000.0, 'weight of the geometry cue, the distance from each '
+    geometry: float = option(200.0, 'weight of the geometry cue, the distance from each '
                              "other's tangent plane, used on RGB-D input; 0 is off", 0.0, 1e6)
     max_segments: int = option(64, 'no further splits beyond this number of segments', 1, 1024)
     refinement_iterations: int = option(3, 'PAMR iterations; 0 is off', 0, 100)
