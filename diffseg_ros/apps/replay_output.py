@@ -52,7 +52,8 @@ class ReplayOutput:
         self._config = config
         self._clouds_every = clouds_every
         self._encoder = LabelEncoder()
-        self._bag = BagWriter(folder / 'output.mcap', overwrite=True) if bag else None
+        self._bag = BagWriter(folder / 'output.mcap', overwrite=True,
+                              compressed=True) if bag else None
         self._latency: dict[str, list[float]] = defaultdict(list)
         self._without_cloud = 0
         self._unencodable = 0

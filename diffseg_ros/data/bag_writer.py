@@ -22,7 +22,7 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 _PLUGINS = {'.mcap': StoragePlugin.MCAP, '.db3': StoragePlugin.SQLITE3}
 _FOREVER = QosTime(2147483647, 4294967295)
@@ -42,9 +42,11 @@ class BagWriter:
 
     """
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, *, overwrite: bool = False, compressed: bool = False) -> None:
         """
         Check that `path` can be written to; nothing is written yet.
+
+        With `compressed` the chunks of an mcap are packed with zstd.
 
         Raises
         ------
@@ -53,6 +55,7 @@ class BagWriter:
 
         """
         self._path = Path(path)
+        self._compressed = compressed
         self._single = self._path.suffix in _PLUGINS
         self._check_target(overwrite=overwrite)
         self._connections: dict[str, Connection] = {}
@@ -69,6 +72,8 @@ class BagWriter:
         self._bag = self._folder / (self._path.stem if self._single else self._path.name)
         plugin = _PLUGINS.get(self._path.suffix, StoragePlugin.MCAP)
         self._writer = Writer(self._bag, version=9, storage_plugin=plugin)
+        if self._compressed and plugin == StoragePlugin.MCAP:
+            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
         return self
 
