@@ -8,13 +8,10 @@ import torch
 from torch.nn import functional
 
 
-def assignment_scores(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def segment_means(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """
-    Return how well every token fits every segment.
+    Return the mean direction of each segment's features.
 
-    The dot product of bilinearly upsampled features with the segments' mean features is the
-    upsampled dot product, so DiffCut's high-resolution assignment only has to upsample these
-    scores, one map a segment instead of one a channel.
     Source: DiffCut (Couairon et al., NeurIPS 2024), masked spatial marginal mean.
 
     Parameters
@@ -27,14 +24,39 @@ def assignment_scores(features: torch.Tensor, labels: torch.Tensor) -> torch.Ten
     Returns
     -------
     torch.Tensor
+        (K, C) float32 of length 1.
+
+    """
+    members = functional.one_hot(labels).to(features.dtype)
+    return functional.normalize((_unit(features) @ members).T, dim=1)
+
+
+def assignment_scores(features: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
+    """
+    Return how well every token fits every segment.
+
+    The dot product of bilinearly upsampled features with the segments' mean features is the
+    upsampled dot product, so DiffCut's high-resolution assignment only has to upsample these
+    scores, one map a segment instead of one a channel.
+
+    Parameters
+    ----------
+    features
+        (C, h, w) float32.
+    means
+        (K, C) float32 from `segment_means`.
+
+    Returns
+    -------
+    torch.Tensor
         (K, h, w) float32 cosine of each token with each segment's mean feature.
 
     """
-    channels, height, width = features.shape
-    unit = functional.normalize(features.reshape(channels, -1), dim=0)
-    members = functional.one_hot(labels).to(unit.dtype)
-    means = functional.normalize(unit @ members, dim=0)
-    return (means.T @ unit).reshape(-1, height, width)
+    return (means @ _unit(features)).unflatten(1, features.shape[1:])
+
+
+def _unit(features: torch.Tensor) -> torch.Tensor:
+    return functional.normalize(features.flatten(1), dim=0)
 
 
 def pamr(image: torch.Tensor, masks: torch.Tensor, iterations: int,

@@ -9,13 +9,14 @@ from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.cues import token_affinity
 from diffseg_ros.segmentation.normalized_cut import normalized_cut
-from diffseg_ros.segmentation.refinement import assignment_scores, pamr
+from diffseg_ros.segmentation.refinement import assignment_scores, pamr, segment_means
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 _TEMPERATURE = 0.1
+# Other cues than the features shaped the cut, so it has a say beside the features' likeness.
 _TOKEN_VOTE = 0.3
 
 
@@ -68,17 +69,18 @@ class Segmenter:
             features = features - features.mean(dim=(1, 2), keepdim=True)
         tokens = features.detach().cpu().numpy()
         affinity = token_affinity(frame, tokens, self._config)
-        cut = normalized_cut(affinity, self._config.tau, self._config.max_segments)
-        probability = self._refine(frame.rgb, features, torch.from_numpy(cut).long())
+        cut = torch.from_numpy(normalized_cut(
+            affinity, self._config.tau, self._config.max_segments)).long().to(features.device)
+        means = segment_means(features, cut)
+        probability = self._refine(frame.rgb, features, cut, means)
         height, width = frame.rgb.shape[:2]
         labels, confidence = _to_pixels(probability.cpu().numpy(), (height, width))
-        return _compact(labels, confidence, _embeddings(tokens, cut))
+        return _compact(labels, confidence, means.cpu().numpy())
 
-    def _refine(self, rgb: npt.NDArray[np.uint8], features: torch.Tensor,
-                cut: torch.Tensor) -> torch.Tensor:
+    def _refine(self, rgb: npt.NDArray[np.uint8], features: torch.Tensor, cut: torch.Tensor,
+                means: torch.Tensor) -> torch.Tensor:
         """Return (K, h', w') probabilities on the refinement grid, on the features' device."""
-        cut = cut.to(features.device)
-        scores = assignment_scores(features, cut)
+        scores = assignment_scores(features, means)
         scores += _TOKEN_VOTE * functional.one_hot(cut).T.reshape(scores.shape)
         height, width = rgb.shape[:2]
         grid_w = min(self._config.refinement_width, width)
@@ -109,14 +111,6 @@ def _to_pixels(probability: npt.NDArray[np.float32],
         np.maximum(best, current, out=best)
     margin = np.rint((best - second).clip(0, 1) * 255).astype(np.uint8)
     return cv2.medianBlur(labels, 3).astype(np.int32), margin
-
-
-def _embeddings(tokens: npt.NDArray[np.float32],
-                cut: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
-    flat = tokens.reshape(len(tokens), -1)
-    unit = flat / np.maximum(np.linalg.norm(flat, axis=0), 1e-12)
-    means = np.eye(cut.max() + 1, dtype=np.float32)[cut].T @ unit.T
-    return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
 
 
 def _compact(labels: npt.NDArray[np.int32], confidence: npt.NDArray[np.uint8],
