@@ -172,8 +172,12 @@ class Client:
 
     def settled(self, received: int) -> None:
         """Wait for diagnostics in which every image sent is accounted for."""
-        self.until(lambda: self.count('received') == received == sum(
-            self.count(name) for name in ('processed', 'failed', 'idle', 'dropped')))
+        self.until(lambda: self.count('received') == received and self.accounted())
+
+    def accounted(self) -> bool:
+        """Return whether the newest diagnostics know the fate of every image received."""
+        return self.count('received') == sum(
+            self.count(name) for name in ('processed', 'failed', 'idle', 'dropped'))
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
         client = self.node.create_client(kind, f'diffseg/{name}')

@@ -88,8 +88,11 @@ def test_busy_node_takes_the_latest_frame_and_counts_the_rest(rig):
     for number in range(40):
         client.send(number)
         client.spin(0.02)
-    client.settled(40)
-    assert client.count('dropped') == client.count('dropped.superseded') > 20
+    client.until(lambda: client.accounted() and 39 in stamps(client.got['labels'])
+                 and client.count('processed') == len(client.got['labels']))
+    # Best effort at 50 Hz: what the transport loses never reaches the node.
+    assert 30 <= client.count('received') <= 40
+    assert client.count('dropped') == client.count('dropped.superseded') > 15
     seen = stamps(client.got['labels'])
     assert len(seen) == client.count('processed') >= 4
     assert seen == sorted(set(seen)) and seen[-1] == 39
