@@ -147,7 +147,8 @@ class Client:
         publishers = publishers or (self.images, self.depths, self.infos)
         self.until(lambda: all(item.get_subscription_count() for item in publishers))
         self.until(lambda: 'nobody subscribes' not in self.sentence)
-        self.spin(0.3)
+        # A writer knows its reader before the reader knows it, and best effort does not resend.
+        self.spin(1.0)
 
     def send(self, number: int, *, with_depth: bool = True, **options: Any) -> None:
         if with_depth:
