@@ -16,6 +16,7 @@ from diffseg_ros.cloud.ply import write_ply
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.data.bag_writer import BagWriter
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.parameter_file import NODE_NAME
 from diffseg_ros.pipeline import Result
 from diffseg_ros.ros.label_encoding import LabelEncoder
 from diffseg_ros.ros.messages import OUTPUT_TYPES, result_messages
@@ -24,7 +25,6 @@ import numpy as np
 from rclpy.serialization import serialize_message
 
 _FOLDERS = ('labels', 'overlay', 'clouds')
-NODE_NAME = 'diffseg'
 
 
 class ReplayOutput:
@@ -85,6 +85,7 @@ class ReplayOutput:
     def write(self, number: int, result: Result) -> None:
         """Write everything of one frame."""
         values = self._write_messages(result)
+        self._unencodable += self._encoder.unencodable
         name = f'{number:06d}'
         _write_image(self._folder / 'labels' / f'{name}.png', values)
         overlay = draw_overlay(result.frame.rgb, result.labels)
@@ -108,7 +109,6 @@ class ReplayOutput:
         if self._bag is None:
             return self._encoder.encode(result.labels)
         messages = result_messages(result, OUTPUT_TYPES, self._encoder, self._config.cloud)
-        self._unencodable += self._encoder.unencodable
         for name, message in messages.items():
             self._bag.write_raw(f'/{NODE_NAME}/{name}', _type_name(message),
                                 result.frame.stamp, serialize_message(message))

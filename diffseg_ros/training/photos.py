@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-import io
 from pathlib import Path
 import tarfile
 
@@ -56,7 +55,7 @@ def _iterate_tar(path: Path) -> Iterator[tuple[str, bytes]]:
             if member.isfile() and Path(member.name).suffix.lower() in PHOTO_SUFFIXES:
                 handle = archive.extractfile(member)
                 if handle is not None:
-                    yield f'{path}:{member.name}', io.BytesIO(handle.read()).getvalue()
+                    yield f'{path}:{member.name}', handle.read()
 
 
 def _pyramid(photo: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
