@@ -9,6 +9,7 @@ from typing import BinaryIO
 from diffseg_ros.cloud.labelled_cloud import LabelledCloud
 from diffseg_ros.errors import DiffsegError
 import numpy as np
+import numpy.typing as npt
 
 _VERTEX = np.dtype([('point', '<f4', 3), ('rgb', 'u1', 3), ('label', '<i4')])
 _NAMES = ('x', 'y', 'z', 'red', 'green', 'blue', 'label')
@@ -25,15 +26,24 @@ property uchar red
 property uchar green
 property uchar blue
 property int label
-end_header
 """
 
 
-def write_ply(path: Path, cloud: LabelledCloud) -> int:
+def write_ply(path: Path, cloud: LabelledCloud,
+              confidence: npt.NDArray[np.float32] | None = None) -> int:
     """
     Write all valid points with colour and label, and return how many there are.
 
     The file appears whole or not at all. A cloud without valid points gives a file with none.
+
+    Parameters
+    ----------
+    path
+        Missing folders are made.
+    cloud
+        What is written.
+    confidence
+        Of each label, 0 to 1, in the shape of `cloud.labels`; the property `confidence`.
 
     Raises
     ------
@@ -42,15 +52,26 @@ def write_ply(path: Path, cloud: LabelledCloud) -> int:
 
     """
     listed = cloud.compact()
-    vertices = np.empty(len(listed.labels), _VERTEX)
+    vertex, header = _VERTEX, _HEADER
+    if confidence is not None:
+        vertex = np.dtype([*_VERTEX.descr, ('confidence', '<f4')])
+        header += 'property float confidence\n'
+    vertices = np.empty(len(listed.labels), vertex)
     vertices['point'], vertices['rgb'] = listed.points, listed.rgb
     vertices['label'] = listed.labels
+    if confidence is not None:
+        vertices['confidence'] = confidence[cloud.valid]
+    _write_whole(path, header.format(count=len(vertices)) + 'end_header\n', vertices)
+    return len(vertices)
+
+
+def _write_whole(path: Path, header: str, vertices: npt.NDArray[np.void]) -> None:
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with partial.open('wb') as file:
-                file.write(_HEADER.format(count=len(vertices)).encode())
+                file.write(header.encode())
                 vertices.tofile(file)
             partial.replace(path)
         finally:
@@ -58,7 +79,6 @@ def write_ply(path: Path, cloud: LabelledCloud) -> int:
     except OSError as error:
         raise DiffsegError(f'cloud {path}: cannot be written ({error.strerror or error}); '
                            'choose another place') from error
-    return len(vertices)
 
 
 def read_ply(path: Path) -> LabelledCloud:

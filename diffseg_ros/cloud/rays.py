@@ -10,7 +10,8 @@ from diffseg_ros.frame import Intrinsics
 import numpy as np
 import numpy.typing as npt
 
-_COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14)}
+_FISHEYE = 'equidistant'
+_COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), _FISHEYE: (4,)}
 _NO_MODEL = ('', 'none')
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)
 _MAX_PIXEL_ERROR = 1e-3
@@ -52,7 +53,7 @@ def ray_table(intrinsics: Intrinsics) -> tuple[npt.NDArray[np.float32], npt.NDAr
 
 def is_pinhole(intrinsics: Intrinsics) -> bool:
     """
-    Return whether the camera has no distortion.
+    Return whether the camera has no distortion; a fisheye lens always has.
 
     Raises
     ------
@@ -72,7 +73,26 @@ def is_pinhole(intrinsics: Intrinsics) -> bool:
         numbers = ' or '.join(map(str, _COEFFICIENTS[model]))
         raise DiffsegError(f'camera intrinsics: {count} distortion coefficients; {model} has '
                            f'{numbers}; correct the camera_info')
-    return not any(intrinsics.distortion)
+    return model != _FISHEYE and not any(intrinsics.distortion)
+
+
+def distorted(rays: npt.NDArray[np.float64], intrinsics: Intrinsics) -> npt.NDArray[np.float64]:
+    """
+    Return where the lens shows rays, in units of the focal lengths from the principal point.
+
+    Parameters
+    ----------
+    rays
+        (N, 2) x/z and y/z.
+    intrinsics
+        With distortion.
+
+    """
+    coefficients = np.array(intrinsics.distortion)
+    if intrinsics.distortion_model == _FISHEYE:
+        return cv2.fisheye.distortPoints(rays[:, None], np.eye(3), coefficients)[:, 0]
+    ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
+    return cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), np.eye(3), coefficients)[0][:, 0]
 
 
 def _undistorted(intrinsics: Intrinsics, columns: npt.NDArray[np.float64],
@@ -80,16 +100,14 @@ def _undistorted(intrinsics: Intrinsics, columns: npt.NDArray[np.float64],
                  ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     seen = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
     coefficients = np.array(intrinsics.distortion)
-    rays = cv2.undistortPointsIter(seen[:, None], np.eye(3), coefficients, None, None,
-                                   _CRITERIA)[:, 0]
+    if intrinsics.distortion_model == _FISHEYE:
+        rays = cv2.fisheye.undistortPoints(seen[:, None], np.eye(3), coefficients,
+                                           criteria=_CRITERIA)[:, 0]
+    else:
+        rays = cv2.undistortPointsIter(seen[:, None], np.eye(3), coefficients, None, None,
+                                       _CRITERIA)[:, 0]
     with np.errstate(invalid='ignore', over='ignore'):
-        error = np.abs(_distort(rays, coefficients) - seen) * (intrinsics.fx, intrinsics.fy)
+        error = np.abs(distorted(rays, intrinsics) - seen) * (intrinsics.fx, intrinsics.fy)
     rays[~(error < _MAX_PIXEL_ERROR).all(axis=1)] = np.nan
     shape = intrinsics.height, intrinsics.width
     return rays[:, 0].reshape(shape), rays[:, 1].reshape(shape)
-
-
-def _distort(rays: npt.NDArray[np.float64],
-             coefficients: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
-    return cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), np.eye(3), coefficients)[0][:, 0]

@@ -14,8 +14,11 @@ _FOCAL_PER_SIZE = 1.1
 _NEAREST = 0.05
 _SHARE_IN_VIEW = 99.5
 _POINTS_TO_FIT = 50_000
+_CENTRINGS = 4
 _EDGE_STRENGTH = 12.0
 _FARTHEST_BRIGHTNESS = 0.75
+_DIAGONAL = 1.5
+_LARGEST_SQUARE = 31
 
 
 @dataclass(frozen=True)
@@ -71,16 +74,23 @@ def fit_view(points: npt.NDArray[np.float32], width: int, height: int, *,
         return View((0.0, 0.0, 1.0), 1.0, yaw, pitch)
     low, high = np.percentile(points, [2, 98], axis=0)
     view = View(tuple(((low + high) / 2).tolist()), 1.0, yaw, pitch)
-    seen = (points - np.array(view.centre, np.float32)) @ view.rotation.T
     focal = _FOCAL_PER_SIZE * min(width, height)
-    needed = np.abs(seen[:, :2]) * (2 * focal / np.array([width, height])) - seen[:, 2:]
-    distance = max(float(np.percentile(needed.max(axis=1), _SHARE_IN_VIEW)), 4 * _NEAREST)
-    return replace(view, distance=distance)
+    for _ in range(_CENTRINGS):
+        seen = (points - np.array(view.centre, np.float32)) @ view.rotation.T
+        needed = np.abs(seen[:, :2]) * (2 * focal / np.array([width, height])) - seen[:, 2:]
+        distance = max(float(np.percentile(needed.max(axis=1), _SHARE_IN_VIEW)), 4 * _NEAREST)
+        view = replace(view, distance=distance)
+        ahead = seen[seen[:, 2] > _NEAREST - distance]
+        low, high = np.percentile(ahead[:, :2] / (ahead[:, 2:] + distance),
+                                  [100 - _SHARE_IN_VIEW, _SHARE_IN_VIEW], axis=0)
+        aside = np.append((low + high) / 2 * distance, 0) @ view.rotation
+        view = replace(view, centre=tuple((np.array(view.centre) + aside).tolist()))
+    return view
 
 
 def render_cloud(points: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8],
                  width: int = 640, height: int = 480, *, view: View | None = None,
-                 splat: int = 3) -> npt.NDArray[np.uint8]:
+                 splat: int = 3, point_size: float = 0.0) -> npt.NDArray[np.uint8]:
     """
     Draw the cloud with a depth buffer; nearer points hide farther ones.
 
@@ -95,7 +105,9 @@ def render_cloud(points: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8]
     view
         Where to look from; by default obliquely from above, the cloud filling the picture.
     splat
-        Side in pixels of the square that stands for a point.
+        Side in pixels of the square that stands for a point, at least.
+    point_size
+        Side in metres of the cubes that the points stand for: what is near gets larger squares.
 
     Returns
     -------
@@ -110,23 +122,32 @@ def render_cloud(points: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8]
     order = ahead[np.argsort(-seen[ahead, 2])]
     image = np.full((height, width, 3), BACKGROUND, np.uint8)
     depth = np.full((height, width), np.inf, np.float32)
-    _splat(image, depth, seen[order], colours[order], splat)
+    sides = np.full(len(order), splat)
+    if point_size:
+        needed = _FOCAL_PER_SIZE * min(width, height) * _DIAGONAL * point_size / seen[order, 2]
+        # Squares have a middle pixel: sides are odd.
+        sides = np.clip(np.ceil(needed).astype(int) | 1, splat, _LARGEST_SQUARE)
+    _splat(image, depth, seen[order], colours[order], sides)
     _close_holes(image, depth)
     return _shaded(image, depth)
 
 
 def _splat(image: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32],
-           seen: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8], side: int) -> None:
+           seen: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8],
+           sides: npt.NDArray[np.integer]) -> None:
     """Draw points, sorted from far to near, as squares."""
     height, width = depth.shape
     pixels = (seen[:, :2] / seen[:, 2:]) * np.float32(_FOCAL_PER_SIZE * min(width, height))
     columns, rows = np.floor(pixels + np.array([width / 2, height / 2], np.float32)).T
     inside = np.flatnonzero((columns >= 0) & (columns < width) & (rows >= 0) & (rows < height))
     # Among points that fall on one pixel, or whose squares overlap, the highest number is the
-    # nearest: a maximum filter over the numbers draws all squares at once.
+    # nearest: a maximum filter over the numbers draws all squares of a size at once.
     nearest = np.full((height, width), -1.0)
-    nearest[rows[inside].astype(np.intp), columns[inside].astype(np.intp)] = inside
-    nearest = cv2.dilate(nearest, np.ones((side, side)))
+    for side in np.unique(sides[inside]).tolist():
+        drawn = inside[sides[inside] == side]
+        numbers = np.full((height, width), -1.0)
+        numbers[rows[drawn].astype(np.intp), columns[drawn].astype(np.intp)] = drawn
+        np.maximum(nearest, cv2.dilate(numbers, np.ones((side, side))), out=nearest)
     hit = nearest >= 0
     winner = nearest[hit].astype(np.intp)
     image[hit] = colours[winner]

@@ -2,9 +2,11 @@ import json
 import os
 from pathlib import Path
 
+from clouds import AZURE, FISHEYE, KINECT, make_frame, numbered_labels, projected, WIDE  # noqa: I001
 import cv2
-from diffseg_ros.cloud.labelled_cloud import labelled_cloud, sample_nearest
+from diffseg_ros.cloud.labelled_cloud import labelled_cloud, reduced
 from diffseg_ros.cloud.rays import ray_table
+from diffseg_ros.cloud.sampling import sample_nearest
 from diffseg_ros.config import CloudConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Frame, Intrinsics
@@ -15,36 +17,6 @@ import pytest
 
 DATA = Path(os.environ.get('DIFFSEG_DATA') or Path(__file__).parents[3] / 'shared' / 'data')
 SEQUENCES = ('tum_fr1_rpy', 'redkitchen', 'replica_office0')
-KINECT = (0.2624, -0.9531, -0.0054, 0.0026, 1.1633)
-WIDE = (-0.35, 0.15, 0.001, -0.001, -0.03)
-AZURE = (0.51, -2.63, 0.0007, -0.0003, 1.44, 0.39, -2.45, 1.37)
-
-
-def make_frame(width=64, height=48, depth_size=None, distortion=(), model='plumb_bob', seed=0):
-    rng = np.random.default_rng(seed)
-    depth_width, depth_height = depth_size or (width, height)
-    depth = rng.uniform(0.4, 6.0, (depth_height, depth_width)).astype(np.float32)
-    depth[rng.random(depth.shape) < 0.1] = np.nan
-    intrinsics = Intrinsics(width, height, 0.85 * width, 0.83 * width, 0.52 * width,
-                            0.47 * height, distortion, model)
-    rgb = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Frame(rgb, depth=depth, intrinsics=intrinsics)
-
-
-def numbered_labels(height, width):
-    """Give every pixel a label of its own, so that no wrong pixel goes unseen."""
-    return np.arange(height * width, dtype=np.int32).reshape(height, width)
-
-
-def projected(points, intrinsics):
-    """Return the (N, 2) pixels that OpenCV's own camera model sees (N, 3) points at."""
-    if not len(points):
-        return np.empty((0, 2))
-    matrix = np.array([[intrinsics.fx, 0, intrinsics.cx], [0, intrinsics.fy, intrinsics.cy],
-                       [0, 0, 1]])
-    distortion = np.array(intrinsics.distortion or (0, 0, 0, 0), float)
-    return cv2.projectPoints(points.astype(float), np.zeros(3), np.zeros(3), matrix,
-                             distortion)[0][:, 0]
 
 
 def assert_points_hit_their_pixels(frame, labels):
@@ -71,7 +43,8 @@ def assert_points_hit_their_pixels(frame, labels):
 @given(width=st.integers(2, 90), height=st.integers(2, 70), depth_width=st.integers(1, 120),
        depth_height=st.integers(1, 120), label_scale=st.sampled_from([0.5, 1.0, 1.5]),
        lens=st.sampled_from([((), 'plumb_bob'), (KINECT, 'plumb_bob'), (WIDE, 'plumb_bob'),
-                             (AZURE, 'rational_polynomial')]), seed=st.integers(0, 99))
+                             (AZURE, 'rational_polynomial'), (FISHEYE, 'equidistant')]),
+       seed=st.integers(0, 99))
 def test_every_point_projects_into_its_own_pixel(width, height, depth_width, depth_height,
                                                  label_scale, lens, seed):
     frame = make_frame(width, height, (depth_width, depth_height), *lens, seed)
@@ -182,8 +155,9 @@ def test_zero_coefficients_are_a_pinhole_and_tables_are_shared():
 
 
 @pytest.mark.parametrize(('model', 'coefficients', 'word'), [
-    ('equidistant', (0.1, 0.0, 0.0, 0.0), 'equidistant'),
-    ('equidistant', (0.0,) * 4, 'equidistant'),
+    ('thin_prism_fisheye', (0.1, 0.0, 0.0, 0.0), 'thin_prism_fisheye'),
+    ('thin_prism_fisheye', (0.0,) * 4, 'equidistant'),
+    ('equidistant', (0.1,) * 5, '5 distortion coefficients'),
     ('', (0.1, 0.0, 0.0, 0.0, 0.0), "''"),
     ('plumb_bob', (0.1, 0.0, 0.0), '3 distortion coefficients'),
     ('rational_polynomial', (0.1,) * 5, '5 distortion coefficients')])
@@ -201,3 +175,68 @@ def test_missing_or_wrong_input_is_named():
         labelled_cloud(Frame(frame.rgb, depth=frame.depth), labels)
     with pytest.raises(DiffsegError, match='int64'):
         labelled_cloud(frame, labels.astype(np.int64))
+
+
+def test_distorted_points_equal_opencv_undistortion(real_sequences):
+    frame = load_frame('tum_fr1_rpy', KINECT)
+    k = frame.intrinsics
+    cloud = labelled_cloud(frame, numbered_labels(480, 640))
+    rows, columns = np.nonzero(cloud.valid)
+    matrix = np.array([[k.fx, 0, k.cx], [0, k.fy, k.cy], [0, 0, 1]])
+    rays = cv2.undistortPointsIter(
+        np.stack([columns, rows], axis=1)[:, None].astype(float), matrix,
+        np.array(KINECT), None, None, (cv2.TERM_CRITERIA_COUNT, 60, 0))[:, 0]
+    depth = frame.depth[rows, columns]
+    np.testing.assert_allclose(cloud.points[cloud.valid], np.column_stack(
+        [rays * depth[:, None], depth]), rtol=1e-5, atol=1e-6)
+
+
+def test_fisheye_without_coefficients_is_no_pinhole():
+    frame = make_frame(distortion=(0.0,) * 4, model='equidistant')
+    frame = Frame(frame.rgb, depth=np.ones((48, 64), np.float32),
+                  intrinsics=Intrinsics(64, 48, 20.0, 20.0, 31.5, 23.5, (0.0,) * 4,
+                                        'equidistant'))
+    cloud = assert_points_hit_their_pixels(frame, numbered_labels(48, 64))
+    # x / z = tan(pixels / f): at 20.5 pixels the angle is 1.025.
+    assert cloud.points[23, 52, 0] == pytest.approx(np.tan(np.hypot(20.5, 0.5) / 20) * 20.5
+                                                    / np.hypot(20.5, 0.5), rel=1e-4)
+    assert not labelled_cloud(frame, numbered_labels(48, 64)).valid[:, 0].any()
+
+
+def test_excluded_ids_give_no_points():
+    frame = make_frame()
+    labels = (numbered_labels(48, 64) % 5 - 1).astype(np.int32)
+    plain = labelled_cloud(frame, labels)
+    cloud = labelled_cloud(frame, labels, exclude=[2, -1])
+    np.testing.assert_array_equal(cloud.valid, plain.valid & ~np.isin(labels, (2, -1)))
+    np.testing.assert_array_equal(cloud.points[cloud.valid], plain.points[cloud.valid])
+    assert not labelled_cloud(frame, labels, exclude=range(-1, 4)).valid.any()
+
+
+def test_compact_keeps_valid_points_row_by_row():
+    cloud = labelled_cloud(make_frame(), numbered_labels(48, 64))
+    listed = cloud.compact()
+    np.testing.assert_array_equal(listed.labels, cloud.labels[cloud.valid])
+    np.testing.assert_array_equal(listed.points, cloud.points[cloud.valid])
+    np.testing.assert_array_equal(listed.rgb, cloud.rgb[cloud.valid])
+    assert listed.compact().labels.shape == listed.labels.shape
+
+
+def test_form_of_the_cloud_follows_the_settings():
+    cloud = labelled_cloud(make_frame(), numbered_labels(48, 64))
+    assert reduced(cloud, CloudConfig()) is cloud
+    listed = reduced(cloud, CloudConfig(organised=False))
+    assert listed.labels.shape == (np.count_nonzero(cloud.valid),)
+    assert len(reduced(cloud, CloudConfig(voxel_size=1.0)).labels) < len(listed.labels) / 5
+
+
+@pytest.mark.parametrize(('depth', 'count'), [(np.nan, 0), (0.0, 0), (np.inf, 0), (2.0, 1)])
+def test_hardly_any_depth(depth, count):
+    frame = make_frame()
+    metres = np.full((48, 64), np.nan, np.float32)
+    metres[10, 20] = depth
+    frame = Frame(frame.rgb, depth=metres, intrinsics=frame.intrinsics)
+    cloud = labelled_cloud(frame, np.full((48, 64), -1, np.int32))
+    assert np.count_nonzero(cloud.valid) == count == len(cloud.compact().labels)
+    for config in (CloudConfig(organised=False), CloudConfig(voxel_size=0.1)):
+        assert reduced(cloud, config).points.shape == (count, 3)

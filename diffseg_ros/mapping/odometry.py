@@ -1,0 +1,123 @@
+"""Camera motion from RGB-D images by Open3D's odometry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import cv2
+from diffseg_ros.cloud.rays import distorted, is_pinhole, ray_table
+from diffseg_ros.cloud.sampling import sample_nearest
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.frame import Frame, Intrinsics
+import numpy as np
+import numpy.typing as npt
+
+_ITERATIONS = (10, 5, 3)
+_DEPTH_OUTLIER = 0.07
+_SAME_VIEW = 0.8
+_LOST = 0.3
+_FARTHEST = 4.0
+
+
+class RgbdOdometry:
+    """
+    Estimates where the camera is relative to its first frame.
+
+    Each frame is aligned with a key frame by Open3D's multi-scale point-to-plane method; when
+    less than 80 % of it agrees, the frame before becomes the key frame. Errors add up from key
+    frame to key frame: there is no loop closure.
+    """
+
+    def __init__(self, max_depth: float = _FARTHEST) -> None:
+        """
+        Begin at the next frame.
+
+        Parameters
+        ----------
+        max_depth
+            Depth up to which frames are aligned, metres; 0 is 4.
+
+        """
+        self._max_depth = max_depth or _FARTHEST
+        self._key: Any = None
+        self._key_pose: npt.NDArray[np.float64] = np.eye(4)
+        self._last: Any = None
+        self._motion: npt.NDArray[np.float64] = np.eye(4)
+
+    def pose(self, frame: Frame) -> npt.NDArray[np.float64] | None:
+        """
+        Return the (4, 4) pose of a frame in the first camera's frame, or None if lost.
+
+        A frame that cannot be placed is passed over; the next is tried against the same key
+        frame.
+
+        Parameters
+        ----------
+        frame
+            With depth and intrinsics.
+
+        Raises
+        ------
+        DiffsegError
+            The frame lacks depth or intrinsics, or the distortion model is not supported.
+
+        """
+        image, matrix = _rectified(frame)
+        if self._key is None:
+            self._key = self._last = image
+            return np.eye(4)
+        motion, fitness = self._aligned(image, self._key, matrix, self._motion)
+        if fitness < _SAME_VIEW and self._last is not self._key:
+            step, again = self._aligned(image, self._last, matrix, np.eye(4))
+            if again >= _LOST:
+                self._key, self._key_pose = self._last, self._key_pose @ self._motion
+                motion, fitness = step, again
+        if fitness < _LOST:
+            return None
+        self._last, self._motion = image, motion
+        return self._key_pose @ motion
+
+    def _aligned(self, image: Any, key: Any, matrix: npt.NDArray[np.float64],
+                 start: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:
+        """Return the (4, 4) motion from `image` to `key`, and the share that agrees with it."""
+        import open3d
+        odometry, tensor = open3d.t.pipelines.odometry, open3d.core.Tensor.from_numpy
+        try:
+            found = odometry.rgbd_odometry_multi_scale(
+                image, key, tensor(matrix), tensor(start), 1.0, self._max_depth,
+                [odometry.OdometryConvergenceCriteria(count) for count in _ITERATIONS],
+                odometry.Method.PointToPlane, odometry.OdometryLossParams(_DEPTH_OUTLIER))
+        except RuntimeError:
+            # Open3D's least squares has no solution: too little depth in common.
+            return np.eye(4), 0.0
+        motion = found.transformation.numpy()
+        return motion, float(found.fitness) if np.isfinite(motion).all() else 0.0
+
+
+def _rectified(frame: Frame) -> tuple[Any, npt.NDArray[np.float64]]:
+    """Return the frame as a pinhole camera would see it, at the size of its depth, and K."""
+    import open3d
+    if frame.depth is None or frame.intrinsics is None:
+        raise DiffsegError('odometry: the frame has no depth or no intrinsics; both are needed')
+    height, width = frame.depth.shape
+    camera = frame.intrinsics.resized(width, height)
+    rgb, depth = sample_nearest(frame.rgb, height, width), np.nan_to_num(frame.depth, posinf=0)
+    if not is_pinhole(camera):
+        columns, rows = _lens_map(camera)
+        rgb = cv2.remap(rgb, columns, rows, cv2.INTER_LINEAR)
+        depth = cv2.remap(depth, columns, rows, cv2.INTER_NEAREST)
+    image = open3d.t.geometry.Image
+    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1.0]])
+    return open3d.t.geometry.RGBDImage(image(np.ascontiguousarray(rgb)),
+                                       image(np.ascontiguousarray(depth))), matrix
+
+
+def _lens_map(camera: Intrinsics) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return column and row in the distorted image of every pixel of the pinhole image."""
+    ray_x, ray_y = np.broadcast_arrays(*ray_table(replace(camera, distortion=())))
+    rays = np.stack([ray_x, ray_y], axis=-1).reshape(-1, 2).astype(np.float64)
+    seen = distorted(rays, camera)
+    shape = camera.height, camera.width
+    return ((seen[:, 0] * camera.fx + camera.cx).reshape(shape).astype(np.float32),
+            (seen[:, 1] * camera.fy + camera.cy).reshape(shape).astype(np.float32))

@@ -1,0 +1,170 @@
+"""Labelled clouds fused into voxels, on Open3D's hash map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffseg_ros.cloud.labelled_cloud import LabelledCloud
+from diffseg_ros.cloud.voxels import majority, voxel_keys, voxel_numbers
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.frame import UNLABELLED
+import numpy as np
+import numpy.typing as npt
+
+_CANDIDATES = 8
+_FIRST_CAPACITY = 1 << 16
+
+
+@dataclass(frozen=True)
+class FusedCloud:
+    """
+    What a VoxelMap holds: a point a voxel, in the world frame.
+
+    Attributes
+    ----------
+    cloud
+        Lists of N points: mean place and colour, and the label with most votes, UNLABELLED
+        (-1) where there was no vote.
+    confidence
+        (N,) float32, 0 to 1: the share of the frames that saw the voxel which voted for its
+        label; 0 where there was no vote.
+    observations
+        (N,) int32 number of frames that saw the voxel.
+    voxel_size
+        Side of the voxels, metres.
+
+    """
+
+    cloud: LabelledCloud
+    confidence: npt.NDArray[np.float32]
+    observations: npt.NDArray[np.int32]
+    voxel_size: float
+
+
+class VoxelMap:
+    """
+    Voxels that remember where their points lay, their colour, and who voted for which label.
+
+    A frame adds one observation to every voxel that it has points in: their mean place, their
+    mean colour, and a vote for the label that most of them carry; a majority of points without
+    a label votes for none. Memory grows with the number of voxels, not with the number of
+    frames. Each voxel counts the votes for 8 labels; one label more takes over the counter with
+    the fewest votes, which keeps every label with more than an eighth of the votes. Source of
+    that rule: Metwally et al., "Efficient Computation of Frequent and Top-k Elements in Data
+    Streams", 2005.
+    """
+
+    def __init__(self, voxel_size: float) -> None:
+        """
+        Begin an empty map.
+
+        Parameters
+        ----------
+        voxel_size
+            Side of the voxels, metres.
+
+        Raises
+        ------
+        DiffsegError
+            The size is not above 0.
+
+        """
+        if not 0 < voxel_size < np.inf:
+            raise DiffsegError(f'map: voxels of {voxel_size:g} m; a size above 0 is needed')
+        import open3d
+        core = open3d.core
+        self._core = core
+        self._size = voxel_size
+        self._voxels = core.HashMap(
+            _FIRST_CAPACITY, core.int32, core.SizeVector([3]),
+            [core.float32, core.int32, core.int32, core.int32],
+            [core.SizeVector([6]), core.SizeVector([1]), core.SizeVector([_CANDIDATES]),
+             core.SizeVector([_CANDIDATES])])
+
+    def __len__(self) -> int:
+        """Return the number of voxels."""
+        return int(self._voxels.size())
+
+    @property
+    def bytes_used(self) -> int:
+        """How much memory the voxels take, room for growth included."""
+        return sum(tensor.numpy().nbytes for tensor in (self._voxels.key_tensor(),
+                                                        *self._voxels.value_tensors()))
+
+    def add(self, cloud: LabelledCloud, pose: npt.NDArray[np.float64]) -> int:
+        """
+        Fuse one frame and return how many points it had.
+
+        Parameters
+        ----------
+        cloud
+            In the camera's optical frame.
+        pose
+            (4, 4) camera-to-world transform.
+
+        Raises
+        ------
+        DiffsegError
+            The pose is not finite, or a point lies too far from the origin.
+
+        """
+        if not np.isfinite(pose).all():
+            raise DiffsegError('map: the pose holds NaN or infinity; a finite camera-to-world '
+                               'transform is needed')
+        listed = cloud.compact()
+        world = listed.points @ pose[:3, :3].T + pose[:3, 3]
+        keys = voxel_keys(world, self._size)
+        numbers, count = voxel_numbers(keys)
+        if not count:
+            return 0
+        first = np.empty(count, np.intp)
+        first[numbers[::-1]] = np.arange(len(numbers))[::-1]
+        seen = np.concatenate([world - keys * self._size, listed.rgb], axis=1)
+        sums = np.stack([np.bincount(numbers, column, count) for column in seen.T], axis=1)
+        means = sums / np.bincount(numbers, minlength=count)[:, None]
+        self._observe(keys[first], means, majority(numbers, count, listed.labels))
+        return len(world)
+
+    def _observe(self, keys: npt.NDArray[np.int32], means: npt.NDArray[np.float64],
+                 labels: npt.NDArray[np.int32]) -> None:
+        tensor = self._core.Tensor.from_numpy(keys)
+        fresh = self._voxels.activate(tensor)[1].numpy()
+        slots = self._voxels.find(tensor)[0].numpy().astype(np.intp)
+        sums, observations, candidates, votes = self._values()
+        for values in (sums, observations, votes):
+            values[slots[fresh]] = 0
+        candidates[slots[fresh]] = UNLABELLED
+        sums[slots] += means.astype(np.float32)
+        observations[slots] += 1
+        voting = labels != UNLABELLED
+        slots, labels = slots[voting], labels[voting]
+        match = candidates[slots] == labels[:, None]
+        place = np.where(match.any(axis=1), match.argmax(axis=1), votes[slots].argmin(axis=1))
+        candidates[slots, place] = labels
+        votes[slots, place] += 1
+
+    def _values(self) -> list[npt.NDArray]:
+        return [tensor.numpy() for tensor in self._voxels.value_tensors()]
+
+    def extract(self, min_observations: int = 1) -> FusedCloud:
+        """
+        Return the voxels seen in at least `min_observations` frames, sorted by their place.
+
+        Of two labels with as many votes the lower counts.
+        """
+        slots = self._voxels.active_buf_indices().numpy().astype(np.intp)
+        sums, observations, candidates, votes = self._values()
+        slots = slots[observations[slots, 0] >= min_observations]
+        keys = self._voxels.key_tensor().numpy()[slots]
+        order = np.lexsort(keys.T[::-1])
+        slots, keys = slots[order], keys[order]
+        seen = observations[slots]
+        means = sums[slots] / seen
+        most = votes[slots].max(axis=1, initial=0)
+        tied = np.where(votes[slots] == most[:, None], candidates[slots], np.iinfo(np.int32).max)
+        labels = np.where(most > 0, tied.min(axis=1, initial=np.iinfo(np.int32).max), UNLABELLED)
+        cloud = LabelledCloud((keys * self._size + means[:, :3]).astype(np.float32),
+                              np.rint(means[:, 3:]).clip(0, 255).astype(np.uint8),
+                              labels.astype(np.int32))
+        share = np.minimum(most / np.maximum(seen[:, 0], 1), 1).astype(np.float32)
+        return FusedCloud(cloud, share, seen[:, 0].copy(), self._size)
