@@ -9,6 +9,7 @@ the residual is part of the feature.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import threading
 from typing import Any
 
@@ -86,6 +87,12 @@ def size_multiple(unet: nn.Module, block: str) -> int:
     if block.startswith('down_blocks.'):
         return grid_stride(unet, block)
     return grid_stride(unet, 'mid_block.attentions')
+
+
+def last_computed(unet: nn.Module, block: str, others: Sequence[str]) -> str:
+    """Return whichever of `block` and `others` the U-Net computes last."""
+    wanted = {block, *others}
+    return [name for name in self_attention_blocks(unet) if name in wanted][-1]
 
 
 def drop_unused(unet: nn.Module, block: str) -> None:

@@ -6,7 +6,12 @@ import math
 from pathlib import Path
 
 from diffseg_ros.config import BackboneConfig
-from diffseg_ros.diffusion.capture import choose_block, drop_unused
+from diffseg_ros.diffusion.capture import (
+    choose_block,
+    drop_unused,
+    last_computed,
+    self_attention_blocks,
+)
 from diffseg_ros.diffusion.noise import FixedNoise, signal_share
 from diffseg_ros.diffusion.unet_backbone import UnetBackbone
 from diffseg_ros.diffusion.weights import create_empty, fill, read_json
@@ -38,7 +43,8 @@ class PixelFolding:
 
 
 def load_pixel_backbone(name: str, folder: Path, scheduler: Path, config: BackboneConfig,
-                        device: torch.device, dtype: torch.dtype) -> UnetBackbone:
+                        device: torch.device, dtype: torch.dtype, *,
+                        attention: bool = False) -> UnetBackbone:
     """
     Load a UNet2DModel.
 
@@ -54,6 +60,8 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, config: Backbo
         Block, tokens, timestep and seed.
     device, dtype
         Where the model runs, and in which arithmetic.
+    attention
+        Whether attention maps are wanted, for which the decoder is needed too.
 
     Raises
     ------
@@ -71,9 +79,11 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, config: Backbo
         raise DiffsegError(f'model {name}: its U-Net is conditioned on classes; only '
                            'unconditional pixel-space models are supported')
     timestep = config.timestep if config.timestep >= 0 else DEFAULT_TIMESTEP
-    share = signal_share(read_json(scheduler), timestep)
+    share = signal_share(read_json(scheduler), timestep) if config.noise else 1.0
     block = choose_block(unet, config.block, first_level=FIRST_LEVEL)
-    drop_unused(unet, block)
+    maps = self_attention_blocks(unet) if attention else []
+    drop_unused(unet, last_computed(unet, block, maps))
     fill(unet, folder, device, dtype)
     return UnetBackbone(name, unet, block, PixelFolding(patch),
-                        FixedNoise(share, config.seed, device), timestep, device, config)
+                        FixedNoise(share, config.seed, device), timestep, device, config,
+                        attention_blocks=maps)

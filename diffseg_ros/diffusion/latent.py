@@ -6,7 +6,12 @@ import functools
 from typing import Any
 
 from diffseg_ros.config import BackboneConfig
-from diffseg_ros.diffusion.capture import choose_block, drop_unused
+from diffseg_ros.diffusion.capture import (
+    choose_block,
+    drop_unused,
+    last_computed,
+    self_attention_blocks,
+)
 from diffseg_ros.diffusion.folder import PipelineFolder, SUPPORTED
 from diffseg_ros.diffusion.noise import FixedNoise, signal_share
 from diffseg_ros.diffusion.prompt import embed_empty_prompt, PromptEmbedding
@@ -18,6 +23,7 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 import torch
+from torch import nn
 
 DEFAULT_TIMESTEP = 50
 LCM_GUIDANCE = 8.5
@@ -29,7 +35,20 @@ AESTHETIC_SCORE = 6.0
 class LatentEncoder:
     """The encoder half of a VAE; returns the mode of its posterior, never a sample."""
 
-    def __init__(self, folder: PipelineFolder, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, vae: nn.Module) -> None:
+        """Take an AutoencoderKL or AutoencoderTiny with its weights; only its encoder is used."""
+        self._vae = vae
+        if isinstance(vae, AutoencoderKL):
+            levels = len(vae.config.block_out_channels)
+        else:
+            levels = len(vae.config.num_encoder_blocks)
+        self._stride = 2 ** (levels - 1)
+        parameter = next(vae.parameters())
+        self._dtype = parameter.dtype
+        self._mean, self._scale = _normalisation(vae.config, parameter.device)
+
+    @staticmethod
+    def load(folder: PipelineFolder, device: torch.device, dtype: torch.dtype) -> LatentEncoder:
         """Load it from the pipeline's `vae`; in float32 where its configuration asks for it."""
         settings = folder.config('vae')
         kinds = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny)}
@@ -38,21 +57,16 @@ class LatentEncoder:
             raise DiffsegError(f'model {folder.path}: vae is a {settings["_class_name"]}; '
                                f'supported are {", ".join(kinds)}')
         path = folder.path / 'vae'
-        self._vae = create_empty(kind, settings, path)
-        self._vae.decoder = None
+        vae = create_empty(kind, settings, path)
+        vae.decoder = None
         if kind is AutoencoderKL:
-            self._vae.post_quant_conv = None
-            levels = len(self._vae.config.block_out_channels)
-        else:
-            levels = len(self._vae.config.num_encoder_blocks)
-        self._stride = 2 ** (levels - 1)
+            vae.post_quant_conv = None
         # A missing key means an early VAE, which half precision suits; diffusers' own default
         # would upcast it.
         if dtype == torch.float16 and settings.get('force_upcast', False):
             dtype = torch.float32
-        self._dtype = dtype
-        fill(self._vae, path, device, dtype)
-        self._mean, self._scale = _normalisation(self._vae.config, device)
+        fill(vae, path, device, dtype)
+        return LatentEncoder(vae)
 
     @property
     def stride(self) -> int:
@@ -116,9 +130,12 @@ class Conditioning:
 
 
 def load_latent_backbone(name: str, folder: PipelineFolder, config: BackboneConfig,
-                         device: torch.device, dtype: torch.dtype) -> UnetBackbone:
+                         device: torch.device, dtype: torch.dtype, *,
+                         attention: bool = False) -> UnetBackbone:
     """
     Load the U-Net and the VAE encoder of a pipeline, and embed the empty prompt.
+
+    With `attention` the U-Net's decoder is loaded too and the backbone gives attention maps.
 
     Raises
     ------
@@ -130,23 +147,24 @@ def load_latent_backbone(name: str, folder: PipelineFolder, config: BackboneConf
     settings = unet.config
     _check_family(name, settings)
     timestep = config.timestep if config.timestep >= 0 else DEFAULT_TIMESTEP
-    share = signal_share(folder.config('scheduler'), timestep)
+    share = signal_share(folder.config('scheduler'), timestep) if config.noise else 1.0
     block = choose_block(unet, config.block)
-    drop_unused(unet, block)
+    maps = self_attention_blocks(unet) if attention else []
+    drop_unused(unet, last_computed(unet, block, maps))
     prompt = embed_empty_prompt(folder, pooled=settings.addition_embed_type == 'text_time')
     if prompt.tokens.shape[-1] != settings.cross_attention_dim:
         raise DiffsegError(f'model {name}: its text encoders give {prompt.tokens.shape[-1]} '
                            f'channels, its U-Net takes {settings.cross_attention_dim}; they '
                            'belong to different models: fetch it again')
     conditioning = Conditioning(prompt, settings, device, dtype)
-    encoder = LatentEncoder(folder, device, dtype)
+    encoder = LatentEncoder.load(folder, device, dtype)
     if settings.in_channels != encoder.channels:
         raise DiffsegError(f'model {name}: its U-Net takes {settings.in_channels} channels, its '
                            f'VAE gives {encoder.channels} (an inpainting, editing or upscaling '
                            'model?); use the text-to-image model')
     fill(unet, folder.path / 'unet', device, dtype)
     return UnetBackbone(name, unet, block, encoder, FixedNoise(share, config.seed, device),
-                        timestep, device, config, conditioning)
+                        timestep, device, config, conditioning, attention_blocks=maps)
 
 
 def _check_family(name: str, config: Any) -> None:

@@ -18,12 +18,13 @@ EMBEDDED = 'embedded'
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / 'weights'
 
 
-def load_backbone(config: BackboneConfig) -> Backbone:
+def load_backbone(config: BackboneConfig, *, attention: bool = False) -> Backbone:
     """
     Load the model that `config.model` names: 'embedded', a folder or a hub id.
 
     diffusers is imported here and not before, transformers' models only where a text encoder
-    has to run. On a CPU the number of PyTorch's threads is set for the whole process.
+    has to run. On a CPU the number of PyTorch's threads is set for the whole process. Only with
+    `attention` is the decoder loaded too and does the backbone give attention maps.
 
     Raises
     ------
@@ -36,7 +37,7 @@ def load_backbone(config: BackboneConfig) -> Backbone:
     if device.type == 'cpu':
         torch.set_num_threads(config.cpu_threads or max(1, (os.cpu_count() or 1) // 2))
     try:
-        return _load(*_find(config), config, device, dtype)
+        return _load(*_find(config), config, device, dtype, attention)
     except torch.OutOfMemoryError as error:
         raise DiffsegError(f'model {config.model}: does not fit into the memory of {device}; '
                            'use backbone.precision float16, a smaller model or device cpu'
@@ -66,24 +67,24 @@ def _find(config: BackboneConfig) -> tuple[str, Path]:
 
 
 def _load(name: str, path: Path, config: BackboneConfig, device: torch.device,
-          dtype: torch.dtype) -> Backbone:
+          dtype: torch.dtype, attention: bool) -> Backbone:
     if not (path / 'model_index.json').is_file():
-        return _load_bare(name, path, config, device, dtype)
+        return _load_bare(name, path, config, device, dtype, attention)
     folder = PipelineFolder.at(path)
     kind = folder.class_of('unet')
     if kind == 'UNet2DModel' and not {'vae', 'vqvae'} & set(folder.classes):
         from diffseg_ros.diffusion.embedded import load_pixel_backbone
         return load_pixel_backbone(name, path / 'unet', path / 'scheduler/scheduler_config.json',
-                                   config, device, dtype)
+                                   config, device, dtype, attention=attention)
     if kind == 'UNet2DConditionModel':
         from diffseg_ros.diffusion.latent import load_latent_backbone
-        return load_latent_backbone(name, folder, config, device, dtype)
+        return load_latent_backbone(name, folder, config, device, dtype, attention=attention)
     raise DiffsegError(f'model {path}: {folder.index.get("_class_name", "pipeline")} with a '
                        f'{kind}; {SUPPORTED}')
 
 
 def _load_bare(name: str, path: Path, config: BackboneConfig, device: torch.device,
-               dtype: torch.dtype) -> Backbone:
+               dtype: torch.dtype, attention: bool) -> Backbone:
     """Load a folder as diffseg_train writes it: one U-Net beside its noise schedule."""
     if not (path / 'config.json').is_file():
         raise DiffsegError(f'model {path}: neither model_index.json nor config.json there; give '
@@ -93,4 +94,5 @@ def _load_bare(name: str, path: Path, config: BackboneConfig, device: torch.devi
         raise DiffsegError(f'model {path}: a bare {kind}; give the whole pipeline folder, the '
                            f'one with model_index.json; {SUPPORTED}')
     from diffseg_ros.diffusion.embedded import load_pixel_backbone
-    return load_pixel_backbone(name, path, path / 'scheduler_config.json', config, device, dtype)
+    return load_pixel_backbone(name, path, path / 'scheduler_config.json', config, device, dtype,
+                               attention=attention)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import threading
 from typing import Any, Protocol
 
 from diffseg_ros.config import BackboneConfig
-from diffseg_ros.diffusion.capture import BlockCapture, feature_grid, grid_stride, size_multiple
+from diffseg_ros.diffusion.attention import AttentionCapture
+from diffseg_ros.diffusion.capture import (
+    BlockCapture,
+    feature_grid,
+    grid_stride,
+    last_computed,
+    size_multiple,
+)
 from diffseg_ros.diffusion.device import deterministic_kernels
 from diffseg_ros.diffusion.noise import FixedNoise
 from diffseg_ros.diffusion.preprocess import check_photo, choose_grid, photo_tensor
@@ -35,7 +42,8 @@ class UnetBackbone:
     def __init__(self, name: str, unet: nn.Module, block: str, encoder: ImageEncoder,
                  noise: FixedNoise, timestep: int, device: torch.device,
                  config: BackboneConfig,
-                 conditioning: Callable[[int, int], dict[str, Any]] | None = None) -> None:
+                 conditioning: Callable[[int, int], dict[str, Any]] | None = None, *,
+                 attention_blocks: Sequence[str] = ()) -> None:
         """
         Put the loaded parts together.
 
@@ -59,6 +67,8 @@ class UnetBackbone:
             For the number of tokens.
         conditioning
             Further arguments of the U-Net for an image of (height, width) pixels.
+        attention_blocks
+            Names of the self-attention modules whose maps `features_and_attention` returns.
 
         """
         self._name = name
@@ -76,7 +86,10 @@ class UnetBackbone:
         self._dtype = next(unet.parameters()).dtype
         cells = grid_stride(unet, block)
         self._stride = cells * encoder.stride
-        self._multiple = size_multiple(unet, block) // cells
+        last = last_computed(unet, block, attention_blocks)
+        self._multiple = max(size_multiple(unet, last) // cells, 1)
+        self._attention = (AttentionCapture(unet, block, attention_blocks)
+                           if attention_blocks else None)
         self._lock = threading.Lock()
 
     @property
@@ -112,12 +125,39 @@ class UnetBackbone:
             arithmetic overflowed.
 
         """
+        return self._observe(rgb, self._features_only)[0]
+
+    def features_and_attention(
+            self, rgb: npt.NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """
+        Return the feature grid of one photo and its self-attention maps, from one pass.
+
+        As `AttentionBackbone.features_and_attention` says; threads and errors as in `features`.
+
+        Raises
+        ------
+        DiffsegError
+            The model was loaded without attention, or as in `features`.
+
+        """
+        if self._attention is None:
+            raise DiffsegError(f'model {self._name}: loaded without attention maps; load it with '
+                               'load_backbone(config, attention=True)')
+        return self._observe(rgb, self._attention.run)
+
+    def _features_only(self, *args: Any,
+                       **kwargs: Any) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        return self._capture.run(*args, **kwargs), ()
+
+    def _observe(self, rgb: npt.NDArray[np.uint8],
+                 run: Callable[..., tuple[torch.Tensor, tuple[torch.Tensor, ...]]],
+                 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         check_photo(rgb)
         rows, columns = choose_grid(rgb.shape[0], rgb.shape[1], self._tokens, self._multiple)
         try:
             with self._lock, torch.inference_mode(), deterministic_kernels(self._device):
-                grid = self._pass(rgb, rows, columns)
-                finite = bool(torch.isfinite(grid).all())
+                grid, maps = self._pass(rgb, rows, columns, run)
+                finite = all(bool(torch.isfinite(item).all()) for item in (grid, *maps))
         except torch.OutOfMemoryError as error:
             raise DiffsegError(f'model {self._name}: out of memory on {self._device} at '
                                f'{rows * columns} tokens; lower backbone.tokens or use '
@@ -129,12 +169,14 @@ class UnetBackbone:
                                + (f'set backbone.precision to {remedy}'
                                   if self._dtype != torch.float32 else
                                   'the weights are damaged: fetch or train them again'))
-        return grid.clone()
+        return grid.clone(), maps
 
-    def _pass(self, rgb: npt.NDArray[np.uint8], rows: int, columns: int) -> torch.Tensor:
+    def _pass(self, rgb: npt.NDArray[np.uint8], rows: int, columns: int,
+              run: Callable[..., tuple[torch.Tensor, tuple[torch.Tensor, ...]]],
+              ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         height, width = rows * self._stride, columns * self._stride
         image = photo_tensor(rgb, height, width).to(self._device)
         noisy = self._noise.add(self._encoder(image)).to(self._dtype, memory_format=self._layout)
         extra = self._conditioning(height, width) if self._conditioning else {}
-        output = self._capture.run(noisy, self._timestep, return_dict=False, **extra)
-        return feature_grid(output, rows, columns).float().contiguous()
+        output, maps = run(noisy, self._timestep, return_dict=False, **extra)
+        return feature_grid(output, rows, columns).float().contiguous(), maps

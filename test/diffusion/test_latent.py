@@ -124,11 +124,11 @@ def test_only_encoders_stay_in_memory(folders: dict[str, Path]) -> None:
 def test_vae_precision_follows_force_upcast(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = latent.PipelineFolder.at(folders['sdxl'])
     cpu = torch.device('cpu')
-    assert latent.LatentEncoder(folder, cpu, torch.float16)._dtype == torch.float32
-    assert latent.LatentEncoder(folder, cpu, torch.bfloat16)._dtype == torch.bfloat16
+    assert latent.LatentEncoder.load(folder, cpu, torch.float16)._dtype == torch.float32
+    assert latent.LatentEncoder.load(folder, cpu, torch.bfloat16)._dtype == torch.bfloat16
     copy = shutil.copytree(folders['sdxl'], tmp_path / 'fixed')
     edit(copy / 'vae/config.json', force_upcast=False)
-    encoder = latent.LatentEncoder(latent.PipelineFolder.at(copy), cpu, torch.float16)
+    encoder = latent.LatentEncoder.load(latent.PipelineFolder.at(copy), cpu, torch.float16)
     assert encoder._dtype == torch.float16
 
 

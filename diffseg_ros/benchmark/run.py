@@ -1,0 +1,153 @@
+"""One benchmark: its inputs, and each section's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+import os
+from pathlib import Path
+import platform
+from typing import Any
+
+from diffseg_ros.benchmark.cut import affinities, measure_cut, measure_growth
+from diffseg_ros.benchmark.inputs import photo_frames, resized, scene_frames
+from diffseg_ros.benchmark.merging import measure_merging
+from diffseg_ros.benchmark.stages import measure_cloud, measure_pipeline, measure_tracking
+from diffseg_ros.config import PipelineConfig
+from diffseg_ros.diffusion.backbone import AttentionBackbone, Backbone
+from diffseg_ros.diffusion.device import resolve_device
+from diffseg_ros.diffusion.loader import load_backbone
+from diffseg_ros.frame import Frame
+from diffseg_ros.pipeline import Pipeline
+from diffseg_ros.segmentation.attention_aggregation import aggregate_attention
+import torch
+
+CUT_TOKENS, MERGE_TOKENS = 1024, 4096
+GROWTH = (256, 1024, 2304, 4096)
+SLOWEST_REFERENCE = 2304
+"""Tokens beyond which `--growth` leaves the references out."""
+
+
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class Benchmark:
+    """Measures the sections one by one; what they share is made once."""
+
+    def __init__(self, config: PipelineConfig, *, shape: str | None = None,
+                 tiny_vae: bool = False, photos: Sequence[Path] = (),
+                 quick: bool = False) -> None:
+        """
+        Check the inputs.
+
+        Parameters
+        ----------
+        config
+            Model, device and settings of the stages.
+        shape
+            A key of `shapes.SHAPES` whose random weights replace the model in the pipeline.
+        tiny_vae
+            Whether that shape encodes photos by an AutoencoderTiny.
+        photos
+            Cut besides the generated frames.
+        quick
+            Small inputs and few repetitions.
+
+        Raises
+        ------
+        DiffsegError
+            A photo cannot be read, or the device does not exist.
+
+        """
+        self._config = config
+        self._shape = shape
+        self._tiny_vae = tiny_vae
+        self._quick = quick
+        self._device = resolve_device(config.backbone.device)
+        self._photos = photo_frames(photos)
+        self._model = config.backbone.model
+
+    @cached_property
+    def _frames(self) -> list[Frame]:
+        frames = scene_frames(2 if self._quick else 4)
+        return [resized(frame, 160, 120) for frame in frames] if self._quick else frames
+
+    def segmentation(self) -> dict[str, Any]:
+        """Time both methods on real features and attention of the embedded model or `model`."""
+        tokens, merge_tokens = (96, 96) if self._quick else (CUT_TOKENS, MERGE_TOKENS)
+        graphs = affinities([*self._frames, *self._photos], self._load(tokens),
+                            self._config.segmentation)
+        cut = measure_cut(graphs, self._config.segmentation.tau, 2 if self._quick else 8)
+        attention = self._attention(merge_tokens)
+        with _all_cores():
+            merging = measure_merging(attention, self._config.segmentation.merge_threshold,
+                                      2 if self._quick else 6)
+        return {'normalized_cut': cut, 'attention_merging': merging}
+
+    def growth(self) -> dict[str, Any]:
+        """Time both methods at rising numbers of tokens."""
+        cut, merging = [], []
+        for tokens in (48, 96) if self._quick else GROWTH:
+            slow = tokens <= SLOWEST_REFERENCE
+            graph = affinities(self._frames[:1], self._load(tokens),
+                               self._config.segmentation)[0]
+            cut.append(measure_growth(graph, self._config.segmentation.tau, 3, reference=slow))
+            attention = self._attention(tokens)
+            with _all_cores():
+                merging.append(measure_merging(
+                    attention, self._config.segmentation.merge_threshold, 3, reference=slow))
+        return {'normalized_cut': cut, 'attention_merging': merging}
+
+    def pipeline(self) -> dict[str, Any]:
+        """Time every stage on consecutive frames."""
+        frames, backbone = self._frames, None
+        if self._shape is not None:
+            from diffseg_ros.benchmark.shapes import random_backbone, TOKENS_AT_512
+            config = replace(self._config.backbone, tokens=TOKENS_AT_512)
+            backbone = random_backbone(
+                self._shape, config, tiny_vae=self._tiny_vae,
+                attention=self._config.segmentation.needs_attention)
+            frames = [resized(frame, 512, 512) for frame in frames]
+            self._model = backbone.name
+        pipeline = Pipeline(self._config, backbone=backbone)
+        on_gpu = self._device.type == 'cuda'
+        count = 4 if self._quick else 100 if on_gpu else 24
+        return measure_pipeline(frames, pipeline, count)
+
+    def cloud(self) -> dict[str, Any]:
+        """Time the way from depth and labels to a message's bytes."""
+        return measure_cloud(3 if self._quick else 40)
+
+    def tracking(self) -> dict[str, Any]:
+        """Time the tracker with 100 live tracks."""
+        return measure_tracking(self._frames, self._config.tracking, 4 if self._quick else 30)
+
+    def machine(self) -> dict[str, Any]:
+        """Return what the figures depend on besides the code."""
+        device = str(self._device)
+        if self._device.type == 'cuda':
+            device = f'{device} ({torch.cuda.get_device_name(self._device)})'
+        return {'device': device, 'model': self._model, 'cpu': platform.processor()
+                or platform.machine(), 'cores': os.cpu_count(),
+                'threads': torch.get_num_threads(), 'quick': self._quick}
+
+    def _load(self, tokens: int, *, attention: bool = False) -> Backbone:
+        return load_backbone(replace(self._config.backbone, tokens=tokens), attention=attention)
+
+    def _attention(self, tokens: int) -> torch.Tensor:
+        """Return the aggregated attention of a square view of about `tokens` tokens."""
+        backbone = self._load(tokens, attention=True)
+        assert isinstance(backbone, AttentionBackbone)
+        frame = self._frames[0]
+        side = min(frame.rgb.shape[:2])
+        maps = backbone.features_and_attention(frame.rgb[:side, :side].copy())[1]
+        return aggregate_attention(maps)

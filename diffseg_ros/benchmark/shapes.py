@@ -1,0 +1,102 @@
+"""Stable Diffusion's U-Nets in their full size with random weights, to time where none are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffseg_ros.config import BackboneConfig
+from diffseg_ros.diffusion.capture import (
+    choose_block,
+    drop_unused,
+    last_computed,
+    self_attention_blocks,
+)
+from diffseg_ros.diffusion.device import resolve_device, resolve_dtype
+from diffseg_ros.diffusion.latent import Conditioning, DEFAULT_TIMESTEP, LatentEncoder
+from diffseg_ros.diffusion.noise import FixedNoise
+from diffseg_ros.diffusion.prompt import PromptEmbedding
+from diffseg_ros.diffusion.unet_backbone import UnetBackbone
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+import torch
+from torch import nn
+
+_XL: dict[str, Any] = {
+    'block_out_channels': (320, 640, 1280), 'attention_head_dim': (5, 10, 20),
+    'cross_attention_dim': 2048, 'use_linear_projection': True,
+    'down_block_types': ('DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'),
+    'up_block_types': ('CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'),
+    'addition_embed_type': 'text_time', 'addition_time_embed_dim': 256,
+    'projection_class_embeddings_input_dim': 2816}
+
+SHAPES: dict[str, dict[str, Any]] = {
+    'sd15': {'attention_head_dim': 8, 'cross_attention_dim': 768},
+    'sd21': {'attention_head_dim': (5, 10, 20, 20), 'cross_attention_dim': 1024,
+             'use_linear_projection': True, 'upcast_attention': True},
+    'ssd1b': {**_XL, 'mid_block_type': 'UNetMidBlock2D',
+              'transformer_layers_per_block': [1, [2, 2], [4, 4]],
+              'reverse_transformer_layers_per_block': [[4, 4, 10], [2, 1, 1], 1]},
+    'tiny': {'attention_head_dim': 4, 'cross_attention_dim': 32, 'norm_num_groups': 8,
+             'block_out_channels': (16, 32, 32, 32)},
+}
+"""Configurations of UNet2DConditionModel; 'tiny' is SD 1.5 with few channels, for a trial run."""
+
+TOKENS_AT_512 = 256
+"""Feature vectors that these U-Nets give of 512x512 pixels."""
+
+_VAE_LEVELS = ('DownEncoderBlock2D',) * 4, ('UpDecoderBlock2D',) * 4
+_POOLED = 1280
+_SHARE = 0.95
+
+
+def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = False,
+                    attention: bool = False) -> UnetBackbone:
+    """
+    Return a backbone of one of SHAPES: the real layers and sizes, weights that mean nothing.
+
+    Parameters
+    ----------
+    shape
+        A key of SHAPES.
+    config
+        Device, precision, tokens, seed and noise.
+    tiny_vae
+        Whether the photo is encoded by an AutoencoderTiny in place of an AutoencoderKL.
+    attention
+        Whether the decoder is kept and attention maps are given.
+
+    """
+    device = resolve_device(config.device)
+    dtype = resolve_dtype(config.precision, device)
+    torch.manual_seed(0)
+    with device:
+        unet = _ready(UNet2DConditionModel(**SHAPES[shape]), dtype)
+        vae = _ready(_vae(tiny_vae, narrow=shape == 'tiny'), dtype)
+    prompt = PromptEmbedding(torch.randn(1, 77, unet.config.cross_attention_dim),
+                             torch.randn(1, _POOLED) if 'addition_embed_type' in SHAPES[shape]
+                             else None)
+    conditioning = Conditioning(prompt, unet.config, device, dtype)
+    block = choose_block(unet, config.block)
+    maps = self_attention_blocks(unet) if attention else []
+    drop_unused(unet, last_computed(unet, block, maps))
+    timestep = config.timestep if config.timestep >= 0 else DEFAULT_TIMESTEP
+    noise = FixedNoise(_SHARE if config.noise else 1.0, config.seed, device)
+    return UnetBackbone(f'{shape} shape, random weights', unet, block, LatentEncoder(vae), noise,
+                        timestep, device, config, conditioning, attention_blocks=maps)
+
+
+def _ready(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    # diffusers' own `to` warns about modules that these models do not have.
+    return nn.Module.to(model, dtype).requires_grad_(False).eval()
+
+
+def _vae(tiny: bool, *, narrow: bool) -> nn.Module:
+    if tiny:
+        return AutoencoderTiny()
+    channels = (8, 8, 8, 8) if narrow else (128, 256, 512, 512)
+    vae = AutoencoderKL(block_out_channels=channels, down_block_types=_VAE_LEVELS[0],
+                        up_block_types=_VAE_LEVELS[1], layers_per_block=2,
+                        norm_num_groups=4 if narrow else 32)
+    vae.decoder = vae.post_quant_conv = None
+    return vae

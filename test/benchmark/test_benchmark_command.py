@@ -1,0 +1,84 @@
+import json
+import mmap
+
+import cv2
+from diffseg_ros.apps.benchmark import main
+from diffseg_ros.benchmark.memory import PeakMemory
+from diffseg_ros.benchmark.timing import percentiles, take_turns
+import numpy as np
+import pytest
+
+CUT = {'reference_ms', 'ours_ms', 'ratio', 'ari', 'segments'}
+
+
+@pytest.fixture(scope='module')
+def report(tmp_path_factory):
+    """Return what a trial run of everything writes."""
+    folder = tmp_path_factory.mktemp('benchmark')
+    photo = folder / 'photo.png'
+    cv2.imwrite(str(photo), np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))
+    assert main(['--quick', '--growth', '--device', 'cpu', '--images', str(photo),
+                 '--json', str(folder / 'report.json')]) == 0
+    return json.loads((folder / 'report.json').read_text())
+
+
+def test_every_section_has_its_keys(report):
+    assert set(report) >= {'segmentation', 'pipeline', 'cloud', 'tracking', 'device', 'model'}
+    for method in ('normalized_cut', 'attention_merging'):
+        assert set(report['segmentation'][method]) >= CUT
+    stages = report['pipeline']
+    assert {'features', 'segmentation', 'tracking', 'total', 'hz', 'peak_mb'} <= set(stages)
+    for stage in ('features', 'segmentation', 'tracking', 'total', 'total_segmented'):
+        assert 0 < stages[stage]['p50'] <= stages[stage]['p95']
+    for size in ('640x480', '1280x720'):
+        assert 0 < report['cloud'][size]['p50'] <= report['cloud'][size]['p95']
+        assert report['cloud'][size]['ratio'] > 0
+    assert report['tracking']['tracks'] >= 100
+    assert 0 < report['tracking']['p50'] <= report['tracking']['p95']
+    assert (report['device'], report['model']) == ('cpu', 'embedded')
+
+
+def test_figures_are_consistent(report):
+    for method in report['segmentation'].values():
+        assert method['ratio'] == pytest.approx(method['reference_ms'] / method['ours_ms'],
+                                                rel=0.01, abs=0.01)
+        assert method['ari'] >= 0.99 and method['segments'] >= 1
+    assert report['segmentation']['normalized_cut']['graphs'] == 3
+    assert report['pipeline']['peak_mb'] > 100
+    for rows in report['growth'].values():
+        assert [row['tokens'] for row in rows] == sorted(row['tokens'] for row in rows)
+
+
+def test_only_the_named_sections_run(tmp_path, capsys):
+    assert main(['cloud', '--quick', '--device', 'cpu',
+                 '--json', str(tmp_path / 'cloud.json')]) == 0
+    found = json.loads((tmp_path / 'cloud.json').read_text())
+    assert 'cloud' in found and not {'pipeline', 'segmentation', 'tracking'} & set(found)
+    assert 'cloud 640x480: p50' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['flight'], "section 'flight': unknown; choose from segmentation"),
+    (['cloud', '--device', 'toaster'], "device 'toaster': unknown"),
+    (['cloud', '--images', 'absent.png'], 'absent.png: no such file')])
+def test_bad_input_is_one_line(arguments, message, capsys):
+    assert main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert message in shown and len(shown.splitlines()) == 1
+
+
+def test_turns_and_percentiles():
+    order = []
+    times = take_turns({'a': lambda: order.append('a'), 'b': lambda: order.append('b')}, 3)
+    assert order == ['a', 'b'] * 4 and len(times['a']) == len(times['b']) == 3
+    assert percentiles(list(range(101))) == {'p50': 50.0, 'p95': 95.0}
+
+
+def test_peak_memory_sees_what_was_freed_again():
+    with PeakMemory() as memory:
+        with mmap.mmap(-1, 40_000_000) as block:
+            block.write(b'x' * 40_000_000)
+    assert 35 < memory.above_start_mb < 120
+    with PeakMemory() as memory:
+        pass
+    assert memory.above_start_mb < 35

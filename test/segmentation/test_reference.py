@@ -1,0 +1,78 @@
+import cv2
+from diffseg_ros.benchmark.agreement import adjusted_rand_index
+from diffseg_ros.config import BackboneConfig
+from diffseg_ros.diffusion.loader import load_backbone
+from diffseg_ros.segmentation.cues import feature_affinity
+from diffseg_ros.segmentation.normalized_cut import normalized_cut
+from diffseg_ros.segmentation.reference import reference_cut
+from diffseg_ros.segmentation.reference_cut import best_cut, ncut
+from hypothesis import given, settings, strategies
+import numpy as np
+import pytest
+
+
+def clustered(seed, clusters, spread, size=120):
+    """Return the affinity of random features round `clusters` directions."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((clusters, 12))
+    features = centres[rng.integers(0, clusters, size)] + spread * rng.standard_normal((size, 12))
+    return feature_affinity(features.T.astype(np.float32), 5.0)
+
+
+@given(seed=strategies.integers(0, 10_000), clusters=strategies.integers(2, 9),
+       spread=strategies.floats(0.05, 0.6), tau=strategies.floats(0.2, 0.8))
+@settings(max_examples=40)
+def test_fast_cut_gives_the_literal_partition(seed, clusters, spread, tau):
+    affinity = clustered(seed, clusters, spread)
+    literal = reference_cut(affinity, tau)
+    assert adjusted_rand_index(literal, normalized_cut(affinity, tau)) >= 0.99
+
+
+def test_both_precisions_agree_on_real_features():
+    photo = np.full((96, 128, 3), 90, np.uint8)
+    cv2.circle(photo, (40, 50), 30, (200, 60, 40), -1)
+    cv2.rectangle(photo, (80, 20), (120, 90), (40, 90, 220), -1)
+    cv2.line(photo, (0, 90), (127, 70), (240, 240, 230), 5)
+    features = load_backbone(BackboneConfig(device='cpu', tokens=300)).features(photo)
+    features = features - features.mean(dim=(1, 2), keepdim=True)
+    affinity = feature_affinity(features.flatten(1).numpy(), 5.0)
+    exact = reference_cut(affinity, 0.5)
+    assert exact.max() + 1 >= 4
+    assert adjusted_rand_index(exact, reference_cut(affinity, 0.5, np.float32)) >= 0.99
+    assert adjusted_rand_index(exact, normalized_cut(affinity, 0.5)) >= 0.99
+
+
+def test_cost_is_that_of_the_definition():
+    affinity = clustered(1, 3, 0.3, 30).astype(np.float64)
+    sides = np.random.default_rng(0).random((30, 4)) > 0.5
+    sides[:, 3] = True
+    costs = ncut(affinity, affinity.sum(axis=1), sides)
+    for side, cost in zip(sides.T[:3], costs[:3], strict=True):
+        cut = affinity[np.ix_(side, ~side)].sum()
+        expected = cut / affinity[side].sum() + cut / affinity[~side].sum()
+        assert cost == pytest.approx(expected)
+    assert np.isinf(costs[3])
+
+
+def test_two_groups_are_parted_at_their_border():
+    affinity = np.full((9, 9), 0.01)
+    affinity[:4, :4] = affinity[4:, 4:] = 1
+    cost, side = best_cut(affinity)
+    assert adjusted_rand_index(side, np.arange(9) < 4) == 1
+    assert cost == pytest.approx(0.2 / (16 + 0.2) + 0.2 / (25 + 0.2))
+    assert adjusted_rand_index(reference_cut(affinity, 0.1), np.arange(9) < 4) == 1
+
+
+def test_single_token_and_uniform_graph_stay_whole():
+    assert reference_cut(np.ones((1, 1)), 0.5).tolist() == [0]
+    assert not reference_cut(np.ones((20, 20)), 0.5).any()
+
+
+def test_adjusted_rand_index_is_that_of_known_partitions():
+    one = np.array([0, 0, 1, 1, 2, 2])
+    assert adjusted_rand_index(one, one[::-1]) == 1
+    assert adjusted_rand_index(np.zeros(5, int), np.zeros(5, int)) == 1
+    assert adjusted_rand_index(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2])) \
+        == pytest.approx(4 / 7)
+    assert adjusted_rand_index(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])) \
+        == pytest.approx(-0.5)
