@@ -1,5 +1,5 @@
 """
-Pairwise affinities of image tokens: diffusion features, colour, position, geometry.
+Pairwise affinities of image tokens: features, attention, colour, position, geometry, tracks.
 
 The affinity of two tokens is the product of the cues' affinities. A cue of weight 0 is left out;
 with features alone it is DiffCut's.
@@ -18,7 +18,9 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 
 
-def token_affinity(frame: Frame, features: FloatArray, config: SegmentationConfig) -> FloatArray:
+def token_affinity(frame: Frame, features: FloatArray, config: SegmentationConfig,
+                   prior: FloatArray | None = None,
+                   attention: FloatArray | None = None) -> FloatArray:
     """
     Return the (n, n) float32 affinity in [0, 1] of the n = h * w tokens.
 
@@ -30,6 +32,11 @@ def token_affinity(frame: Frame, features: FloatArray, config: SegmentationConfi
         (C, h, w) float32.
     config
         The cues' weights.
+    prior
+        (K, h, w) float32 expected share of each of K tracks in each token, or None.
+    attention
+        (n, n) float32 divergences of the tokens' attention from `attention_divergence`, or
+        None.
 
     Raises
     ------
@@ -39,14 +46,36 @@ def token_affinity(frame: Frame, features: FloatArray, config: SegmentationConfi
     """
     channels, height, width = features.shape
     distance = _squared_distances(frame, height, width, config)
-    if config.alpha == 0 and distance is None:
-        raise DiffsegError('segmentation: alpha, colour, position and geometry are all 0 (or '
-                           'geometry alone is set and the frame has no depth); set one above 0')
+    if config.alpha == 0 and distance is None and not (config.attention and attention is not None):
+        raise DiffsegError('segmentation: alpha, colour, position, attention and geometry are '
+                           'all 0 (or geometry alone is set and the frame has no depth); set one '
+                           'above 0')
     affinity = (feature_affinity(features.reshape(channels, -1), config.alpha)
                 if config.alpha else np.ones((height * width,) * 2, np.float32))
     if distance is not None:
         affinity *= np.exp(-distance)
+    if prior is not None and config.prior:
+        affinity *= prior_affinity(prior.reshape(len(prior), -1), config.prior)
+    if attention is not None and config.attention:
+        affinity *= np.exp(-config.attention * attention)
     return affinity
+
+
+def prior_affinity(shares: FloatArray, weight: float) -> FloatArray:
+    """
+    Return the (n, n) affinity exp(-weight * (1 - agreement)) of (K, n) expected shares.
+
+    The agreement is the cosine of two tokens' shares; it is 1 where either expects nothing.
+    """
+    norms = np.linalg.norm(shares, axis=0)
+    unit = shares / np.maximum(norms, 1e-12)
+    agreement = unit.T @ unit
+    unknown = norms < 1e-6
+    agreement[unknown] = 1
+    agreement[:, unknown] = 1
+    agreement -= 1
+    agreement *= weight
+    return np.exp(agreement, out=agreement)
 
 
 def feature_affinity(features: FloatArray, alpha: float) -> FloatArray:

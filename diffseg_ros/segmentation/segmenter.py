@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.frame import Frame
+from diffseg_ros.segmentation.attention_segments import (
+    attention_divergence,
+    attention_segments,
+)
 from diffseg_ros.segmentation.cues import token_affinity
 from diffseg_ros.segmentation.normalized_cut import normalized_cut
-from diffseg_ros.segmentation.refinement import assignment_scores, pamr, segment_means
+from diffseg_ros.segmentation.pixels import refinement_grid, to_pixels
+from diffseg_ros.segmentation.refinement import assignment_scores, segment_means
+from diffseg_ros.segmentation.region_segments import region_segments
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -48,7 +54,9 @@ class Segmenter:
         """Keep the settings; a segmenter has no other state."""
         self._config = config
 
-    def segment(self, frame: Frame, features: torch.Tensor) -> Segments:
+    def segment(self, frame: Frame, features: torch.Tensor,
+                prior: npt.NDArray[np.float32] | None = None,
+                attention: Sequence[torch.Tensor] | None = None) -> Segments:
         """
         Segment one frame.
 
@@ -58,65 +66,53 @@ class Segmenter:
             The photo, and its depth where the geometry cue has a weight.
         features
             (C, h, w) float32 of the frame's photo.
+        prior
+            (K, h, w) float32: what the frame before makes expect, the share of each of K tracks
+            in each token; tokens that expect different tracks are less alike. None is no
+            expectation, a token of only zeros too. Method diffseg does not use it.
+        attention
+            Maps of `Backbone.features_and_attention`, where `config.needs_attention`.
 
         Raises
         ------
         DiffsegError
-            The features hold NaN or infinity, or no cue has a weight.
+            The features or the attention hold NaN or infinity, attention is needed but not
+            there, or no cue has a weight.
 
         """
         if self._config.centre:
             features = features - features.mean(dim=(1, 2), keepdim=True)
-        tokens = features.detach().cpu().numpy()
-        affinity = token_affinity(frame, tokens, self._config)
-        cut = torch.from_numpy(normalized_cut(
-            affinity, self._config.tau, self._config.max_segments)).long().to(features.device)
-        means = segment_means(features, cut)
-        probability = self._refine(frame.rgb, features, cut, means)
-        height, width = frame.rgb.shape[:2]
-        labels, confidence = _to_pixels(probability.cpu().numpy(), (height, width))
-        return _compact(labels, confidence, means.cpu().numpy())
+        if self._config.method == 'regions':
+            return _compact(*region_segments(frame, features.cpu().numpy(), self._config, prior))
+        if self._config.method == 'diffseg':
+            probability, centres = attention_segments(frame.rgb, features, attention, self._config)
+        else:
+            probability, centres = self._cut(frame, features, prior, attention)
+        labels, margin = to_pixels(frame.rgb, probability, self._config)
+        return _compact(labels, margin, centres.cpu().numpy())
 
-    def _refine(self, rgb: npt.NDArray[np.uint8], features: torch.Tensor, cut: torch.Tensor,
-                means: torch.Tensor) -> torch.Tensor:
-        """Return (K, h', w') probabilities on the refinement grid, on the features' device."""
+    def _cut(self, frame: Frame, features: torch.Tensor,
+             prior: npt.NDArray[np.float32] | None,
+             attention: Sequence[torch.Tensor] | None) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = features.detach().cpu().numpy()
+        divergence = (attention_divergence(attention, *tokens.shape[1:])
+                      if self._config.attention else None)
+        affinity = token_affinity(frame, tokens, self._config, prior, divergence)
+        parts = normalized_cut(affinity, self._config.tau / self._config.coarseness,
+                               self._config.max_segments)
+        cut = torch.from_numpy(parts).long().to(features.device)
+        means = segment_means(features, cut)
         scores = assignment_scores(features, means)
         scores += _TOKEN_VOTE * functional.one_hot(cut).T.reshape(scores.shape)
-        height, width = rgb.shape[:2]
-        grid_w = min(self._config.refinement_width, width)
-        grid_h = max(1, round(height * grid_w / width))
-        scores = functional.interpolate(scores[None], (grid_h, grid_w), mode='bilinear',
-                                        align_corners=False)[0]
-        probability = torch.softmax(scores / _TEMPERATURE, dim=0)
-        small = cv2.resize(rgb, (grid_w, grid_h), interpolation=cv2.INTER_AREA)
-        image = torch.from_numpy(small).to(features.device).permute(2, 0, 1).float() / 255
-        return pamr(image, probability, self._config.refinement_iterations,
-                    self._config.refinement_dilations)
+        shape = frame.rgb.shape[0], frame.rgb.shape[1]
+        scores = refinement_grid(scores, shape, self._config)
+        return torch.softmax(scores / _TEMPERATURE, dim=0), means
 
 
-def _to_pixels(probability: npt.NDArray[np.float32],
-               shape: tuple[int, int]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
-    """
-    Return the best segment of every pixel, median-filtered, and its margin to the second.
-
-    One map after the other stays in the cache; that is ten times faster on a CPU than
-    upsampling all (K, H, W) and sorting.
-    """
-    best, second = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    labels = np.zeros(shape, np.uint16)
-    for segment, small in enumerate(probability):
-        current = cv2.resize(small, shape[::-1], interpolation=cv2.INTER_LINEAR)
-        np.maximum(second, np.minimum(current, best), out=second)
-        labels[current > best] = segment
-        np.maximum(best, current, out=best)
-    margin = np.rint((best - second).clip(0, 1) * 255).astype(np.uint8)
-    return cv2.medianBlur(labels, 3).astype(np.int32), margin
-
-
-def _compact(labels: npt.NDArray[np.int32], confidence: npt.NDArray[np.uint8],
+def _compact(labels: npt.NDArray[np.int32], margin: npt.NDArray[np.float32],
              embeddings: npt.NDArray[np.float32]) -> Segments:
     """Leave out segments that won no pixel."""
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(embeddings)))
     renumber = np.zeros(len(embeddings), np.int32)
-    renumber[present] = np.arange(len(present))
-    return Segments(renumber[labels], confidence, embeddings[present])
+    renumber[present] = np.arange(len(present), dtype=np.int32)
+    return Segments(renumber[labels], np.rint(margin * 255).astype(np.uint8), embeddings[present])

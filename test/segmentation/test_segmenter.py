@@ -1,3 +1,6 @@
+import dataclasses
+
+import cv2
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Frame
@@ -20,10 +23,13 @@ def quadrants(height, width):
     return Frame(colours[truth]), truth, features
 
 
+@pytest.mark.parametrize('config', [
+    SegmentationConfig(), SegmentationConfig(method='diffcut', position=0.0),
+    SegmentationConfig(method='diffcut', position=0.0, refinement='pamr')])
 @pytest.mark.parametrize('shape', [(48, 64), (97, 131), (480, 640)])
-def test_quadrants_are_recovered_to_the_pixel(shape):
+def test_quadrants_are_recovered_to_the_pixel(shape, config):
     frame, truth, features = quadrants(*shape)
-    segments = Segmenter(SegmentationConfig(position=0.0)).segment(frame, features)
+    segments = Segmenter(config).segment(frame, features)
     pairs, counts = np.unique(np.stack([segments.labels.ravel(), truth.ravel()]), axis=1,
                               return_counts=True)
     assert segments.labels.max() == 3
@@ -42,9 +48,13 @@ def test_labels_are_compact_and_embeddings_match():
     np.testing.assert_allclose(np.linalg.norm(segments.embeddings, axis=1), 1, atol=1e-5)
 
 
-def test_confidence_is_low_at_boundaries():
+@pytest.mark.parametrize('config', [
+    SegmentationConfig(), SegmentationConfig(method='diffcut', refinement='pamr'),
+    SegmentationConfig(method='diffcut', refinement_iterations=0)])
+def test_confidence_is_low_at_boundaries(config):
     frame, truth, features = quadrants(96, 128)
-    config = SegmentationConfig(position=0.0, refinement_iterations=0)
+    config = dataclasses.replace(config, position=0.0)
+    frame = Frame(cv2.GaussianBlur(frame.rgb, (0, 0), 4))
     confidence = Segmenter(config).segment(frame, features).confidence
     assert confidence[:, 63:65].mean() < confidence[10:38, 10:54].mean() - 50
 

@@ -1,0 +1,136 @@
+"""Segments by merging regions: by colour, depth and diffusion features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+from diffseg_ros.config import SegmentationConfig
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.frame import Frame
+from diffseg_ros.segmentation.band_refinement import sharpened
+from diffseg_ros.segmentation.region_confidence import assignment_confidence
+from diffseg_ros.segmentation.region_graph import plane_gaps, region_graph, RegionGraph
+from diffseg_ros.segmentation.region_merging import adaptive_merge, nearest_merge
+from diffseg_ros.segmentation.superpixels import gradient_basins, lab_image
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+_REFERENCE_PIXELS = 320 * 240
+
+
+@dataclass(frozen=True)
+class RegionCost:
+    """
+    What it costs to merge two regions that touch.
+
+    (mean contrast along the border + root of the weighted squared differences of mean colour,
+    mean feature and plane) times the root of the share of the image that would change hands,
+    which keeps large regions apart and lets small ones go. Where tracks are expected, regions
+    of one track cost less and regions of two more.
+    """
+
+    config: SegmentationConfig
+    pixels: float
+
+    def __call__(self, graph: RegionGraph) -> FloatArray:
+        """Return the (e,) cost of each of the graph's edges."""
+        config = self.config
+        first, second = graph.edges.T
+        apart = config.region_colour**2 * _gaps(graph.colour, graph)
+        apart += config.region_features**2 * _gaps(graph.features, graph)
+        if graph.moments is not None and config.region_geometry:
+            apart += config.region_geometry * plane_gaps(graph.moments, graph.edges)
+        share = graph.size[first] * graph.size[second] / (graph.size[first] + graph.size[second])
+        cost = (graph.contrast / graph.length + np.sqrt(apart)) * np.sqrt(share / self.pixels)
+        if graph.expected is not None and config.prior:
+            cost *= np.exp2(config.prior * (1 - 2 * _agreement(graph.expected, first, second)))
+        return cost
+
+
+def region_segments(frame: Frame, features: npt.NDArray[np.float32], config: SegmentationConfig,
+                    prior: npt.NDArray[np.float32] | None = None,
+                    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32],
+                               npt.NDArray[np.float32]]:
+    """
+    Segment one frame.
+
+    The catchment basins of the photo's gradient are merged twice: first while neighbours differ
+    no more in mean colour, and in depth, than they vary themselves; then, nearest pairs first,
+    by `RegionCost`, which the diffusion features are part of.
+
+    Parameters
+    ----------
+    frame
+        The photo, and its depth where the geometry has a weight.
+    features
+        (C, h, w) float32, centred or not.
+    config
+        Weights and thresholds; `granularity` scales the latter.
+    prior
+        (K, h, w) float32 expected share of each of K tracks in each token, or None.
+
+    Returns
+    -------
+    tuple
+        (H, W) int32 labels, 0 to K - 1, (H, W) float32 confidence from 0 to 1, and
+        (K, C) float32 mean feature of each segment, of length 1.
+
+    Raises
+    ------
+    DiffsegError
+        The features hold NaN or infinity.
+
+    """
+    if not np.isfinite(features).all():
+        raise DiffsegError('segmentation: the features hold NaN or infinity; run the model in '
+                           'float32 (backbone.precision) or check its weights')
+    lab = lab_image(frame.rgb, config.region_width)
+    basins = gradient_basins(lab)
+    unit = features / np.maximum(np.linalg.norm(features, axis=0), 1e-12)
+    geometry = frame if config.region_geometry and frame.depth is not None else None
+    graph = region_graph(lab, basins, unit, geometry, prior)
+    cost = RegionCost(config, float(basins.size))
+    group, segments = _merged(graph, cost, config)
+    labels, _ = sharpened(frame.rgb, group[basins])
+    confidence = cv2.resize(assignment_confidence(basins, graph, group, segments),
+                            labels.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return labels, confidence, _directions(segments)
+
+
+def _merged(graph: RegionGraph, cost: RegionCost,
+            config: SegmentationConfig) -> tuple[npt.NDArray[np.int32], RegionGraph]:
+    """Return the group of each basin and the graph of the groups."""
+    pixels, coarse = cost.pixels, config.coarseness
+    weight = _gaps(graph.colour, graph)
+    if graph.moments is not None:
+        weight += config.region_geometry * plane_gaps(graph.moments, graph.edges)
+    scale = config.region_scale * coarse * pixels / _REFERENCE_PIXELS
+    first = adaptive_merge(graph.size, graph.edges, np.sqrt(weight), scale,
+                           config.region_min_size * pixels)
+    graph = graph.contracted(first)
+    second = nearest_merge(graph, cost, config.region_threshold * coarse, config.max_segments)
+    return second[first], graph.contracted(second)
+
+
+def _gaps(sums: FloatArray, graph: RegionGraph) -> FloatArray:
+    """Return the (e,) squared distances of touching regions' means."""
+    means = sums / graph.size[:, None]
+    first, second = graph.edges.T
+    return np.square(means[first] - means[second]).sum(axis=1)
+
+
+def _agreement(expected: FloatArray, first: npt.NDArray[np.intp],
+               second: npt.NDArray[np.intp]) -> FloatArray:
+    """Return the (e,) cosine of the tracks expected in two regions, 1/2 where none is."""
+    norm = np.linalg.norm(expected, axis=1, keepdims=True)
+    unit = expected / np.maximum(norm, 1e-12)
+    known = (norm[first, 0] > 0) & (norm[second, 0] > 0)
+    return np.where(known, np.einsum('ek,ek->e', unit[first], unit[second]), 0.5)
+
+
+def _directions(graph: RegionGraph) -> npt.NDArray[np.float32]:
+    length = np.linalg.norm(graph.features, axis=1, keepdims=True)
+    return (graph.features / np.maximum(length, 1e-12)).astype(np.float32)
