@@ -7,8 +7,15 @@ from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
 
-from diffseg_ros.apps.command import add_json_option, progress, run_command, write_json
+from diffseg_ros.apps.command import add_json_option, run_command, write_json
 from diffseg_ros.apps.pipeline_options import add_pipeline_options, pipeline_config
+from diffseg_ros.apps.sequence_plots import add_plots_option, SequencePlots
+from diffseg_ros.apps.source_frames import (
+    add_frame_options,
+    EpochWatch,
+    selected_count,
+    selected_frames,
+)
 from diffseg_ros.data.source import open_source, TopicNames
 from diffseg_ros.errors import DiffsegError
 
@@ -24,12 +31,11 @@ def _parser() -> argparse.ArgumentParser:
                         help='bag (.mcap, .db3 or a bag folder) or sequence folder')
     parser.add_argument('--output', type=Path, required=True, metavar='DIR',
                         help='labels/, overlay/, clouds/, output.mcap and report.json go here')
-    parser.add_argument('--every', type=_positive, default=1, metavar='N',
-                        help='use every Nth frame (1)')
-    parser.add_argument('--limit', type=_positive, metavar='N', help='stop after N frames')
+    add_frame_options(parser)
     parser.add_argument('--clouds', type=int, default=1, metavar='N',
                         help='write the cloud of every Nth frame (1); 0 writes none')
     parser.add_argument('--no-bag', action='store_true', help='leave output.mcap out')
+    add_plots_option(parser, 'DIR')
     names = TopicNames()
     for option, topic in (('rgb', names.rgb), ('camera-info', names.camera_info),
                           ('depth', names.depth)):
@@ -38,13 +44,6 @@ def _parser() -> argparse.ArgumentParser:
     add_pipeline_options(parser)
     add_json_option(parser)
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{value}: at least 1 is needed')
-    return value
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -58,13 +57,16 @@ def _run(arguments: argparse.Namespace) -> None:
     from diffseg_ros.pipeline import Pipeline
 
     pipeline = Pipeline(config)
+    plots = SequencePlots(selected_count(source, arguments.every, arguments.limit))
     with ReplayOutput(arguments.output, config, clouds_every=arguments.clouds,
-                      bag=not arguments.no_bag) as output:
+                      bag=not arguments.no_bag,
+                      plots=plots if arguments.plots else None) as output:
         failed = _replay(source, pipeline, output, arguments.every, arguments.limit)
         for note in source.notes:
             print(f'{source.name}: {note}', file=sys.stderr)
         if not output.frames:
             raise DiffsegError(f'{arguments.source}: none of {failed} frames could be processed')
+        output.draw_plots(source.name)
         report = {**output.report(), 'frames_failed': failed, 'tracks': pipeline.track_count,
                   'device': str(pipeline.backbone.device), 'model': pipeline.backbone.name,
                   'source': source.name, 'notes': source.notes}
@@ -76,24 +78,14 @@ def _run(arguments: argparse.Namespace) -> None:
 def _replay(source: Source, pipeline: Pipeline, output: ReplayOutput, every: int,
             limit: int | None) -> int:
     """Process the frames in order; return how many failed."""
-    from diffseg_ros.ros.intake import EPOCH_JUMP
-
-    wanted = -(-source.frame_count // every)
-    total = wanted if limit is None else min(limit, wanted)
-    failed = used = 0
-    last_stamp = None
-    for item in progress(source, source.frame_count, source.name):
-        if used == total:
-            break
-        if item.number % every:
-            continue
-        used += 1
+    failed = 0
+    epochs = EpochWatch()
+    for item in selected_frames(source, every, limit):
         try:
             if item.frame is None:
                 raise DiffsegError(item.error or 'cannot be read')
-            if last_stamp is not None and last_stamp - item.frame.stamp > EPOCH_JUMP:
+            if epochs.starts_over(item.frame.stamp):
                 pipeline.reset()
-            last_stamp = item.frame.stamp
             output.write(item.number, pipeline.process(item.frame))
         except DiffsegError as error:
             failed += 1

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 import shutil
 from types import TracebackType
 from typing import Any
 
 import cv2
-from diffseg_ros.cloud.labelled_cloud import labelled_cloud
+from diffseg_ros.apps.sequence_plots import NAMES as PLOT_NAMES
+from diffseg_ros.apps.sequence_plots import SequencePlots
+from diffseg_ros.cloud.labelled_cloud import LabelledCloud
+from diffseg_ros.cloud.packed import POINT_WORDS
 from diffseg_ros.cloud.ply import write_ply
-from diffseg_ros.config import PipelineConfig
+from diffseg_ros.config import PipelineConfig, RemovalConfig
 from diffseg_ros.data.bag_writer import BagWriter
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.evaluation.latencies import Latencies
 from diffseg_ros.parameter_file import NODE_NAME
 from diffseg_ros.pipeline import Result
 from diffseg_ros.ros.label_encoding import LabelEncoder
 from diffseg_ros.ros.messages import OUTPUT_TYPES, result_messages
-from diffseg_ros.visualization import draw_overlay
 import numpy as np
 from rclpy.serialization import serialize_message
 
 _FOLDERS = ('labels', 'overlay', 'clouds')
+_OF_REMOVAL = ('mask', 'depth_filtered')
 
 
 class ReplayOutput:
@@ -36,9 +38,22 @@ class ReplayOutput:
     """
 
     def __init__(self, folder: Path, config: PipelineConfig, *, clouds_every: int,
-                 bag: bool) -> None:
+                 bag: bool, plots: SequencePlots | None = None) -> None:
         """
         Check the folder; nothing is written yet.
+
+        Parameters
+        ----------
+        folder
+            Made where it is missing.
+        config
+            Which depth becomes points.
+        clouds_every
+            Write the cloud of every Nth frame; 0 writes none.
+        bag
+            Whether to write output.mcap.
+        plots
+            Is shown every frame, or None.
 
         Raises
         ------
@@ -54,7 +69,8 @@ class ReplayOutput:
         self._encoder = LabelEncoder()
         self._bag = BagWriter(folder / 'output.mcap', overwrite=True,
                               compressed=True) if bag else None
-        self._latency: dict[str, list[float]] = defaultdict(list)
+        self._plots = plots
+        self._latencies = Latencies()
         self._without_cloud = 0
         self._unencodable = 0
         self.frames = 0
@@ -65,8 +81,8 @@ class ReplayOutput:
         for name in _FOLDERS:
             shutil.rmtree(self._folder / name, ignore_errors=True)
             (self._folder / name).mkdir(parents=True)
-        (self._folder / 'report.json').unlink(missing_ok=True)
-        (self._folder / 'output.mcap').unlink(missing_ok=True)
+        for name in ('report.json', 'output.mcap', *PLOT_NAMES):
+            (self._folder / name).unlink(missing_ok=True)
         if self._bag is not None:
             self._bag.__enter__()
         return self
@@ -84,48 +100,73 @@ class ReplayOutput:
 
     def write(self, number: int, result: Result) -> None:
         """Write everything of one frame."""
-        values = self._write_messages(result)
+        messages = result_messages(result, self._wanted(number), self._encoder, self._config)
         self._unencodable += self._encoder.unencodable
+        if self._bag is not None:
+            self._record(result.frame.stamp, messages)
         name = f'{number:06d}'
-        _write_image(self._folder / 'labels' / f'{name}.png', values)
-        overlay = draw_overlay(result.frame.rgb, result.labels)
+        _write_image(self._folder / 'labels' / f'{name}.png', self._encoder.values(result.labels))
+        overlay = messages['overlay']
+        pixels = np.frombuffer(overlay.data, np.uint8).reshape(overlay.height, overlay.width, 3)
         _write_image(self._folder / 'overlay' / f'{name}.jpg',
-                     cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
-        self._write_cloud(name, number, result, values)
-        for stage, milliseconds in result.latency_ms.items():
-            self._latency[stage].append(milliseconds)
+                     cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        if self._is_cloud_due(number):
+            self._write_cloud(name, messages.get('points'))
+        if self._plots is not None:
+            self._plots.add(number, result.frame, result.labels)
+        self._latencies.add(result.latency_ms)
         self.frames += 1
 
     def report(self) -> dict[str, Any]:
         """Return what was written, and the latencies."""
-        latency = {stage: {'p50': float(np.percentile(values, 50)),
-                           'p95': float(np.percentile(values, 95))}
-                   for stage, values in self._latency.items()}
         return {'frames': self.frames, 'clouds': self.clouds,
                 'frames_without_cloud': self._without_cloud,
-                'ids_without_value': self._unencodable, 'latency_ms': latency}
+                'ids_without_value': self._unencodable,
+                'latency_ms': self._latencies.report()}
 
-    def _write_messages(self, result: Result) -> np.ndarray:
-        if self._bag is None:
-            return self._encoder.encode(result.labels)
-        messages = result_messages(result, OUTPUT_TYPES, self._encoder, self._config.cloud)
+    def draw_plots(self, title: str) -> None:
+        """Write the pictures of the whole replay, if they are wanted."""
+        if self._plots is not None:
+            self._plots.write(self._folder, title)
+
+    def _wanted(self, number: int) -> list[str]:
+        """Return the outputs that the bag or the files of a frame are made of."""
+        if self._bag is not None:
+            return _recorded(self._config)
+        return ['overlay', 'points'] if self._is_cloud_due(number) else ['overlay']
+
+    def _is_cloud_due(self, number: int) -> bool:
+        return self._clouds_every > 0 and number % self._clouds_every == 0
+
+    def _record(self, stamp: int, messages: dict[str, Any]) -> None:
+        assert self._bag is not None
         for name, message in messages.items():
-            self._bag.write_raw(f'/{NODE_NAME}/{name}', _type_name(message),
-                                result.frame.stamp, serialize_message(message))
-        return self._encoder.values(result.labels)
+            self._bag.write_raw(f'/{NODE_NAME}/{name}', _type_name(message), stamp,
+                                serialize_message(message))
 
-    def _write_cloud(self, name: str, number: int, result: Result, values: np.ndarray) -> None:
-        if not self._clouds_every or number % self._clouds_every:
-            return
-        frame = result.frame
-        if frame.depth is None or frame.intrinsics is None:
+    def _write_cloud(self, name: str, message: Any) -> None:
+        if message is None:
             self._without_cloud += 1
             return
-        cloud = labelled_cloud(frame, result.labels, self._config.cloud)
-        # A file's labels are those of the label PNG beside it, the unlabelled value included.
-        cloud = replace(cloud, labels=values.astype(np.int32))
-        write_ply(self._folder / 'clouds' / f'{name}.ply', cloud)
+        # The message's labels are those of the label PNG, the unlabelled value included.
+        write_ply(self._folder / 'clouds' / f'{name}.ply', _cloud_of(message))
         self.clouds += 1
+
+
+def _recorded(config: PipelineConfig) -> list[str]:
+    """Return what goes into the bag: nothing twice, and no depth from which nothing is taken."""
+    left_out = {'labels/compressed'}
+    if config.removal == RemovalConfig():
+        left_out.update(_OF_REMOVAL)
+    return [name for name in OUTPUT_TYPES if name not in left_out]
+
+
+def _cloud_of(message: Any) -> LabelledCloud:
+    """Return the points of a message made by `result_messages` as a list."""
+    words = np.frombuffer(message.data, np.uint32).reshape(-1, POINT_WORDS)
+    colour = words[:, 3]
+    rgb = np.stack([colour >> 16, colour >> 8, colour], axis=1).astype(np.uint8)
+    return LabelledCloud(words[:, :3].view(np.float32), rgb, words[:, 4].astype(np.int32))
 
 
 def _write_image(path: Path, image: np.ndarray) -> None:

@@ -22,12 +22,13 @@ from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.boundaries import boundary_f
-from diffseg_ros.evaluation.contingency import contingency, Counts, LabelArray
+from diffseg_ros.evaluation.contingency import Contingency, contingency, Counts, LabelArray
+from diffseg_ros.evaluation.detections import objects_of
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ['boundary_f', 'grid_labels', 'MaskAccumulator', 'region_miou']
+__all__ = ['boundary_f', 'grid_labels', 'MaskAccumulator', 'region_miou', 'table_miou']
 
 IGNORED_CLASS = 255
 """Value of 8-bit label images that is not scored."""
@@ -61,8 +62,12 @@ def region_miou(prediction: LabelArray, truth: LabelArray, *, ignore: int = 6553
         The arrays are empty, of different shapes or not of integers.
 
     """
-    table = contingency(prediction, truth, ignore)
-    objects = table.regions != (ignore if background is None else background)
+    return table_miou(contingency(prediction, truth, ignore), background)
+
+
+def table_miou(table: Contingency, background: int | None = None) -> float:
+    """Return what `region_miou` does, of overlaps counted already."""
+    objects = objects_of(table, background)
     if not objects.any():
         return math.nan
     overlap = table.overlap[:, objects]

@@ -7,23 +7,20 @@ from collections.abc import Iterable
 from itertools import zip_longest
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.contingency import contingency, LabelArray
+from diffseg_ros.evaluation.contingency import Contingency, contingency, LabelArray
+from diffseg_ros.evaluation.detections import MATCH_IOU, objects_of, scored_segments
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-
-MATCH_IOU = 0.5
-"""IoU from which on a segment counts as a detection of an object, as in MOTS."""
 
 
 class IdentityAccumulator:
     """
     Counts, frame by frame, which predicted ids cover which true ids.
 
-    In a frame a segment detects an object where their IoU is at least 0.5. A segment that
-    detects nothing and lies by more than half on ignored or background pixels is not counted:
-    nobody said what is there. After the last frame one predicted id is assigned to each true id
-    (Hungarian method, most detections over the whole sequence); these detections are IDTP, and
-    IDF1 = 2 IDTP / (objects + segments), both counted once a frame.
+    In a frame a segment detects an object where their IoU is at least 0.5; which segments
+    count is the rule of `scored_segments`. After the last frame one predicted id is assigned to
+    each true id (Hungarian method, most detections over the whole sequence); these detections
+    are IDTP, and IDF1 = 2 IDTP / (objects + segments), both counted once a frame.
     Source: Ristani et al., "Performance Measures and a Data Set for Multi-Target, Multi-Camera
     Tracking", 2016.
     """
@@ -62,15 +59,14 @@ class IdentityAccumulator:
             The arrays are empty, of different shapes or not of integers.
 
         """
-        table = contingency(prediction, truth, self._ignore)
-        objects = np.ones(len(table.regions), bool)
-        if self._background is not None:
-            objects = table.regions != self._background
+        self.add_table(contingency(prediction, truth, self._ignore))
+
+    def add_table(self, table: Contingency) -> None:
+        """Count one frame whose overlaps are counted already, with the same ignored value."""
+        objects = objects_of(table, self._background)
         detected = (table.iou >= MATCH_IOU) & objects
-        elsewhere = table.ignored + table.overlap[:, ~objects].sum(axis=1)
-        size = table.ignored + table.segment_pixels
         self._objects += int(objects.sum())
-        self._segments += int((detected.any(axis=1) | (2 * elsewhere <= size)).sum())
+        self._segments += int(scored_segments(table, objects).sum())
         for row, column in np.argwhere(detected):
             self._detections[int(table.regions[column]), int(table.segments[row])] += 1
 

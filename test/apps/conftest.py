@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import json
 from pathlib import Path
 
@@ -55,3 +56,22 @@ def write_sequence(folder: Path, *, depth_scale: float = 1.0, depth: bool = True
 def sequence(tmp_path: Path) -> Path:
     """Return a sequence folder of five RGB-D frames."""
     return write_sequence(tmp_path / 'box')
+
+
+def label_images(folder: Path) -> dict[str, np.ndarray]:
+    """Return the label images of a replay by name."""
+    return {path.name: cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            for path in sorted((folder / 'labels').iterdir())}
+
+
+@pytest.fixture
+def run(weights: Path, tmp_path: Path) -> Callable[..., tuple[int, Path]]:
+    """Return a function that replays a source and gives the exit code and the output folder."""
+    from diffseg_ros.apps.replay import main as replay
+
+    def call(source: Path, name: str = 'out', *options: str) -> tuple[int, Path]:
+        output = tmp_path / name
+        code = replay([str(source), '--output', str(output),
+                       '--set', f'backbone.model={weights}', *options])
+        return code, output
+    return call

@@ -3,30 +3,15 @@ import json
 from pathlib import Path
 import shutil
 
-from conftest import FRAMES, write_sequence  # noqa: I001
+from conftest import FRAMES, label_images, write_sequence  # noqa: I001
 import cv2
 from diffseg_ros.apps.convert import main as convert
-from diffseg_ros.apps.replay import main as replay
 from diffseg_ros.cloud.ply import read_ply
 from diffseg_ros.data.message_types import typestore
+from diffseg_ros.ros.detections import vision_messages
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
-
-
-def label_images(folder):
-    return {path.name: cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            for path in sorted((folder / 'labels').iterdir())}
-
-
-@pytest.fixture
-def run(weights, tmp_path):
-    def call(source, name='out', *options):
-        output = tmp_path / name
-        code = replay([str(source), '--output', str(output),
-                       '--set', f'backbone.model={weights}', *options])
-        return code, output
-    return call
 
 
 def assert_same_labels(one, other):
@@ -60,11 +45,13 @@ def test_bag_holds_the_topics_of_the_node(run, sequence):
         for connection, _, data in reader.messages():
             message = reader.deserialize(data, connection.msgtype)
             counts[connection.topic] += 1
-            stamps.add(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
+            first = message.markers[0] if hasattr(message, 'markers') else message
+            stamps.add(first.header.stamp.sec * 10**9 + first.header.stamp.nanosec)
             if connection.topic == '/diffseg/labels':
                 assert (message.encoding, message.step) == ('16UC1', 256)
-    assert counts == {f'/diffseg/{name}': FRAMES for name in (
-        'labels', 'confidence', 'overlay', 'camera_info', 'points')}
+    names = ['labels', 'confidence', 'overlay', 'camera_info', 'points', 'markers']
+    names += ['detections', 'detections_3d'] if vision_messages() is not None else []
+    assert counts == {f'/diffseg/{name}': FRAMES for name in names}
     assert stamps == {10 * 10**9 + number * 10**8 for number in range(FRAMES)}
 
 

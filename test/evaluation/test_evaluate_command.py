@@ -66,7 +66,7 @@ def test_pipeline_on_given_weights(dataset: Path, weights: Path, tmp_path: Path)
     for _ in range(2):
         assert main([*common, '--method', 'diffcut']) == 0
         reports.append(json.loads((tmp_path / 'report.json').read_text()))
-        assert set(reports[-1]) == KEYS
+        assert set(reports[-1]) == KEYS | {'calibration'}
         assert reports[-1].pop('seconds_per_image') > 0
     assert reports[0] == reports[1]
     assert reports[0]['miou'] > 0.8
@@ -87,7 +87,30 @@ def test_random_weights_beside_the_pipeline(dataset: Path, weights: Path, tmp_pa
     assert methods['random_weights']['segments_per_image'] <= 2
 
 
+def test_calibration_of_several_sets_and_its_picture(dataset: Path, weights: Path,
+                                                     tmp_path: Path) -> None:
+    other = tmp_path / 'more'
+    shutil.copytree(dataset, other)
+    path = tmp_path / 'report.json'
+    assert main(['masks', str(dataset), str(other), '--method', 'regions', '--baseline', 'grid',
+                 '--set', f'backbone.model={weights}', '--set', 'backbone.tokens=48', '--plots',
+                 '--output', str(tmp_path / 'out'), '--json', str(path)]) == 0
+    methods = json.loads(path.read_text())['methods']
+    regions = methods['regions']
+    bins = regions['mean']['calibration']['bins']
+    assert regions['datasets']['more']['calibration'] == pytest.approx(
+        regions['datasets']['halves']['calibration'])
+    # Every pixel lies in one of two segments, each within one half.
+    assert regions['mean']['calibration']['right'] > 0.95
+    assert sum(item['share'] for item in bins) == pytest.approx(1)
+    assert 'calibration' not in methods['grid']['mean']
+    picture = cv2.imread(str(tmp_path / 'out/regions/calibration.png'))
+    assert picture is not None and picture.std() > 5
+    assert not (tmp_path / 'out/grid/calibration.png').exists()
+
+
 @pytest.mark.parametrize(('options', 'message'), [
+    (['--plots'], '--plots: the picture needs a folder'),
     (['--limit', '0'], '--limit 0: at least 1 is needed'),
     (['--set', 'segmentation.tau'], 'NAME=VALUE is needed'),
     (['--set', 'segmentation.tua=1'], 'parameter segmentation.tua: unknown'),

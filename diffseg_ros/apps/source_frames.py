@@ -1,0 +1,55 @@
+"""Which frames of a recording a command uses, and where a new epoch begins."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from diffseg_ros.apps.command import progress
+from diffseg_ros.data.source import Source, SourceFrame
+
+
+def add_frame_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--every N` and `--limit N`."""
+    parser.add_argument('--every', type=_positive, default=1, metavar='N',
+                        help='use every Nth frame (1)')
+    parser.add_argument('--limit', type=_positive, metavar='N', help='stop after N frames')
+
+
+def selected_count(source: Source, every: int, limit: int | None) -> int:
+    """Return how many frames `selected_frames` yields."""
+    wanted = -(-source.frame_count // every)
+    return wanted if limit is None else min(limit, wanted)
+
+
+def selected_frames(source: Source, every: int, limit: int | None) -> Iterator[SourceFrame]:
+    """Yield every Nth frame up to the limit, the broken ones included, with a progress bar."""
+    left = selected_count(source, every, limit)
+    for item in progress(source, source.frame_count, source.name):
+        if not left:
+            break
+        if item.number % every == 0:
+            left -= 1
+            yield item
+
+
+class EpochWatch:
+    """Tells from the stamps when a recording starts over, by the node's rule."""
+
+    def __init__(self) -> None:
+        """Begin before the first frame."""
+        self._last: int | None = None
+
+    def starts_over(self, stamp: int) -> bool:
+        """Return whether a frame of this stamp (ns) belongs to a new epoch."""
+        from diffseg_ros.ros.intake import EPOCH_JUMP
+
+        last, self._last = self._last, stamp
+        return last is not None and last - stamp > EPOCH_JUMP
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{value}: at least 1 is needed')
+    return value

@@ -1,0 +1,72 @@
+"""The picture of a calibration report: share of right pixels against confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffseg_ros.errors import DiffsegError
+
+_LEAST_SHARE = 0.002
+
+
+def draw_calibration(reports: Mapping[str, dict[str, Any]], path: Path, title: str = '') -> None:
+    """
+    Draw the reliability curve of each report, and below it how many pixels each bin has.
+
+    Bins with less than 0.2 % of the pixels are left out of the curves. The dotted line is what a
+    margin between the best segment and all others promises.
+
+    Parameters
+    ----------
+    reports
+        `CalibrationAccumulator.report` of each data set, by name; one called 'mean' is drawn
+        thick.
+    path
+        PNG or another format that Matplotlib writes.
+    title
+        Above the picture.
+
+    Raises
+    ------
+    DiffsegError
+        The file cannot be written.
+
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 4.6), dpi=100, layout='constrained')
+    FigureCanvasAgg(figure)
+    curve, shares = figure.subplots(2, 1, sharex=True, gridspec_kw={'height_ratios': [3, 1]})
+    curve.plot([0, 1], [0.5, 1], color='0.6', linestyle=':', label='promised')
+    for name, report in reports.items():
+        _draw_report(curve, shares, name, report, thick=name == 'mean' or len(reports) == 1)
+    curve.set_ylabel('share of right pixels')
+    shares.set_ylabel('share of pixels')
+    shares.set_xlabel('confidence')
+    shares.set_xlim(0, 1)
+    for axes in (curve, shares):
+        axes.spines[['top', 'right']].set_visible(False)
+        axes.grid(color='0.92')
+        axes.set_axisbelow(True)
+    curve.legend(fontsize=8, frameon=False, loc='lower right')
+    figure.suptitle(title, fontsize=11)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except OSError as error:
+        raise DiffsegError(f'{path}: cannot be written ({error.strerror or error})') from error
+
+
+def _draw_report(curve: Any, shares: Any, name: str, report: dict[str, Any], *,
+                 thick: bool) -> None:
+    bins = [item for item in report['bins'] if (item['share'] or 0) >= _LEAST_SHARE]
+    auroc = '-' if report['auroc'] is None else f'{report["auroc"]:.2f}'
+    style = {'color': 'black', 'linewidth': 2.0} if thick else {'linewidth': 1.0}
+    across = [item['confidence'] for item in bins]
+    lines = curve.plot(across, [item['right'] for item in bins], marker='o', markersize=3,
+                       label=f'{name}, AUROC {auroc}', **style)
+    shares.plot(across, [item['share'] for item in bins], **{**style,
+                                                             'color': lines[0].get_color()})

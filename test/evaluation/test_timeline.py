@@ -1,0 +1,103 @@
+"""Births, sleeps and ends, and the pictures of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.evaluation.strip import Strip
+from diffseg_ros.evaluation.switches import Switch
+from diffseg_ros.evaluation.timeline import Timeline
+from diffseg_ros.evaluation.timeline_plot import draw_timeline, MAX_TRACKS
+from diffseg_ros.visualization import label_colours
+import numpy as np
+import pytest
+
+
+def image(*ids: int) -> np.ndarray:
+    """Return an image whose columns, four pixels each, carry the ids."""
+    return np.array([ids], np.int32).repeat(4, axis=0)
+
+
+def filled_timeline() -> Timeline:
+    timeline = Timeline()
+    for number, ids in enumerate([(5, 6), (5, -1), (5, 7), (6, 7), (6, 7)]):
+        timeline.add(10**9 + number * 10**8, image(*ids))
+    return timeline
+
+
+def test_spans() -> None:
+    lives = filled_timeline().lives()
+    # 5, 6 and 7 are seen in three frames each: the oldest come first.
+    assert [(life.identity, life.spans) for life in lives] == [
+        (5, [[0, 2]]), (6, [[0, 0], [3, 4]]), (7, [[2, 4]])]
+    assert [(life.birth, life.end, life.frames_seen) for life in lives] == [
+        (0, 2, 3), (0, 4, 3), (2, 4, 3)]
+
+
+def near(picture: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Return where an RGB picture has a colour, up to rounding."""
+    return (np.abs(picture.astype(int) - colour).max(axis=2) <= 3).any(axis=0)
+
+
+def drawn(timeline: Timeline, path: Path) -> np.ndarray:
+    draw_timeline(timeline, path, 'a title')
+    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+
+
+def test_timeline_shows_spans_in_the_colours_of_the_overlay(tmp_path: Path) -> None:
+    timeline = filled_timeline()
+    picture = drawn(timeline, tmp_path / 'new' / 'timeline.png')
+    left, right = (np.flatnonzero(near(picture, label_colours(np.array(identity))))
+                   for identity in (5, 7))
+    # 5 covers frames 0 to 2, 7 frames 2 to 4, of five.
+    width = right.max() - left.min()
+    assert (left.max() - left.min()) / width == pytest.approx(3 / 5, abs=0.02)
+    assert (right.min() - left.min()) / width == pytest.approx(2 / 5, abs=0.02)
+    asleep = np.flatnonzero(near(picture, label_colours(np.array(6))))
+    gaps = np.diff(asleep)
+    assert gaps.max() / width == pytest.approx(2 / 5, abs=0.02)
+    timeline.switches = [Switch(3, 1, 5, 6)]
+    assert not np.array_equal(picture, drawn(timeline, tmp_path / 'switches.png'))
+
+
+def test_many_tracks_and_stamps_that_stand_still(tmp_path: Path) -> None:
+    timeline = Timeline()
+    for number in range(3):
+        timeline.add(0, np.arange(90, dtype=np.int32).reshape(9, 10) + 30 * number)
+    many = drawn(timeline, tmp_path / 'many.png')
+    few = drawn(filled_timeline(), tmp_path / 'few.png')
+    assert MAX_TRACKS < 90 and few.shape[0] < many.shape[0] < 1200
+    empty = Timeline()
+    empty.add(0, image(-1))
+    assert drawn(empty, tmp_path / 'empty.png').shape[1] == many.shape[1]
+
+
+@pytest.mark.parametrize(('total', 'count', 'numbers'), [
+    (10, 4, [0, 3, 6, 9]), (3, 4, [0, 1, 2]), (1, 4, [0])])
+def test_strip_keeps_evenly_spaced_frames(total: int, count: int, numbers: list[int],
+                                          tmp_path: Path) -> None:
+    strip = Strip(total, count)
+    ids = np.repeat([3, 4], 40)[None].repeat(60, axis=0).astype(np.int32)
+    for number in range(total):
+        rgb = np.full((60, 80, 3), 25 * number, np.uint8)
+        strip.add(number, rgb, ids)
+    strip.write(tmp_path / 'strip.png')
+    sheet = cv2.cvtColor(cv2.imread(str(tmp_path / 'strip.png')), cv2.COLOR_BGR2RGB)
+    assert sheet.shape == (312, 6 + 406 * len(numbers), 3)
+    for place, number in enumerate(numbers):
+        # A quarter from the left: half of the photo's grey, half of the colour of id 3.
+        pixel = sheet[260, 6 + 406 * place + 40].astype(int)
+        expected = (25 * number + label_colours(np.array(3)).astype(int)) / 2
+        assert np.abs(pixel - expected).max() <= 1
+
+
+def test_nothing_to_draw(tmp_path: Path) -> None:
+    with pytest.raises(DiffsegError, match='no frame to show'):
+        Strip(5).write(tmp_path / 'strip.jpg')
+    with pytest.raises(DiffsegError, match='no frame to show'):
+        draw_timeline(Timeline(), tmp_path / 'timeline.png')
+    (tmp_path / 'taken.png').mkdir()
+    with pytest.raises(DiffsegError, match='taken.png: cannot be written'):
+        draw_timeline(filled_timeline(), tmp_path / 'taken.png')
