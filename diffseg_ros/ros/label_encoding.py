@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     '16UC1': np.dtype('<u2'), 'mono8': np.dtype('u1'), '32SC1': np.dtype('<i4')}
-_SLOTS = 256
+_SLOTS_8BIT = 255
+SEGMENT_CLASS = 0
+"""Class of a segment that nothing has named."""
 _LARGEST_TABLE = 2**24
 
 
@@ -19,20 +21,41 @@ class LabelEncoder:
     """
     Turns ids into the values of one image encoding, the same for labels and points.
 
-    16UC1 and 32SC1 carry the ids themselves. mono8 lends each live id one of 255 slots and takes
-    it back when the id was not seen for `max_misses` frames; the slot that was free for longest
-    is lent first. Ids without a value become unlabelled and are counted in `unencodable`.
+    16UC1 and 32SC1 carry the ids themselves. With slots, of which mono8 has 255, each live id is
+    lent one and gives it back when it was not seen for `max_misses` frames; the slot that was
+    free for longest is lent first. Ids without a value become unlabelled and are counted in
+    `unencodable`.
     """
 
     def __init__(self, encoding: str = '16UC1', unlabelled_value: int = -1,
-                 max_misses: int = 15) -> None:
-        """Take the value of pixels without a segment; -1 is all bits set."""
+                 max_misses: int = 15, *, slots: int = 0, by_class: bool = False) -> None:
+        """
+        Choose the values.
+
+        Parameters
+        ----------
+        encoding
+            Of the label image: 16UC1, mono8 or 32SC1.
+        unlabelled_value
+            Of pixels without a segment; -1 is all bits set.
+        max_misses
+            Frames a slot stays lent to an id that is not seen.
+        slots
+            Number of values lent to ids: the lowest that are not the unlabelled one. 0 is 255 in
+            mono8, and the ids themselves otherwise.
+        by_class
+            Give the class of each segment instead of its id.
+
+        """
         self.encoding = encoding
         self.dtype = _DTYPES[encoding]
         self.unlabelled = int(np.array(unlabelled_value, np.int64).astype(self.dtype))
         self.max_misses = max_misses
         self.unencodable = 0
-        self._free = deque(slot for slot in range(_SLOTS) if slot != self.unlabelled)
+        self._by_class = by_class
+        slots = slots or (_SLOTS_8BIT if encoding == 'mono8' else 0)
+        self._lends = bool(slots)
+        self._free = deque([slot for slot in range(slots + 1) if slot != self.unlabelled][:slots])
         self._slots: dict[int, int] = {}
         self._seen: dict[int, int] = {}
         self._frame = 0
@@ -43,7 +66,8 @@ class LabelEncoder:
     @classmethod
     def from_config(cls, config: NodeConfig, max_misses: int = 15) -> LabelEncoder:
         """Return the encoder that the node's settings ask for."""
-        return cls(config.labels_encoding, config.unlabelled_value, max_misses)
+        return cls(config.labels_encoding, config.unlabelled_value, max_misses,
+                   slots=config.label_slots, by_class=config.labels_content == 'class')
 
     def encode(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.integer]:
         """
@@ -56,15 +80,18 @@ class LabelEncoder:
             number of this frame's ids that have no value.
 
         """
-        ids = _distinct(labels)
+        ids = distinct_labels(labels)
         ids = ids[ids >= 0]
         self._frame += 1
-        if self.encoding == 'mono8':
+        if self._by_class:
+            values = np.full(ids.shape, SEGMENT_CLASS, self.dtype)
+        elif self._lends:
             values = self._lend(ids)
         else:
             fits = (ids <= np.iinfo(self.dtype).max) & (ids != self.unlabelled)
             values = np.where(fits, ids, self.unlabelled)
-        self.unencodable = int(np.count_nonzero(values == self.unlabelled))
+        self.unencodable = (0 if self._by_class
+                            else int(np.count_nonzero(values == self.unlabelled)))
         self._ids, self._values = ids, values.astype(self.dtype)
         self._table = None
         if ids.size and ids[-1] - ids[0] < _LARGEST_TABLE:
@@ -103,7 +130,7 @@ class LabelEncoder:
                         self.dtype)
 
 
-def _distinct(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def distinct_labels(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Return the sorted distinct labels; one look at each pixel while ids lie close together."""
     low, high = int(labels.min()), int(labels.max())
     if high - low > labels.size:

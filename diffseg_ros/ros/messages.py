@@ -4,55 +4,175 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, TYPE_CHECKING
 
 from builtin_interfaces.msg import Time
-from diffseg_ros.cloud.labelled_cloud import labelled_cloud, LabelledCloud
-from diffseg_ros.config import CloudConfig
+import cv2
+from diffseg_ros.cloud.boxes import segment_boxes, SegmentBox
+from diffseg_ros.config import PipelineConfig
+from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Intrinsics
-from diffseg_ros.ros.label_encoding import LabelEncoder
+from diffseg_ros.ros.detections import (
+    detections_2d,
+    detections_3d,
+    Segments2D,
+    vision_messages,
+)
+from diffseg_ros.ros.label_encoding import distinct_labels, LabelEncoder
+from diffseg_ros.ros.markers import marker_array
+from diffseg_ros.ros.point_cloud import fill_points
+from diffseg_ros.ros.removal import (
+    depth_pixels,
+    filtered_depth,
+    needs_boxes,
+    removal_mask,
+    removed_ids,
+)
 from diffseg_ros.visualization import draw_overlay
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 if TYPE_CHECKING:
     from diffseg_ros.pipeline import Result
 
 OUTPUT_TYPES: dict[str, Any] = {
-    'labels': Image, 'confidence': Image, 'overlay': Image, 'camera_info': CameraInfo,
-    'points': PointCloud2}
-"""Message type of every output, by its topic's name under `~/`."""
+    'labels': Image, 'labels/compressed': CompressedImage, 'confidence': Image,
+    'overlay': Image, 'mask': Image, 'camera_info': CameraInfo, 'points': PointCloud2,
+    'depth_filtered': Image, 'markers': MarkerArray}
+"""Message type of every output made per frame, by its topic's name under `~/`."""
 
-_POINT_WORDS = 6
-_POINT_FIELDS = [
-    PointField(name=name, offset=4 * word, datatype=datatype, count=1)
-    for word, (name, datatype) in enumerate([
-        ('x', PointField.FLOAT32), ('y', PointField.FLOAT32), ('z', PointField.FLOAT32),
-        ('rgb', PointField.FLOAT32), ('label', PointField.UINT32),
-        ('instance_id', PointField.UINT32)])]
+if (_VISION := vision_messages()) is not None:
+    OUTPUT_TYPES |= {'detections': _VISION.Detection2DArray,
+                     'detections_3d': _VISION.Detection3DArray}
+
+_PNG_FAST = (cv2.IMWRITE_PNG_COMPRESSION, 1)
+
+
+class FrameMessages:
+    """
+    The outputs of one frame, each made when it is asked for.
+
+    What several outputs need (boxes, the segments to remove) is computed once.
+    """
+
+    def __init__(self, result: Result, encoder: LabelEncoder,
+                 config: PipelineConfig | None = None, *, points_colour: str = 'photo',
+                 depth_encoding: str = '32FC1', excluded: npt.NDArray[np.bool_] | None = None,
+                 reuse: PointCloud2 | None = None) -> None:
+        """
+        Encode the labels; everything else waits.
+
+        Parameters
+        ----------
+        result
+            What the pipeline found in the frame.
+        encoder
+            Sees every frame once, in order.
+        config
+            Which depth becomes points, and what is removed.
+        points_colour
+            What the points' rgb shows: 'photo', or 'label' for a colour per label value.
+        depth_encoding
+            Of depth_filtered: '32FC1' or '16UC1'.
+        excluded
+            (H, W) what a static mask took out of the result, for `mask` to show, or None.
+        reuse
+            A cloud already published, whose memory may be written over.
+
+        """
+        self._result = result
+        self._frame = result.frame
+        self._labels = result.labels
+        self._encoder = encoder
+        self._config = config or PipelineConfig()
+        self._points_colour = points_colour
+        self._depth_encoding = depth_encoding
+        self._excluded = excluded
+        self._reuse = reuse
+        self._header = header_of(self._frame.stamp, self._frame.frame_id)
+        self._values = encoder.encode(self._labels)
+
+    def makers(self) -> dict[str, Callable[[], Any]]:
+        """Return a function per output that this frame has data for."""
+        makers: dict[str, Callable[[], Any]] = {
+            'labels': lambda: image_message(self._values, self._encoder.encoding, self._header),
+            'confidence': lambda: image_message(self._result.confidence, 'mono8', self._header),
+            'overlay': lambda: image_message(draw_overlay(self._frame.rgb, self._labels), 'rgb8',
+                                             self._header)}
+        if self._encoder.encoding != '32SC1':
+            makers['labels/compressed'] = lambda: png_message(
+                self._values, self._encoder.encoding, self._header)
+        depth, intrinsics = self._frame.depth, self._frame.intrinsics
+        in_space = depth is not None and intrinsics is not None
+        if in_space or not needs_boxes(self._config.removal):
+            makers['mask'] = self._mask
+            if depth is not None:
+                makers['depth_filtered'] = self._depth_filtered
+        if intrinsics is not None:
+            makers['camera_info'] = lambda: camera_info_message(
+                intrinsics.resized(*self._labels.shape[::-1]), self._header)
+        if in_space:
+            makers['points'] = self._points
+            makers['markers'] = lambda: marker_array(self._boxes, self._header)
+        if _VISION is not None:
+            makers['detections'] = lambda: detections_2d(self._segments, self._header, _VISION)
+            if in_space:
+                makers['detections_3d'] = lambda: detections_3d(
+                    self._boxes, self._segments, self._header, _VISION)
+        return makers
+
+    @cached_property
+    def _boxes(self) -> list[SegmentBox]:
+        return segment_boxes(self._frame, self._labels, self._config.cloud)
+
+    @cached_property
+    def _segments(self) -> Segments2D:
+        return Segments2D(self._labels, self._result.confidence)
+
+    @cached_property
+    def _removed(self) -> list[int]:
+        return removed_ids(self._config.removal, distinct_labels(self._labels),
+                           lambda: self._boxes)
+
+    def _mask(self) -> Image:
+        mask = removal_mask(self._labels, self._removed)
+        if self._excluded is not None:
+            mask |= self._excluded
+        return image_message(mask.astype(np.uint8) * 255, 'mono8', self._header)
+
+    def _points(self) -> PointCloud2:
+        removed = self._removed if self._config.removal.from_points else []
+        return fill_points(self._reuse or PointCloud2(), self._frame, self._labels,
+                           self._encoder, self._header, config=self._config.cloud,
+                           exclude=removed, colour=self._points_colour)
+
+    def _depth_filtered(self) -> Image:
+        depth = self._frame.depth
+        assert depth is not None
+        if self._removed:
+            depth = filtered_depth(depth, removal_mask(self._labels, self._removed))
+        return image_message(depth_pixels(depth, self._depth_encoding), self._depth_encoding,
+                             self._header)
 
 
 def result_messages(result: Result, wanted: Iterable[str], encoder: LabelEncoder,
-                    cloud: CloudConfig | None = None, *,
+                    config: PipelineConfig | None = None, *, points_colour: str = 'photo',
+                    depth_encoding: str = '32FC1',
                     reuse: PointCloud2 | None = None) -> dict[str, Any]:
     """
     Return the messages of one frame by output name, stamped as its image.
 
     Parameters
     ----------
-    result
-        What the pipeline found in the frame.
     wanted
         Names out of OUTPUT_TYPES. What the frame has no data for is left out: camera_info
         without intrinsics, points without depth or intrinsics.
-    encoder
-        Sees every frame once, in order.
-    cloud
-        Which depth becomes points.
-    reuse
-        A cloud already published, whose memory may be written over.
+    result, encoder, config, points_colour, depth_encoding, reuse
+        As for `FrameMessages`.
 
     Raises
     ------
@@ -60,30 +180,9 @@ def result_messages(result: Result, wanted: Iterable[str], encoder: LabelEncoder
         An output cannot be made of this frame.
 
     """
-    makers = message_makers(result, encoder, cloud, reuse=reuse)
+    makers = FrameMessages(result, encoder, config, points_colour=points_colour,
+                           depth_encoding=depth_encoding, reuse=reuse).makers()
     return {name: makers[name]() for name in wanted if name in makers}
-
-
-def message_makers(result: Result, encoder: LabelEncoder, cloud: CloudConfig | None = None, *,
-                   reuse: PointCloud2 | None = None) -> dict[str, Callable[[], Any]]:
-    """Return a function per output that this frame has data for; see `result_messages`."""
-    frame = result.frame
-    header = header_of(frame.stamp, frame.frame_id)
-    values = encoder.encode(result.labels)
-    height, width = values.shape
-    makers: dict[str, Callable[[], Any]] = {
-        'labels': lambda: image_message(values, encoder.encoding, header),
-        'confidence': lambda: image_message(result.confidence, 'mono8', header),
-        'overlay': lambda: image_message(draw_overlay(frame.rgb, result.labels), 'rgb8', header)}
-    intrinsics = frame.intrinsics
-    if intrinsics is not None:
-        makers['camera_info'] = lambda: camera_info_message(intrinsics.resized(width, height),
-                                                            header)
-        if frame.depth is not None:
-            makers['points'] = lambda: fill_point_cloud(
-                reuse or PointCloud2(), labelled_cloud(frame, result.labels, cloud), encoder,
-                header)
-    return makers
 
 
 def header_of(stamp: int, frame_id: str) -> Header:
@@ -104,6 +203,26 @@ def image_message(pixels: npt.NDArray[Any], encoding: str, header: Header) -> Im
     return message
 
 
+def png_message(pixels: npt.NDArray[np.integer], encoding: str,
+                header: Header) -> CompressedImage:
+    """
+    Return a PNG of (H, W) uint8 or uint16 pixels, declared as compressed_image_transport does.
+
+    Raises
+    ------
+    DiffsegError
+        The image cannot be encoded.
+
+    """
+    encoded, data = cv2.imencode('.png', pixels, _PNG_FAST)
+    if not encoded:
+        raise DiffsegError(f'labels/compressed: {pixels.dtype} {pixels.shape} cannot be encoded '
+                           'as PNG; use ~/labels')
+    message = CompressedImage(header=header, format=f'{encoding}; png compressed ')
+    message.data = array.array('B', data.tobytes())
+    return message
+
+
 def camera_info_message(intrinsics: Intrinsics, header: Header) -> CameraInfo:
     """Return the CameraInfo of a pinhole camera with its distortion."""
     fx, fy, cx, cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
@@ -113,29 +232,3 @@ def camera_info_message(intrinsics: Intrinsics, header: Header) -> CameraInfo:
         k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0])
-
-
-def fill_point_cloud(message: PointCloud2, cloud: LabelledCloud, encoder: LabelEncoder,
-                     header: Header) -> PointCloud2:
-    """
-    Write an organised cloud into a message, into its old memory where the size fits.
-
-    `rgb` is 0x00RRGGBB in the bits of a float; `label` and `instance_id` hold the value of
-    the label image, the unlabelled one included. Invalid points are NaN.
-    """
-    height, width = cloud.labels.shape
-    size = height * width * _POINT_WORDS * 4
-    if len(message.data) != size:
-        message.data = array.array('B', bytes(size))
-    words = np.frombuffer(message.data, '<u4').reshape(height, width, _POINT_WORDS)
-    floats = words.view('<f4')
-    floats[..., :3] = cloud.points
-    red, green, blue = (cloud.rgb[..., channel].astype(np.uint32) for channel in range(3))
-    words[..., 3] = red << 16 | green << 8 | blue
-    words[..., 4] = encoder.point_values(cloud.labels)
-    words[..., 5] = words[..., 4]
-    message.header, message.fields = header, _POINT_FIELDS
-    message.height, message.width = height, width
-    message.point_step, message.row_step = _POINT_WORDS * 4, width * _POINT_WORDS * 4
-    message.is_bigendian, message.is_dense = False, False
-    return message

@@ -84,3 +84,35 @@ def test_widely_spread_ids_need_no_huge_table():
 def test_unlabelled_value_must_fit_the_encoding(encoding, value):
     with pytest.raises(DiffsegError, match=f'unlabelled_value: got {value}.*{encoding}'):
         NodeConfig(labels_encoding=encoding, unlabelled_value=value)
+
+
+@pytest.mark.parametrize(('encoding', 'unlabelled', 'values'), [
+    ('32SC1', -1, [0, 1, 2]), ('16UC1', -1, [0, 1, 2]), ('mono8', 0, [1, 2, 3])])
+def test_slots_limit_the_values_of_any_encoding(encoding, unlabelled, values):
+    encoder = LabelEncoder(encoding, unlabelled, slots=3)
+    encoded = encoder.encode(ids(500, 90, 7000, 8, -1))[0]
+    assert sorted(set(encoded.tolist()) - {encoder.unlabelled}) == values
+    assert encoded[-1] == encoder.unlabelled
+    assert encoder.unencodable == 1
+
+
+@pytest.mark.parametrize(('encoding', 'unlabelled'), [('mono8', 255), ('32SC1', -1)])
+def test_classes_take_the_place_of_ids(encoding, unlabelled):
+    encoder = LabelEncoder(encoding, by_class=True)
+    assert encoder.encode(ids(7, 300, -1, 70000)).tolist() == [[0, 0, unlabelled, 0]]
+    assert encoder.unencodable == 0
+
+
+def test_settings_reach_the_encoder():
+    encoder = LabelEncoder.from_config(NodeConfig(labels_encoding='32SC1', label_slots=2))
+    assert set(encoder.encode(ids(10, 20, 30)).ravel().tolist()) == {0, 1, -1}
+    encoder = LabelEncoder.from_config(NodeConfig(labels_content='class'))
+    assert encoder.encode(ids(10, -1)).tolist() == [[0, 65535]]
+
+
+@pytest.mark.parametrize('settings', [
+    {'labels_encoding': 'mono8', 'label_slots': 256},
+    {'labels_content': 'class', 'unlabelled_value': 0}])
+def test_settings_that_leave_no_value_are_refused(settings):
+    with pytest.raises(DiffsegError, match='label_slots: got 256|unlabelled_value: 0 is the'):
+        NodeConfig(**settings)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from diffseg_ros.data.image_messages import decode_colour, intrinsics_from_camera_info
+import cv2
+from diffseg_ros.config import CloudConfig, PipelineConfig, RemovalConfig
+from diffseg_ros.data.image_messages import (
+    decode_colour,
+    decode_depth,
+    intrinsics_from_camera_info,
+)
 from diffseg_ros.frame import Frame, Intrinsics
+from diffseg_ros.label_palette import label_palette
 from diffseg_ros.ros.label_encoding import LabelEncoder
 import numpy as np
 import pytest
@@ -26,6 +33,7 @@ def result(depth: bool = True, intrinsics: bool = True) -> SimpleNamespace:
         Intrinsics(WIDTH, HEIGHT, 60.0, 61.0, 31.5, 23.5, (0.1, 0, 0, 0, 0)) if intrinsics
         else None)
     labels = random.integers(-1, 9, (HEIGHT, WIDTH)).astype(np.int32)
+    labels[labels == 0] = 9
     confidence = random.integers(0, 256, (HEIGHT, WIDTH), np.uint8)
     return SimpleNamespace(frame=frame, labels=labels, confidence=confidence)
 
@@ -37,14 +45,20 @@ def points_of(message) -> np.ndarray:
     return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
 
 
+def headers(message) -> list:
+    """Return the header of a message, or of every marker in it."""
+    return ([message.header] if hasattr(message, 'header')
+            else [marker.header for marker in message.markers])
+
+
 def test_every_output_has_the_stamp_and_frame_of_its_image():
     made = messages.result_messages(result(), messages.OUTPUT_TYPES, LabelEncoder())
     assert set(made) == set(messages.OUTPUT_TYPES)
     for name, message in made.items():
         assert isinstance(message, messages.OUTPUT_TYPES[name])
-        stamp = message.header.stamp
-        assert stamp.sec * 10**9 + stamp.nanosec == STAMP
-        assert message.header.frame_id == 'optical'
+        for header in headers(message):
+            assert header.stamp.sec * 10**9 + header.stamp.nanosec == STAMP, name
+            assert header.frame_id == 'optical', name
 
 
 def test_only_wanted_outputs_are_made():
@@ -52,11 +66,21 @@ def test_only_wanted_outputs_are_made():
 
 
 @pytest.mark.parametrize(('depth', 'intrinsics', 'missing'), [
-    (False, True, {'points'}), (True, False, {'points', 'camera_info'})])
+    (False, True, {'points', 'markers', 'depth_filtered'}),
+    (True, False, {'points', 'markers', 'camera_info'})])
 def test_nothing_is_made_that_would_mean_no_data(depth, intrinsics, missing):
     made = messages.result_messages(result(depth, intrinsics), messages.OUTPUT_TYPES,
                                     LabelEncoder())
-    assert set(made) == set(messages.OUTPUT_TYPES) - missing
+    assert set(made) == set(messages.OUTPUT_TYPES) - missing - {'detections_3d'}
+
+
+def test_what_goes_by_size_is_not_made_without_sizes():
+    config = PipelineConfig(removal=RemovalConfig(max_size=2.0))
+    made = messages.result_messages(result(intrinsics=False), messages.OUTPUT_TYPES,
+                                    LabelEncoder(), config)
+    assert not {'mask', 'depth_filtered'} & set(made)
+    assert {'mask', 'depth_filtered'} <= set(messages.result_messages(
+        result(), messages.OUTPUT_TYPES, LabelEncoder(), config))
 
 
 @pytest.mark.parametrize(('encoding', 'dtype', 'unlabelled'), [
@@ -85,6 +109,68 @@ def test_cloud_is_organised_with_nan_holes_and_the_photo_s_colours():
     assert np.array_equal(cloud['z'][~holes], given.frame.depth[~holes])
     red, green, blue = (given.frame.rgb[..., channel].astype(np.uint32) for channel in range(3))
     assert np.array_equal(cloud['rgb'], red << 16 | green << 8 | blue)
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', 'mono8'])
+def test_compressed_labels_are_the_labels(encoding):
+    made = messages.result_messages(result(), ['labels', 'labels/compressed'],
+                                    LabelEncoder(encoding))
+    compressed, raw = made['labels/compressed'], made['labels']
+    assert compressed.format == f'{encoding}; png compressed '
+    pixels = cv2.imdecode(np.frombuffer(compressed.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels.tobytes() == raw.data.tobytes()
+
+
+def test_32_bit_labels_are_not_compressed():
+    assert 'labels/compressed' not in messages.result_messages(
+        result(), messages.OUTPUT_TYPES, LabelEncoder('32SC1'))
+
+
+def test_removed_segments_leave_depth_and_points_and_make_the_mask():
+    given = result()
+    given.frame.depth[:, ::9] = 70.0
+    config = PipelineConfig(removal=RemovalConfig(ids=(3, 5, 99), from_points=True))
+    made = messages.result_messages(given, ['depth_filtered', 'mask', 'points'], LabelEncoder(),
+                                    config)
+    chosen = np.isin(given.labels, [3, 5])
+    wanted = np.where(chosen, np.nan, given.frame.depth)
+    assert made['depth_filtered'].encoding == '32FC1'
+    assert np.array_equal(decode_depth(made['depth_filtered']), wanted, equal_nan=True)
+    assert np.array_equal(points_of(made['points'])['z'], wanted, equal_nan=True)
+    mask = np.frombuffer(made['mask'].data, np.uint8).reshape(HEIGHT, WIDTH)
+    assert made['mask'].encoding == 'mono8'
+    assert np.array_equal(mask, np.where(chosen, 255, 0))
+
+
+def test_points_keep_removed_segments_unless_told_otherwise():
+    given = result()
+    config = PipelineConfig(removal=RemovalConfig(ids=(3,)))
+    message = messages.result_messages(given, ['points'], LabelEncoder(), config)['points']
+    assert np.array_equal(points_of(message)['z'], given.frame.depth, equal_nan=True)
+
+
+def test_dense_cloud_has_the_valid_points_only():
+    given = result()
+    config = PipelineConfig(cloud=CloudConfig(organised=False))
+    message = messages.result_messages(given, ['points'], LabelEncoder(), config)['points']
+    valid = np.isfinite(given.frame.depth)
+    assert (message.height, message.width, message.is_dense) == (1, valid.sum(), True)
+    cloud = points_of(message)[0]
+    assert np.array_equal(cloud['z'], given.frame.depth[valid])
+    assert np.array_equal(cloud['label'], given.labels[valid].astype(np.uint16))
+
+
+@pytest.mark.parametrize(('encoding', 'unlabelled'), [('16UC1', -1), ('mono8', 0), ('32SC1', -1)])
+def test_points_can_take_the_colour_of_their_label(encoding, unlabelled):
+    encoder = LabelEncoder(encoding, unlabelled)
+    given = result()
+    message = messages.result_messages(given, ['points'], encoder,
+                                       points_colour='label')['points']
+    cloud = points_of(message)
+    none = given.labels == -1
+    assert (cloud['rgb'][none] == 0xFFFFFF).all()
+    red, green, blue = (label_palette()[cloud['label'][~none]].astype(np.uint32)).T
+    assert np.array_equal(cloud['rgb'][~none] & 0xFFFFFF, red << 16 | green << 8 | blue)
 
 
 def test_memory_of_a_published_cloud_is_used_again():

@@ -1,0 +1,152 @@
+"""One node per profile, each in its process and namespace; a recording played to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+import os
+from pathlib import Path
+import subprocess
+import sys
+import time
+from typing import Any
+
+from diffseg_ros.data.bag_storage import BagStorage
+from diffseg_ros.data.bag_writer import BagWriter
+from diffseg_ros.data.message_builders import camera_info_message, image_message
+from diffseg_ros.frame import Intrinsics
+from diffseg_ros.profiles import load_profile
+from diffseg_ros.ros.transport import use_large_message_profile
+from node_rig import ROOT
+import numpy as np
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+
+WIDTH, HEIGHT, FRAMES = 96, 64, 4
+CAMERA = {'/rgb/camera_info': CameraInfo, '/depth_registered/image_rect': Image,
+          '/rgb/image_raw': Image}
+INTRINSICS = Intrinsics(2 * WIDTH, 2 * HEIGHT, 180.0, 181.0, 95.5, 63.5)
+"""At twice the size of the images, as a driver that scales only its images reports them."""
+_START = 1_700_000_000_012_345_678
+_PERIOD = 100_000_000
+_GRID_NODE = Path(__file__).with_name('grid_node.py')
+_TIMEOUT = 30.0
+
+
+def stamp_of(number: int) -> int:
+    """Return the stamp (ns) of a frame of the recording."""
+    return _START + number * _PERIOD
+
+
+def photo() -> np.ndarray:
+    """Return the (HEIGHT, WIDTH, 3) uint8 picture of every frame."""
+    return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+
+
+def millimetres() -> np.ndarray:
+    """Return (HEIGHT, WIDTH) uint16 depth with holes and no two rows alike."""
+    depth = 900 + np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) // 7
+    depth[5::9, 3::8] = 0
+    return depth
+
+
+def write_recording(path: Path) -> None:
+    """Write the bag that is played."""
+    with BagWriter(path) as writer:
+        for number in range(FRAMES):
+            stamp = stamp_of(number)
+            messages = (camera_info_message(INTRINSICS, stamp, 'optical'),
+                        image_message(millimetres(), stamp, 'optical'),
+                        image_message(photo(), stamp, 'optical'))
+            for topic, message in zip(CAMERA, messages, strict=True):
+                writer.write(topic, message, stamp)
+
+
+class ProfileRig:
+    """Starts the nodes, subscribes as their consumers do and keeps what comes."""
+
+    def __init__(self, domain: int, folder: Path) -> None:
+        self._domain = domain
+        self._folder = folder
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        use_large_message_profile()
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=domain)
+        self.node = rclpy.create_node('consumers', context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.got: dict[str, list[Any]] = {}
+
+    def start(self, name: str, parameters: Mapping[str, str]) -> None:
+        """Start the node of a profile in the namespace of its name; the camera's is the root."""
+        arguments = ['-r', f'__ns:=/{name}']
+        for topic in CAMERA:
+            arguments += ['-r', f'{topic[1:]}:={topic}']
+        arguments += load_profile(name).ros_arguments()
+        for key, value in parameters.items():
+            arguments += ['-p', f'{key}:={value}']
+        environment = {**os.environ, 'ROS_DOMAIN_ID': str(self._domain),
+                       'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
+        with (self._folder / f'{name}.log').open('wb') as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, str(_GRID_NODE), '--ros-args', *arguments], env=environment,
+                stdout=log, stderr=log)
+
+    def subscribe(self, topic: str, kind: Any, qos: QoSProfile) -> None:
+        """Subscribe to a full topic name."""
+        self.got[topic] = []
+        self.node.create_subscription(kind, topic, self.got[topic].append, qos)
+
+    def play(self, recording: Path) -> None:
+        """Publish the recording frame by frame, each when the one before came out everywhere."""
+        publishers = {topic: self.node.create_publisher(kind, topic, 10)
+                      for topic, kind in CAMERA.items()}
+        self._until(lambda: all(publisher.get_subscription_count() == len(self._processes)
+                                for publisher in publishers.values()))
+        self._until(lambda: all(self.node.count_publishers(topic) for topic in self.got))
+        # A writer knows its reader before the reader knows it, and best effort does not resend.
+        self._spin(1.5)
+        with BagStorage(recording) as bag:
+            played = 0
+            for topic, _, data in bag.messages(CAMERA):
+                publishers[topic].publish(bytes(data))
+                played += 1
+                if played % len(CAMERA) == 0:
+                    frames = played // len(CAMERA)
+                    self._until(lambda: all(len(messages) == frames
+                                            for messages in self.got.values()))
+
+    def _spin(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def _until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + _TIMEOUT
+        while not condition():
+            dead = [name for name, process in self._processes.items()
+                    if process.poll() is not None]
+            if dead or time.monotonic() > end:
+                counts = {topic: len(messages) for topic, messages in self.got.items()}
+                raise AssertionError(f'ended: {dead}; messages: {counts}; logs: {self._logs()}')
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def _logs(self) -> Sequence[str]:
+        return [f'{name}: {(self._folder / name).with_suffix(".log").read_text()[-800:]}'
+                for name in self._processes]
+
+    def close(self) -> None:
+        """End every node."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self._context.shutdown()

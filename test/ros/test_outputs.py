@@ -1,0 +1,149 @@
+"""Outputs for consumers over real topics: names, reliability, live changes, bad masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+from diffseg_ros.config import PipelineConfig  # noqa: E402
+from diffseg_ros.frame import Frame, Intrinsics  # noqa: E402
+from diffseg_ros.node_config import NodeConfig  # noqa: E402
+from diffseg_ros.ros import messages, outputs  # noqa: E402
+from diffseg_ros.ros.label_encoding import LabelEncoder  # noqa: E402
+from diffseg_ros.ros.messages import OUTPUT_TYPES  # noqa: E402
+from diffseg_ros.ros.outputs import depth_encoding_of  # noqa: E402
+from grid_node import FIRST_ID, grid_labels  # noqa: E402
+from node_rig import HEIGHT, own_domain, Rig, stamps, WIDTH  # noqa: E402
+from rclpy.qos import (  # noqa: E402
+    DurabilityPolicy,
+    qos_profile_sensor_data,
+    QoSProfile,
+    ReliabilityPolicy,
+)
+from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+import vision_stand_in  # noqa: E402
+from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
+
+GRID_NODE = (str(Path(__file__).with_name('grid_node.py')),)
+RELIABLE = QoSProfile(depth=10)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with own_domain() as domain:
+        rig = Rig(domain, tmp_path)
+        yield rig
+        rig.close()
+
+
+def listen(client, kind, topic: str, qos: QoSProfile) -> list:
+    got: list = []
+    client.node.create_subscription(kind, topic, got.append, qos)
+    client.until(lambda: client.node.count_publishers(topic))
+    return got
+
+
+def test_removed_ids_change_while_the_node_runs(rig):
+    client = rig.start(program=GRID_NODE)
+    depths = listen(client, Image, '/diffseg/depth_filtered', qos_profile_sensor_data)
+    markers = listen(client, MarkerArray, '/diffseg/markers', RELIABLE)
+    client.ready()
+    for number, ids in enumerate([[0], [FIRST_ID + 2], [FIRST_ID, FIRST_ID + 1], [0]]):
+        assert client.set_parameter('removal.ids', ids) == (True, '')
+        client.send(number)
+        client.until(lambda: len(depths) == len(markers) == number + 1)
+        values = np.frombuffer(depths[-1].data, '<u2').reshape(HEIGHT, WIDTH)
+        gone = np.isin(grid_labels(HEIGHT, WIDTH), ids)
+        assert np.array_equal(values, np.where(gone, 0, 1500))
+        shown = {item.text for item in markers[-1].markers if item.type == Marker.TEXT_VIEW_FACING}
+        assert shown == {str(FIRST_ID + segment) for segment in range(12)}
+    assert stamps(depths) == [0, 1, 2, 3]
+    done, reason = client.set_parameter('removal.ids', [-4])
+    assert not done and 'ids' in reason
+
+
+def test_transport_follows_its_image_s_new_name(rig):
+    client = rig.start('-r', '~/labels:=/semantic/ids', '-p', 'output_reliability:=reliable',
+                       program=GRID_NODE)
+    compressed = listen(client, CompressedImage, '/semantic/ids/compressed', RELIABLE)
+    client.ready()
+    client.send(0)
+    client.until(lambda: compressed)
+    assert compressed[0].format == '16UC1; png compressed '
+    found = client.node.get_publishers_info_by_topic('/diffseg/points')
+    assert [item.qos_profile.reliability for item in found] == [ReliabilityPolicy.RELIABLE]
+
+
+def test_images_are_sensor_data_and_markers_reliable_by_default(rig):
+    client = rig.start(program=GRID_NODE)
+    for topic, wanted in (('labels', ReliabilityPolicy.BEST_EFFORT),
+                          ('depth_filtered', ReliabilityPolicy.BEST_EFFORT),
+                          ('markers', ReliabilityPolicy.RELIABLE)):
+        client.until(lambda: client.node.count_publishers(f'/diffseg/{topic}'))
+        found = client.node.get_publishers_info_by_topic(f'/diffseg/{topic}')
+        assert [item.qos_profile.reliability for item in found] == [wanted], topic
+
+
+def test_static_mask_that_is_missing_fails_configuring_with_the_reason(rig):
+    client = rig.start('-p', 'static_mask:=/nowhere/body.png', program=GRID_NODE)
+    client.until(lambda: '/nowhere/body.png: cannot be read' in client.sentence)
+
+
+class RecordingNode:
+    """Stands in for the lifecycle node where vision_msgs, and its publishers, are missing."""
+
+    def __init__(self) -> None:
+        self.publishers: dict[str, SimpleNamespace] = {}
+
+    def resolve_topic_name(self, name: str) -> str:
+        return name.replace('~', '/diffseg')
+
+    def create_lifecycle_publisher(self, kind, topic, qos, **options) -> SimpleNamespace:
+        sent: list = []
+        self.publishers[topic] = SimpleNamespace(
+            kind=kind, qos=qos, sent=sent, publish=sent.append, get_subscription_count=lambda: 1)
+        return self.publishers[topic]
+
+
+def test_detections_and_a_latched_label_info_come_with_vision_msgs(monkeypatch):
+    monkeypatch.setattr(outputs, 'vision_messages', lambda: vision_stand_in.MODULE)
+    monkeypatch.setattr(messages, '_VISION', vision_stand_in.MODULE)
+    kinds = {'detections': vision_stand_in.Detection2DArray,
+             'detections_3d': vision_stand_in.Detection3DArray}
+    monkeypatch.setattr(outputs, 'OUTPUT_TYPES', OUTPUT_TYPES | kinds)
+    node = RecordingNode()
+    made = outputs.Outputs(node, LabelEncoder(), NodeConfig())
+    info = node.publishers['~/label_info']
+    assert info.qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert info.qos.reliability == ReliabilityPolicy.RELIABLE
+    assert made.wanted() == {*OUTPUT_TYPES, *kinds}
+    made.announce(7)
+    assert [item.class_name for item in info.sent[0].class_map] == ['segment']
+    labels = grid_labels(HEIGHT, WIDTH)
+    frame = Frame(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 5, 'optical',
+                  np.full((HEIGHT, WIDTH), 2.0, np.float32),
+                  Intrinsics(WIDTH, HEIGHT, 60.0, 60.0, 31.5, 23.5))
+    result = SimpleNamespace(frame=frame, labels=labels,
+                             confidence=np.full(labels.shape, 255, np.uint8))
+    made.publish(result, made.wanted(), PipelineConfig())
+    ids = [str(FIRST_ID + segment) for segment in range(12)]
+    for name, kind in kinds.items():
+        sent, = node.publishers[f'~/{name}'].sent
+        assert isinstance(sent, kind)
+        assert [item.id for item in sent.detections] == ids
+    assert len(info.sent) == 1
+    assert all(publisher.sent for publisher in node.publishers.values())
+
+
+@pytest.mark.parametrize(('message', 'wanted'), [
+    (None, '32FC1'), (SimpleNamespace(encoding='16UC1'), '16UC1'),
+    (SimpleNamespace(encoding='mono16'), '16UC1'), (SimpleNamespace(encoding='32FC1'), '32FC1'),
+    (SimpleNamespace(format='16UC1; compressedDepth png'), '16UC1'),
+    (SimpleNamespace(format='32FC1; compressedDepth'), '32FC1')])
+def test_depth_goes_out_as_it_came(message, wanted):
+    assert depth_encoding_of(message) == wanted

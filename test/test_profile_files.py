@@ -1,0 +1,80 @@
+"""The files of the profiles: read without ROS, complete, and settings that exist."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+from diffseg_ros import profiles
+from diffseg_ros.config import flatten, PipelineConfig
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.node_config import flatten_node, NodeConfig, updated_node
+from diffseg_ros.parameter_file import pipeline_config_from_file
+from diffseg_ros.profiles import load_profile, profile_names
+import pytest
+import yaml
+
+FOLDER = Path(__file__).resolve().parents[1] / 'config' / 'profiles'
+NAMES = ['hydra', 'kimera', 'nav2', 'nvblox', 'octomap', 'rtabmap']
+OUTPUTS = {'~/labels', '~/confidence', '~/overlay', '~/mask', '~/camera_info', '~/points',
+           '~/depth_filtered', '~/markers', '~/detections', '~/detections_3d', '~/label_info'}
+
+
+def leaves(tree: dict, prefix: str = ''):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f'{prefix}{key}.')
+        else:
+            yield f'{prefix}{key}', value
+
+
+def test_names_are_those_of_the_consumers():
+    assert profile_names() == NAMES
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_settings_exist_and_are_valid(name):
+    profile = load_profile(name)
+    assert profile.parameter_file == FOLDER / f'{name}.yaml'
+    document = yaml.safe_load(profile.parameter_file.read_text())
+    values = dict(leaves(document['/**']['ros__parameters']))
+    own = {key for key, _, _ in flatten_node(NodeConfig())}
+    known = {key for key, _, _ in chain(flatten_node(NodeConfig()), flatten(PipelineConfig()))}
+    assert set(values) <= known
+    updated_node(NodeConfig(), {key: value for key, value in values.items() if key in own})
+    pipeline_config_from_file(profile.parameter_file)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_remaps_lead_from_outputs_to_relative_names(name):
+    profile = load_profile(name)
+    assert {source for source, _ in profile.remaps} <= OUTPUTS
+    assert not [target for _, target in profile.remaps if target.startswith('/')]
+    arguments = profile.ros_arguments()
+    assert arguments[:2] == ['--params-file', str(profile.parameter_file)]
+    assert arguments[2:] == [part for source, target in profile.remaps
+                             for part in ('-r', f'{source}:={target}')]
+
+
+def test_every_profile_is_described():
+    text = (FOLDER.parents[1] / 'docs' / 'profiles.md').read_text()
+    for name in NAMES:
+        assert f'profile:={name}' in text
+        for _, target in load_profile(name).remaps:
+            assert f'`{target}`' in text
+
+
+def test_unknown_profile_is_refused_with_the_choices():
+    with pytest.raises(DiffsegError, match="profile 'nav3': unknown; choose one of hydra, .*nav2"):
+        load_profile('nav3')
+
+
+@pytest.mark.parametrize('text', ['- a\n', '~/labels: 3\n', 'a: b: c\n'])
+def test_damaged_remaps_are_refused_by_name(tmp_path, monkeypatch, text):
+    folder = tmp_path / 'profiles'
+    folder.mkdir()
+    (folder / 'nav2.yaml').write_text('/**:\n  ros__parameters: {}\n')
+    (folder / 'nav2.remaps.yaml').write_text(text)
+    monkeypatch.setattr(profiles, 'config_file', lambda name: tmp_path / name)
+    with pytest.raises(DiffsegError, match='profile nav2: .*nav2.remaps.yaml'):
+        load_profile('nav2')
