@@ -1,4 +1,9 @@
-"""The order of the stages: a frame goes in, labelled pixels with persistent ids come out."""
+"""
+The order of the stages: a frame goes in, labelled pixels with persistent ids come out.
+
+Tracks are carried into every frame. Only where too much of it is new, or the last segments are
+too old, do features and segments follow, which correct the tracks.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,16 @@ from dataclasses import dataclass, field
 import time
 
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.diffusion.backbone import Backbone
+from diffseg_ros.diffusion.backbone import Backbone, observe
 from diffseg_ros.diffusion.loader import load_backbone
 from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.segmenter import Segmenter, Segments
 from diffseg_ros.threads import one_blas_thread
+from diffseg_ros.tracking.life import TrackSummary
 from diffseg_ros.tracking.tracker import Tracker
 import numpy as np
 import numpy.typing as npt
+import torch
 
 
 @dataclass(frozen=True)
@@ -26,11 +33,16 @@ class Result:
     labels
         (H, W) int32 persistent segment ids, UNLABELLED (-1) where there is none.
     confidence
-        (H, W) uint8: how much the best segment beats the second, 0 to 255.
+        (H, W) uint8: evidence for the id, gathered over frames, 0 (a guess) to 255.
     epoch
         Rises by one with every reset; ids are never reused within a process.
     latency_ms
-        Milliseconds of each stage, in order, and 'total'.
+        Milliseconds of each stage that ran, 'features', 'segmentation' and 'tracking', and
+        'total'. The first two run on keyframes only.
+    keyframe
+        Whether the frame was segmented; in others the labels are carried from before.
+    tracks
+        All tracks that are alive, in view or sleeping, by id.
 
     """
 
@@ -39,6 +51,8 @@ class Result:
     confidence: npt.NDArray[np.uint8]
     epoch: int
     latency_ms: dict[str, float] = field(default_factory=dict)
+    keyframe: bool = True
+    tracks: tuple[TrackSummary, ...] = ()
 
 
 class Pipeline:
@@ -59,7 +73,8 @@ class Pipeline:
 
         """
         self._config = config or PipelineConfig()
-        self._backbone = backbone or load_backbone(self._config.backbone)
+        self._backbone = backbone or load_backbone(
+            self._config.backbone, attention=self._config.segmentation.needs_attention)
         self._segmenter = Segmenter(self._config.segmentation)
         self._tracker = Tracker(self._config.tracking, first_id)
 
@@ -90,21 +105,52 @@ class Pipeline:
 
     def segment(self, frame: Frame) -> Segments:
         """Segment one frame by itself; tracks are neither used nor changed."""
-        features = self._backbone.features(frame.rgb)
+        features, attention = self._observe(frame)
         with one_blas_thread():
-            return self._segmenter.segment(frame, features)
+            return self._segmenter.segment(frame, features, attention=attention)
+
+    def _observe(self, frame: Frame) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None]:
+        return observe(self._backbone, frame.rgb,
+                       attention=self._config.segmentation.needs_attention)
 
     def process(self, frame: Frame) -> Result:
-        """Segment one frame and join its segments to the tracks."""
+        """
+        Carry the tracks into a frame, and correct them by segments where it is worth it.
+
+        Raises
+        ------
+        DiffsegError
+            The frame cannot be segmented. The tracks are as they were expected in it.
+
+        """
         watch = _StopWatch()
-        features = self._backbone.features(frame.rgb)
+        with one_blas_thread():
+            keyframe = self._tracker.expect(frame)
+            watch.lap('tracking')
+        segments = self._segment_expected(frame, watch) if keyframe else None
+        with one_blas_thread():
+            if segments is None:
+                labels, confidence = self._tracker.hold()
+            else:
+                labels, confidence = self._tracker.update(segments)
+            watch.lap('tracking')
+        return Result(frame, labels, confidence, self._tracker.epoch, watch.finish(), keyframe,
+                      self._tracker.tracks)
+
+    def _segment_expected(self, frame: Frame, watch: _StopWatch) -> Segments:
+        """Segment a frame that tracks are expected in."""
+        features, attention = self._observe(frame)
         watch.lap('features')
         with one_blas_thread():
-            segments = self._segmenter.segment(frame, features)
-            watch.lap('segmentation')
-            labels = self._tracker.update(segments)
+            self._tracker.match(features)
+            prior = self._tracker.prior(*features.shape[1:])
             watch.lap('tracking')
-        return Result(frame, labels, segments.confidence, self._tracker.epoch, watch.finish())
+            segments = self._segmenter.segment(frame, features, prior, attention)
+            watch.lap('segmentation')
+        return segments
+
+
+_STAGES = 'features', 'segmentation', 'tracking'
 
 
 class _StopWatch:
@@ -114,8 +160,9 @@ class _StopWatch:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self._laps[stage] = (now - self._mark) * 1e3
+        self._laps[stage] = self._laps.get(stage, 0.0) + (now - self._mark) * 1e3
         self._mark = now
 
     def finish(self) -> dict[str, float]:
-        return {**self._laps, 'total': (self._mark - self._start) * 1e3}
+        stages = {stage: self._laps[stage] for stage in _STAGES if stage in self._laps}
+        return {**stages, 'total': (self._mark - self._start) * 1e3}

@@ -1,43 +1,56 @@
-"""Persistent ids: each frame's segments are joined to the tracks they continue."""
+"""Persistent ids: labels are carried from frame to frame, fresh segments correct them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import cv2
 from diffseg_ros.config import TrackingConfig
+from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.segmenter import Segments
+from diffseg_ros.tracking.association import tabulate
+from diffseg_ros.tracking.correction import Corrector
+from diffseg_ros.tracking.correspondence import Correspondence
+from diffseg_ros.tracking.field import empty_field, LabelField
+from diffseg_ros.tracking.fusion import KNOWN_STRENGTH, nearest, SegmentMap
+from diffseg_ros.tracking.life import CAPACITY, TrackBook, TrackSummary
+from diffseg_ros.tracking.propagation import Propagator
+from diffseg_ros.tracking.view import View, view_of
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
+import torch
 
-_EMBEDDING_MOMENTUM = 0.8
-_MASK_WIDTH, _MASK_HEIGHT = 128, 96
+Labelled = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
 
-
-@dataclass
-class _Track:
-    identity: int
-    embedding: npt.NDArray[np.float32]
-    mask: npt.NDArray[np.float32]
-    misses: int = 0
+_NOVEL_SHIFT = 0.05
+_NOVEL_WAIT = 0.5
+_MATCH_FROM = 0.1
+_MATCH_RADIUS = 0.25
+_MATCH_STRENGTH = np.float32(0.4)
+_MATCH_SHARE = 0.5
 
 
 class Tracker:
     """
-    Joins segments to tracks by overlap with their last masks and by feature similarity.
+    Follows everything in view through one camera's frames.
 
-    A track keeps the mask it was last seen with for `max_misses` frames. Segments and tracks are
-    paired one to one so that the summed score is largest; pairs below `min_score` stay apart.
-    Ids rise and are never reused, across resets too.
+    For every frame call `expect`. If it asks for segments, call `match` with the frame's
+    features (optional), `prior` for what the segmentation may be told to expect, and `update`
+    with the segments; otherwise `hold`.
     """
 
     def __init__(self, config: TrackingConfig, first_id: int = 1) -> None:
         """Start without tracks, in epoch 0; ids rise from `first_id`."""
         self._config = config
-        self._tracks: list[_Track] = []
-        self._first_id = self._next_id = first_id
-        self._epoch = 0
+        self._book = TrackBook(first_id)
+        self._propagator = Propagator(config)
+        self._correspondence = Correspondence()
+        self._corrector = Corrector(config, self._book, self._propagator.memory)
+        self._field: LabelField | None = None
+        self._begins = True
+        self._features: torch.Tensor | None = None
+        self._view = View((2, 2), np.zeros((2, 2), np.uint8))
+        self._shape = (2, 2)
+        self._expected: npt.NDArray[np.int64] = np.zeros(CAPACITY, np.int64)
+        self._frame = self._keyframe = self._epoch = 0
+        self._change = 0.0
 
     @property
     def epoch(self) -> int:
@@ -47,71 +60,144 @@ class Tracker:
     @property
     def started(self) -> int:
         """How many tracks were ever started."""
-        return self._next_id - self._first_id
+        return self._book.next_id - self._book.first_id
 
     @property
     def next_id(self) -> int:
         """Id that the next track will get."""
-        return self._next_id
+        return self._book.next_id
+
+    @property
+    def tracks(self) -> tuple[TrackSummary, ...]:
+        """All tracks that are alive, by id."""
+        return self._book.summaries(self._frame)
 
     def configure(self, config: TrackingConfig) -> None:
         """Apply changed settings from the next frame on."""
-        self._config = config
+        self._config = self._propagator.config = self._corrector.config = config
 
     def reset(self) -> None:
         """Forget all tracks and begin a new epoch; ids go on rising."""
-        self._tracks = []
+        self._book.clear()
+        for part in (self._propagator, self._correspondence, self._corrector):
+            part.clear()
+        self._field = None
         self._epoch += 1
 
-    def update(self, segments: Segments) -> npt.NDArray[np.int32]:
-        """Return the (H, W) int32 labels of a frame with the tracks' ids for its segments."""
-        masks = _small_masks(segments)
-        identities = np.zeros(len(masks), np.int32)
-        for track in self._tracks:
-            track.misses += 1
-        if self._tracks:
-            self._join(segments.embeddings, masks, identities)
-        for segment in np.flatnonzero(identities == 0):
-            self._tracks.append(_Track(self._next_id, segments.embeddings[segment],
-                                       masks[segment]))
-            identities[segment] = self._next_id
-            self._next_id += 1
-        self._tracks = [track for track in self._tracks
-                        if track.misses <= self._config.max_misses]
-        return identities[segments.labels]
+    def expect(self, frame: Frame) -> bool:
+        """Carry the labels into a frame; return whether it is worth segmenting."""
+        config = self._config
+        view = view_of(frame, config.width, depth=config.depth, pose=config.pose)
+        self._shape = frame.rgb.shape[0], frame.rgb.shape[1]
+        self._view, self._features = view, None
+        self._frame += 1
+        self._begins = self._field is None or not len(self._book)
+        if self._begins or self._field is None:
+            self._propagator.begin(view)
+            self._field = empty_field(view.shape)
+            self._expected = np.zeros(CAPACITY, np.int64)
+            return True
+        self._field, shift = self._propagator.propagate(view, self._field, self._book)
+        self._expected = self._field.count(CAPACITY)
+        self._change += shift
+        return (self._frame - self._keyframe >= config.keyframe_interval
+                or self._unknown() > config.keyframe_change)
 
-    def _join(self, embeddings: npt.NDArray[np.float32], masks: npt.NDArray[np.float32],
-              identities: npt.NDArray[np.int32]) -> None:
-        """Write the ids of the tracks that continue into `identities` and update them."""
-        score = self._scores(embeddings, masks)
-        rows, columns = linear_sum_assignment(score, maximize=True)
-        for row, column in zip(rows, columns, strict=True):
-            if score[row, column] < self._config.min_score:
-                continue
-            track = self._tracks[row]
-            identities[column] = track.identity
-            mixed = (_EMBEDDING_MOMENTUM * track.embedding
-                     + (1 - _EMBEDDING_MOMENTUM) * embeddings[column])
-            track.embedding = mixed / max(float(np.linalg.norm(mixed)), 1e-12)
-            track.mask = masks[column]
-            track.misses = 0
+    def match(self, features: torch.Tensor) -> None:
+        """Look for the tracks by (C, h, w) float32 features where motion says nothing."""
+        self._features = features
+        if self._begins or not self._config.correspondence or self._unknown() < _MATCH_FROM:
+            return
+        found = self._correspondence.match(features, _MATCH_RADIUS)
+        if found is None:
+            return
+        assert self._field is not None
+        shape = self._view.shape
+        slots = nearest(self._book.slots_of(found.ids), shape)
+        share = nearest(found.share, shape)
+        take = (self._field.strength < KNOWN_STRENGTH) & (slots >= 0) & (share >= _MATCH_SHARE)
+        self._field.slots[take] = slots[take]
+        self._field.strength[take] = share[take] * _MATCH_STRENGTH
 
-    def _scores(self, embeddings: npt.NDArray[np.float32],
-                masks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return (tracks, segments) scores in [0, 1]; without overlap the score is 0."""
-        last = np.stack([track.mask for track in self._tracks])
-        shared = last @ masks.T
-        union = last.sum(axis=1, keepdims=True) + masks.sum(axis=1) - shared
-        overlap = shared / np.maximum(union, 1)
-        known = np.stack([track.embedding for track in self._tracks])
-        likeness = np.clip(known @ embeddings.T, 0, 1)
-        weight = self._config.overlap_weight
-        return (weight * overlap + (1 - weight) * likeness) * (shared > 0)
+    def prior(self, height: int, width: int) -> npt.NDArray[np.float32] | None:
+        """
+        Return what segmentation may expect, None on a first frame.
 
+        It is the (K, height, width) float32 share of each of the K expected tracks in each
+        token.
+        """
+        if self._begins or self._field is None:
+            return None
+        slots, strength = self._field.thinned()
+        rows = np.arange(slots.shape[0]) * height // slots.shape[0]
+        columns = np.arange(slots.shape[1]) * width // slots.shape[1]
+        tokens = (rows[:, None] * width + columns).astype(np.uint16)
+        cells = tabulate(slots, strength >= KNOWN_STRENGTH, tokens, height * width)
+        shares = cells.table[:-1] / np.maximum(cells.table.sum(axis=0), 1)
+        return shares.reshape(-1, height, width).astype(np.float32)
 
-def _small_masks(segments: Segments) -> npt.NDArray[np.float32]:
-    """Return (K, n) float32 zero-one masks on a fixed grid, whatever the image's size."""
-    small = cv2.resize(segments.labels, (_MASK_WIDTH, _MASK_HEIGHT),
-                       interpolation=cv2.INTER_NEAREST).ravel()
-    numbers = np.arange(len(segments.embeddings))
-    return (small == numbers[:, None]).astype(np.float32)
+    def hold(self) -> Labelled:
+        """Return the expected labels and their confidence as they are."""
+        return self._finish()
+
+    def update(self, segments: Segments) -> Labelled:
+        """
+        Correct the expected labels by fresh segments.
+
+        Returns
+        -------
+        tuple
+            (H, W) int32 persistent ids and (H, W) uint8 confidence, at the size of the frame.
+
+        """
+        assert self._field is not None
+        weight = self._news()
+        self._keyframe, self._change = self._frame, 0.0
+        fresh = SegmentMap(segments, self._view.shape)
+        places = self._propagator.places()
+        self._corrector.correct(self._field, fresh, weight, places, self._frame)
+        labelled = self._finish()
+        self._book.age()
+        if self._features is not None and self._config.correspondence:
+            self._remember(self._features)
+        return labelled
+
+    def _unknown(self) -> float:
+        """Return the share of the image whose track is no more than a guess."""
+        assert self._field is not None
+        known = np.count_nonzero(self._field.strength >= KNOWN_STRENGTH)
+        return 1 - known / self._field.strength.size
+
+    def _news(self) -> float:
+        """
+        Return how much the segments of this frame add to those of the last that was segmented.
+
+        Two frames of a still camera show the same and err alike, so they count little.
+        """
+        if self._begins:
+            return 1.0
+        waited = (self._frame - self._keyframe) / self._config.keyframe_interval
+        return min(1.0, self._change / _NOVEL_SHIFT + waited * _NOVEL_WAIT)
+
+    def _finish(self) -> Labelled:
+        """Note who is in view, let places remember, and return the labels at the frame's size."""
+        assert self._field is not None
+        least = self._config.min_share * self._field.slots.size
+        self._book.count_pixels(self._field.count(CAPACITY), self._expected >= least, self._frame)
+        self._book.let_go(self._config)
+        identities = self._book.identities()
+        labels = identities[self._field.slots]
+        if labels.min() < 0:
+            self._field.fill(labels >= 0)
+            labels = identities[self._field.slots]
+        self._propagator.remember(self._field, identities)
+        confidence = (self._field.strength * 255).astype(np.uint8)
+        return nearest(labels, self._shape), nearest(confidence, self._shape)
+
+    def _remember(self, features: torch.Tensor) -> None:
+        """Keep a segmented frame for correspondence."""
+        assert self._field is not None
+        height, width = features.shape[1:]
+        fine = self._correspondence.FINE
+        small = nearest(self._field.slots, (height * fine, width * fine))
+        self._correspondence.remember(features, self._book.identities()[small])

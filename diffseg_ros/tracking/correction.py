@@ -1,0 +1,176 @@
+"""What a segmented frame changes: labels, splits and merges of tracks, how and where they are."""
+
+from __future__ import annotations
+
+from diffseg_ros.config import TrackingConfig
+from diffseg_ros.tracking.association import associate, Cells, tabulate
+from diffseg_ros.tracking.field import LabelField, THIN
+from diffseg_ros.tracking.fragments import MergeWatch, SplitWatch
+from diffseg_ros.tracking.fusion import fuse, KNOWN_STRENGTH, SegmentMap
+from diffseg_ros.tracking.life import CAPACITY, Track, TrackBook
+from diffseg_ros.tracking.memory import WorldMemory
+from diffseg_ros.tracking.places import Places
+from diffseg_ros.tracking.reidentification import Appearance, reidentify
+import numpy as np
+import numpy.typing as npt
+
+_REMNANT = 0.5
+_OWN_SHARE = 0.3
+
+
+class Corrector:
+    """Brings the tracks' labels into line with fresh segments, slowly where they disagree."""
+
+    def __init__(self, config: TrackingConfig, book: TrackBook, memory: WorldMemory) -> None:
+        """Work on the tracks of `book`, and keep `memory` in step when tracks become one."""
+        self.config = config
+        self._book = book
+        self._memory = memory
+        self._splits, self._merges = SplitWatch(), MergeWatch()
+
+    def clear(self) -> None:
+        """Forget the evidence for splits and merges."""
+        self._splits.clear()
+        self._merges.clear()
+
+    def correct(self, field: LabelField, fresh: SegmentMap, weight: float, places: Places | None,
+                frame: int) -> None:
+        """
+        Correct a field by the segments of its frame.
+
+        Parameters
+        ----------
+        field
+            The expected labels; changed in place. Before the first segments its strength is 0.
+        fresh
+            The segments.
+        weight
+            0 to 1: how much of them is news since the last segmented frame.
+        places
+            Where the pixels are in the world, if that is known.
+        frame
+            Number of the frame.
+
+        """
+        sizes = field.count(CAPACITY)
+        field.strength[(sizes < _REMNANT * self._least(field))[field.slots]] = 0
+        speaks = self._speaks(field, fresh, places, frame)
+        # Too little to be a track yet: it stays a guess, so that nothing takes it over.
+        silent = speaks < 0
+        np.copyto(speaks, field.slots, where=silent, casting='unsafe')
+        fuse(field, speaks.view(np.uint16), np.where(silent, np.float32(0), fresh.gain), weight)
+        self._split(field, fresh, weight, places, frame)
+        cells = tabulate(field.thinned()[0], None, fresh.thin, fresh.count)
+        self._look(cells, fresh, field, places)
+        self._merge(field, cells, weight)
+
+    def _speaks(self, field: LabelField, fresh: SegmentMap, places: Places | None,
+                frame: int) -> npt.NDArray[np.int16]:
+        """Return the (H, W) slot that pixels speak for, -1 for none; new tracks are started."""
+        slots, strength = field.thinned()
+        cells = tabulate(slots, strength >= KNOWN_STRENGTH, fresh.thin, fresh.count)
+        joined = associate(cells.table, self._likeness(cells, fresh))
+        tracks = len(cells.slots)
+        enough = joined.new * THIN**2 >= (self._least(field) if tracks else 1)
+        begun = np.flatnonzero(enough & (joined.new > 0))
+        spoken = np.full(tracks + fresh.count, -1, np.int64)
+        spoken[:tracks] = cells.slots
+        parts = joined.says[cells.rows, fresh.thin]
+        seen = [self._appearance(fresh.embeddings[segment], parts == tracks + segment, places)
+                for segment in begun]
+        for segment, track in zip(begun, self._known_or_new(seen, cells, frame), strict=True):
+            if track is not None:
+                spoken[tracks + segment] = track.slot
+        # One look-up by (slot, segment) for known pixels and one by segment for the others.
+        by_slot = np.full((CAPACITY, fresh.count), -1, np.int16)
+        by_slot[cells.slots] = spoken[joined.says[:-1]]
+        by_segment = spoken[joined.says[-1]].astype(np.int16)
+        place = field.slots.astype(np.int32)
+        place *= fresh.count
+        place += fresh.labels
+        speaks = by_slot.ravel()[place]
+        np.copyto(speaks, by_segment[fresh.labels], where=field.strength < KNOWN_STRENGTH)
+        return speaks
+
+    def _likeness(self, cells: Cells, fresh: SegmentMap) -> npt.NDArray[np.float32]:
+        """Return the (T, S) cosine of tracks and segments; 1 for tracks never looked at."""
+        likeness = np.ones((len(cells.slots), fresh.count), np.float32)
+        for row, slot in enumerate(cells.slots):
+            known = self._book.at(int(slot)).embedding
+            if known is not None and known.shape == fresh.embeddings.shape[1:]:
+                likeness[row] = fresh.embeddings @ known
+        return likeness
+
+    def _known_or_new(self, seen: list[Appearance], cells: Cells,
+                      frame: int) -> list[Track | None]:
+        """Return a confirmed track that is not in `cells`, or else a new one, for each."""
+        present = set(cells.slots.tolist())
+        absent = [track for track in self._book
+                  if track.confirmed and track.slot not in present]
+        found = reidentify(seen, absent, self.config.reidentify_similarity)
+        return [track or self._book.start(frame) for track in found]
+
+    def _appearance(self, embedding: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_],
+                    places: Places | None) -> Appearance:
+        place = places.of(mask) if places is not None else None
+        return Appearance(embedding, *(place or (None, None)))
+
+    def _split(self, field: LabelField, fresh: SegmentMap, weight: float, places: Places | None,
+               frame: int) -> None:
+        """Start tracks for pieces that enough segmented frames have cut from a track."""
+        cells = tabulate(field.thinned()[0], None, fresh.thin, fresh.count)
+        field.pieces, found = self._splits.update(
+            field.pieces, cells, fresh.thin, least=2 * self._least(field) / THIN**2,
+            after=self.config.split_after, weight=weight)
+        for mask in found:
+            embedding = fresh.embeddings[np.bincount(fresh.thin[mask]).argmax()]
+            seen = [self._appearance(embedding, mask, places)]
+            track, = self._known_or_new(seen, cells, frame)
+            if track is not None:
+                height, width = field.shape
+                field.slots[mask.repeat(THIN, 0).repeat(THIN, 1)[:height, :width]] = track.slot
+
+    def _merge(self, field: LabelField, cells: Cells, weight: float) -> None:
+        """Make tracks one that enough segmented frames have seen as one; the larger goes on."""
+        heir = np.arange(CAPACITY, dtype=np.uint16)
+        merged = False
+        for pair in self._merges.update(cells, after=self.config.merge_after, weight=weight):
+            first, second = (self._book.at(int(heir[slot])) for slot in pair)
+            if first is second:
+                continue
+            stays, goes = sorted((first, second), key=lambda track: (
+                not track.confirmed, -int(cells.table[:-1][cells.slots == track.slot].sum()),
+                track.identity))
+            heir[heir == goes.slot] = stays.slot
+            merged = True
+            self._merges.drop(goes.slot)
+            self._memory.rename(goes.identity, stays.identity)
+            self._book.remove(goes)
+        if merged:
+            field.slots = heir[field.slots]
+
+    def _look(self, cells: Cells, fresh: SegmentMap, field: LabelField,
+              places: Places | None) -> None:
+        """
+        Note how the tracks in view look, and where they are.
+
+        A track that holds little of the segment it lies in looks like that segment by mistake.
+        """
+        table = cells.table[:-1]
+        purity = table / np.maximum(cells.table.sum(axis=0), 1)
+        looks = (table * purity) @ fresh.embeddings
+        looks /= np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-12)
+        home = purity[np.arange(len(table)), table.argmax(axis=1)]
+        for slot, look in zip(cells.slots[home >= _OWN_SHARE], looks[home >= _OWN_SHARE],
+                              strict=True):
+            track = self._book.at(int(slot))
+            track.hits += 1
+            track.confirmed |= track.hits >= self.config.confirm_after
+            track.look_like(look.astype(np.float32))
+        if places is not None:
+            for slot, centre, extent in places.by_slot(field.slots):
+                self._book.at(slot).be_at(centre, extent)
+
+    def _least(self, field: LabelField) -> float:
+        """Return the pixels that a new track must have."""
+        return self.config.min_share * field.slots.size

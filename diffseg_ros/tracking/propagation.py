@@ -1,0 +1,202 @@
+"""The label image of the last frame, carried into the present one."""
+
+from __future__ import annotations
+
+from diffseg_ros.config import TrackingConfig
+from diffseg_ros.tracking.field import LabelField
+from diffseg_ros.tracking.flow import Flow, flow_source, ImageMotion
+from diffseg_ros.tracking.life import TrackBook
+from diffseg_ros.tracking.memory import WorldMemory
+from diffseg_ros.tracking.odometry import camera_motion
+from diffseg_ros.tracking.places import Places
+from diffseg_ros.tracking.view import View
+from diffseg_ros.tracking.warp import grid, rigid_source, Source, world_points
+import numpy as np
+import numpy.typing as npt
+
+_FLOW_FROM = 0.02
+_TRUSTED_MOTION = 0.6
+_LEAP, _LEAP_SHARE = 0.15, 0.05
+_RECALL_STEP = 2
+_VOTE_STEP = 4
+_SURE_VOTES = 2
+_FULL_VOTES = 10
+_SHIFT_STEP = 8
+
+
+_Rigid = tuple[npt.NDArray[np.float64] | None, Source | None, float]
+
+
+class Propagator:
+    """
+    Carries labels from frame to frame by every cue there is.
+
+    First come surfaces seen again: depth and the camera's motion, with an occlusion test. What
+    they leave open goes to optical flow, checked both ways, then to the memory of places.
+    """
+
+    def __init__(self, config: TrackingConfig) -> None:
+        """Start without a frame."""
+        self.config = config
+        self._flow = Flow()
+        self._memory = WorldMemory()
+        self._before: View | None = None
+        self._world: npt.NDArray[np.float64] | None = None
+        self._posed = self._lost = False
+
+    @property
+    def world(self) -> npt.NDArray[np.float64] | None:
+        """Return the (4, 4) camera-to-world transform of the last frame, if one is known."""
+        return self._world
+
+    @property
+    def memory(self) -> WorldMemory:
+        """Return the memory of places."""
+        return self._memory
+
+    def clear(self) -> None:
+        """Forget the last frame and all places."""
+        self._before = self._world = None
+        self._memory.clear()
+
+    def propagate(self, now: View, field: LabelField,
+                  book: TrackBook) -> tuple[LabelField, float]:
+        """
+        Carry the labels of the view before into the present one.
+
+        Returns
+        -------
+        tuple
+            The labels, complete: pixels that nothing is known of have the nearest track and
+            strength 0; and how far pixels moved on average, in widths of the image.
+
+        """
+        assert self._before is not None
+        before = self._before.resized(now.shape)
+        source = self._source(now, before)
+        if self._lost:
+            self._memory.clear()
+            book.forget_places()
+            self._lost = False
+        moved = field.resized(now.shape).moved(source)
+        known = source.known
+        if self._world is not None and self.config.memory:
+            known = self._recall(now, moved, known, book)
+        moved.fill(known, now.depth if now.measured else None)
+        self._before = now
+        return moved, _mean_shift(source)
+
+    def begin(self, now: View) -> None:
+        """Take a first frame."""
+        self._before = now
+        self._follow(now, None)
+
+    def places(self) -> Places | None:
+        """Return where the last view's pixels are in the world, if that is known."""
+        if self._before is None or self._world is None or not self._before.measured:
+            return None
+        return Places(self._before, self._world)
+
+    def remember(self, field: LabelField, identities: npt.NDArray[np.int32]) -> None:
+        """Let the labels of the last frame vote in the memory of places."""
+        view = self._before
+        if view is None or self._world is None or not view.measured or not self.config.memory:
+            return
+        assert view.depth is not None
+        step = _VOTE_STEP
+        held = field.strength[::step, ::step] > 0
+        rows, columns = grid(held & (view.depth[::step, ::step] > 0), step)
+        self._memory.vote(world_points(view, self._world, rows, columns),
+                          identities[field.slots[rows, columns]])
+
+    def _source(self, now: View, before: View) -> Source:
+        """Return where each pixel comes from, and follow the camera."""
+        motion: npt.NDArray[np.float64] | None = None
+        rigid: Source | None = None
+        share = 0.0
+        measured = now.measured and before.measured and self.config.depth
+        if measured and now.pose is not None and before.pose is not None:
+            motion = np.linalg.inv(before.pose) @ now.pose
+            rigid, share = rigid_source(now, before, motion)
+        if rigid is not None and share >= _TRUSTED_MOTION and rigid.known.mean() > 1 - _FLOW_FROM:
+            self._follow(now, motion)
+            return rigid
+        moved = self._flow.between(now, before, coarse=share >= _TRUSTED_MOTION)
+        if measured and share < _TRUSTED_MOTION and self.config.odometry:
+            motion, rigid, share = self._estimate(now, before, moved, (motion, rigid, share))
+        self._follow(now, motion)
+        return self._joined(now, before, rigid if share >= _TRUSTED_MOTION / 2 else None, moved)
+
+    @staticmethod
+    def _estimate(now: View, before: View, moved: ImageMotion, given: _Rigid) -> _Rigid:
+        """Return the better of a given camera motion and one from image motion."""
+        motion = camera_motion(now, before, moved)
+        if motion is None:
+            return given
+        rigid, share = rigid_source(now, before, motion)
+        return (motion, rigid, share) if share > given[2] else given
+
+    def _joined(self, now: View, before: View, rigid: Source | None,
+                moved: ImageMotion) -> Source:
+        """Return the source by camera motion where that is known, by image motion elsewhere."""
+        flowed = flow_source(moved, now.shape)
+        if not self.config.flow:
+            return rigid or Source(flowed.index, np.zeros(now.shape, bool))
+        if now.depth is not None and before.depth is not None:
+            step = now.depth - before.depth.ravel()[flowed.index]
+            leaps = np.abs(step, out=step) > _LEAP + _LEAP_SHARE * now.depth
+            flowed = Source(flowed.index, flowed.known & ~leaps)
+        if rigid is None:
+            return flowed
+        index = flowed.index
+        np.copyto(index, rigid.index, where=rigid.known)
+        return Source(index, rigid.known | flowed.known)
+
+    def _follow(self, now: View, motion: npt.NDArray[np.float64] | None) -> None:
+        """Keep where the camera is; a pose that is given wins over one that was summed up."""
+        if now.pose is not None:
+            self._lost = not self._posed
+            self._world, self._posed = now.pose, True
+            return
+        if self._world is not None and motion is not None:
+            self._world = self._world @ motion
+            return
+        self._lost, self._posed = self._world is not None, False
+        usable = now.measured and self.config.odometry and self.config.depth
+        self._world = np.eye(4) if usable else None
+
+    def _recall(self, now: View, field: LabelField, known: npt.NDArray[np.bool_],
+                book: TrackBook) -> npt.NDArray[np.bool_]:
+        """Fill in what the memory of places knows; return what is known with it."""
+        if now.depth is None or self._world is None or not now.measured:
+            return known
+        step = _RECALL_STEP
+        rows, columns = grid(~known[::step, ::step] & (now.depth[::step, ::step] > 0), step)
+        ids, votes = self._memory.recall(world_points(now, self._world, rows, columns))
+        slots = np.where(votes >= _SURE_VOTES, book.slots_of(ids), -1)
+        found = np.full((-(-now.shape[0] // step), -(-now.shape[1] // step)), -1, np.int16)
+        firmness = np.zeros(found.shape, np.float32)
+        found[rows // step, columns // step] = slots
+        firmness[rows // step, columns // step] = votes.clip(0, _FULL_VOTES) / _FULL_VOTES
+        taken = np.nonzero(~known)
+        near = taken[0] // step, taken[1] // step
+        recalled = found[near] >= 0
+        taken = taken[0][recalled], taken[1][recalled]
+        near = near[0][recalled], near[1][recalled]
+        field.slots[taken] = found[near]
+        field.strength[taken] = firmness[near]
+        known = known.copy()
+        known[taken] = True
+        return known
+
+
+def _mean_shift(source: Source) -> float:
+    """Return how far pixels moved on average, in image widths; 0 where none is known."""
+    index, known = (part[::_SHIFT_STEP, ::_SHIFT_STEP] for part in (source.index, source.known))
+    if not known.any():
+        return 0.0
+    width = source.index.shape[1]
+    rows, columns = np.nonzero(known)
+    from_rows, from_columns = np.divmod(index[known], width)
+    return float(np.hypot(from_rows - rows * _SHIFT_STEP,
+                          from_columns - columns * _SHIFT_STEP).mean()) / width
