@@ -4,7 +4,8 @@ import os
 from setuptools import find_packages, setup
 
 PACKAGE = 'diffseg_ros'
-COMMANDS = ('convert', 'demo', 'evaluate', 'node', 'replay', 'segment', 'train')
+COMMANDS = ('benchmark', 'convert', 'demo', 'evaluate', 'map', 'node', 'play', 'replay', 'segment',
+            'train')
 
 
 def share(folder, pattern):

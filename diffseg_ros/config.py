@@ -24,6 +24,8 @@ class Option:
     ----------
     live
         Whether it may change while frames are processed.
+    read_only
+        Whether it can only be given at the start.
 
     """
 
@@ -32,14 +34,16 @@ class Option:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     live: bool = True
+    read_only: bool = False
 
 
 def option(default: Any, description: str, minimum: float | None = None,
            maximum: float | None = None, *, choices: tuple[str, ...] = (),
-           live: bool = True) -> Any:
+           live: bool = True, read_only: bool = False) -> Any:
     """Return a dataclass field with its Option; the default decides the type."""
     return field(default=default, metadata={
-        'option': Option(description, minimum, maximum, choices, live)})
+        'option': Option(description, minimum, maximum, choices, live and not read_only,
+                         read_only)})
 
 
 class Validated:
@@ -64,8 +68,9 @@ def _check(name: str, value: Any, default: Any, option: Option) -> None:
                            f'{", ".join(option.choices)}')
     low, high = option.minimum, option.maximum
     for part in value if kind is tuple else (value,):
-        if kind is tuple and type(part) is not int:
-            raise DiffsegError(f'parameter {name}: got {value!r}; a list of int is needed')
+        if kind is tuple and type(part) is not type(default[0]):
+            raise DiffsegError(f'parameter {name}: got {value!r}; a list of '
+                               f'{type(default[0]).__name__} is needed')
         if low is not None and not part >= low or high is not None and not part <= high:
             raise DiffsegError(f'parameter {name}: got {value!r}; it must lie between '
                                f'{low} and {high}')
@@ -92,13 +97,35 @@ class BackboneConfig(Validated):
     timestep: int = option(-1, "noise level of the pass, 0 to 999; -1 is the model's own "
                            'default', -1, 999, live=False)
     seed: int = option(0, 'seed of the fixed noise', 0, 2**31 - 1, live=False)
+    noise: bool = option(True, "add the timestep's noise to the image; DiffSeg does not",
+                         live=False)
 
 
 @dataclass(frozen=True)
 class SegmentationConfig(Validated):
     """How feature vectors are grouped into segments and brought to full resolution."""
 
-    method: str = option('diffcut', 'grouping: recursive normalised cut', choices=('diffcut',))
+    method: str = option('regions', 'grouping: regions, merging of small image regions by '
+                         'colour, depth and features; diffcut, normalised cut of features and '
+                         'cues; diffseg, merging of attention maps alone, without cues',
+                         choices=('regions', 'diffcut', 'diffseg'), live=False)
+    granularity: float = option(0.5, 'coarse (0) to fine (1); scales region_scale and '
+                                'region_threshold, or tau, or merge_threshold, which hold as '
+                                'they are at 0.5', 0.0, 1.0)
+    region_width: int = option(320, 'regions: width in pixels of the grid that regions are made '
+                               'on', 32, 4096)
+    region_scale: float = option(16.0, 'regions: how much small neighbours may differ before '
+                                 'they stay apart; higher gives fewer segments', 0.0, 1e6)
+    region_min_size: float = option(0.0008, 'regions: least share of the image; what is smaller '
+                                    'joins the neighbour most like it', 0.0, 0.5)
+    region_threshold: float = option(0.008, 'regions: cost from which on two regions are not '
+                                     'merged; higher gives fewer segments', 0.0, 100.0)
+    region_features: float = option(0.2, "regions: weight of the diffusion features' difference "
+                                    'in that cost; 0 is off', 0.0, 100.0)
+    region_colour: float = option(0.5, "regions: weight of the mean colours' difference; 0 is "
+                                  'off', 0.0, 100.0)
+    region_geometry: float = option(10.0, 'regions: weight of the distance between planes, used '
+                                    'on RGB-D input; 0 is off', 0.0, 1e6)
     tau: float = option(0.35, 'a segment is split while its best normalised cut costs less; '
                         'higher gives more segments', 0.0, 2.0)
     centre: bool = option(True, "take the image's mean feature off first; DiffCut does not")
@@ -108,32 +135,101 @@ class SegmentationConfig(Validated):
     position: float = option(20.0, 'weight of the image position cue; 0 is off', 0.0, 1000.0)
     geometry: float = option(200.0, 'weight of the geometry cue, the distance from each '
                              "other's tangent plane, used on RGB-D input; 0 is off", 0.0, 1e6)
-    max_segments: int = option(64, 'no further splits beyond this number of segments', 1, 1024)
+    prior: float = option(0.3, 'weight of the labels expected from the frame before; 0 segments '
+                          'every frame afresh', 0.0, 100.0)
+    attention: float = option(0.0, 'diffcut: weight of the attention cue, the divergence of '
+                              "tokens' self-attention; 0 is off", 0.0, 100.0, live=False)
+    merge_threshold: float = option(0.03, 'diffseg: attention maps nearer than this (symmetric '
+                                    'divergence, nats) are merged; higher gives fewer segments; '
+                                    'Stable Diffusion needs about 1', 0.0, 100.0)
+    merge_anchors: int = option(16, 'diffseg: merging starts from a grid of so many anchors '
+                                'along each side', 1, 128)
+    merge_kmeans: int = option(0, 'diffseg: rounds of k-means that refine the merged maps; 0 is '
+                               'off', 0, 100)
+    max_segments: int = option(96, 'no further splits beyond this number of segments', 1, 1024)
+    refinement: str = option('basins', 'how the segments of diffcut and diffseg follow the edges '
+                             'of the photo: basins, by voting of small image regions, or pamr, '
+                             'as DiffCut does', choices=('basins', 'pamr'))
     refinement_iterations: int = option(3, 'PAMR iterations; 0 is off', 0, 100)
     refinement_dilations: tuple[int, ...] = option((1, 2, 4), 'PAMR neighbour distances in '
                                                    'pixels of the refinement grid', 1, 64)
     refinement_width: int = option(160, 'width in pixels of the grid that refinement works on',
                                    16, 4096)
 
+    @property
+    def coarseness(self) -> float:
+        """Factor of the thresholds that `granularity` stands for: 4 at 0, 1 at 0.5, 1/4 at 1."""
+        return float(4 ** (1 - 2 * self.granularity))
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether self-attention maps are used, for which the whole U-Net has to run."""
+        return self.method == 'diffseg' or self.method == 'diffcut' and self.attention > 0
+
 
 @dataclass(frozen=True)
 class TrackingConfig(Validated):
     """How segments keep their ids from frame to frame."""
 
-    min_score: float = option(0.2, 'lowest score, from overlap and feature similarity, that '
-                              'joins a segment to a track', 0.0, 1.0)
-    overlap_weight: float = option(0.6, 'share of overlap in the score; the rest is feature '
-                                   'similarity', 0.0, 1.0)
-    max_misses: int = option(15, 'frames a track survives unseen', 0, 100000)
+    depth: bool = option(True, 'use depth, where there is some, to carry labels')
+    pose: bool = option(True, "use the camera's pose, where it is known, to carry labels")
+    odometry: bool = option(True, "estimate the camera's motion from image motion and depth where "
+                            'no pose is known')
+    flow: bool = option(True, 'carry labels by optical flow where depth and pose do not')
+    correspondence: bool = option(True, 'find labels by the likeness of features where motion '
+                                  'does not tell; segmented frames only')
+    memory: bool = option(True, 'keep which track each place in the world belonged to, where '
+                          'depth and the motion of the camera are known')
+    width: int = option(640, 'largest width in pixels of the tracked label image', 32, 4096)
+    keyframe_interval: int = option(10, 'a frame is segmented at the latest this many frames '
+                                    'after the last that was', 1, 10000)
+    keyframe_change: float = option(0.05, 'a frame is segmented when more than this share of it '
+                                    'is not known from before; 1 is never', 0.0, 1.0)
+    split_after: int = option(3, 'a track becomes two when this many segmented frames cut it '
+                              'alike', 1, 1000)
+    merge_after: int = option(3, 'two tracks become one when this many segmented frames see '
+                              'them as one', 1, 1000)
+    min_share: float = option(0.002, 'least share of the image that a new track has', 0.0, 0.5)
+    confirm_after: int = option(3, 'segmented frames after which a track is confirmed', 1, 1000)
+    reidentify_similarity: float = option(0.9, 'cosine of the mean features from which on '
+                                          'something new is a track that was out of view; 0.15 '
+                                          'less is enough where its place is right', 0.0, 2.0)
+    max_misses: int = option(15, 'segmented frames a track survives whose place is in view but '
+                             'goes to others', 0, 100000)
+    max_sleeping: int = option(256, 'tracks out of view that are kept', 0, 512)
 
 
 @dataclass(frozen=True)
 class CloudConfig(Validated):
-    """Which depth becomes points."""
+    """Which depth becomes points, and in which form."""
 
     min_depth: float = option(0.0, 'nearer points are invalid (metres)', 0.0, 1000.0)
     max_depth: float = option(0.0, 'farther points are invalid (metres); 0 is no limit',
                               0.0, 1000.0)
+    flying_pixels: float = option(0.0, 'points between a foreground and what lies behind it are '
+                                  'invalid: a step in depth to a neighbouring pixel, as a share '
+                                  'of the depth, that counts as an edge (0.05 suits a Kinect); 0 '
+                                  'keeps all points', 0.0, 1.0)
+    organised: bool = option(True, 'one point a pixel, NaN where invalid; off gives a list of '
+                             'the valid points')
+    voxel_size: float = option(0.0, 'side of the cubes (metres) that each give one point, with '
+                               "their points' mean and most frequent label; 0 is off; above 0 "
+                               'the cloud is a list', 0.0, 10.0)
+
+
+@dataclass(frozen=True)
+class RemovalConfig(Validated):
+    """Which segments mappers do not get to see: ~/depth_filtered, ~/mask, ~/points."""
+
+    ids: tuple[int, ...] = option((0,), 'ids of segments to remove, as ~/markers shows them; they '
+                                  'begin at 1, so 0 is none', 0, 2**31 - 1)
+    min_size: float = option(0.0, 'remove segments whose 3-D box is shorter than this along its '
+                             'longest side (metres); 0 is off', 0.0, 1000.0)
+    max_size: float = option(0.0, 'remove segments whose 3-D box is longer than this along its '
+                             'longest side (metres), such as walls and floors; 0 is off',
+                             0.0, 1000.0)
+    unlabelled: bool = option(False, 'remove what belongs to no segment')
+    from_points: bool = option(False, 'remove from ~/points too, not only from ~/depth_filtered')
 
 
 @dataclass(frozen=True)
@@ -144,6 +240,7 @@ class PipelineConfig:
     segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     cloud: CloudConfig = field(default_factory=CloudConfig)
+    removal: RemovalConfig = field(default_factory=RemovalConfig)
 
 
 def flatten(config: PipelineConfig) -> Iterator[tuple[str, Any, Option]]:

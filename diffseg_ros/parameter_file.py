@@ -115,7 +115,9 @@ def _comment(option: Option) -> str:
         notes.append(f'one of {", ".join(option.choices)}')
     if option.minimum is not None:
         notes.append(f'{option.minimum} to {option.maximum}')
-    if not option.live:
+    if option.read_only:
+        notes.append('only at the start')
+    elif not option.live:
         notes.append('fixed while configured')
     return '; '.join(notes)
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from hypothesis import settings
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -30,3 +31,28 @@ def real_sequences():
 def real_masks():
     """Return the folder of real mask data sets."""
     return _real('masks')
+
+
+@pytest.fixture(scope='session')
+def see_boxes():
+    """Return a function that gives depth (metres, NaN) and numbers (-1) of boxes in view."""
+    import open3d
+
+    def see(boxes, pose, intrinsics):
+        """See (centre, size, rotation) boxes from a camera-to-world pose."""
+        scene = open3d.t.geometry.RaycastingScene()
+        for centre, size, rotation in boxes:
+            mesh = open3d.geometry.TriangleMesh.create_box(*size)
+            mesh.translate((0, 0, 0), relative=False)
+            mesh.rotate(rotation, (0, 0, 0)).translate(centre)
+            scene.add_triangles(open3d.t.geometry.TriangleMesh.from_legacy(mesh))
+        columns, rows = np.meshgrid(np.arange(intrinsics.width), np.arange(intrinsics.height))
+        ahead = np.stack([(columns - intrinsics.cx) / intrinsics.fx,
+                          (rows - intrinsics.cy) / intrinsics.fy, np.ones(rows.shape)], axis=-1)
+        rays = np.concatenate([np.broadcast_to(pose[:3, 3], ahead.shape),
+                               ahead @ pose[:3, :3].T], axis=-1).astype(np.float32)
+        hits = scene.cast_rays(open3d.core.Tensor(rays))
+        depth, numbers = hits['t_hit'].numpy(), hits['geometry_ids'].numpy()
+        seen = np.isfinite(depth)
+        return np.where(seen, depth, np.float32(np.nan)), np.where(seen, numbers, -1).astype('i4')
+    return see

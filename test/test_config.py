@@ -29,7 +29,7 @@ def test_whole_numbers_are_taken_for_fractions_and_lists_for_tuples():
     ('segmentation.tau', float('nan'), 'between'),
     ('segmentation.tau', 'high', 'float is needed'),
     ('segmentation.tau', True, 'float is needed'),
-    ('segmentation.method', 'kmeans', 'choose one of diffcut'),
+    ('segmentation.method', 'kmeans', 'choose one of regions'),
     ('segmentation.refinement_dilations', [0], 'between 1 and 64'),
     ('segmentation.refinement_dilations', '1', 'tuple is needed'),
     ('segmentation.refinement_dilations', [1, 'a'], 'int is needed'),

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = {'diffseg_convert', 'diffseg_demo', 'diffseg_evaluate', 'diffseg_node',
-            'diffseg_replay', 'diffseg_segment', 'diffseg_train'}
+COMMANDS = {'diffseg_benchmark', 'diffseg_convert', 'diffseg_demo', 'diffseg_evaluate',
+            'diffseg_node', 'diffseg_play', 'diffseg_replay', 'diffseg_segment', 'diffseg_train'}
 NOT_IN_ROSDEP = {'diffusers', 'huggingface_hub', 'mcap', 'mcap_ros2', 'open3d', 'rosbags',
                  'safetensors', 'threadpoolctl', 'torch', 'transformers'}
 ROSDEP_KEYS = {'PIL': 'python3-pil', 'cv2': 'python3-opencv', 'matplotlib': 'python3-matplotlib',

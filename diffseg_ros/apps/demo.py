@@ -181,7 +181,7 @@ def _check(settings: DemoSettings) -> None:
 
 
 def _params(settings: DemoSettings) -> Path | None:
-    from diffseg_ros.ros.transport import config_file
+    from diffseg_ros.config_files import config_file
 
     if settings.params is not None:
         return settings.params.resolve()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import contextlib
+import ctypes
 import os
 from pathlib import Path
 import random
@@ -14,6 +16,8 @@ from types import TracebackType
 
 from diffseg_ros.errors import DiffsegError
 
+_LIBC = ctypes.CDLL(None)
+_PARENT_DEATH_SIGNAL = 1
 _BOOTSTRAP = ('_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'LD_LIBRARY_PATH')
 _DOMAINS = range(1, 102)
 
@@ -65,6 +69,12 @@ def _in_use(domain_id: int) -> bool:
     return False
 
 
+def _end_with_parent() -> None:
+    """Have the kernel interrupt this process when its parent is gone, even by SIGKILL."""
+    with contextlib.suppress(AttributeError):
+        _LIBC.prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+
+
 class Child:
     """A Python module that runs as a process of its own, its output in a log file."""
 
@@ -77,7 +87,7 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, '-m', module, *arguments], stdout=output,
                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=dict(environment),
-                start_new_session=True)
+                start_new_session=True, preexec_fn=_end_with_parent)
 
     def __enter__(self) -> Child:
         """Return the running child."""

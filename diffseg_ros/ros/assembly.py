@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from diffseg_ros.cloud.rays import is_pinhole
 from diffseg_ros.data.image_messages import (
     decode_colour,
     decode_compressed_colour,
@@ -17,6 +18,7 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Frame, Intrinsics
 from diffseg_ros.ros.counters import Counters
 from diffseg_ros.ros.intake import Bundle, Intake
+from diffseg_ros.ros.motion import CameraMotion
 from diffseg_ros.ros.partners import Partners
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +36,10 @@ class Topics:
 class Assembler:
     """Decodes bundles. What cannot be used costs the cloud, not the masks."""
 
-    def __init__(self, intake: Intake, topics: Topics, counters: Counters) -> None:
-        """Keep whom to ask about missing messages and where to count faults."""
+    def __init__(self, intake: Intake, topics: Topics, counters: Counters,
+                 motion: CameraMotion) -> None:
+        """Keep whom to ask about missing messages and motion, and where to count faults."""
+        self.motion = motion
         self._intake = intake
         self._topics = topics
         self._counters = counters
@@ -56,7 +60,9 @@ class Assembler:
             raise DiffsegError(f'{self._topics.image}: {error}') from error
         depth, depth_trouble = self._depth(bundle)
         intrinsics, info_trouble = self._intrinsics(bundle)
-        frame = Frame(rgb, bundle.stamp, bundle.image.header.frame_id, depth, intrinsics)
+        frame_id = bundle.image.header.frame_id
+        pose = self.motion.pose(frame_id, bundle.stamp, self._intake.timeout)
+        frame = Frame(rgb, bundle.stamp, frame_id, depth, intrinsics, pose)
         return frame, ' and '.join(filter(None, (depth_trouble, info_trouble)))
 
     def _depth(self, bundle: Bundle) -> tuple[npt.NDArray[np.float32] | None, str]:
@@ -79,7 +85,10 @@ class Assembler:
         if bundle.camera_info is None:
             return None, f'no camera_info on {topic}'
         try:
-            return intrinsics_from_camera_info(bundle.camera_info), ''
+            intrinsics = intrinsics_from_camera_info(bundle.camera_info)
+            # Refuses distortion that no cloud can be made with, before anything is published.
+            is_pinhole(intrinsics)
+            return intrinsics, ''
         except DiffsegError as error:
             self._counters.fault('camera_info_unusable')
             return None, f'{topic}: {error}'
@@ -90,7 +99,7 @@ class Assembler:
         self._counters.fault(f'{what}_missing')
         if partners.skew is not None:
             return (f'{what} on {topic} is stamped {partners.skew / 1e6:+.1f} ms from the images; '
-                    'equal stamps are needed')
+                    f'sync_slop allows {self._intake.slop / 1e6:.1f} ms')
         return (f'no {what} on {topic} within {self._intake.timeout * 1e3:.0f} ms after an image '
                 'of its stamp')
 

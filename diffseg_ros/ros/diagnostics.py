@@ -8,6 +8,7 @@ import time
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from diffseg_ros.ros.counters import Totals
+from diffseg_ros.ros.faults import gpu_memory, process_memory
 from diffseg_ros.ros.health import explain, Situation
 from diffseg_ros.ros.outputs import Outputs
 from diffseg_ros.ros.processor import FrameProcessor
@@ -43,17 +44,20 @@ def report_of(situation: Situation, totals: Totals, processor: FrameProcessor | 
               outputs: Outputs | None, epoch: int) -> Report:
     """Return the report with what is known of the frames processed."""
     facts = {'state': situation.state, 'epoch': str(epoch),
-             'input_rate_hz': f'{situation.input_rate:.2f}'}
+             'input_rate_hz': f'{situation.input_rate:.2f}', **process_memory()}
     if processor is None or outputs is None:
         return Report(situation, totals, facts=facts)
-    backbone = processor.pipeline.backbone
+    backbone, motion = processor.pipeline.backbone, processor.motion
     situation = replace(
         situation, failure=processor.failure, cloud_trouble=processor.cloud_trouble,
-        unencodable=outputs.encoder.unencodable, output_rate=processor.output_rate.rate)
+        unencodable=outputs.encoder.unencodable, output_rate=processor.output_rate.rate,
+        busy_seconds=processor.busy_seconds)
     facts |= {'output_rate_hz': f'{situation.output_rate:.2f}', 'model': backbone.name,
               'device': str(backbone.device), 'tracks': str(processor.pipeline.track_count),
+              'tracks_live': str(processor.live_tracks),
+              'camera_motion': motion.source or f'none: {motion.trouble}'.rstrip(': '),
               'unencodable_ids': str(situation.unencodable),
-              'last_failure': processor.last_failure}
+              'last_failure': processor.last_failure, **gpu_memory(str(backbone.device))}
     return Report(situation, totals, processor.milliseconds.summary(), facts)
 
 
@@ -64,10 +68,12 @@ class Diagnostics:
     The timer runs on a steady clock, so that it also works while simulated time stands still.
     """
 
-    def __init__(self, node: Node, period: float, look: Callable[[], Report]) -> None:
-        """Begin to publish what `look` sees."""
+    def __init__(self, node: Node, period: float, look: Callable[[], Report],
+                 totals: Callable[[], Totals]) -> None:
+        """Begin to publish what `look` sees every `period` seconds."""
+        self.period = period
         self._node = node
-        self._period = period
+        self._totals = totals
         self._look = look
         self._name = f'{node.get_fully_qualified_name().lstrip("/")}: pipeline'
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -77,8 +83,8 @@ class Diagnostics:
         self._seen_at = 0.0
         node.create_timer(_TICK_SECONDS, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def publish(self) -> None:
-        """Publish now."""
+    def publish(self, *, flush: bool = False) -> None:
+        """Publish now; `flush` gives the message half a second to arrive."""
         report = self._look()
         totals = report.totals
         self._refused = _refused(self._published, totals, self._refused)
@@ -95,20 +101,17 @@ class Diagnostics:
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
         self._published, self._published_at = totals, time.monotonic()
-
-    def flush(self) -> None:
-        """Publish now and give the message time to arrive."""
-        self.publish()
-        self._publisher.wait_for_all_acked(Duration(seconds=0.5))
+        if flush:
+            self._publisher.wait_for_all_acked(Duration(seconds=0.5))
 
     def _tick(self) -> None:
         now = time.monotonic()
-        totals = self._look().totals
+        totals = self._totals()
         if totals != self._seen:
             self._seen, self._seen_at = totals, now
         rested = (totals != self._published and not totals.in_flight
                   and now - self._seen_at >= _QUIET_SECONDS)
-        if rested or now - self._published_at >= self._period:
+        if rested or now - self._published_at >= self.period:
             self.publish()
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 OK, WARN, ERROR = 0, 1, 2
 """Levels of diagnostic_msgs/DiagnosticStatus."""
-_SILENCE_SECONDS = 2.0
+SILENCE_SECONDS = 2.0
+"""Images that stay away longer than this are missed."""
+_BUSY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,10 @@ class Situation:
         Why configuring failed, '' when it did not.
     seconds_waited
         Seconds since the last image, or since activation while there was none.
+    silence
+        What keeps the images away, as far as the graph says; used when none come.
+    busy_seconds
+        How long the image in hand has been worked on.
     refused
         Cause of the images dropped since the last report when no other came: 'late',
         'duplicate' or ''.
@@ -38,7 +44,7 @@ class Situation:
     load_error: str = ''
     enabled: bool = True
     image_topic: str = ''
-    image_publishers: int = 0
+    silence: str = 'nobody publishes it'
     images: int = 0
     seconds_waited: float = 0.0
     refused: str = ''
@@ -48,6 +54,7 @@ class Situation:
     cloud_trouble: str = ''
     labels_encoding: str = '16UC1'
     unencodable: int = 0
+    busy_seconds: float = 0.0
     input_rate: float = 0.0
     output_rate: float = 0.0
 
@@ -75,13 +82,11 @@ def _explain_state(now: Situation) -> tuple[int, str] | None:
 
 
 def _explain_input(now: Situation) -> tuple[int, str] | None:
-    if now.seconds_waited > _SILENCE_SECONDS or not now.images:
+    if now.seconds_waited > SILENCE_SECONDS or not now.images:
         since = 'no more images' if now.images else 'no image yet'
-        publishers = (f'{now.image_publishers} publish it; check their QoS and the transport'
-                      if now.image_publishers else 'nobody publishes it')
-        level = WARN if now.seconds_waited > _SILENCE_SECONDS else OK
+        level = WARN if now.seconds_waited > SILENCE_SECONDS else OK
         return level, (f'{since} on {now.image_topic} for {now.seconds_waited:.0f} s: '
-                       f'{publishers}')
+                       f'{now.silence}')
     if now.refused == 'duplicate':
         return WARN, f'all images on {now.image_topic} carry the same stamp: set header.stamp'
     if now.refused == 'late':
@@ -93,6 +98,9 @@ def _explain_input(now: Situation) -> tuple[int, str] | None:
 def _explain_output(now: Situation) -> tuple[int, str]:
     if not now.subscribed:
         return OK, 'idle: nobody subscribes to an output'
+    if now.busy_seconds > _BUSY_SECONDS:
+        return ERROR, (f'an image has been in processing for {now.busy_seconds:.0f} s: the model '
+                       'is too slow for this device, or it hangs')
     if now.failure:
         return ERROR, f'the last image failed: {now.failure}'
     if now.unencodable:

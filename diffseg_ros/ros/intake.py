@@ -26,7 +26,7 @@ class Bundle:
     Attributes
     ----------
     depth
-        Message of the image's stamp, or None.
+        Message of the image's stamp, else the nearest that `slop` allows, or None.
     camera_info
         Message of the image's stamp, else the topic's latest, else None.
     arrival
@@ -59,16 +59,20 @@ class Intake:
     Holds at most one frame for the worker: the newest complete one.
 
     An image is complete when the depth and camera_info of its own stamp are there, or after
-    `timeout` seconds without them (see Partners for when waiting stops). A complete frame
+    `timeout` seconds without them (see Partners for when waiting stops). With `slop` it is also
+    complete when depth at most `slop` ns away is there and depth after the image's stamp came,
+    so that none nearer can follow; the nearest is taken. A complete frame
     replaces older ones, which count as `superseded`. Stamps are compared with each other,
     never with the clock: one more than 0.5 s behind the newest begins a new epoch, a smaller
-    step back is `late`, the same again is a `duplicate`.
+    step back is `late`, the same again is a `duplicate`. Images closer than `period` ns count
+    as `rate_limit`.
     """
 
     def __init__(self, counters: Counters, *, timeout: float = 0.1,
                  clock: Callable[[], float] = time.monotonic) -> None:
         """Start closed and empty."""
         self.timeout = timeout
+        self.slop = self.period = 0
         self.depth = Partners()
         self.camera_info = Partners()
         self._counters = counters
@@ -79,6 +83,7 @@ class Intake:
         self._ready: Bundle | None = None
         self._recent: OrderedDict[int, float] = OrderedDict()
         self._newest: int | None = None
+        self._due: int | None = None
         self._epoch = 0
 
     @property
@@ -118,6 +123,8 @@ class Intake:
                 self._counters.dropped(cause)
             elif not wanted:
                 self._counters.idle()
+            elif self._too_soon(stamp):
+                self._counters.dropped('rate_limit')
             else:
                 now = self._clock()
                 self._pending[stamp] = _Pending(message, now, self._epoch)
@@ -155,8 +162,9 @@ class Intake:
             now = self._clock()
             partners: Partners = getattr(self, topic)
             partners.add(message, stamp, EPOCH_JUMP)
-            arrival = self._recent.get(stamp)
-            if arrival is not None and now - arrival <= self.timeout:
+            slop = self.slop if topic == 'depth' else 0
+            if any(abs(stamp - other) <= slop and now - arrival <= self.timeout
+                   for other, arrival in self._recent.items()):
                 partners.found()
             self._advance(now)
             self._changed.notify_all()
@@ -178,10 +186,20 @@ class Intake:
             self._recent.popitem(last=False)
         return None
 
+    def _too_soon(self, stamp: int) -> bool:
+        """Return whether the rate limit leaves an image out; a tenth of jitter is forgiven."""
+        if not self.period:
+            return False
+        if self._due is not None and stamp < self._due - self.period // 10:
+            return True
+        on_time = self._due is not None and stamp < self._due + self.period
+        self._due = (self._due if on_time and self._due is not None else stamp) + self.period
+        return False
+
     def _begin_epoch(self) -> None:
         self._drop_waiting('superseded')
         self._recent.clear()
-        self._newest = None
+        self._newest = self._due = None
         self._epoch += 1
 
     def _drop_waiting(self, cause: str) -> None:
@@ -202,8 +220,8 @@ class Intake:
                 return
 
     def _complete(self, stamp: int) -> bool:
-        return all(partners.find(stamp) is not None or not partners.awaited
-                   for partners in (self.depth, self.camera_info))
+        return all(partners.decided(stamp, slop) or not partners.awaited
+                   for partners, slop in ((self.depth, self.slop), (self.camera_info, 0)))
 
     def _release(self, stamp: int) -> None:
         entry = self._pending.pop(stamp)
@@ -212,10 +230,11 @@ class Intake:
             del self._pending[other]
         if dropped := len(older) + (self._ready is not None):
             self._counters.dropped('superseded', dropped)
-        depth, camera_info = self.depth.find(stamp), self.camera_info.find(stamp)
-        for partners, message in ((self.depth, depth), (self.camera_info, camera_info)):
+        depth, camera_info = self.depth.find(stamp, self.slop), self.camera_info.find(stamp)
+        for partners, message, slop in ((self.depth, depth, self.slop),
+                                        (self.camera_info, camera_info, 0)):
             partners.missed(stamp) if message is None else partners.found()
-            partners.forget(before=stamp)
+            partners.forget(before=stamp - slop)
         if camera_info is None:
             camera_info = self.camera_info.latest
         self._ready = Bundle(entry.image, depth, camera_info, stamp, entry.epoch, entry.arrival)

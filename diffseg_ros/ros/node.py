@@ -7,18 +7,24 @@ import time
 from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.errors import DiffsegError
 from diffseg_ros.parameter_file import NODE_NAME
 from diffseg_ros.ros.assembly import Assembler
 from diffseg_ros.ros.counters import Counters
 from diffseg_ros.ros.diagnostics import Diagnostics, Report, report_of
-from diffseg_ros.ros.health import Situation
-from diffseg_ros.ros.inputs import create_subscriptions, input_topics
+from diffseg_ros.ros.faults import describe_error, out_of_gpu_memory
+from diffseg_ros.ros.health import SILENCE_SECONDS, Situation
+from diffseg_ros.ros.inputs import (
+    create_motion_subscriptions,
+    create_subscriptions,
+    input_topics,
+    why_silent,
+)
 from diffseg_ros.ros.intake import Intake
 from diffseg_ros.ros.label_encoding import LabelEncoder
 from diffseg_ros.ros.meters import RateMeter
+from diffseg_ros.ros.motion import CameraMotion
 from diffseg_ros.ros.outputs import Outputs
-from diffseg_ros.ros.parameters import Parameters
+from diffseg_ros.ros.parameters import Parameters, unknown_overrides
 from diffseg_ros.ros.processor import FrameProcessor
 from diffseg_ros.ros.worker import Worker
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -71,10 +77,14 @@ class SegmentationNode(LifecycleNode):
         self._input_rate = RateMeter()
         self.parameters = Parameters(self, self._apply_parameters)
         self._topics = input_topics(self, self.parameters.node)
-        self._intake = Intake(self._counters, timeout=self.parameters.node.partner_timeout)
+        self._intake = Intake(self._counters)
+        self._tune_intake()
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(SetBool, '~/enable', self._on_enable)
-        self._diagnostics = Diagnostics(self, self.parameters.node.diagnostics_period, self._look)
+        self._diagnostics = Diagnostics(self, self.parameters.node.diagnostics_period, self._look,
+                                        self._counters.totals)
+        if unknown := unknown_overrides(self):
+            self.get_logger().warning(f'unknown parameters are ignored: {", ".join(unknown)}')
 
     def start(self) -> None:
         """Configure and activate, if the parameter `autostart` says so."""
@@ -122,12 +132,13 @@ class SegmentationNode(LifecycleNode):
         except Exception as error:
             self._state = before
             if during == 'configuring':
-                self._load_error = ' '.join(str(error).split()) or type(error).__name__
-            self.get_logger().error(f'{during} failed: {_reason(error)}')
+                self._load_error = describe_error(error)
+                out_of_gpu_memory(error)
+            self.get_logger().error(f'{during} failed: {describe_error(error)}')
             self._diagnostics.publish()
             return _FAILURE
         self._state = after
-        self._diagnostics.flush()
+        self._diagnostics.publish(flush=after == 'finalized')
         return _SUCCESS
 
     def _configure(self) -> None:
@@ -137,19 +148,33 @@ class SegmentationNode(LifecycleNode):
         pipeline = self._pipeline_factory(config, self._next_id)
         self._topics = input_topics(self, node)
         encoder = LabelEncoder.from_config(node, config.tracking.max_misses)
-        self._outputs = Outputs(self, encoder, node.output_queue)
+        self._outputs = Outputs(self, encoder, node)
+        motion = CameraMotion(tf=node.camera_motion in ('auto', 'tf'),
+                              odometry=node.camera_motion in ('auto', 'odometry'),
+                              camera_in_base=node.camera_in_base)
         self._processor = FrameProcessor(
-            pipeline, Assembler(self._intake, self._topics, self._counters), self._outputs,
-            config, self._counters, warn=self.get_logger().warning, clock=self._now)
+            pipeline, Assembler(self._intake, self._topics, self._counters, motion),
+            self._outputs, config, self._counters, warn=self.get_logger().warning, clock=self._now)
         self._worker = Worker(self._intake, self._processor.process)
         self.parameters.locked = True
 
     def _activate(self) -> None:
-        assert self._worker is not None
+        try:
+            self._begin()
+        except Exception:
+            self._deactivate()
+            raise
+
+    def _begin(self) -> None:
+        assert self._worker is not None and self._processor is not None
         self._active_since = time.monotonic()
+        if self._outputs is not None:
+            self._outputs.announce(self._now())
         self._worker.start()
         self._subscriptions_in = create_subscriptions(
             self, self.parameters.node, self._topics, self._on_image, self._intake)
+        self._subscriptions_in += create_motion_subscriptions(
+            self, self.parameters.node, self._processor.motion)
 
     def _deactivate(self) -> None:
         for subscription in self._subscriptions_in:
@@ -175,8 +200,15 @@ class SegmentationNode(LifecycleNode):
         wanted = self._outputs is not None and bool(self._outputs.wanted())
         self._intake.add_image(message, wanted=wanted, enabled=self._enabled)
 
+    def _tune_intake(self) -> None:
+        node = self.parameters.node
+        self._intake.timeout = node.partner_timeout
+        self._intake.slop = round(node.sync_slop * 1e9)
+        self._intake.period = round(1e9 / node.max_rate) if node.max_rate else 0
+
     def _apply_parameters(self) -> None:
-        self._intake.timeout = self.parameters.node.partner_timeout
+        self._tune_intake()
+        self._diagnostics.period = self.parameters.node.diagnostics_period
         if self._processor is not None:
             self._processor.configure(self.parameters.pipeline)
 
@@ -201,16 +233,16 @@ class SegmentationNode(LifecycleNode):
         wanted = self._outputs.wanted() if self._outputs is not None else set()
         since_image = self._input_rate.seconds_since_last
         waited = time.monotonic() - self._active_since
+        waited = waited if since_image is None else min(waited, since_image)
         situation = Situation(
             state=self._state, load_error=self._load_error, enabled=self._enabled,
             image_topic=self._topics.image,
-            image_publishers=self.count_publishers(self._topics.image), images=totals.received,
-            seconds_waited=waited if since_image is None else min(waited, since_image),
+            silence=self._why_silent() if waited > SILENCE_SECONDS or not totals.received else '',
+            images=totals.received, seconds_waited=waited,
             subscribed=bool(wanted), points_subscribed='points' in wanted,
             labels_encoding=self.parameters.node.labels_encoding,
             input_rate=self._input_rate.rate)
         return report_of(situation, totals, self._processor, self._outputs, self._intake.epoch)
 
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, DiffsegError) else f'{type(error).__name__}: {error}'
+    def _why_silent(self) -> str:
+        return why_silent(self, self._topics.image, self._subscriptions_in)

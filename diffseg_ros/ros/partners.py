@@ -44,9 +44,21 @@ class Partners:
         if len(self._messages) > _KEPT:
             self._messages.popitem(last=False)
 
-    def find(self, stamp: int) -> Any:
-        """Return the message of that stamp, or None."""
-        return self._messages.get(stamp)
+    def find(self, stamp: int, slop: int = 0) -> Any:
+        """Return the message of that stamp, else the nearest within `slop` ns, or None."""
+        if stamp in self._messages or not slop:
+            return self._messages.get(stamp)
+        nearest = min(self._messages, key=lambda other: abs(other - stamp), default=None)
+        if nearest is None or abs(nearest - stamp) > slop:
+            return None
+        return self._messages[nearest]
+
+    def decided(self, stamp: int, slop: int = 0) -> bool:
+        """Return whether `find` gives what it will ever give, as stamps of a topic rise."""
+        if stamp in self._messages:
+            return True
+        return (slop > 0 and self._last_stamp is not None and self._last_stamp > stamp
+                and self.find(stamp, slop) is not None)
 
     def found(self) -> None:
         """Note that an image got its partner."""

@@ -8,12 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.errors import DiffsegError
 from diffseg_ros.ros.assembly import Assembler
 from diffseg_ros.ros.counters import Counters
+from diffseg_ros.ros.faults import describe_error, out_of_gpu_memory
 from diffseg_ros.ros.intake import Bundle
 from diffseg_ros.ros.meters import Percentiles, RateMeter
-from diffseg_ros.ros.outputs import Outputs
+from diffseg_ros.ros.motion import CameraMotion
+from diffseg_ros.ros.outputs import depth_encoding_of, Outputs
 
 if TYPE_CHECKING:
     from diffseg_ros.pipeline import Pipeline
@@ -33,6 +34,8 @@ class FrameProcessor:
         The newest failure there was.
     cloud_trouble
         Why the last frame gave no cloud, '' when it did.
+    live_tracks
+        Tracks alive after the last frame, in view or not.
 
     """
 
@@ -62,6 +65,7 @@ class FrameProcessor:
         """
         self.pipeline = pipeline
         self.failure = self.last_failure = self.cloud_trouble = ''
+        self.live_tracks = 0
         self.milliseconds = Percentiles()
         self.output_rate = RateMeter()
         self._assembler = assembler
@@ -74,27 +78,43 @@ class FrameProcessor:
         self._next_config: PipelineConfig | None = None
         self._epoch = 0
         self._troubled = 0
+        self._busy_since: float | None = None
 
     def configure(self, config: PipelineConfig) -> None:
         """Apply changed settings before the next frame."""
         with self._lock:
             self._next_config = config
 
+    @property
+    def motion(self) -> CameraMotion:
+        """Where the poses of the frames come from."""
+        return self._assembler.motion
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the frame in hand has been worked on, 0 without one."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def process(self, bundle: Bundle) -> None:
         """Process a bundle; errors are counted and kept in words, never raised."""
-        wanted = self._outputs.wanted()
-        if not wanted:
-            self._counters.idle()
-            return
+        self._busy_since = time.monotonic()
         try:
-            self._publish(bundle, wanted)
+            wanted = self._outputs.wanted()
+            if wanted:
+                self._publish(bundle, wanted)
         except Exception as error:
             self._fail(error)
             self._counters.failed()
         else:
+            if not wanted:
+                self._counters.idle()
+                return
             self.failure = ''
             self.output_rate.tick()
             self._counters.processed()
+        finally:
+            self._busy_since = None
 
     def _publish(self, bundle: Bundle, wanted: set[str]) -> None:
         start = time.perf_counter()
@@ -103,8 +123,10 @@ class FrameProcessor:
         self._note_trouble(trouble)
         decoded = time.perf_counter()
         result = self.pipeline.process(frame)
+        self.live_tracks = len(getattr(result, 'tracks', ()))
         finished = time.perf_counter()
-        self._outputs.publish(result, wanted, self._config.cloud)
+        self._outputs.publish(result, wanted, self._config,
+                              depth_encoding_of(bundle.depth))
         published = time.perf_counter()
         self.milliseconds.add({
             'latency.decode': (decoded - start) * 1e3,
@@ -134,9 +156,9 @@ class FrameProcessor:
             self._warn(f'masks go on without clouds: {trouble}')
 
     def _fail(self, error: Exception) -> None:
-        reason = ' '.join(str(error).split())
-        if not isinstance(error, DiffsegError):
-            reason = f'{type(error).__name__}: {reason}'
+        reason = describe_error(error)
+        if out_of_gpu_memory(error):
+            self._counters.fault('gpu_out_of_memory')
         if reason != self.failure:
             self._warn(f'image not processed: {reason}')
         self.failure = self.last_failure = reason

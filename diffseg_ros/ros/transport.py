@@ -1,33 +1,13 @@
-"""Where the package's configuration lies, and the transport profile that big messages need."""
+"""The transport profile that big messages need."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-import sys
 
-from diffseg_ros.errors import DiffsegError
+from diffseg_ros.config_files import config_file
 
 PROFILE_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
-_PACKAGE = 'diffseg_ros'
-
-
-def config_file(name: str) -> Path:
-    """
-    Return a file of the package's `config` folder, in a source tree or installed.
-
-    Raises
-    ------
-    DiffsegError
-        It is in none of the places where installations put it.
-
-    """
-    places = list(_config_folders())
-    for folder in places:
-        if (folder / name).is_file():
-            return folder / name
-    raise DiffsegError(f'{name}: not found in {", ".join(map(str, places))}; install the '
-                       'package again')
 
 
 def use_large_message_profile() -> Path | None:
@@ -42,18 +22,3 @@ def use_large_message_profile() -> Path | None:
     profile = config_file('fastdds.xml')
     os.environ[PROFILE_VARIABLE] = str(profile)
     return profile
-
-
-def _config_folders() -> list[Path]:
-    package_root = Path(__file__).resolve().parents[2]
-    share = Path('share', _PACKAGE, 'config')
-    folders = [package_root / 'config']
-    try:
-        from ament_index_python.packages import get_package_share_directory
-        folders.append(Path(get_package_share_directory(_PACKAGE), 'config'))
-    except (ImportError, LookupError, OSError):
-        # No index, or the package is not in it: installed by pip.
-        pass
-    # PREFIX/lib/python3.X/site-packages/diffseg_ros/ros/transport.py
-    prefixes = [*package_root.parents[2:3], Path(sys.prefix)]
-    return [*folders, *dict.fromkeys(prefix / share for prefix in prefixes)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 import socket
+import subprocess
+import sys
 import time
 
 from diffseg_ros.demo import processes
@@ -45,6 +47,26 @@ def test_a_child_is_gone_after_the_block_even_on_an_error(start, name):
         raise KeyboardInterrupt
     assert child.exit_code is not None
     assert not Path(f'/proc/{child.pid}').exists()
+
+
+def test_a_child_ends_when_its_parent_is_killed(start, tmp_path):
+    parent = tmp_path / 'parent.py'
+    parent.write_text('from pathlib import Path\nimport time\n'
+                      'from diffseg_ros.demo.processes import Child, child_environment\n'
+                      'environment = child_environment(7)\n'
+                      f'environment["PYTHONPATH"] += ":{tmp_path}"\n'
+                      'child = Child("sleeper", "sleeper", [], '
+                      f'Path("{tmp_path}/sleeper.log"), environment)\n'
+                      'while "up" not in child.log_tail():\n    time.sleep(0.02)\n'
+                      'print(child.pid, flush=True)\ntime.sleep(60)\n')
+    process = subprocess.Popen([sys.executable, str(parent)], stdout=subprocess.PIPE,
+                               env=child_environment(7), text=True)
+    child = Path('/proc', process.stdout.readline().strip(), 'cmdline')
+    assert b'sleeper' in child.read_bytes()
+    process.kill()
+    process.wait(10)
+    # What is left of it until some ancestor reaps it has no command line.
+    wait_for(lambda: not child.exists() or not child.read_bytes())
 
 
 def test_a_child_that_fails_is_reported_with_its_last_words(start):

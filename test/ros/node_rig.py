@@ -25,7 +25,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,31 +52,34 @@ def own_domain() -> Iterator[int]:
 
 
 def image(number: int, *, frame_id: str = 'camera', encoding: str = 'rgb8',
-          first_pixel: tuple[int, int, int] = (0, 0, 0)) -> Image:
+          first_pixel: tuple[int, int, int] = (0, 0, 0),
+          size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image:
     """Return a grey image whose stamp is `number` tenths of a second after START."""
-    pixels = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+    width, height = size
+    pixels = np.full((height, width, 3), 100, np.uint8)
     pixels[0, 0] = first_pixel
-    message = Image(width=WIDTH, height=HEIGHT, encoding=encoding, step=WIDTH * 3,
+    message = Image(width=width, height=height, encoding=encoding, step=width * 3,
                     data=array.array('B', pixels.tobytes()))
     return stamped(message, number, frame_id)
 
 
-def depth(number: int, *, frame_id: str = 'camera') -> Image:
-    """Return a depth image of 1.5 m."""
-    pixels = np.full((HEIGHT, WIDTH), 1500, '<u2')
-    message = Image(width=WIDTH, height=HEIGHT, encoding='16UC1', step=WIDTH * 2,
-                    data=array.array('B', pixels.tobytes()))
+def depth(number: int, *, frame_id: str = 'camera', metres: np.ndarray | None = None) -> Image:
+    """Return a depth image: 1.5 m in millimetres, or (H, W) `metres`."""
+    pixels = np.full((HEIGHT, WIDTH), 1500, '<u2') if metres is None else metres.astype('<f4')
+    height, width = pixels.shape
+    message = Image(width=width, height=height, encoding='16UC1' if metres is None else '32FC1',
+                    step=pixels.nbytes // height, data=array.array('B', pixels.tobytes()))
     return stamped(message, number, frame_id)
 
 
-def camera_info(number: int) -> CameraInfo:
+def camera_info(number: int, *, focal_length: float = 60.0) -> CameraInfo:
     """Return the calibration of the test camera."""
     message = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model='plumb_bob',
-                         k=[60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0])
+                         k=[focal_length, 0.0, 31.5, 0.0, focal_length, 23.5, 0.0, 0.0, 1.0])
     return stamped(message, number, 'camera')
 
 
-def stamped(message: Any, number: int, frame_id: str) -> Any:
+def stamped(message: Any, number: float, frame_id: str) -> Any:
     """Set the header and return the message."""
     seconds, nanoseconds = divmod(stamp_of(number), 10**9)
     message.header.stamp.sec, message.header.stamp.nanosec = seconds, nanoseconds
@@ -84,9 +87,9 @@ def stamped(message: Any, number: int, frame_id: str) -> Any:
     return message
 
 
-def stamp_of(number: int) -> int:
+def stamp_of(number: float) -> int:
     """Return the stamp of an image by its number."""
-    return START + number * 100_000_000
+    return START + round(number * 100_000_000)
 
 
 def stamps(messages: list[Any]) -> list[int]:
@@ -99,7 +102,8 @@ def stamps(messages: list[Any]) -> list[int]:
 class Client:
     """Publishes camera topics, collects what the node says."""
 
-    def __init__(self, domain: int) -> None:
+    def __init__(self, domain: int, *, reliable: bool = False) -> None:
+        self._qos = QoSProfile(depth=100) if reliable else qos_profile_sensor_data
         use_large_message_profile()
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
@@ -107,6 +111,7 @@ class Client:
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self.got: dict[str, list[Any]] = {}
+        self._clients: dict[str, Any] = {}
         self.statuses: list[DiagnosticStatus] = []
         self.node.create_subscription(
             DiagnosticArray, '/diagnostics', lambda m: self.statuses.extend(m.status), 50)
@@ -115,17 +120,18 @@ class Client:
         self.infos = self._publisher(CameraInfo, 'rgb/camera_info')
 
     def _publisher(self, kind: Any, topic: str) -> Any:
-        return self.node.create_publisher(kind, topic, qos_profile_sensor_data)
+        return self.node.create_publisher(kind, topic, self._qos)
 
     def compressed_publisher(self) -> Any:
         return self._publisher(CompressedImage, 'rgb/image_raw/compressed')
 
-    def subscribe(self, *names: str) -> None:
-        for name in names:
+    def subscribe(self, *names: str, namespace: str = '') -> None:
+        topics = {name: f'/{namespace}/diffseg/{name}'.replace('//', '/') for name in names}
+        for name, topic in topics.items():
             self.got[name] = []
-            self.node.create_subscription(TYPES[name], f'diffseg/{name}', self.got[name].append,
-                                          qos_profile_sensor_data)
-        self.until(lambda: all(self.node.count_publishers(f'diffseg/{name}') for name in names))
+            self.node.create_subscription(TYPES[name], topic, self.got[name].append,
+                                          self._qos)
+        self.until(lambda: all(map(self.node.count_publishers, topics.values())), 60)
 
     def until(self, condition: Callable[[], Any], timeout: float = TIMEOUT) -> Any:
         """Spin until the condition holds; fail with the last diagnostics otherwise."""
@@ -181,11 +187,12 @@ class Client:
             self.count(name) for name in ('processed', 'failed', 'idle', 'dropped'))
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self.node.create_client(kind, f'diffseg/{name}')
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, f'diffseg/{name}')
+        client = self._clients[name]
         self.until(client.service_is_ready)
         future = client.call_async(request)
         self.until(future.done)
-        self.node.destroy_client(client)
         return future.result()
 
     def transition(self, label: str) -> bool:
@@ -205,23 +212,36 @@ class Client:
         self.context.shutdown()
 
 
+RELIABLE = tuple(
+    part for topic, role in (('/rgb/image_raw', 'subscription'),
+                             ('/rgb/camera_info', 'subscription'),
+                             ('/depth_registered/image_rect', 'subscription'))
+    for setting in ('reliability:=reliable', 'depth:=100')
+    for part in ('-p', f'qos_overrides.{topic}.{role}.{setting}')) + (
+        '-p', 'output_reliability:=reliable', '-p', 'output_queue:=100')
+"""Arguments of a node that loses nothing on the way, through its QoS overrides."""
+
+
 class Rig:
     """Starts nodes on one domain and ends them."""
 
-    def __init__(self, domain: int, folder: Path) -> None:
-        self._domain = domain
+    def __init__(self, domain: int, folder: Path, *, reliable: bool = False) -> None:
+        self.domain = domain
+        self._reliable = RELIABLE if reliable else ()
+        self.processes: list[subprocess.Popen[bytes]] = []
         self.log_file = folder / 'node.log'
-        self.client = Client(domain)
+        self.client = Client(domain, reliable=reliable)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *arguments: str, program: tuple[str, ...] = (STUB,),
               delay: float = 0) -> Client:
-        environment = {**os.environ, 'ROS_DOMAIN_ID': str(self._domain), 'STUB_DELAY': str(delay),
+        environment = {**os.environ, 'ROS_DOMAIN_ID': str(self.domain), 'STUB_DELAY': str(delay),
                        'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
         with self.log_file.open('ab') as log:
             self.process = subprocess.Popen(
-                [sys.executable, *program, '--ros-args', *arguments], env=environment,
-                stdout=log, stderr=log)
+                [sys.executable, *program, '--ros-args', *self._reliable, *arguments],
+                env=environment, stdout=log, stderr=log)
+        self.processes.append(self.process)
         return self.client
 
     @property
@@ -237,12 +257,13 @@ class Rig:
         return self.process.returncode
 
     def close(self) -> None:
-        if self.process is not None and self.process.poll() is None:
+        for process in self.processes:
             # Killed nodes leave shared memory behind that slows the next ones down.
-            self.process.terminate()
+            process.terminate()
+        for process in self.processes:
             try:
-                self.process.wait(10)
+                process.wait(10)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+                process.kill()
+                process.wait()
         self.client.close()

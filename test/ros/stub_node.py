@@ -14,8 +14,13 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Frame
 import numpy as np
 
-MAGENTA = (255, 0, 255)
-"""Colour of the first pixel of an image that this pipeline breaks on."""
+MAGENTA, RED, WHITE = (255, 0, 255), (255, 0, 0), (255, 255, 255)
+"""
+Colour of the first pixel of an image that breaks this pipeline: a stage raises, the GPU is full,
+or the result cannot be published.
+"""
+BROKEN_TAU = 1.99
+"""Value of segmentation.tau that cannot be applied, or begins an epoch in trouble."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class StubResult:
     confidence: np.ndarray
     epoch: int
     latency_ms: dict[str, float] = field(default_factory=dict)
+    tracks: tuple[int, ...] = (1,)
 
 
 class StubPipeline:
@@ -35,6 +41,9 @@ class StubPipeline:
     def __init__(self, config: PipelineConfig, first_id: int) -> None:
         if config.backbone.model == 'missing':
             raise DiffsegError('model missing: it is not there')
+        if config.backbone.model == 'huge':
+            import torch
+            raise torch.cuda.OutOfMemoryError('tried to allocate 20 GiB')
         self.backbone = SimpleNamespace(name='stub', device='cpu')
         self.track_count = 1000
         self.next_id = first_id + 1000
@@ -44,17 +53,27 @@ class StubPipeline:
 
     def configure(self, config: PipelineConfig) -> None:
         self._config = config
+        if config.segmentation.tau == BROKEN_TAU:
+            raise RuntimeError('settings refused')
 
     def reset(self) -> None:
         self._epoch += 1
+        if self._config.segmentation.tau == BROKEN_TAU:
+            raise RuntimeError('reset refused')
 
     def process(self, frame: Frame) -> StubResult:
         time.sleep(float(os.environ.get('STUB_DELAY', '0')))
-        if tuple(frame.rgb[0, 0]) == MAGENTA:
+        first = tuple(frame.rgb[0, 0])
+        if first == MAGENTA:
             raise RuntimeError('magenta')
+        if first == RED:
+            import torch
+            raise torch.cuda.OutOfMemoryError('tried to allocate 20 MiB')
         base = self._first_id - 1 + round(100 * self._config.segmentation.tau)
         labels = np.full(frame.rgb.shape[:2], base, np.int32)
         labels[0] = -1
+        if first == WHITE:
+            labels = labels.reshape(-1)
         confidence = np.full(labels.shape, 200, np.uint8)
         return StubResult(frame, labels, confidence, self._epoch, {'features': 1.0, 'total': 1.0})
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from diffseg_ros.ros.health import ERROR, explain, OK, Situation, WARN
 import pytest
 
-GOOD = Situation(state='active', image_topic='/rgb/image_raw', image_publishers=1, images=9,
+GOOD = Situation(state='active', image_topic='/rgb/image_raw', silence='why', images=9,
                  subscribed=True, points_subscribed=True, input_rate=10.0, output_rate=4.0)
 
 
@@ -20,9 +20,9 @@ GOOD = Situation(state='active', image_topic='/rgb/image_raw', image_publishers=
     ({'state': 'inactive'}, WARN, 'not active'),
     ({'state': 'finalized'}, OK, 'shut down'),
     ({'enabled': False}, WARN, 'disabled'),
-    ({'images': 0, 'image_publishers': 0, 'seconds_waited': 12.4}, WARN,
+    ({'images': 0, 'silence': 'nobody publishes it', 'seconds_waited': 12.4}, WARN,
      'no image yet on /rgb/image_raw for 12 s: nobody publishes it'),
-    ({'images': 0, 'seconds_waited': 5.0}, WARN, '1 publish it; check their QoS'),
+    ({'busy_seconds': 12.0}, ERROR, 'in processing for 12 s'),
     ({'images': 0, 'seconds_waited': 0.5}, OK, 'no image yet'),
     ({'seconds_waited': 7.0, 'failure': 'old'}, WARN, 'no more images on /rgb/image_raw for 7 s'),
     ({'refused': 'duplicate'}, WARN, 'carry the same stamp'),

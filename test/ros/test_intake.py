@@ -289,3 +289,83 @@ def test_every_image_is_accounted_for(events):
         for partner in filter(None, [bundle.depth]):
             stamp = partner.header.stamp
             assert stamp.sec * 10**9 + stamp.nanosec == bundle.stamp
+
+
+def test_slop_takes_the_nearest_depth_once_none_nearer_can_come(rig):
+    rig.intake.slop = 20 * MS
+    rig.depth(985)
+    rig.info(1000)
+    rig.image(1000)
+    assert rig.take() is None
+    rig.depth(1010)
+    assert rig.take().depth.header.stamp.nanosec == 10 * MS
+    rig.info(1033)
+    rig.depth(1033)
+    rig.image(1033)
+    assert rig.take().depth.header.stamp.nanosec == 33 * MS
+
+
+def test_slop_waits_no_longer_than_the_timeout_and_refuses_what_lies_beyond(rig):
+    rig.intake.slop = 20 * MS
+    rig.depth(985)
+    rig.info(1000)
+    rig.image(1000)
+    rig.wait(0.101)
+    assert rig.take().depth is not None
+    rig.depth(1100)
+    rig.info(1200)
+    rig.image(1200)
+    rig.wait(0.101)
+    assert rig.take().depth is None
+    assert rig.intake.depth.skew == -100 * MS
+
+
+def test_half_rate_depth_serves_both_images_within_the_slop(rig):
+    rig.intake.slop = 20 * MS
+    depths = []
+    for number in range(10):
+        stamp = 1000 + 33 * number
+        if number % 2 == 0:
+            rig.depth(stamp + 16)
+        rig.info(stamp)
+        rig.image(stamp)
+        rig.wait(0.101)
+        depths.append(rig.take().depth)
+    assert all(depth is not None for depth in depths)
+
+
+def test_slop_forgets_the_depth_of_the_old_epoch(rig):
+    rig.intake.slop = 50 * MS
+    rig.depth(5000)
+    rig.info(5000)
+    rig.image(5000)
+    assert rig.take().depth is not None
+    rig.depth(5040)
+    rig.image(1000)
+    rig.wait(0.2)
+    assert rig.take().depth is None
+
+
+@pytest.mark.parametrize(('rate', 'camera', 'expected'), [
+    (10, 30, 10), (5, 30, 5), (12, 30, 12), (30, 30, 30), (100, 30, 30), (7.5, 15, 7.5)])
+def test_rate_limit_holds_on_average_in_spite_of_jitter(rig, rate, camera, expected):
+    rig.give_up_waiting()
+    rig.intake.period = round(1e9 / rate)
+    frames = camera * 20
+    before = rig.totals.settled
+    taken = 0
+    for number in range(frames):
+        jitter = (number * 7 % 5 - 2) * 0.5
+        rig.image(1000 + 1000 * number / camera + jitter)
+        taken += rig.take() is not None
+    assert taken == pytest.approx(expected * 20, rel=0.02, abs=1)
+    assert rig.totals.dropped.get('rate_limit', 0) == frames - taken
+    assert before == 0
+
+
+def test_rate_limit_begins_anew_with_an_epoch(rig):
+    rig.give_up_waiting()
+    rig.intake.period = 100 * MS
+    for stamp in (10_000, 1_000, 1_050, 1_100):
+        rig.image(stamp)
+    assert rig.totals.dropped == {'rate_limit': 1, 'superseded': 2}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from xml.etree import ElementTree
 
+from diffseg_ros import config_files
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.ros import transport
 import pytest
@@ -27,7 +28,7 @@ def test_profile_of_the_user_stays(monkeypatch):
 
 def test_unknown_file_is_named_with_the_places_searched():
     with pytest.raises(DiffsegError, match='nothing.xml: not found in .*config'):
-        transport.config_file('nothing.xml')
+        config_files.config_file('nothing.xml')
 
 
 @pytest.mark.parametrize('package_folder', ['lib/python3.11/site-packages',

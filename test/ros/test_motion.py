@@ -1,0 +1,133 @@
+"""The camera's pose from TF and odometry, and in words why there is none."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+
+from diffseg_ros.ros.motion import CameraMotion
+import pytest
+
+S = 10**9
+
+
+def header(stamp: int, frame_id: str) -> SimpleNamespace:
+    return SimpleNamespace(frame_id=frame_id, stamp=SimpleNamespace(sec=stamp // S,
+                                                                    nanosec=stamp % S))
+
+
+def vector(*values: float) -> SimpleNamespace:
+    return SimpleNamespace(**dict(zip('xyzw', values)))
+
+
+def odometry(stamp: int, x: float, child: str = 'base') -> SimpleNamespace:
+    pose = SimpleNamespace(position=vector(x, 0, 0), orientation=vector(0, 0, 0, 1))
+    return SimpleNamespace(header=header(stamp, 'odom'), child_frame_id=child,
+                           pose=SimpleNamespace(pose=pose))
+
+
+def transforms(stamp: int, parent: str, child: str, *place: float) -> SimpleNamespace:
+    transform = SimpleNamespace(translation=vector(*place), rotation=vector(0, 0, 0, 1))
+    return SimpleNamespace(transforms=[SimpleNamespace(
+        header=header(stamp, parent), child_frame_id=child, transform=transform)])
+
+
+def position(motion: CameraMotion, stamp: int, **options: float) -> list[float] | None:
+    pose = motion.pose('camera', stamp, **options)
+    return None if pose is None else pose[:3, 3].tolist()
+
+
+def test_nothing_is_known_without_messages():
+    motion = CameraMotion()
+    assert position(motion, S) is None
+    assert (motion.source, motion.trouble) == ('', 'neither TF nor odometry came')
+
+
+def test_odometry_of_the_camera_itself_is_interpolated_and_not_extrapolated():
+    motion = CameraMotion()
+    motion.add_odometry(odometry(S, 1.0, 'camera'))
+    motion.add_odometry(odometry(2 * S, 2.0, 'camera'))
+    assert position(motion, S + S // 2) == [1.5, 0, 0]
+    assert motion.source == 'odometry'
+    assert position(motion, 3 * S) is None
+    assert 'does not reach the image: its last stamp is -1000 ms' in motion.trouble
+
+
+def test_odometry_of_the_base_needs_to_know_where_the_camera_is():
+    motion = CameraMotion()
+    motion.add_odometry(odometry(S, 1.0))
+    assert position(motion, S) is None
+    assert "moves 'base'" in motion.trouble and 'camera_in_base' in motion.trouble
+    motion = CameraMotion(camera_in_base=(0.1, 0.2, 0.3, 0, 0, 0, 1))
+    motion.add_odometry(odometry(S, 1.0))
+    assert position(motion, S) == pytest.approx([1.1, 0.2, 0.3])
+
+
+def test_static_transforms_lead_from_odometry_to_the_camera():
+    motion = CameraMotion()
+    motion.add_transforms(transforms(0, 'base', 'mast', 0, 0, 1), static=True)
+    motion.add_transforms(transforms(0, 'mast', 'camera', 0, 1, 0), static=True)
+    motion.add_odometry(odometry(S, 5.0))
+    assert position(motion, S) == [5, 1, 1]
+    assert motion.source == 'odometry'
+
+
+def test_tf_comes_first_where_it_has_the_camera():
+    motion = CameraMotion()
+    motion.add_transforms(transforms(0, 'base', 'camera', 0, 0, 1), static=True)
+    motion.add_transforms(transforms(S, 'odom', 'base', 7, 0, 0), static=False)
+    motion.add_odometry(odometry(S, 5.0))
+    assert position(motion, S) == [7, 0, 1]
+    assert motion.source == 'tf'
+    only = CameraMotion(tf=False)
+    only.add_odometry(odometry(S, 5.0, 'camera'))
+    only.add_transforms(transforms(S, 'odom', 'camera', 7, 0, 0), static=False)
+    assert position(only, S) == [5, 0, 0]
+
+
+def test_unconnected_tf_is_named():
+    motion = CameraMotion()
+    motion.add_transforms(transforms(S, 'odom', 'base', 7, 0, 0), static=False)
+    assert position(motion, S) is None
+    assert "no moving transform leads to 'camera'" in motion.trouble
+
+
+def test_a_transform_on_its_way_is_waited_for():
+    motion = CameraMotion()
+    motion.add_odometry(odometry(S, 1.0, 'camera'))
+    late = threading.Timer(0.05, lambda: motion.add_odometry(odometry(3 * S, 3.0, 'camera')))
+    late.start()
+    assert position(motion, 2 * S, patience=5.0) == [2, 0, 0]
+    late.join()
+
+
+def test_three_images_wait_in_vain_and_no_more():
+    motion = CameraMotion()
+    motion.add_odometry(odometry(S, 1.0, 'camera'))
+    waited = []
+    for _ in range(5):
+        begin = time.monotonic()
+        assert position(motion, 2 * S, patience=0.05) is None
+        waited.append(time.monotonic() - begin > 0.04)
+    assert waited == [True, True, True, False, False]
+    motion.add_odometry(odometry(2 * S, 2.0, 'camera'))
+    assert position(motion, 2 * S, patience=0.05) == [2, 0, 0]
+
+
+def test_clock_that_jumps_back_forgets_what_moved_and_keeps_what_is_static():
+    motion = CameraMotion()
+    motion.add_transforms(transforms(0, 'base', 'camera', 0, 0, 1), static=True)
+    for stamp in (10, 11):
+        motion.add_odometry(odometry(stamp * S, stamp))
+    for stamp in (1, 2):
+        motion.add_odometry(odometry(stamp * S, stamp))
+    assert position(motion, S + S // 2) == [1.5, 0, 1]
+    assert position(motion, 10 * S) is None
+
+
+def test_broken_quaternion_gives_no_pose():
+    motion = CameraMotion()
+    message = odometry(S, float('nan'), 'camera')
+    motion.add_odometry(message)
+    assert position(motion, S) is None
