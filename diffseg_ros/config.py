@@ -106,9 +106,10 @@ class SegmentationConfig(Validated):
     """How feature vectors are grouped into segments and brought to full resolution."""
 
     method: str = option('regions', 'grouping: regions, merging of small image regions by '
-                         'colour, depth and features; diffcut, normalised cut of features and '
-                         'cues; diffseg, merging of attention maps alone, without cues',
-                         choices=('regions', 'diffcut', 'diffseg'), live=False)
+                         'colour, depth and features; diffcut, recursive normalised cut of '
+                         'features and cues; kway, the same cost without recursion; diffseg, '
+                         'merging of attention maps alone, without cues',
+                         choices=('regions', 'diffcut', 'kway', 'diffseg'), live=False)
     granularity: float = option(0.5, 'coarse (0) to fine (1); scales region_scale and '
                                 'region_threshold, or tau, or merge_threshold, which hold as '
                                 'they are at 0.5', 0.0, 1.0)
@@ -187,12 +188,12 @@ class TrackingConfig(Validated):
                                     'is not known from before; 1 is never', 0.0, 1.0)
     split_after: int = option(3, 'a track becomes two when this many segmented frames cut it '
                               'alike', 1, 1000)
-    merge_after: int = option(3, 'two tracks become one when this many segmented frames see '
+    merge_after: int = option(2, 'two tracks become one when this many segmented frames see '
                               'them as one', 1, 1000)
     min_share: float = option(0.002, 'least share of the image that a new track has', 0.0, 0.5)
     confirm_after: int = option(3, 'segmented frames after which a track is confirmed', 1, 1000)
     reidentify_similarity: float = option(0.9, 'cosine of the mean features from which on '
-                                          'something new is a track that was out of view; 0.15 '
+                                          'something new is a track that was out of view; 0.05 '
                                           'less is enough where its place is right', 0.0, 2.0)
     max_misses: int = option(15, 'segmented frames a track survives whose place is in view but '
                              'goes to others', 0, 100000)

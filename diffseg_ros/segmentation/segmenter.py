@@ -12,6 +12,7 @@ from diffseg_ros.segmentation.attention_segments import (
     attention_segments,
 )
 from diffseg_ros.segmentation.cues import token_affinity
+from diffseg_ros.segmentation.kway_cut import kway_cut
 from diffseg_ros.segmentation.normalized_cut import normalized_cut
 from diffseg_ros.segmentation.pixels import refinement_grid, to_pixels
 from diffseg_ros.segmentation.refinement import assignment_scores, segment_means
@@ -98,7 +99,8 @@ class Segmenter:
         divergence = (attention_divergence(attention, *tokens.shape[1:])
                       if self._config.attention else None)
         affinity = token_affinity(frame, tokens, self._config, prior, divergence)
-        parts = normalized_cut(affinity, self._config.tau / self._config.coarseness,
+        cut_into_parts = kway_cut if self._config.method == 'kway' else normalized_cut
+        parts = cut_into_parts(affinity, self._config.tau / self._config.coarseness,
                                self._config.max_segments)
         cut = torch.from_numpy(parts).long().to(features.device)
         means = segment_means(features, cut)

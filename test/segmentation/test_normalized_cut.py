@@ -1,5 +1,5 @@
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.segmentation.normalized_cut import normalized_cut
+from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
@@ -89,6 +89,34 @@ def test_uniform_affinity_stays_whole():
 
 def test_single_token():
     assert normalized_cut(np.ones((1, 1), np.float32), 0.5).tolist() == [0]
+
+
+def test_the_frame_before_changes_nothing_but_the_time():
+    state = CutState()
+    for seed in range(3):
+        affinity, _ = block_affinity((150, 90, 60, 120), between=0.05 + 0.02 * seed, seed=seed)
+        assert same_partition(normalized_cut(affinity, 0.6, state=state),
+                              normalized_cut(affinity, 0.6))
+    smaller, truth = block_affinity((20, 30), between=0.01)
+    assert same_partition(normalized_cut(smaller, 0.4, state=state), truth)
+
+
+def test_the_affinity_is_left_as_it_was():
+    affinity, _ = block_affinity((150, 20, 40), between=0.01)
+    before = affinity.copy()
+    normalized_cut(affinity, 0.5)
+    assert (affinity == before).all()
+
+
+def test_many_separate_blocks_among_which_eigenvectors_are_degenerate():
+    affinity, truth = block_affinity((60, 60, 60, 60, 60, 60), between=0.0)
+    assert same_partition(normalized_cut(affinity, 0.3), truth)
+
+
+@pytest.mark.parametrize('size', [2, 3, 112, 113])
+def test_any_size_is_cut_by_either_solver(size):
+    affinity, truth = block_affinity((size // 2, size - size // 2), between=0.001)
+    assert same_partition(normalized_cut(affinity, 0.5), truth)
 
 
 def test_tokens_without_any_affinity_are_set_apart():

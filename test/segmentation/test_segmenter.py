@@ -25,6 +25,7 @@ def quadrants(height, width):
 
 @pytest.mark.parametrize('config', [
     SegmentationConfig(), SegmentationConfig(method='diffcut', position=0.0),
+    SegmentationConfig(method='kway', position=0.0),
     SegmentationConfig(method='diffcut', position=0.0, refinement='pamr')])
 @pytest.mark.parametrize('shape', [(48, 64), (97, 131), (480, 640)])
 def test_quadrants_are_recovered_to_the_pixel(shape, config):
@@ -48,15 +49,15 @@ def test_labels_are_compact_and_embeddings_match():
     np.testing.assert_allclose(np.linalg.norm(segments.embeddings, axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize('config', [
-    SegmentationConfig(), SegmentationConfig(method='diffcut', refinement='pamr'),
-    SegmentationConfig(method='diffcut', refinement_iterations=0)])
-def test_confidence_is_low_at_boundaries(config):
+@pytest.mark.parametrize(('config', 'drop'), [
+    (SegmentationConfig(), 2), (SegmentationConfig(method='diffcut', refinement='pamr'), 50),
+    (SegmentationConfig(method='diffcut'), 20)])
+def test_confidence_is_low_at_boundaries(config, drop):
     frame, truth, features = quadrants(96, 128)
     config = dataclasses.replace(config, position=0.0)
     frame = Frame(cv2.GaussianBlur(frame.rgb, (0, 0), 4))
     confidence = Segmenter(config).segment(frame, features).confidence
-    assert confidence[:, 63:65].mean() < confidence[10:38, 10:54].mean() - 50
+    assert confidence[:, 63:65].mean() < confidence[10:38, 10:54].mean() - drop
 
 
 def test_constant_image_is_one_segment():

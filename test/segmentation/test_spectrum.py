@@ -1,0 +1,53 @@
+from diffseg_ros.segmentation.spectrum import (
+    certainly_above,
+    DENSE_UP_TO,
+    second_eigenvector,
+)
+from hypothesis import given, settings, strategies
+import numpy as np
+import pytest
+from scipy.linalg import eigh
+
+
+def random_graph(size, seed):
+    """Return the features' affinity of random tokens, its row sums, and its exact spectrum."""
+    points = np.random.default_rng(seed).standard_normal((size, 3))
+    affinity = np.exp(-((points[:, None] - points) ** 2).sum(axis=2)).astype(np.float32)
+    degree = affinity.sum(axis=1)
+    exact = affinity.astype(np.float64)
+    values, vectors = eigh(np.diag(exact.sum(axis=1)) - exact, np.diag(exact.sum(axis=1)))
+    return affinity, degree, values, vectors
+
+
+@pytest.mark.parametrize('size', [2, 20, DENSE_UP_TO, DENSE_UP_TO + 1, 200, 350])
+def test_the_second_eigenvector_is_lapacks(size):
+    affinity, degree, values, vectors = random_graph(size, size)
+    found = second_eigenvector(affinity, degree)
+    assert found.value == pytest.approx(values[1], abs=1e-5)
+    exact = vectors[:, 1] / np.linalg.norm(vectors[:, 1])
+    assert abs(found.vectors[0] @ exact) > 1 - 1e-5
+
+
+def test_a_like_graph_saves_steps_and_gives_the_same():
+    affinity, degree, _, _ = random_graph(400, 1)
+    cold = second_eigenvector(affinity, degree)
+    changed = affinity * np.float32(0.98) + np.float32(0.0005)
+    fresh = second_eigenvector(changed, changed.sum(axis=1))
+    warm = second_eigenvector(changed, changed.sum(axis=1), cold)
+    assert warm.steps < fresh.steps
+    assert abs(warm.vectors[0] @ fresh.vectors[0]) > 1 - 1e-5
+
+
+@given(seed=strategies.integers(0, 10_000), size=strategies.integers(2, 80),
+       tau=strategies.floats(0.05, 1.5))
+@settings(max_examples=40, deadline=None)
+def test_the_bound_is_the_second_eigenvalue(seed, size, tau):
+    affinity, degree, values, _ = random_graph(size, seed)
+    if abs(values[1] - tau) > 1e-4:
+        assert certainly_above(affinity, degree, tau) == (values[1] > tau)
+
+
+def test_vectors_follow_a_choice_of_tokens():
+    affinity, degree, _, _ = random_graph(150, 2)
+    found = second_eigenvector(affinity, degree)
+    assert (found.of(slice(None, 20)).vectors == found.vectors[:, :20]).all()
