@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 from diffseg_ros.cloud.rays import ray_table
 from diffseg_ros.tracking.flow import ImageMotion
 from diffseg_ros.tracking.view import View
@@ -16,6 +17,7 @@ _MINIMUM_POINTS = 30
 _MINIMUM_SHARE = 0.35
 _NOISE_FLOOR, _NOISE_SHARE = 0.02, 0.02
 _REFINEMENTS = 3
+_FEATURES = 600
 
 
 def camera_motion(now: View, before: View, motion: ImageMotion,
@@ -25,6 +27,7 @@ def camera_motion(now: View, before: View, motion: ImageMotion,
 
     Points that image motion pairs, with depth in both frames, vote by random sampling
     (Fischler and Bolles 1981); the agreeing ones give the motion by least squares (Kabsch 1976).
+    Where the image moved too far for that, ORB features (Rublee et al., ICCV 2011) pair points.
 
     Parameters
     ----------
@@ -42,7 +45,14 @@ def camera_motion(now: View, before: View, motion: ImageMotion,
         agree on one.
 
     """
-    here, there = _paired_points(now, before, motion)
+    found = _consensus(*_paired_by_motion(now, before, motion), seed)
+    if found is None:
+        found = _consensus(*_paired_by_features(now, before), seed)
+    return found
+
+
+def _consensus(here: Points, there: Points, seed: int) -> Points | None:
+    """Return the (4, 4) motion that most of (N, 3) paired points agree on, if enough do."""
     if len(here) < _MINIMUM_POINTS:
         return None
     tolerance = _NOISE_FLOOR + _NOISE_SHARE * there[:, 2]
@@ -66,7 +76,7 @@ def camera_motion(now: View, before: View, motion: ImageMotion,
     return transform
 
 
-def _paired_points(now: View, before: View, motion: ImageMotion) -> tuple[Points, Points]:
+def _paired_by_motion(now: View, before: View, motion: ImageMotion) -> tuple[Points, Points]:
     """Return (N, 3) points of both frames that show the same, on an even grid of the image."""
     rows, columns = np.nonzero(motion.consistent)
     height, width = motion.consistent.shape
@@ -79,6 +89,24 @@ def _paired_points(now: View, before: View, motion: ImageMotion) -> tuple[Points
     there = _points(before, rows + steps[:, 1], columns + steps[:, 0], scale)
     both = np.isfinite(here).all(axis=1) & np.isfinite(there).all(axis=1)
     return here[both], there[both]
+
+
+def _paired_by_features(now: View, before: View) -> tuple[Points, Points]:
+    """Return (N, 3) points of both frames whose surroundings look alike, wherever they are."""
+    detector = cv2.ORB.create(_FEATURES)
+    (corners, words), (others, other_words) = (
+        detector.detectAndCompute(view.grey, None) for view in (now, before))
+    if words is None or other_words is None:
+        return np.zeros((0, 3)), np.zeros((0, 3))
+    pairs = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(words, other_words)
+    here, there = (np.array([keypoints[index].pt for index in indices]).reshape(-1, 2)
+                   for keypoints, indices in ((corners, [pair.queryIdx for pair in pairs]),
+                                              (others, [pair.trainIdx for pair in pairs])))
+    scale = now.shape[0] / now.grey.shape[0], now.shape[1] / now.grey.shape[1]
+    points = _points(now, here[:, 1], here[:, 0], scale)
+    partners = _points(before, there[:, 1], there[:, 0], scale)
+    both = np.isfinite(points).all(axis=1) & np.isfinite(partners).all(axis=1)
+    return points[both], partners[both]
 
 
 def _points(view: View, rows: npt.NDArray[np.floating] | npt.NDArray[np.integer],

@@ -113,7 +113,9 @@ class Tracker:
             return
         assert self._field is not None
         shape = self._view.shape
-        slots = nearest(self._book.slots_of(found.ids), shape)
+        slots = self._book.slots_of(found.ids)
+        # Tokens are too small to know again what is out of view; that is for whole segments.
+        slots = nearest(np.where(self._expected[slots] > 0, slots, -1).astype(np.int16), shape)
         share = nearest(found.share, shape)
         take = (self._field.strength < KNOWN_STRENGTH) & (slots >= 0) & (share >= _MATCH_SHARE)
         self._field.slots[take] = slots[take]

@@ -112,7 +112,7 @@ def test_twins_are_nobody():
 @pytest.mark.parametrize('centre, wanted', [([0, 0, 2], True), ([3, 0, 2], False), (None, False)])
 def test_the_right_place_makes_up_for_looks_and_the_wrong_one_rules_out(centre, wanted):
     known = asleep(appearance([1, 0, 0], [0.1, 0, 2]))
-    found = reidentify([appearance([1, 0.7, 0], centre)], known, 0.9)
+    found = reidentify([appearance([1, 0.55, 0], centre)], known, 0.9)
     assert (found == [known[0]]) is wanted
 
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import cv2
 from diffseg_ros.frame import Intrinsics
-from diffseg_ros.tracking.flow import Flow, flow_source
+from diffseg_ros.tracking.flow import Flow, flow_source, ImageMotion
 from diffseg_ros.tracking.odometry import camera_motion
 from diffseg_ros.tracking.view import View, view_of
 from diffseg_ros.tracking.warp import grid, moved_points, project, rigid_source, world_points
@@ -76,6 +76,17 @@ def test_odometry_recovers_the_motion(place):
     turn = cv2.Rodrigues(found[:3, :3].T @ place[:3, :3])[0]
     assert np.linalg.norm(found[:3, 3] - place[:3, 3]) < 0.02
     assert np.degrees(np.linalg.norm(turn)) < 0.4
+
+
+def test_odometry_pairs_features_where_flow_is_lost():
+    place = pose(x=0.1, yaw=0.3)
+    large = Intrinsics(320, 240, 280.0, 280.0, 159.5, 119.5)
+    (before, now), _ = views([pose(), place], camera=large)
+    lost = ImageMotion(np.zeros((*now.grey.shape, 2), np.float32), np.zeros(now.grey.shape, bool))
+    found = camera_motion(now, before, lost)
+    turn = cv2.Rodrigues(found[:3, :3].T @ place[:3, :3])[0]
+    assert np.linalg.norm(found[:3, 3] - place[:3, 3]) < 0.05
+    assert np.degrees(np.linalg.norm(turn)) < 1.0
 
 
 def test_odometry_gives_up_where_nothing_agrees():
