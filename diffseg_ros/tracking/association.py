@@ -28,6 +28,8 @@ class Cells:
         (T,) slots of the tracks.
     rows
         (H, W) number of each pixel's track, T where none is known.
+    places
+        (H, W) place of each pixel's track and segment in the flattened table.
     table
         (T + 1, S) pixels that they share, those of no track in the last row.
 
@@ -35,6 +37,7 @@ class Cells:
 
     slots: Counts
     rows: Counts
+    places: Counts
     table: Counts
 
 
@@ -74,17 +77,16 @@ def tabulate(slots: npt.NDArray[np.integer], known: npt.NDArray[np.bool_] | None
         Number of segments.
 
     """
-    present = np.flatnonzero(np.bincount(slots.ravel() if known is None else slots[known],
-                                         minlength=CAPACITY))
-    number = np.full(CAPACITY, len(present), np.int64)
-    number[present] = np.arange(len(present))
-    rows = number[slots]
     if known is not None:
-        rows[~known] = len(present)
-    cells = rows * count
-    cells += segments
-    table = np.bincount(cells.ravel(), minlength=(len(present) + 1) * count)
-    return Cells(present, rows, table.reshape(-1, count))
+        slots = np.where(known, slots, np.uint16(CAPACITY))
+    present = np.flatnonzero(np.bincount(slots.ravel(), minlength=CAPACITY)[:CAPACITY])
+    number = np.full(CAPACITY + 1, len(present), np.int64)
+    number[present] = np.arange(len(present))
+    rows = number.take(slots)
+    places = rows * count
+    places += segments
+    table = np.bincount(places.ravel(), minlength=(len(present) + 1) * count)
+    return Cells(present, rows, places, table.reshape(-1, count))
 
 
 def associate(table: Counts, likeness: npt.NDArray[np.floating] | None = None) -> Association:

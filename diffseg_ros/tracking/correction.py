@@ -7,7 +7,7 @@ from diffseg_ros.tracking.association import associate, Cells, tabulate
 from diffseg_ros.tracking.field import LabelField, THIN
 from diffseg_ros.tracking.fragments import MergeWatch, SplitWatch
 from diffseg_ros.tracking.fusion import fuse, KNOWN_STRENGTH, SegmentMap
-from diffseg_ros.tracking.life import CAPACITY, Track, TrackBook
+from diffseg_ros.tracking.life import CAPACITY, look_like, Track, TrackBook
 from diffseg_ros.tracking.memory import WorldMemory
 from diffseg_ros.tracking.places import Places
 from diffseg_ros.tracking.reidentification import Appearance, reidentify
@@ -27,6 +27,7 @@ class Corrector:
         self._book = book
         self._memory = memory
         self._splits, self._merges = SplitWatch(), MergeWatch()
+        self._owners: dict[int, int] = {}
 
     def clear(self) -> None:
         """Forget the evidence for splits and merges."""
@@ -53,14 +54,16 @@ class Corrector:
 
         """
         sizes = field.count(CAPACITY)
-        field.strength[(sizes < _REMNANT * self._least(field))[field.slots]] = 0
+        remnants = sizes < _REMNANT * self._least(field)
+        np.copyto(field.strength, 0, where=remnants.take(field.slots))
         speaks = self._speaks(field, fresh, places, frame)
-        # Too little to be a track yet: it stays a guess, so that nothing takes it over.
-        silent = speaks < 0
-        np.copyto(speaks, field.slots, where=silent, casting='unsafe')
-        fuse(field, speaks.view(np.uint16), np.where(silent, np.float32(0), fresh.gain), weight)
-        self._split(field, fresh, weight, places, frame)
-        cells = tabulate(field.thinned()[0], None, fresh.thin, fresh.count)
+        gain, silent = fresh.gain, speaks < 0
+        if silent.any():
+            # Too little to be a track yet: it stays a guess, so that nothing takes it over.
+            np.copyto(speaks, field.slots, where=silent, casting='unsafe')
+            gain = np.where(silent, np.float32(0), gain)
+        fuse(field, speaks.view(np.uint16), gain, weight)
+        cells = self._split(field, fresh, weight, places, frame)
         self._look(cells, fresh, field, places)
         self._merge(field, cells, weight)
 
@@ -75,7 +78,7 @@ class Corrector:
         begun = np.flatnonzero(enough & (joined.new > 0))
         spoken = np.full(tracks + fresh.count, -1, np.int64)
         spoken[:tracks] = cells.slots
-        parts = joined.says[cells.rows, fresh.thin]
+        parts = joined.says.take(cells.places)
         seen = [self._appearance(fresh.embeddings[segment], parts == tracks + segment, places)
                 for segment in begun]
         for segment, track in zip(begun, self._known_or_new(seen, cells, frame), strict=True):
@@ -85,20 +88,22 @@ class Corrector:
         by_slot = np.full((CAPACITY, fresh.count), -1, np.int16)
         by_slot[cells.slots] = spoken[joined.says[:-1]]
         by_segment = spoken[joined.says[-1]].astype(np.int16)
-        place = field.slots.astype(np.int32)
+        place = field.slots.astype(np.intp)
         place *= fresh.count
         place += fresh.labels
-        speaks = by_slot.ravel()[place]
-        np.copyto(speaks, by_segment[fresh.labels], where=field.strength < KNOWN_STRENGTH)
+        speaks: npt.NDArray[np.int16] = by_slot.take(place)
+        guesses = np.flatnonzero(field.strength < KNOWN_STRENGTH)
+        speaks.ravel()[guesses] = by_segment[fresh.labels.ravel()[guesses]]
         return speaks
 
     def _likeness(self, cells: Cells, fresh: SegmentMap) -> npt.NDArray[np.float32]:
         """Return the (T, S) cosine of tracks and segments; 1 for tracks never looked at."""
         likeness = np.ones((len(cells.slots), fresh.count), np.float32)
-        for row, slot in enumerate(cells.slots):
-            known = self._book.at(int(slot)).embedding
-            if known is not None and known.shape == fresh.embeddings.shape[1:]:
-                likeness[row] = fresh.embeddings @ known
+        looks = {row: known for row, slot in enumerate(cells.slots.tolist())
+                 if (known := self._book.at(slot).embedding) is not None
+                 and known.shape == fresh.embeddings.shape[1:]}
+        if looks:
+            likeness[list(looks)] = np.stack(list(looks.values())) @ fresh.embeddings.T
         return likeness
 
     def _known_or_new(self, seen: list[Appearance], cells: Cells,
@@ -116,8 +121,12 @@ class Corrector:
         return Appearance(embedding, *(place or (None, None)))
 
     def _split(self, field: LabelField, fresh: SegmentMap, weight: float, places: Places | None,
-               frame: int) -> None:
-        """Start tracks for pieces that enough segmented frames have cut from a track."""
+               frame: int) -> Cells:
+        """
+        Start tracks for pieces that enough segmented frames have cut from a track.
+
+        Returns how the segments lie on the tracks then.
+        """
         cells = tabulate(field.thinned()[0], None, fresh.thin, fresh.count)
         field.pieces, found = self._splits.update(
             field.pieces, cells, fresh.thin, least=2 * self._least(field) / THIN**2,
@@ -129,9 +138,14 @@ class Corrector:
             if track is not None:
                 height, width = field.shape
                 field.slots[mask.repeat(THIN, 0).repeat(THIN, 1)[:height, :width]] = track.slot
+        return tabulate(field.thinned()[0], None, fresh.thin, fresh.count) if found else cells
 
     def _merge(self, field: LabelField, cells: Cells, weight: float) -> None:
         """Make tracks one that enough segmented frames have seen as one; the larger goes on."""
+        owners = self._book.owners()
+        # A slot may stand for another track now, which inherits nothing.
+        self._merges.drop({slot for slot, one in self._owners.items() if owners.get(slot) != one})
+        self._owners = owners
         heir = np.arange(CAPACITY, dtype=np.uint16)
         merged = False
         for pair in self._merges.update(cells, after=self.config.merge_after, weight=weight):
@@ -143,11 +157,11 @@ class Corrector:
                 track.identity))
             heir[heir == goes.slot] = stays.slot
             merged = True
-            self._merges.drop(goes.slot)
+            self._merges.drop({goes.slot})
             self._memory.rename(goes.identity, stays.identity)
             self._book.remove(goes)
         if merged:
-            field.slots = heir[field.slots]
+            field.slots = heir.take(field.slots)
 
     def _look(self, cells: Cells, fresh: SegmentMap, field: LabelField,
               places: Places | None) -> None:
@@ -161,12 +175,12 @@ class Corrector:
         looks = (table * purity) @ fresh.embeddings
         looks /= np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-12)
         home = purity[np.arange(len(table)), table.argmax(axis=1)]
-        for slot, look in zip(cells.slots[home >= _OWN_SHARE], looks[home >= _OWN_SHARE],
-                              strict=True):
-            track = self._book.at(int(slot))
+        own = home >= _OWN_SHARE
+        tracks = [self._book.at(slot) for slot in cells.slots[own].tolist()]
+        for track in tracks:
             track.hits += 1
             track.confirmed |= track.hits >= self.config.confirm_after
-            track.look_like(look.astype(np.float32))
+        look_like(tracks, looks[own].astype(np.float32))
         if places is not None:
             for slot, centre, extent in places.by_slot(field.slots):
                 self._book.at(slot).be_at(centre, extent)

@@ -53,12 +53,14 @@ class LabelField:
     def moved(self, source: Source) -> LabelField:
         """Return the field with every pixel taken from its source, of strength 0 without one."""
         index, known = source.index, source.known
-        strength = self.strength.ravel()[index]
+        strength = self.strength.take(index)
         strength *= known
-        rows, columns = np.divmod(index[::THIN, ::THIN], self.shape[1])
-        pieces = self.pieces[rows // THIN, columns // THIN]
+        thin = index[::THIN, ::THIN]
+        rows = thin // self.shape[1]
+        columns = thin - rows * self.shape[1]
+        pieces = self.pieces.take(rows // THIN * self.pieces.shape[1] + columns // THIN)
         pieces *= known[::THIN, ::THIN]
-        return LabelField(self.slots.ravel()[index], strength, pieces)
+        return LabelField(self.slots.take(index), strength, pieces)
 
     def resized(self, shape: tuple[int, int]) -> LabelField:
         """Return the field at another size."""
@@ -83,15 +85,15 @@ class LabelField:
         if not thin.any():
             self.slots[~known] = self.slots[known][0]
             return
-        rows, columns = np.nonzero(~known)
-        cell = rows // THIN, columns // THIN
-        place = _nearest_place(thin)[cell]
+        unknown = np.flatnonzero(~known)
+        rows = unknown // known.shape[1]
+        cell = rows // THIN * thin.shape[1] + (unknown - rows * known.shape[1]) // THIN
+        place = _nearest_place(thin, cell)
         if depth is not None:
             metres = depth[::THIN, ::THIN]
-            behind = _nearest_place(thin & ~_in_front(metres))[cell]
-            wrong = depth[rows, columns] - metres.ravel()[place] > _STEP_IN_DEPTH
-            place = np.where(wrong, behind, place)
-        self.slots[rows, columns] = self.slots[::THIN, ::THIN].ravel()[place]
+            wrong = depth.take(unknown) - metres.ravel()[place] > _STEP_IN_DEPTH
+            place[wrong] = _nearest_place(thin & ~_in_front(metres), cell[wrong])
+        self.slots.ravel()[unknown] = self.slots[::THIN, ::THIN].ravel()[place]
 
 
 def empty_field(shape: tuple[int, int]) -> LabelField:
@@ -101,18 +103,19 @@ def empty_field(shape: tuple[int, int]) -> LabelField:
                       np.zeros(thin, np.uint8))
 
 
-def _nearest_place(known: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Return the (H, W) place in the flattened image of the nearest known pixel."""
+def _nearest_place(known: npt.NDArray[np.bool_],
+                   places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the known pixels nearest to (N,) pixels, all as places in the flattened image."""
     if not known.any():
-        return np.arange(known.size).reshape(known.shape)
+        return places.copy()
     nearest = cv2.distanceTransformWithLabels((~known).view(np.uint8), cv2.DIST_L2, 3,
                                               labelType=cv2.DIST_LABEL_PIXEL)[1]
     table = np.zeros(int(nearest.max()) + 1, np.int64)
     table[nearest[known]] = np.flatnonzero(known)
-    return table[nearest]
+    return table[nearest.ravel()[places]]
 
 
 def _in_front(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Return where a surface stands in front of another one beside it."""
-    filled = np.nan_to_num(depth, posinf=0.0, neginf=0.0)
+    filled = np.where(np.isfinite(depth), depth, np.float32(0))
     return cv2.dilate(filled, np.ones((_BESIDE, _BESIDE), np.uint8)) - filled > _STEP_IN_DEPTH

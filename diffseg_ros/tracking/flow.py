@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import cv2
 from diffseg_ros.tracking.view import FloatArray, View
-from diffseg_ros.tracking.warp import Source
 import numpy as np
 import numpy.typing as npt
 
@@ -70,19 +69,41 @@ def _alike(now: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8]) -> npt.NDArr
     return np.abs(change) <= _CHANGE
 
 
-def flow_source(motion: ImageMotion, shape: tuple[int, int]) -> Source:
-    """Return where each pixel of an (H, W) image comes from, known where the flow is sure."""
+def flow_source(motion: ImageMotion, shape: tuple[int, int], places: npt.NDArray[np.int64]
+                ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """
+    Return where pixels of an image come from.
+
+    Parameters
+    ----------
+    motion
+        From the image before to this one.
+    shape
+        (H, W) of both.
+    places
+        (N,) pixels, as places in the flattened image.
+
+    Returns
+    -------
+    tuple
+        (N,) int32 places in the flattened image before, and (N,) bool where the flow is sure;
+        a place is meaningless where it is not.
+
+    """
     height, width = shape
     small_height, small_width = motion.consistent.shape
     steps = cv2.resize(motion.backward, (width, height), interpolation=cv2.INTER_LINEAR)
     sure = cv2.resize(motion.consistent.view(np.uint8), (width, height),
                       interpolation=cv2.INTER_NEAREST).view(bool)
-    columns = np.rint(steps[..., 0] * np.float32(width / small_width)).astype(np.int32)
-    columns += np.arange(width, dtype=np.int32)
-    rows = np.rint(steps[..., 1] * np.float32(height / small_height)).astype(np.int32)
-    rows += np.arange(height, dtype=np.int32)[:, None]
-    known = sure & (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    steps = steps.reshape(-1, 2).take(places, axis=0)
+    places = places.astype(np.int32)
+    rows = places // np.int32(width)
+    columns = places - rows * np.int32(width)
+    columns += np.rint(steps[:, 0] * np.float32(width / small_width)).astype(np.int32)
+    rows += np.rint(steps[:, 1] * np.float32(height / small_height)).astype(np.int32)
+    known = sure.take(places)
+    known &= (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     rows *= width
     rows += columns
     rows *= known
-    return Source(rows, known)
+    return rows, known

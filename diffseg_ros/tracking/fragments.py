@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from diffseg_ros.tracking.association import Cells, Counts, tabulate
@@ -73,9 +74,10 @@ class SplitWatch:
         pieces = self._on_their_tracks(pieces, cells)
         numbers = self._vote(pieces, cells, segments, cut, weight)
         self._open(table, cut, numbers, cells.slots, weight)
-        again = numbers[cells.rows, segments].astype(np.uint8)
-        renewed = np.unique(numbers[numbers > 0])
-        pieces = np.where((again > 0) | np.isin(pieces, renewed), again, pieces)
+        again = numbers.astype(np.uint8).take(cells.places)
+        renewed = np.zeros(_MOST_PIECES + 1, bool)
+        renewed[numbers[numbers > 0]] = True
+        pieces = np.where((again > 0) | renewed.take(pieces), again, pieces)
         found = []
         for number in [number for number, piece in self._pieces.items() if piece.votes >= after]:
             del self._pieces[number]
@@ -91,14 +93,15 @@ class SplitWatch:
         owner = np.full(_MOST_PIECES + 1, -2)
         for number, piece in self._pieces.items():
             owner[number] = row_of[piece.slot]
-        return pieces * (owner[pieces] == cells.rows)
+        return pieces * (owner.take(pieces) == cells.rows)
 
     def _vote(self, pieces: npt.NDArray[np.uint8], cells: Cells,
               segments: npt.NDArray[np.integer], cut: Mask, weight: float) -> Counts:
         """Return the (T, S) numbers of the pieces that are cut again, after counting votes."""
         table = cells.table[:-1]
         numbers = np.zeros(table.shape, np.int64)
-        shared = tabulate(pieces, None, segments, table.shape[1])
+        marked = pieces > 0
+        shared = tabulate(pieces[marked], None, segments[marked], table.shape[1])
         own = dict(zip(shared.slots.tolist(), shared.table, strict=False))
         row_of = {int(slot): row for row, slot in enumerate(cells.slots)}
         for number, piece in list(self._pieces.items()):
@@ -185,6 +188,8 @@ class MergeWatch:
             del self._votes[pair]
         return ripe
 
-    def drop(self, slot: int) -> None:
-        """Forget the pairs of a slot."""
-        self._votes = {pair: votes for pair, votes in self._votes.items() if slot not in pair}
+    def drop(self, slots: Collection[int]) -> None:
+        """Forget the pairs of slots."""
+        if slots:
+            self._votes = {pair: votes for pair, votes in self._votes.items()
+                           if pair[0] not in slots and pair[1] not in slots}

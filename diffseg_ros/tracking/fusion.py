@@ -68,12 +68,10 @@ def fuse(field: LabelField, speaks: npt.NDArray[np.uint16], gain: npt.NDArray[np
     agrees = speaks == field.slots
     guess = field.strength < KNOWN_STRENGTH
     step = gain * np.float32(weight)
-    np.negative(step, out=step, where=~agrees)
-    strength = field.strength + step
-    np.copyto(strength, gain, where=guess & agrees)
-    turns = ~agrees & (guess | (strength < 0))
-    np.copyto(field.slots, speaks, where=turns)
-    np.copyto(strength, gain, where=turns)
+    strength = np.where(agrees, field.strength + step, field.strength - step)
+    takes = guess | (strength < 0)
+    np.copyto(strength, gain, where=takes)
+    np.copyto(field.slots, speaks, where=takes)
     field.strength = np.minimum(strength, np.float32(1), out=strength)
 
 

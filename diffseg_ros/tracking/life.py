@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -94,14 +94,6 @@ class Track:
             return TrackState.SLEEPING
         return TrackState.CONFIRMED if self.confirmed else TrackState.TENTATIVE
 
-    def look_like(self, embedding: npt.NDArray[np.float32]) -> None:
-        """Mix in how the track looks now."""
-        if self.embedding is None or self.embedding.shape != embedding.shape:
-            self.embedding = embedding.copy()
-            return
-        mixed = _EMBEDDING_MOMENTUM * self.embedding + (1 - _EMBEDDING_MOMENTUM) * embedding
-        self.embedding = (mixed / max(float(np.linalg.norm(mixed)), 1e-12)).astype(np.float32)
-
     def be_at(self, centre: npt.NDArray[np.float64], extent: npt.NDArray[np.float64]) -> None:
         """Mix in where the track is now."""
         if self.centre is None or self.extent is None:
@@ -110,6 +102,18 @@ class Track:
         keep = _POSITION_MOMENTUM
         self.centre = keep * self.centre + (1 - keep) * centre
         self.extent = keep * self.extent + (1 - keep) * extent
+
+
+def look_like(tracks: Sequence[Track], looks: npt.NDArray[np.float32]) -> None:
+    """Mix in how (N,) tracks look now: (N, C) of length 1."""
+    before = [look if track.embedding is None or track.embedding.shape != look.shape
+              else track.embedding for track, look in zip(tracks, looks, strict=True)]
+    if not before:
+        return
+    mixed = _EMBEDDING_MOMENTUM * np.stack(before) + (1 - _EMBEDDING_MOMENTUM) * looks
+    mixed /= np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), np.float32(1e-12))
+    for track, embedding in zip(tracks, mixed, strict=True):
+        track.embedding = embedding.copy()
 
 
 class TrackBook:
@@ -154,6 +158,10 @@ class TrackBook:
         """End all tracks."""
         for track in self:
             self.remove(track)
+
+    def owners(self) -> dict[int, int]:
+        """Return the id that each slot in use stands for."""
+        return {slot: track.identity for slot, track in self._by_slot.items()}
 
     def identities(self) -> npt.NDArray[np.int32]:
         """Return the (CAPACITY,) int32 id of each slot, -1 where it is free."""

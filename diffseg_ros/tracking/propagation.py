@@ -139,18 +139,19 @@ class Propagator:
     def _joined(self, now: View, before: View, rigid: Source | None,
                 moved: ImageMotion) -> Source:
         """Return the source by camera motion where that is known, by image motion elsewhere."""
-        flowed = flow_source(moved, now.shape)
+        nothing = Source(np.zeros(now.shape, np.int32), np.zeros(now.shape, bool))
+        joined = rigid or nothing
         if not self.config.flow:
-            return rigid or Source(flowed.index, np.zeros(now.shape, bool))
+            return joined
+        places = np.flatnonzero(~joined.known)
+        index, known = flow_source(moved, now.shape, places)
         if now.depth is not None and before.depth is not None:
-            step = now.depth - before.depth.ravel()[flowed.index]
-            leaps = np.abs(step, out=step) > _LEAP + _LEAP_SHARE * now.depth
-            flowed = Source(flowed.index, flowed.known & ~leaps)
-        if rigid is None:
-            return flowed
-        index = flowed.index
-        np.copyto(index, rigid.index, where=rigid.known)
-        return Source(index, rigid.known | flowed.known)
+            metres = now.depth.take(places)
+            step = metres - before.depth.take(index)
+            known &= ~(np.abs(step, out=step) > _LEAP + _LEAP_SHARE * metres)
+        joined.index.ravel()[places] = index
+        joined.known.ravel()[places] = known
+        return joined
 
     def _follow(self, now: View, motion: npt.NDArray[np.float64] | None) -> None:
         """Keep where the camera is; a pose that is given wins over one that was summed up."""
@@ -178,15 +179,15 @@ class Propagator:
         firmness = np.zeros(found.shape, np.float32)
         found[rows // step, columns // step] = slots
         firmness[rows // step, columns // step] = votes.clip(0, _FULL_VOTES) / _FULL_VOTES
-        taken = np.nonzero(~known)
-        near = taken[0] // step, taken[1] // step
-        recalled = found[near] >= 0
-        taken = taken[0][recalled], taken[1][recalled]
-        near = near[0][recalled], near[1][recalled]
-        field.slots[taken] = found[near]
-        field.strength[taken] = firmness[near]
+        taken = np.flatnonzero(~known)
+        row = taken // now.shape[1]
+        near = row // step * found.shape[1] + (taken - row * now.shape[1]) // step
+        recalled = found.take(near) >= 0
+        taken, near = taken[recalled], near[recalled]
+        field.slots.ravel()[taken] = found.take(near)
+        field.strength.ravel()[taken] = firmness.take(near)
         known = known.copy()
-        known[taken] = True
+        known.ravel()[taken] = True
         return known
 
 

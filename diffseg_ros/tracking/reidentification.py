@@ -58,9 +58,7 @@ def reidentify(seen: Sequence[Appearance], sleeping: Sequence[Track],
         return answer
     looks = np.stack([one.embedding for one in seen])
     score = looks @ np.stack([track.embedding for track in known if track.embedding is not None]).T
-    for row, one in enumerate(seen):
-        for column, track in enumerate(known):
-            score[row, column] = _with_place(float(score[row, column]), one, track)
+    score = _with_places(score, seen, known)
     for row in range(len(seen)):
         column = int(score[row].argmax())
         best = score[row, column]
@@ -71,10 +69,23 @@ def reidentify(seen: Sequence[Appearance], sleeping: Sequence[Track],
     return answer
 
 
-def _with_place(score: float, one: Appearance, track: Track) -> float:
+def _with_places(score: npt.NDArray[np.float32], seen: Sequence[Appearance],
+                 tracks: Sequence[Track]) -> npt.NDArray[np.float32]:
     """Return the likeness, raised where the places agree and -1 where they contradict."""
-    if one.centre is None or one.extent is None or track.centre is None or track.extent is None:
-        return score
-    apart = np.abs(one.centre - track.centre)
-    reach = np.minimum(one.extent, track.extent) + _PLACE_SLACK
-    return score + _PLACE_BONUS if (apart <= reach).all() else -1.0
+    centres, extents = _boxes(seen)
+    others, reaches = _boxes(tracks)
+    apart = np.abs(centres[:, None] - others)
+    placed = np.isfinite(apart).all(axis=2)
+    reach = np.minimum(extents[:, None], reaches) + _PLACE_SLACK
+    agree = (apart <= reach).all(axis=2)
+    return np.where(placed, np.where(agree, score + np.float32(_PLACE_BONUS), -1), score)
+
+
+def _boxes(things: Sequence[Appearance | Track]
+           ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return (N, 3) centres and extents, NaN where no place is known."""
+    boxes = np.full((2, len(things), 3), np.nan)
+    for row, thing in enumerate(things):
+        if thing.centre is not None and thing.extent is not None:
+            boxes[:, row] = thing.centre, thing.extent
+    return boxes[0], boxes[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.segmenter import Segments
@@ -16,6 +17,8 @@ from diffseg_ros.tracking.view import View, view_of
 import numpy as np
 import numpy.typing as npt
 import torch
+
+_SMOOTH_FIELD, _SMOOTH_OUTPUT = 3, 5
 
 Labelled = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
 
@@ -184,15 +187,17 @@ class Tracker:
     def _finish(self) -> Labelled:
         """Note who is in view, let places remember, and return the labels at the frame's size."""
         assert self._field is not None
+        self._field.slots = cv2.medianBlur(self._field.slots, _SMOOTH_FIELD)
         least = self._config.min_share * self._field.slots.size
         self._book.count_pixels(self._field.count(CAPACITY), self._expected >= least, self._frame)
         self._book.let_go(self._config)
         identities = self._book.identities()
-        labels = identities[self._field.slots]
-        if labels.min() < 0:
-            self._field.fill(labels >= 0)
-            labels = identities[self._field.slots]
+        alive = (identities >= 0).take(self._field.slots)
+        if not alive.all():
+            self._field.fill(alive)
         self._propagator.remember(self._field, identities)
+        # Pixels carried one by one scatter along borders; a median of slots invents none.
+        labels = identities.take(cv2.medianBlur(self._field.slots, _SMOOTH_OUTPUT))
         confidence = (self._field.strength * 255).astype(np.uint8)
         return nearest(labels, self._shape), nearest(confidence, self._shape)
 

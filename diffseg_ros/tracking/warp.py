@@ -65,7 +65,7 @@ def rigid_source(now: View, before: View, motion: npt.NDArray[np.float64]
     inside = (z > 1e-3) & (columns > -0.5) & (columns < width - 0.5)
     inside &= (rows > -0.5) & (rows < height - 0.5)
     index = _flat_index(columns, rows, inside, width)
-    met = before.depth.ravel()[index]
+    met = before.depth.take(index)
     measured = inside & (met == met)
     met -= z
     np.abs(met, out=met)
@@ -84,7 +84,7 @@ def moved_points(depth: FloatArray, intrinsics: Intrinsics, motion: npt.NDArray[
     parts = []
     for row in transform[:3]:
         part = (row[0] * ray_x + row[2]) + row[1] * ray_y
-        part = part * depth
+        part *= depth
         part += row[3]
         parts.append(part)
     return parts[0], parts[1], parts[2]

@@ -85,5 +85,5 @@ def test_pairs_of_a_dropped_track_are_forgotten():
     watch = MergeWatch()
     watch.update(pair(True), after=3)
     watch.update(pair(True), after=3)
-    watch.drop(4)
+    watch.drop({4})
     assert not watch.update(pair(True), after=3)

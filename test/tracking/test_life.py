@@ -1,5 +1,5 @@
 from diffseg_ros.config import TrackingConfig
-from diffseg_ros.tracking.life import CAPACITY, TrackBook, TrackState
+from diffseg_ros.tracking.life import CAPACITY, look_like, TrackBook, TrackState
 from diffseg_ros.tracking.reidentification import Appearance, reidentify
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def asleep(*looks):
     book = TrackBook(1)
     for look in looks:
         track = book.start(0)
-        track.look_like(look.embedding)
+        look_like([track], look.embedding[None])
         if look.centre is not None:
             track.be_at(look.centre, look.extent)
     return list(book)

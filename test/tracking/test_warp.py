@@ -104,12 +104,16 @@ def test_flow_follows_a_shift(coarse):
     large = cv2.GaussianBlur(rng.uniform(0, 255, (260, 360)).astype(np.float32), (0, 0), 3)
     large = cv2.normalize(large, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
     before, now = (View((240, 320), large[10:250, left:left + 320]) for left in (10, 22))
-    source = flow_source(Flow().between(now, before, coarse=coarse), (240, 320))
-    rows, columns = np.divmod(source.index, 320)
-    step = columns - np.arange(320)
-    inside = source.known[8:-8, 8:-20]
+    motion = Flow().between(now, before, coarse=coarse)
+    index, known = (part.reshape(240, 320) for part in
+                    flow_source(motion, (240, 320), np.arange(240 * 320)))
+    step = index % 320 - np.arange(320)
+    inside = known[8:-8, 8:-20]
     assert inside.mean() > 0.9 and np.median(step[8:-8, 8:-20][inside]) == 12
-    assert not source.known[:, -11:].any()
+    assert not known[:, -11:].any()
+    some = np.array([5000, 123, 70000])
+    few, sure = flow_source(motion, (240, 320), some)
+    assert (few == index.ravel()[some]).all() and (sure == known.ravel()[some]).all()
 
 
 def test_flow_distrusts_other_pictures_and_tiny_ones():
