@@ -93,7 +93,7 @@ class Benchmark:
         tokens, merge_tokens = (96, 96) if self._quick else (CUT_TOKENS, MERGE_TOKENS)
         frames, backbone = [*self._frames, *self._photos], self._load(tokens)
         cuts = {name: measure_cut(affinities(frames, backbone, config), config.tau,
-                                  1 if self._quick else 3)
+                                  1 if self._quick else 2)
                 for name, config in (('normalized_cut', replace(self._config.segmentation,
                                                                 **DIFFCUT)),
                                      ('normalized_cut_cues', self._config.segmentation))}

@@ -14,7 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
 
 _QUEUE = 20
-_MATCH_SECONDS = 0.5
+_MATCH_SECONDS = 1.0
 _CLOCK_SECONDS = 0.01
 _STOP_SECONDS = 0.2
 _NS = 1_000_000_000
