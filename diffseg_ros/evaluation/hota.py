@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from diffseg_ros.evaluation.contingency import Contingency, contingency, LabelArray
+from diffseg_ros.evaluation.accumulator import SequenceAccumulator
+from diffseg_ros.evaluation.contingency import Contingency
 from diffseg_ros.evaluation.detections import objects_of, scored_segments
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ class _Frame:
         return full
 
 
-class HotaAccumulator:
+class HotaAccumulator(SequenceAccumulator):
     """
     Keeps the IoUs of overlapping masks, frame by frame, and matches at the end.
 
@@ -47,42 +48,12 @@ class HotaAccumulator:
     """
 
     def __init__(self, *, ignore: int = 65535, background: int | None = None) -> None:
-        """
-        Begin an empty sequence.
-
-        Parameters
-        ----------
-        ignore
-            Value of the truth that is not scored.
-        background
-            Id of the truth that is no object, or None.
-
-        """
-        self._ignore = ignore
-        self._background = background
+        """Begin an empty sequence; the parameters are those of `SequenceAccumulator`."""
+        super().__init__(ignore=ignore, background=background)
         self._frames: list[_Frame] = []
         self._pairs: dict[tuple[int, int], int] = {}
         self._segments: Counter[int] = Counter()
         self._objects: Counter[int] = Counter()
-
-    def add(self, prediction: LabelArray, truth: LabelArray) -> None:
-        """
-        Count one frame.
-
-        Parameters
-        ----------
-        prediction
-            (H, W) integer ids; negative ones are unlabelled.
-        truth
-            (H, W) integer ids.
-
-        Raises
-        ------
-        DiffsegError
-            The arrays are empty, of different shapes or not of integers.
-
-        """
-        self.add_table(contingency(prediction, truth, self._ignore))
 
     def add_table(self, table: Contingency) -> None:
         """Count one frame whose overlaps are counted already, with the same ignored value."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffseg_ros.evaluation.contingency import Contingency, contingency, LabelArray
+from diffseg_ros.evaluation.accumulator import SequenceAccumulator
+from diffseg_ros.evaluation.contingency import Contingency
 from diffseg_ros.evaluation.detections import MATCH_IOU, objects_of
 import numpy as np
 
@@ -31,7 +32,7 @@ class Switch:
     after: int
 
 
-class SwitchAccumulator:
+class SwitchAccumulator(SequenceAccumulator):
     """
     Finds identity switches (IDSW) as CLEAR MOT counts them, on masks.
 
@@ -45,41 +46,11 @@ class SwitchAccumulator:
     """
 
     def __init__(self, *, ignore: int = 65535, background: int | None = None) -> None:
-        """
-        Begin an empty sequence.
-
-        Parameters
-        ----------
-        ignore
-            Value of the truth that is not scored.
-        background
-            Id of the truth that is no object, or None.
-
-        """
+        """Begin an empty sequence; the parameters are those of `SequenceAccumulator`."""
+        super().__init__(ignore=ignore, background=background)
         self.found: list[Switch] = []
-        self._ignore = ignore
-        self._background = background
         self._frame = 0
         self._last: dict[int, int] = {}
-
-    def add(self, prediction: LabelArray, truth: LabelArray) -> None:
-        """
-        Look at one frame.
-
-        Parameters
-        ----------
-        prediction
-            (H, W) integer ids; negative ones are unlabelled.
-        truth
-            (H, W) integer ids.
-
-        Raises
-        ------
-        DiffsegError
-            The arrays are empty, of different shapes or not of integers.
-
-        """
-        self.add_table(contingency(prediction, truth, self._ignore))
 
     def add_table(self, table: Contingency) -> None:
         """Look at one frame whose overlaps are counted already, with the same ignored value."""

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from itertools import zip_longest
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.contingency import Contingency, contingency, LabelArray
+from diffseg_ros.evaluation.accumulator import SequenceAccumulator
+from diffseg_ros.evaluation.contingency import Contingency, LabelArray
 from diffseg_ros.evaluation.detections import MATCH_IOU, objects_of, scored_segments
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 
-class IdentityAccumulator:
+class IdentityAccumulator(SequenceAccumulator):
     """
     Counts, frame by frame, which predicted ids cover which true ids.
 
@@ -26,40 +27,10 @@ class IdentityAccumulator:
     """
 
     def __init__(self, *, ignore: int = 65535, background: int | None = None) -> None:
-        """
-        Begin an empty sequence.
-
-        Parameters
-        ----------
-        ignore
-            Value of the truth that is not scored.
-        background
-            Id of the truth that is no object, or None.
-
-        """
-        self._ignore = ignore
-        self._background = background
+        """Begin an empty sequence; the parameters are those of `SequenceAccumulator`."""
+        super().__init__(ignore=ignore, background=background)
         self._detections: Counter[tuple[int, int]] = Counter()
         self._objects = self._segments = 0
-
-    def add(self, prediction: LabelArray, truth: LabelArray) -> None:
-        """
-        Count one frame.
-
-        Parameters
-        ----------
-        prediction
-            (H, W) integer ids; negative ones are unlabelled.
-        truth
-            (H, W) integer ids.
-
-        Raises
-        ------
-        DiffsegError
-            The arrays are empty, of different shapes or not of integers.
-
-        """
-        self.add_table(contingency(prediction, truth, self._ignore))
 
     def add_table(self, table: Contingency) -> None:
         """Count one frame whose overlaps are counted already, with the same ignored value."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from diffseg_ros.evaluation.contingency import Contingency, contingency, LabelArray
+from diffseg_ros.evaluation.accumulator import SequenceAccumulator
+from diffseg_ros.evaluation.contingency import Contingency
 import numpy as np
 
 
-class TubeAccumulator:
+class TubeAccumulator(SequenceAccumulator):
     """
     Sums the pixels that each track shares with each object.
 
@@ -18,41 +19,11 @@ class TubeAccumulator:
     """
 
     def __init__(self, *, ignore: int = 65535, background: int | None = None) -> None:
-        """
-        Begin an empty sequence.
-
-        Parameters
-        ----------
-        ignore
-            Value of the truth that is not scored.
-        background
-            Id of the truth that is no object, or None.
-
-        """
-        self._ignore = ignore
-        self._background = background
+        """Begin an empty sequence; the parameters are those of `SequenceAccumulator`."""
+        super().__init__(ignore=ignore, background=background)
         self._shared: defaultdict[int, Counter[int]] = defaultdict(Counter)
         self._object_pixels: Counter[int] = Counter()
         self._track_pixels: Counter[int] = Counter()
-
-    def add(self, prediction: LabelArray, truth: LabelArray) -> None:
-        """
-        Count one frame.
-
-        Parameters
-        ----------
-        prediction
-            (H, W) integer ids; negative ones are unlabelled.
-        truth
-            (H, W) integer ids.
-
-        Raises
-        ------
-        DiffsegError
-            The arrays are empty, of different shapes or not of integers.
-
-        """
-        self.add_table(contingency(prediction, truth, self._ignore))
 
     def add_table(self, table: Contingency) -> None:
         """Count one frame whose overlaps are counted already, with the same ignored value."""
