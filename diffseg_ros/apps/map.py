@@ -9,9 +9,15 @@ from typing import Any
 
 from diffseg_ros.apps.command import add_json_option, run_command, write_json
 from diffseg_ros.apps.pipeline_options import add_pipeline_options, pipeline_config
-from diffseg_ros.apps.source_frames import add_frame_options, EpochWatch, selected_frames
+from diffseg_ros.apps.source_frames import (
+    add_frame_options,
+    add_topic_options,
+    EpochWatch,
+    selected_frames,
+    topic_names,
+)
 from diffseg_ros.config import PipelineConfig, updated
-from diffseg_ros.data.source import open_source, TopicNames
+from diffseg_ros.data.source import open_source
 from diffseg_ros.errors import DiffsegError
 
 KINECT_RANGE = 4.0
@@ -37,11 +43,7 @@ def _parser() -> argparse.ArgumentParser:
                         help='estimate the poses from the images and depth, in the frame of the '
                         'first camera, instead of reading them')
     add_frame_options(parser)
-    names = TopicNames()
-    for option, topic in (('rgb', names.rgb), ('camera-info', names.camera_info),
-                          ('depth', names.depth)):
-        parser.add_argument(f'--{option}-topic', default=topic, metavar='TOPIC',
-                            help=f'topic in the bag ({topic})')
+    add_topic_options(parser)
     add_pipeline_options(parser)
     add_json_option(parser)
     return parser
@@ -62,8 +64,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise DiffsegError(f'--min-observations {arguments.min_observations}: 1 or more is '
                            'needed')
     config = _config(arguments)
-    topics = TopicNames(arguments.rgb_topic, arguments.camera_info_topic, arguments.depth_topic)
-    source = open_source(arguments.source, topics)
+    source = open_source(arguments.source, topic_names(arguments))
 
     from diffseg_ros.mapping.builder import MapBuilder
     from diffseg_ros.mapping.files import write_map

@@ -12,7 +12,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from diffseg_ros.apps.command import progress, run_command
-from diffseg_ros.data.source import TopicNames
+from diffseg_ros.apps.source_frames import add_topic_options, topic_names
 from diffseg_ros.errors import DiffsegError
 
 if TYPE_CHECKING:
@@ -35,11 +35,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="publish the recording's time on /clock")
     parser.add_argument('--wait', type=float, default=60.0, metavar='SECONDS',
                         help='how long to wait for a subscriber before the start (60)')
-    names = TopicNames()
-    for option, topic in (('rgb', names.rgb), ('camera-info', names.camera_info),
-                          ('depth', names.depth)):
-        parser.add_argument(f'--{option}-topic', default=topic, metavar='TOPIC',
-                            help=f'topic in the recording (found by itself, or {topic})')
+    add_topic_options(parser, 'topic in the recording (found by itself, or {topic})')
     parser.add_argument('--frames', type=int, default=100, metavar='N',
                         help='frames of the generated room (100)')
     parser.add_argument('--seed', type=int, default=0, help='which room is generated (0)')
@@ -68,9 +64,8 @@ def _run(arguments: argparse.Namespace) -> None:
         raise DiffsegError(f'--rate {arguments.rate}: between 0.01 and 100 are possible')
     if arguments.loop < 0:
         raise DiffsegError(f'--loop {arguments.loop}: 0 (without end) or more is needed')
-    names = TopicNames(arguments.rgb_topic, arguments.camera_info_topic, arguments.depth_topic)
     with _source(arguments) as path:
-        timeline = open_timeline(path, names)
+        timeline = open_timeline(path, topic_names(arguments))
         for note in timeline.notes:
             print(f'diffseg_play: {note}', file=sys.stderr)
         _play(arguments, timeline)

@@ -12,11 +12,13 @@ from diffseg_ros.apps.pipeline_options import add_pipeline_options, pipeline_con
 from diffseg_ros.apps.sequence_plots import add_plots_option, SequencePlots
 from diffseg_ros.apps.source_frames import (
     add_frame_options,
+    add_topic_options,
     EpochWatch,
     selected_count,
     selected_frames,
+    topic_names,
 )
-from diffseg_ros.data.source import open_source, TopicNames
+from diffseg_ros.data.source import open_source
 from diffseg_ros.errors import DiffsegError
 
 if TYPE_CHECKING:
@@ -36,19 +38,14 @@ def _parser() -> argparse.ArgumentParser:
                         help='write the cloud of every Nth frame (1); 0 writes none')
     parser.add_argument('--no-bag', action='store_true', help='leave output.mcap out')
     add_plots_option(parser, 'DIR')
-    names = TopicNames()
-    for option, topic in (('rgb', names.rgb), ('camera-info', names.camera_info),
-                          ('depth', names.depth)):
-        parser.add_argument(f'--{option}-topic', default=topic, metavar='TOPIC',
-                            help=f'topic in the bag ({topic})')
+    add_topic_options(parser)
     add_pipeline_options(parser)
     add_json_option(parser)
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    topics = TopicNames(arguments.rgb_topic, arguments.camera_info_topic, arguments.depth_topic)
-    source = open_source(arguments.source, topics)
+    source = open_source(arguments.source, topic_names(arguments))
     config = pipeline_config(arguments)
     if arguments.clouds < 0:
         raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')

@@ -1,4 +1,4 @@
-"""Which frames of a recording a command uses, and where a new epoch begins."""
+"""Which topics and frames of a recording a command uses, and where a new epoch begins."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from diffseg_ros.apps.command import progress
-from diffseg_ros.data.source import Source, SourceFrame
+from diffseg_ros.data.source import Source, SourceFrame, TopicNames
 
 
 def add_frame_options(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +14,21 @@ def add_frame_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--every', type=_positive, default=1, metavar='N',
                         help='use every Nth frame (1)')
     parser.add_argument('--limit', type=_positive, metavar='N', help='stop after N frames')
+
+
+def add_topic_options(parser: argparse.ArgumentParser,
+                      description: str = 'topic in the bag ({topic})') -> None:
+    """Add `--rgb-topic` and its like; the description may name the default, `{topic}`."""
+    names = TopicNames()
+    for option, topic in (('rgb', names.rgb), ('camera-info', names.camera_info),
+                          ('depth', names.depth)):
+        parser.add_argument(f'--{option}-topic', default=topic, metavar='TOPIC',
+                            help=description.format(topic=topic))
+
+
+def topic_names(arguments: argparse.Namespace) -> TopicNames:
+    """Return the topics that the options of `add_topic_options` name."""
+    return TopicNames(arguments.rgb_topic, arguments.camera_info_topic, arguments.depth_topic)
 
 
 def selected_count(source: Source, every: int, limit: int | None) -> int:
