@@ -78,15 +78,28 @@ def prior_affinity(shares: FloatArray, weight: float) -> FloatArray:
     return np.exp(agreement, out=agreement)
 
 
+def require_finite(features: FloatArray) -> None:
+    """
+    Refuse features that no likeness can be computed of.
+
+    Raises
+    ------
+    DiffsegError
+        The features hold NaN or infinity.
+
+    """
+    if not np.isfinite(features).all():
+        raise DiffsegError('segmentation: the features hold NaN or infinity; run the model in '
+                           'float32 (backbone.precision) or check its weights')
+
+
 def feature_affinity(features: FloatArray, alpha: float) -> FloatArray:
     """
     Return the cosine affinity of (C, n) features, stretched to [0, 1], to the power alpha.
 
     Source: DiffCut (Couairon et al., NeurIPS 2024).
     """
-    if not np.isfinite(features).all():
-        raise DiffsegError('segmentation: the features hold NaN or infinity; run the model in '
-                           'float32 (backbone.precision) or check its weights')
+    require_finite(features)
     norms = np.linalg.norm(features, axis=0)
     unit = features / np.maximum(norms, 1e-12)
     cosine = unit.T @ unit

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import cv2
 from diffseg_ros.config import SegmentationConfig
-from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.band_refinement import sharpened
+from diffseg_ros.segmentation.cues import require_finite
 from diffseg_ros.segmentation.region_confidence import assignment_confidence
 from diffseg_ros.segmentation.region_graph import plane_gaps, region_graph, RegionGraph
 from diffseg_ros.segmentation.region_merging import adaptive_merge, nearest_merge
@@ -84,9 +84,7 @@ def region_segments(frame: Frame, features: npt.NDArray[np.float32], config: Seg
         The features hold NaN or infinity.
 
     """
-    if not np.isfinite(features).all():
-        raise DiffsegError('segmentation: the features hold NaN or infinity; run the model in '
-                           'float32 (backbone.precision) or check its weights')
+    require_finite(features)
     lab = lab_image(frame.rgb, config.region_width)
     basins = gradient_basins(lab)
     unit = features / np.maximum(np.linalg.norm(features, axis=0), 1e-12)
