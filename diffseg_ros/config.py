@@ -107,9 +107,11 @@ class SegmentationConfig(Validated):
 
     method: str = option('regions', 'grouping: regions, merging of small image regions by '
                          'colour, depth and features; diffcut, recursive normalised cut of '
-                         'features and cues; kway, the same cost without recursion; diffseg, '
-                         'merging of attention maps alone, without cues',
-                         choices=('regions', 'diffcut', 'kway', 'diffseg'), live=False)
+                         'features and cues; kway, that of groups of tokens, whose borders are '
+                         'then refined; ncut, the faster of these two: kway if another cue than '
+                         'the features has a weight; diffseg, merging of attention maps alone, '
+                         'without cues',
+                         choices=('regions', 'diffcut', 'kway', 'ncut', 'diffseg'), live=False)
     granularity: float = option(0.5, 'coarse (0) to fine (1); scales region_scale and '
                                 'region_threshold, or tau, or merge_threshold, which hold as '
                                 'they are at 0.5', 0.0, 1.0)
@@ -138,8 +140,9 @@ class SegmentationConfig(Validated):
                              "other's tangent plane, used on RGB-D input; 0 is off", 0.0, 1e6)
     prior: float = option(0.3, 'weight of the labels expected from the frame before; 0 segments '
                           'every frame afresh', 0.0, 100.0)
-    attention: float = option(0.0, 'diffcut: weight of the attention cue, the divergence of '
-                              "tokens' self-attention; 0 is off", 0.0, 100.0, live=False)
+    attention: float = option(0.0, 'normalised cuts: weight of the attention cue, the '
+                              "divergence of tokens' self-attention; 0 is off", 0.0, 100.0,
+                              live=False)
     merge_threshold: float = option(0.03, 'diffseg: attention maps nearer than this (symmetric '
                                     'divergence, nats) are merged; higher gives fewer segments; '
                                     'Stable Diffusion needs about 1', 0.0, 100.0)
@@ -165,7 +168,7 @@ class SegmentationConfig(Validated):
     @property
     def needs_attention(self) -> bool:
         """Whether self-attention maps are used, for which the whole U-Net has to run."""
-        return self.method == 'diffseg' or self.method == 'diffcut' and self.attention > 0
+        return self.method == 'diffseg' or self.method != 'regions' and self.attention > 0
 
 
 @dataclass(frozen=True)

@@ -90,11 +90,15 @@ def measure_cut(graphs: Sequence[FloatMatrix], tau: float, rounds: int) -> dict[
 def measure_growth(graph: FloatMatrix, tau: float, rounds: int, *,
                    reference: bool) -> dict[str, Any]:
     """Time one graph; the reference may be left out, whose cost grows with the cube."""
+    ways = {'ours': partial(normalized_cut, graph, tau),
+            'ours_kway': partial(kway_cut, graph, tau)}
+    report: dict[str, Any] = {'tokens': len(graph)}
     with one_blas_thread():
-        with PeakMemory() as memory:
-            normalized_cut(graph, tau)
-        times = take_turns({'ours': partial(normalized_cut, graph, tau)}, rounds)['ours']
+        for name, way in ways.items():
+            with PeakMemory() as memory:
+                way()
+            report[f'{name}_extra_mb'] = round(memory.above_start_mb, 1)
+        for name, spent in take_turns(ways, rounds).items():
+            report[f'{name}_ms'] = median(spent)
         slow = once(partial(reference_cut, graph, tau, np.float32)) if reference else None
-    return {'tokens': len(graph), 'ours_ms': median(times),
-            'reference_ms': None if slow is None else round(slow, 3),
-            'ours_extra_mb': round(memory.above_start_mb, 1)}
+    return {**report, 'reference_ms': None if slow is None else round(slow, 3)}

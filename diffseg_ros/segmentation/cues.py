@@ -53,7 +53,7 @@ def token_affinity(frame: Frame, features: FloatArray, config: SegmentationConfi
     affinity = (feature_affinity(features.reshape(channels, -1), config.alpha)
                 if config.alpha else np.ones((height * width,) * 2, np.float32))
     if distance is not None:
-        affinity *= np.exp(-distance)
+        affinity *= np.exp(np.negative(distance, out=distance), out=distance)
     if prior is not None and config.prior:
         affinity *= prior_affinity(prior.reshape(len(prior), -1), config.prior)
     if attention is not None and config.attention:
@@ -122,8 +122,11 @@ def _squared_distances(frame: Frame, height: int, width: int,
     if parts:
         distance = _pairwise(np.concatenate(parts, axis=1))
     if config.geometry and frame.depth is not None:
-        apart = config.geometry * plane_distances(frame, height, width)
-        distance = apart if distance is None else distance + apart
+        apart = plane_distances(frame, height, width)
+        apart *= np.float32(config.geometry)
+        if distance is not None:
+            apart += distance
+        distance = apart
     return distance
 
 
@@ -131,7 +134,9 @@ def _pairwise(points: FloatArray) -> FloatArray:
     """Return the (n, n) squared Euclidean distances of (n, d) points."""
     points = points - points.mean(axis=0)
     squares = np.einsum('nd,nd->n', points, points)
-    distance = squares[:, None] + squares - 2 * (points @ points.T)
+    distance: FloatArray = (-2 * points) @ points.T
+    distance += squares[:, None]
+    distance += squares
     return np.maximum(distance, 0, out=distance)
 
 

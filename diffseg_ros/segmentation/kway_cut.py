@@ -1,25 +1,27 @@
 """
-K-way normalised cut without recursion: seeds, merging, discrete coordinate descent.
+K-way normalised cut: groups of tokens, a cut of the groups, discrete moves of tokens.
 
 The cost of a partition is the sum over its segments of cut(segment) / volume(segment). Falcon
-(ICLR 2026) showed that refining discrete K-way labels directly replaces DiffCut's recursion. Here
+(ICLR 2026) showed that refining discrete K-way labels replaces most of DiffCut's recursion. Here
 tokens gather around seeds that are far from each other (Gonzalez, "Clustering to minimize the
-maximum intercluster distance", 1985), neighbours that no cut cheaper than tau separates are
-merged, which finds K, and moves of single tokens lower the K-way cost (the weighted kernel
-k-means of Dhillon, Guan and Kulis, KDD 2004, with Hartigan's exact gains). No eigenvector is
-needed. Cost and memory are quadratic in the tokens.
+maximum intercluster distance", 1985); the groups, of which there are many fewer than tokens, are
+cut like a small graph, which finds K; and moves of single tokens lower the K-way cost (the
+weighted kernel k-means of Dhillon, Guan and Kulis, "Weighted Graph Cuts without Eigenvectors: A
+Multilevel Approach", PAMI 2007, with Hartigan's exact gains). Cost and memory are quadratic in
+the tokens, and hardly depend on the number of segments.
 """
 
 from __future__ import annotations
 
 from diffseg_ros.segmentation.affinity_check import check_affinity, renumber
+from diffseg_ros.segmentation.normalized_cut import normalized_cut
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
 _TOKENS_PER_SEED = 12
 _LEAST_SEEDS, _MOST_SEEDS = 32, 256
-_GROUP_SWEEPS = 2
+_GROUP_SWEEPS, _LAST_SWEEPS = 2, 1
 _HALVINGS = 3
 _LEAST_GAIN = 1e-4
 _LEAST_KEPT = 0.8
@@ -49,9 +51,9 @@ def kway_cut(affinity: FloatArray, tau: float, max_segments: int | None = None,
     affinity
         (n, n) float32, symmetric, not negative.
     tau
-        Two segments stay apart if cutting their union there costs less; costs lie in [0, 2].
+        A part is split while its best two-way cut costs less; costs lie in [0, 2].
     max_segments
-        The segments that are dearest to separate are merged down to this number.
+        No further splits beyond this number of segments.
     state
         That of the frame before, which is brought up to date; one of another size is ignored.
         The result depends on it.
@@ -75,8 +77,8 @@ def kway_cut(affinity: FloatArray, tau: float, max_segments: int | None = None,
     groups = refine(affinity, groups, _GROUP_SWEEPS)
     if state is not None:
         state.groups, state.cost = groups, kway_cost(affinity, groups)
-    limit = len(affinity) if max_segments is None else max_segments
-    return renumber(refine(affinity, _merged(affinity, groups, tau, limit)))
+    parts = normalized_cut(_between(affinity, groups), tau, max_segments)
+    return renumber(refine(affinity, parts[groups], _LAST_SWEEPS))
 
 
 def _fits(affinity: FloatArray, groups: Labels, cost: float) -> bool:
@@ -175,31 +177,7 @@ def _around_seeds(affinity: FloatArray) -> Labels:
     return labels
 
 
-def _merged(affinity: FloatArray, labels: Labels, tau: float, limit: int) -> Labels:
-    """Merge the pair of segments that is dearest to separate, until all cost less than tau."""
-    sums = _sums(affinity, labels)
-    count = len(sums)
-    between = np.asarray(_members(labels) @ sums.T, np.float64)
-    between = (between + between.T) / 2
-    inside = between.diagonal()
-    costs = between / np.maximum(inside + between, _TINY)
-    costs += costs.T
-    np.fill_diagonal(costs, -1)
-    parent = np.arange(count)
-    for left in range(count, 1, -1):
-        one, other = sorted(divmod(int(costs.argmax()), count))
-        if left <= limit and costs[one, other] < tau:
-            break
-        inside = between[one, one] + 2 * between[one, other] + between[other, other]
-        between[one] += between[other]
-        between[one, one] = inside
-        between[:, one] = between[one]
-        between[other] = between[:, other] = 0
-        parent[parent == other] = one
-        costs[other] = costs[:, other] = -1
-        cut = between[one]
-        row = cut / np.maximum(inside + cut, _TINY)
-        row += cut / np.maximum(between.diagonal() + cut, _TINY)
-        row[costs[one] < 0] = -1
-        costs[one] = costs[:, one] = row
-    return np.unique(parent[labels], return_inverse=True)[1].astype(np.int32)
+def _between(affinity: FloatArray, labels: Labels) -> FloatArray:
+    """Return the (K, K) sums of the affinities between segments."""
+    between = np.asarray(_members(labels) @ _sums(affinity, labels).T)
+    return (between + between.T) / 2

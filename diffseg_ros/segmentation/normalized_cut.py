@@ -8,14 +8,14 @@ first, which gives the recursion's partition and makes `max_segments` keep the c
 
 The arithmetic differs from the published recursion, which solves a dense eigenproblem at every
 node: only the second eigenvector is computed, from a start that the part above it gives; parts
-whose second eigenvalue, a lower bound of every cut's cost, exceeds tau are left alone; and tokens
-are kept in the order of the eigenvector, so that cumulative sums give the costs of all thresholds
-and every part is a diagonal block of one matrix.
+whose second eigenvalue, a lower bound of every cut's cost, exceeds tau are left alone; and the
+affinities between the groups of tokens that lie between two thresholds, summed once, give the
+costs of all thresholds.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 import heapq
 from typing import NamedTuple
 
@@ -24,47 +24,58 @@ from diffseg_ros.segmentation.spectrum import (
     certainly_above,
     DENSE_UP_TO,
     second_eigenvector,
-    Spectrum,
 )
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csc_array
 
-_FRACTIONS = np.linspace(0, 1, 100, dtype=np.float32)
+_THRESHOLDS = 100
+_FRACTIONS = np.linspace(0, 1, _THRESHOLDS, dtype=np.float32)
+# Of two groups each affinity counts twice in their union, that within a group once.
+_PAIRS = (2 * np.tri(_THRESHOLDS + 1, k=-1) + np.eye(_THRESHOLDS + 1)).astype(np.float32)
 
 FloatArray = npt.NDArray[np.float32]
+Side = npt.NDArray[np.bool_]
+Tokens = npt.NDArray[np.intp]
 
 
 class CutState:
     """
     What the cut of one frame passes on to the next.
 
-    Its eigenvectors are where the search for the next frame's begins. They only save a little
-    time: the partition is that of the affinity alone, to the eigenvectors' tolerance.
+    The search for the whole graph's eigenvectors begins with them; those of the parts begin with
+    the eigenvectors of the part above and gain nothing from the frame before. The partition is
+    that of the affinity alone, to the eigenvectors' tolerance.
     """
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self.found: Spectrum | None = None
+        self.vectors: FloatArray | None = None
 
 
 class _Part(NamedTuple):
     """
-    A split of the tokens from `begin` on.
+    A part that is worth splitting, and how.
 
     Attributes
     ----------
-    sides
-        The affinities within the two sides, in the tokens' order.
-    found
-        Eigenvectors near those of the two sides, or None.
+    begin
+        Where its tokens begin in the order of all.
+    affinity
+        The affinities of its tokens.
+    above
+        Whether each lies on the second side.
+    vectors
+        (k, n) eigenvectors, or None.
 
     """
 
     cost: float
     serial: int
     begin: int
-    sides: tuple[FloatArray, FloatArray]
-    found: Spectrum | None
+    affinity: FloatArray
+    above: Side
+    vectors: FloatArray | None
 
 
 def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = None, *,
@@ -95,18 +106,14 @@ def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = 
 
     """
     check_affinity(affinity)
+    near = None if state is None else state.vectors
+    if near is not None and near.shape[1] != len(affinity):
+        near = None
     cut = _Cut(len(affinity), tau)
-    start = None if state is None else state.found
-    if start is not None and start.vectors.shape[1] != len(affinity):
-        start = None
-    cut.consider(0, affinity.astype(np.float32, order='C', copy=False), start)
-    if state is not None and cut.queue and cut.queue[0].found is not None:
-        state.found = cut.queue[0].found.of(np.argsort(cut.order))
-    bounds = cut.run(len(affinity) if max_segments is None else max_segments)
-    labels = np.empty(len(affinity), np.int32)
-    for number, (begin, end) in enumerate(bounds):
-        labels[cut.order[begin:end]] = number
-    return renumber(labels)
+    cut.consider(0, affinity.astype(np.float32, order='C', copy=False), near)
+    if state is not None and cut.queue and cut.queue[0].vectors is not None:
+        state.vectors = cut.queue[0].vectors
+    return renumber(cut.run(len(affinity) if max_segments is None else max_segments))
 
 
 class _Cut:
@@ -117,113 +124,106 @@ class _Cut:
     """
 
     def __init__(self, count: int, tau: float) -> None:
-        self.order = np.arange(count)
         self.queue: list[_Part] = []
+        self._order = np.arange(count)
+        self._ones = np.ones(count, np.float32)
         self._tau = tau
         self._serial = 0
-        self._memory = np.empty(count * count, np.float32)
-        self._scratch = np.empty((2, count * count), np.float32)
+        self._memory, self._scratch = np.empty((2, count * count), np.float32)
 
-    def run(self, limit: int) -> list[tuple[int, int]]:
-        """Split until nothing cheap is left, or `limit` parts are there; return their ranges."""
-        bounds = {0: len(self.order)}
-        while self.queue and len(bounds) < limit:
+    def run(self, limit: int) -> npt.NDArray[np.int32]:
+        """Split until nothing cheap is left, or `limit` parts are there; return all labels."""
+        labels = np.zeros(len(self._order), np.int32)
+        parts = 1
+        while self.queue and parts < limit:
             part = heapq.heappop(self.queue)
-            size, behind = (len(side) for side in part.sides)
-            begin, middle = part.begin, part.begin + size
-            bounds[begin], bounds[middle] = middle, middle + behind
-            if len(bounds) < limit:
-                near = part.found
-                self.consider(begin, part.sides[0],
-                              None if near is None else near.of(slice(None, size)))
-                self.consider(middle, part.sides[1],
-                              None if near is None else near.of(slice(size, None)))
-        return list(bounds.items())
+            rank = part.above.argsort(kind='stable')
+            middle = len(rank) - int(np.count_nonzero(part.above))
+            tokens = self._order[part.begin:part.begin + len(rank)]
+            tokens[:] = tokens[rank]
+            labels[tokens[middle:]] = parts
+            parts += 1
+            if parts < limit:
+                begin, sides = part.begin, (rank[:middle], rank[middle:])
+                for side, affinity in zip(sides, self._apart(part, rank, sides), strict=True):
+                    near = None if part.vectors is None else part.vectors[:, side]
+                    self.consider(begin, affinity, near)
+                    begin += len(side)
+        return labels
 
-    def consider(self, begin: int, affinity: FloatArray, near: Spectrum | None) -> None:
+    def _apart(self, part: _Part, rank: Tokens, sides: Sequence[Tokens]) -> list[FloatArray]:
+        """Return the affinities within both sides, which take the place of the part's."""
+        size = len(rank)
+        rows = self._scratch[:size * size].reshape(size, size)
+        part.affinity.take(rank, 0, out=rows, mode='clip')
+        first = 0
+        within: list[FloatArray] = []
+        for side in sides:
+            count, start = len(side), (part.begin + first) * len(self._order)
+            place = self._memory[start:start + count * count].reshape(count, count)
+            within.append(rows[first:first + count].take(side, 1, out=place, mode='clip'))
+            first += count
+        return within
+
+    def consider(self, begin: int, affinity: FloatArray, near: FloatArray | None) -> None:
         """
         Queue the best split of the tokens from `begin` on, if it costs less than tau.
 
-        `near` is what the part above had for these tokens.
+        `near` are vectors in whose space theirs nearly lies.
         """
         size = len(affinity)
         if size < 2:
             return
-        degree = affinity.sum(axis=1)
+        degree = affinity @ self._ones[:size]
         if degree.min() <= 0:
-            self._set_apart(begin, affinity, degree <= 0)
+            isolated = degree <= 0
+            if not isolated.all():
+                self._push(0.0, begin, affinity, isolated, None)
             return
         dense = size <= DENSE_UP_TO
         if dense and certainly_above(affinity, degree, self._tau):
             return
-        found = second_eigenvector(affinity, degree, near, self._tau)
-        if found.value >= self._tau:
+        value, vectors, _ = second_eigenvector(affinity, degree, near, self._tau)
+        if value >= self._tau:
             return
-        vector = found.vectors[0]
-        rank = np.argsort(vector, kind='stable')
-        ranked = self._ranked(affinity, rank)
-        cost, middle = _best_threshold(ranked, degree[rank], vector[rank])
+        cost, above = _best_threshold(affinity, degree, vectors[0])
         if cost < self._tau:
-            self._push(cost, begin, middle, ranked, rank, None if dense else found)
+            self._push(cost, begin, affinity, above, None if dense else vectors)
 
-    def _set_apart(self, begin: int, affinity: FloatArray,
-                   isolated: npt.NDArray[np.bool_]) -> None:
-        """Queue a split of tokens without any affinity from the others."""
-        alone = int(isolated.sum())
-        if alone < len(affinity):
-            rank = np.argsort(isolated, kind='stable')
-            self._push(0.0, begin, len(rank) - alone, self._ranked(affinity, rank), rank, None)
-
-    def _ranked(self, affinity: FloatArray, rank: npt.NDArray[np.intp]) -> FloatArray:
-        size = len(rank)
-        rows, both = self._scratch[:, :size * size].reshape(2, size, size)
-        affinity.take(rank, axis=0, out=rows, mode='clip')
-        return rows.take(rank, axis=1, out=both, mode='clip')
-
-    def _push(self, cost: float, begin: int, middle: int, ranked: FloatArray,
-              rank: npt.NDArray[np.intp], found: Spectrum | None) -> None:
-        order = self.order[begin:begin + len(rank)]
-        order[:] = order[rank]
-        sides = ranked[:middle, :middle], ranked[middle:, middle:]
-        kept, start = [], begin * len(self.order)
-        for side in sides:
-            place = self._memory[start:start + side.size].reshape(side.shape)
-            place[...] = side
-            kept.append(place)
-            start += side.size
-        near = None if found is None else found.of(rank)
-        heapq.heappush(self.queue,
-                       _Part(cost, self._serial, begin, (kept[0], kept[1]), near))
+    def _push(self, cost: float, begin: int, affinity: FloatArray, above: Side,
+              vectors: FloatArray | None) -> None:
+        heapq.heappush(self.queue, _Part(cost, self._serial, begin, affinity, above, vectors))
         self._serial += 1
 
 
 def _best_threshold(affinity: FloatArray, degree: FloatArray,
-                    vector: FloatArray) -> tuple[float, int]:
-    """Return the cost of the cheapest threshold and the number of tokens below it."""
-    size = len(vector)
+                    vector: FloatArray) -> tuple[float, Side]:
+    """Return the cost of the cheapest threshold and which tokens lie above it."""
+    low, high = vector.min(), vector.max()
     # DiffCut's 0.99 keeps the extreme tokens from standing alone.
-    levels = 0.99 * vector[0] + _FRACTIONS * (0.99 * (vector[-1] - vector[0]))
-    below = np.searchsorted(vector, levels, side='right')
-    below = below[(below > 0) & (below < size)]
-    if not len(below):
-        return np.inf, 0
-    inside = np.vecdot(affinity, _below_diagonal(size)).astype(np.float64)
-    inside *= 2
-    inside += affinity.diagonal()
-    volume = degree.cumsum(dtype=np.float64)
-    cut = np.maximum(volume - inside.cumsum(), 0)[below - 1]
-    chosen = volume[below - 1]
-    cost = cut / chosen + cut / (volume[-1] - chosen)
-    best = int(np.argmin(cost))
-    return float(cost[best]), int(below[best])
+    levels = _FRACTIONS * (0.99 * (high - low))
+    levels += 0.99 * low
+    group = levels.searchsorted(vector)
+    number = (np.bincount(group, minlength=_THRESHOLDS + 1) > 0).cumsum()
+    count = int(number[-1])
+    if count < 2:
+        return np.inf, np.zeros(len(vector), np.bool_)
+    number -= 1
+    group = number[group]
+    members = _members(group, count)
+    between = members @ (members @ affinity).T
+    inside = np.vecdot(between, _PAIRS[:count, :count]).cumsum(dtype=np.float64)
+    volume = np.bincount(group, degree).cumsum()
+    chosen, rest = volume[:-1], volume[-1] - volume[:-1]
+    cost = np.maximum(chosen - inside[:-1], 0) * volume[-1]
+    cost /= chosen * rest
+    best = int(cost.argmin())
+    return float(cost[best]), group > best
 
 
-def _below_diagonal(size: int) -> FloatArray:
-    """Return a (size, size) matrix of 1 below the diagonal and 0 elsewhere."""
-    rounded = -(-size // 256) * 256
-    return _triangle(rounded)[:size, :size]
-
-
-@lru_cache(maxsize=16)
-def _triangle(size: int) -> FloatArray:
-    return np.tri(size, k=-1, dtype=np.float32)
+def _members(group: Tokens, count: int) -> FloatArray | csc_array:
+    """Return the (count, n) matrix with a 1 where a token is in a group."""
+    size = len(group)
+    if size <= DENSE_UP_TO:
+        return np.equal(group, np.arange(count)[:, None]).astype(np.float32)
+    return csc_array((np.ones(size, np.float32), group, np.arange(size + 1)), shape=(count, size))

@@ -99,7 +99,7 @@ class Segmenter:
         divergence = (attention_divergence(attention, *tokens.shape[1:])
                       if self._config.attention else None)
         affinity = token_affinity(frame, tokens, self._config, prior, divergence)
-        cut_into_parts = kway_cut if self._config.method == 'kway' else normalized_cut
+        cut_into_parts = kway_cut if _by_groups(self._config) else normalized_cut
         parts = cut_into_parts(affinity, self._config.tau / self._config.coarseness,
                                self._config.max_segments)
         cut = torch.from_numpy(parts).long().to(features.device)
@@ -109,6 +109,12 @@ class Segmenter:
         shape = frame.rgb.shape[0], frame.rgb.shape[1]
         scores = refinement_grid(scores, shape, self._config)
         return torch.softmax(scores / _TEMPERATURE, dim=0), means
+
+
+def _by_groups(config: SegmentationConfig) -> bool:
+    """Return whether groups are cut in place of tokens: with few segments that saves no time."""
+    many = config.colour or config.position or config.geometry or config.attention
+    return config.method == 'kway' or config.method == 'ncut' and bool(many)
 
 
 def _compact(labels: npt.NDArray[np.int32], margin: npt.NDArray[np.float32],

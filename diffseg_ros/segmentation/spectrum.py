@@ -14,7 +14,7 @@ from typing import NamedTuple
 from diffseg_ros.errors import DiffsegError
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 
 DENSE_UP_TO = 112
 """Nodes up to which LAPACK's solver for one eigenvector takes less time than Lanczos'."""
@@ -24,11 +24,13 @@ KEPT = 3
 
 _STEPS = 160
 _FIRST_CHECK = 8
-_LEAST_WAIT, _LONGEST_WAIT = 2, 10
-_ANGLE = 0.0003
+_ANGLE = 0.00005
+_CERTAIN = 0.25
 _LEAST_RESIDUAL = 1e-6
 _BREAKDOWN = 1e-6
-_CANCELLED = 0.05
+_INDEPENDENT = 1e-4
+_FAST_PRODUCT = 1_000_000
+_TINY = 1e-10
 
 FloatArray = npt.NDArray[np.float32]
 FloatVector = npt.NDArray[np.float64]
@@ -53,10 +55,6 @@ class Spectrum(NamedTuple):
     vectors: FloatArray
     steps: int
 
-    def of(self, tokens: slice | npt.NDArray[np.intp]) -> Spectrum:
-        """Return the vectors of some tokens, or of all in another order."""
-        return self._replace(vectors=self.vectors[:, tokens])
-
 
 def certainly_above(affinity: FloatArray, degree: FloatArray, tau: float) -> bool:
     """
@@ -73,18 +71,18 @@ def certainly_above(affinity: FloatArray, degree: FloatArray, tau: float) -> boo
 
 
 def second_eigenvector(affinity: FloatArray, degree: FloatArray,
-                       near: Spectrum | None = None, tau: float = 2.0) -> Spectrum:
+                       near: FloatArray | None = None, tau: float = 2.0) -> Spectrum:
     """
     Return the second eigenvector, and those after it as far as they were found.
 
     Parameters
     ----------
     affinity
-        (n, n) float32, symmetric, n >= 2; rows may be parts of longer ones.
+        (n, n) float32, symmetric, n >= 2, in C order; another order costs a copy.
     degree
         (n,) row sums, above 0.
     near
-        That of a graph that was much alike; it saves steps.
+        (k, n) vectors in whose space it nearly lies; they save steps.
     tau
         Once the eigenvalue is certain to be higher, its vector is not refined further.
 
@@ -108,26 +106,26 @@ def _by_lapack(affinity: FloatArray, degree: FloatArray) -> Spectrum:
     if info:
         raise DiffsegError(f'affinity: LAPACK found no eigenvector of a part of {size} tokens')
     vector = vectors[:, 0] / np.sqrt(degree)
-    return Spectrum(1 - float(values[0]), (vector / np.linalg.norm(vector))[None], 0)
+    vector /= blas.snrm2(vector)
+    return Spectrum(1 - float(values[0]), vector[None], 0)
 
 
-def _by_lanczos(affinity: FloatArray, degree: FloatArray, near: Spectrum | None,
+def _by_lanczos(affinity: FloatArray, degree: FloatArray, near: FloatArray | None,
                 tau: float) -> Spectrum:
     size = len(affinity)
     root = np.sqrt(degree)
     scale = 1 / root
     limit = min(_STEPS, size - 1)
     basis = np.empty((limit + 2, size), np.float32)
-    basis[0] = root / np.linalg.norm(root)
-    begin = (np.random.default_rng(0).standard_normal(size).astype(np.float32) if near is None
-             else near.vectors.sum(axis=0) * root)
+    basis[0] = root / blas.snrm2(root)
+    begin, third = _start(affinity, root, basis[0], near)
     begin -= (basis[0] @ begin) * basis[0]
-    basis[1] = begin / np.linalg.norm(begin)
+    basis[1] = begin / blas.snrm2(begin)
     diagonal, beside = np.zeros(limit), np.zeros(limit)
-    convergence = _Convergence(tau)
-    check = min(_FIRST_CHECK if near is None else max(_FIRST_CHECK, near.steps * 2 // 3), limit)
+    convergence = _Convergence(tau, third)
+    check = min(_FIRST_CHECK, limit)
     for step in range(1, limit + 1):
-        product = np.dot(affinity, basis[step] * scale)
+        product = blas.ssymv(1.0, affinity.T, basis[step] * scale)
         product *= scale
         diagonal[step - 1], rest = _orthogonalise(product, basis[:step + 1])
         beside[step - 1] = rest
@@ -146,15 +144,45 @@ def _by_lanczos(affinity: FloatArray, degree: FloatArray, near: Spectrum | None,
     return Spectrum(1 - float(values[-1]), vectors, step)
 
 
+def _start(affinity: FloatArray, root: FloatArray, first: FloatArray,
+           near: FloatArray | None) -> tuple[FloatArray, float]:
+    """
+    Return a vector near the second eigenvector, and a bound of the third eigenvalue.
+
+    They are the best (Rayleigh, Ritz) in the space of the (k, n) vectors `near`.
+    """
+    if near is not None:
+        space = near * root
+        space -= np.multiply.outer(space @ first, first)
+        lengths = space @ space.T
+        longest = lengths.max()
+        if longest > _TINY * root.max() ** 2:
+            # Directions that the vectors hardly have are left out.
+            lengths.ravel()[::len(lengths) + 1] += _INDEPENDENT * longest
+            scaled = space / root
+            values, vectors, _ = lapack.ssygvd(_product(scaled, affinity) @ scaled.T, lengths)
+            return vectors[:, -1] @ space, float(values[-2]) if len(values) > 1 else -1.0
+    return np.random.default_rng(0).standard_normal(len(root)).astype(np.float32), -1.0
+
+
+def _product(rows: FloatArray, affinity: FloatArray) -> FloatArray:
+    """Return rows @ affinity, in pieces for which OpenBLAS has a fast way."""
+    pieces = 1 + rows.size * len(affinity) // _FAST_PRODUCT
+    if pieces == 1:
+        return rows @ affinity
+    return np.hstack([rows @ columns for columns in np.array_split(affinity, pieces, axis=1)])
+
+
 def _orthogonalise(vector: FloatArray, basis: FloatArray) -> tuple[float, float]:
-    """Take off what is in the (k, n) basis, in place; return the last part and what remains."""
-    parts = np.dot(basis, vector)
-    vector -= np.dot(parts, basis)
-    rest = float(np.dot(vector, vector)) ** 0.5
-    if rest < _CANCELLED:
-        vector -= np.dot(np.dot(basis, vector), basis)
-        rest = float(np.dot(vector, vector)) ** 0.5
-    return float(parts[-1]), rest
+    """
+    Take off what is in the (k, n) basis, in place; return the last part and what remains.
+
+    Twice: after one pass what is left of the basis grows from step to step.
+    """
+    parts = basis @ vector
+    blas.sgemv(-1.0, basis.T, parts, 1.0, vector, overwrite_y=1)
+    blas.sgemv(-1.0, basis.T, basis @ vector, 1.0, vector, overwrite_y=1)
+    return float(parts[-1]), blas.snrm2(vector)
 
 
 def _largest(diagonal: FloatVector, beside: FloatVector,
@@ -170,8 +198,9 @@ def _largest(diagonal: FloatVector, beside: FloatVector,
 class _Convergence:
     """Watches the residual of the leading eigenvector."""
 
-    def __init__(self, tau: float) -> None:
+    def __init__(self, tau: float, third: float) -> None:
         self._tau = tau
+        self._third = third
         self._step = 0
         self._residual = 0.0
 
@@ -183,14 +212,16 @@ class _Convergence:
         """
         step = len(diagonal)
         values, vectors = _largest(diagonal, beside, 2)
-        gap = float(values[-1] - values[-2])
+        gap = float(values[-1] - max(values[-2], self._third))
         residual = rest * abs(float(vectors[-1, -1]))
         enough = max(_ANGLE * gap, _LEAST_RESIDUAL)
-        if residual < enough or (1 - values[-1] - residual > self._tau and residual < gap):
+        if residual < enough or (1 - values[-1] - residual > self._tau
+                                  and residual < _CERTAIN * gap):
             return 0
-        wait = _LEAST_WAIT
+        least, longest = 2 + step // 8, 5 + step // 4
+        wait = least
         if self._step and residual < self._residual:
             rate = np.log(self._residual / residual) / (step - self._step)
-            wait = int(np.clip(np.log(residual / enough) / rate, _LEAST_WAIT, _LONGEST_WAIT))
+            wait = int(np.clip(np.log(residual / enough) / rate, least, longest))
         self._step, self._residual = step, residual
         return wait

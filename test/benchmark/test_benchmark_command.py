@@ -47,6 +47,8 @@ def test_figures_are_consistent(report):
     assert report['pipeline']['peak_mb'] > 100
     for rows in report['growth'].values():
         assert [row['tokens'] for row in rows] == sorted(row['tokens'] for row in rows)
+    for row in report['growth']['normalized_cut']:
+        assert 0 < row['ours_kway_ms'] and 0 <= row['ours_kway_extra_mb']
 
 
 def test_only_the_named_sections_run(tmp_path, capsys):

@@ -76,7 +76,8 @@ def test_max_segments_keeps_the_largest():
 
 
 @pytest.mark.parametrize('config', [{'method': 'diffseg'},
-                                    {'method': 'diffcut', 'attention': 1.0}])
+                                    {'method': 'diffcut', 'attention': 1.0},
+                                    {'method': 'kway', 'attention': 1.0}])
 def test_missing_attention_is_refused(config):
     assert SegmentationConfig(**config).needs_attention
     with pytest.raises(DiffsegError, match='need attention maps'):

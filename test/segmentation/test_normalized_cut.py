@@ -1,3 +1,5 @@
+import tracemalloc
+
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
 from hypothesis import given, settings, strategies
@@ -99,6 +101,24 @@ def test_the_frame_before_changes_nothing_but_the_time():
                               normalized_cut(affinity, 0.6))
     smaller, truth = block_affinity((20, 30), between=0.01)
     assert same_partition(normalized_cut(smaller, 0.4, state=state), truth)
+
+
+def test_the_same_frame_again_gives_the_same():
+    affinity, _ = block_affinity((150, 90, 60, 120), between=0.1)
+    state = CutState()
+    first = normalized_cut(affinity, 0.6, state=state)
+    assert (normalized_cut(affinity, 0.6, state=state) == first).all()
+
+
+def test_memory_grows_with_the_square_of_the_tokens():
+    peaks = []
+    for size in (50, 100, 200):
+        affinity, _ = block_affinity((2 * size, size, size), between=0.05)
+        tracemalloc.start()
+        normalized_cut(affinity, 0.5)
+        peaks.append(tracemalloc.get_traced_memory()[1] / affinity.nbytes)
+        tracemalloc.stop()
+    assert peaks[2] < peaks[0] and peaks[2] < 3.5
 
 
 def test_the_affinity_is_left_as_it_was():

@@ -1,11 +1,14 @@
 import cv2
 from diffseg_ros.benchmark.agreement import adjusted_rand_index
-from diffseg_ros.config import BackboneConfig
+from diffseg_ros.benchmark.cut import affinities
+from diffseg_ros.benchmark.inputs import scene_frames
+from diffseg_ros.config import BackboneConfig, SegmentationConfig
 from diffseg_ros.diffusion.loader import load_backbone
 from diffseg_ros.segmentation.cues import feature_affinity
-from diffseg_ros.segmentation.normalized_cut import normalized_cut
+from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
 from diffseg_ros.segmentation.reference import reference_cut
 from diffseg_ros.segmentation.reference_cut import best_cut, ncut
+from diffseg_ros.threads import one_blas_thread
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
@@ -26,6 +29,44 @@ def test_fast_cut_gives_the_literal_partition(seed, clusters, spread, tau):
     affinity = clustered(seed, clusters, spread)
     literal = reference_cut(affinity, tau)
     assert adjusted_rand_index(literal, normalized_cut(affinity, tau)) >= 0.99
+
+
+@given(seed=strategies.integers(0, 10_000), clusters=strategies.integers(5, 25))
+@settings(max_examples=8, deadline=None)
+def test_parts_of_any_size_give_the_literal_partition(seed, clusters):
+    affinity = clustered(seed, clusters, 0.4, size=420)
+    with one_blas_thread():
+        literal = reference_cut(affinity, 0.7)
+        assert adjusted_rand_index(literal, normalized_cut(affinity, 0.7)) >= 0.99
+
+
+@given(seed=strategies.integers(0, 10_000), tau=strategies.sampled_from([0.2, 0.35, 0.5]))
+@settings(max_examples=10, deadline=None)
+def test_clusters_with_stray_tokens_give_the_literal_partition(seed, tau):
+    rng = np.random.default_rng(seed)
+    points = np.concatenate([
+        rng.normal(rng.uniform(0, 10, 3), rng.uniform(0.1, 1.5), (rng.integers(5, 60), 3))
+        for _ in range(14)])
+    apart = ((points[:, None] - points) ** 2).sum(axis=2)
+    affinity = np.exp(-apart * rng.uniform(0.3, 3)).astype(np.float32)
+    with one_blas_thread():
+        literal = reference_cut(affinity, tau)
+        assert adjusted_rand_index(literal, normalized_cut(affinity, tau)) >= 0.99
+
+
+@pytest.mark.parametrize(('config', 'tau'), [
+    (SegmentationConfig(), 0.35),
+    (SegmentationConfig(alpha=10.0, colour=0.0, position=0.0, geometry=0.0), 0.5)])
+def test_consecutive_frames_give_the_literal_partition_with_and_without_the_last(config, tau):
+    backbone = load_backbone(BackboneConfig(device='cpu', tokens=500))
+    state = CutState()
+    with one_blas_thread():
+        for affinity in affinities(scene_frames(3), backbone, config):
+            literal = reference_cut(affinity, tau)
+            assert literal.max() + 1 >= 4
+            assert adjusted_rand_index(literal, normalized_cut(affinity, tau)) >= 0.99
+            warm = normalized_cut(affinity, tau, state=state)
+            assert adjusted_rand_index(literal, warm) >= 0.99
 
 
 def test_both_precisions_agree_on_real_features():

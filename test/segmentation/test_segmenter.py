@@ -25,7 +25,7 @@ def quadrants(height, width):
 
 @pytest.mark.parametrize('config', [
     SegmentationConfig(), SegmentationConfig(method='diffcut', position=0.0),
-    SegmentationConfig(method='kway', position=0.0),
+    SegmentationConfig(method='kway', position=0.0), SegmentationConfig(method='ncut'),
     SegmentationConfig(method='diffcut', position=0.0, refinement='pamr')])
 @pytest.mark.parametrize('shape', [(48, 64), (97, 131), (480, 640)])
 def test_quadrants_are_recovered_to_the_pixel(shape, config):
@@ -37,6 +37,22 @@ def test_quadrants_are_recovered_to_the_pixel(shape, config):
     best = sum(counts[pairs[0] == label].max() for label in range(4))
     assert best / truth.size > 0.98
     assert segments.labels.dtype == np.int32 and segments.confidence.dtype == np.uint8
+
+
+def test_ncut_is_kway_with_further_cues_and_diffcut_without():
+    rng = np.random.default_rng(0)
+    frame = Frame(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8))
+    features = torch.from_numpy(rng.standard_normal((8, 12, 16)).astype(np.float32))
+
+    def labels(method, **cues):
+        config = SegmentationConfig(method=method, tau=0.8, **cues)
+        return Segmenter(config).segment(frame, features).labels
+
+    alone = {'colour': 0.0, 'position': 0.0, 'geometry': 0.0}
+    assert (labels('ncut') == labels('kway')).all()
+    assert (labels('ncut', **alone) == labels('diffcut', **alone)).all()
+    assert (labels('diffcut') != labels('kway')).any()
+    assert (labels('diffcut', **alone) != labels('kway', **alone)).any()
 
 
 def test_labels_are_compact_and_embeddings_match():
