@@ -182,6 +182,8 @@ class TrackingConfig(Validated):
     flow: bool = option(True, 'carry labels by optical flow where depth and pose do not')
     correspondence: bool = option(True, 'find labels by the likeness of features where motion '
                                   'does not tell; segmented frames only')
+    common_motion: bool = option(True, 'give tracks beside each other that move as one, while '
+                                 'what surrounds them stands still, one id')
     memory: bool = option(True, 'keep which track each place in the world belonged to, where '
                           'depth and the motion of the camera are known')
     width: int = option(640, 'largest width in pixels of the tracked label image', 32, 4096)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.association import associate, Cells, tabulate
+from diffseg_ros.tracking.book import TrackBook
 from diffseg_ros.tracking.field import LabelField, THIN
-from diffseg_ros.tracking.fragments import MergeWatch, SplitWatch
+from diffseg_ros.tracking.fragments import SplitWatch
 from diffseg_ros.tracking.fusion import fuse, KNOWN_STRENGTH, SegmentMap
-from diffseg_ros.tracking.life import CAPACITY, look_like, Track, TrackBook
+from diffseg_ros.tracking.life import CAPACITY, look_like, Track
 from diffseg_ros.tracking.memory import WorldMemory
 from diffseg_ros.tracking.places import Places
 from diffseg_ros.tracking.reidentification import Appearance, reidentify
+from diffseg_ros.tracking.unification import Unifier
 import numpy as np
 import numpy.typing as npt
 
@@ -24,15 +26,18 @@ class Corrector:
     def __init__(self, config: TrackingConfig, book: TrackBook, memory: WorldMemory) -> None:
         """Work on the tracks of `book`, and keep `memory` in step when tracks become one."""
         self.config = config
+        self.unifier = Unifier(config, book, memory)
         self._book = book
-        self._memory = memory
-        self._splits, self._merges = SplitWatch(), MergeWatch()
-        self._owners: dict[int, int] = {}
+        self._splits = SplitWatch()
+
+    def configure(self, config: TrackingConfig) -> None:
+        """Apply changed settings."""
+        self.config = self.unifier.config = config
 
     def clear(self) -> None:
         """Forget the evidence for splits and merges."""
         self._splits.clear()
-        self._merges.clear()
+        self.unifier.clear()
 
     def correct(self, field: LabelField, fresh: SegmentMap, weight: float, places: Places | None,
                 frame: int) -> None:
@@ -65,7 +70,7 @@ class Corrector:
         fuse(field, speaks.view(np.uint16), gain, weight)
         cells = self._split(field, fresh, weight, places, frame)
         self._look(cells, fresh, field, places)
-        self._merge(field, cells, weight)
+        self.unifier.merge(field, cells, weight)
 
     def _speaks(self, field: LabelField, fresh: SegmentMap, places: Places | None,
                 frame: int) -> npt.NDArray[np.int16]:
@@ -132,36 +137,17 @@ class Corrector:
             field.pieces, cells, fresh.thin, least=2 * self._least(field) / THIN**2,
             after=self.config.split_after, weight=weight)
         for mask in found:
-            embedding = fresh.embeddings[np.bincount(fresh.thin[mask]).argmax()]
-            seen = [self._appearance(embedding, mask, places)]
-            track, = self._known_or_new(seen, cells, frame)
+            cut = self._book.at(int(field.thinned()[0][mask][0]))
+            if self.unifier.whole(cut) is None:
+                embedding = fresh.embeddings[np.bincount(fresh.thin[mask]).argmax()]
+                seen = [self._appearance(embedding, mask, places)]
+                track, = self._known_or_new(seen, cells, frame)
+            else:
+                track = self._book.start(frame, part_of=cut)
             if track is not None:
                 height, width = field.shape
                 field.slots[mask.repeat(THIN, 0).repeat(THIN, 1)[:height, :width]] = track.slot
         return tabulate(field.thinned()[0], None, fresh.thin, fresh.count) if found else cells
-
-    def _merge(self, field: LabelField, cells: Cells, weight: float) -> None:
-        """Make tracks one that enough segmented frames have seen as one; the larger goes on."""
-        owners = self._book.owners()
-        # A slot may stand for another track now, which inherits nothing.
-        self._merges.drop({slot for slot, one in self._owners.items() if owners.get(slot) != one})
-        self._owners = owners
-        heir = np.arange(CAPACITY, dtype=np.uint16)
-        merged = False
-        for pair in self._merges.update(cells, after=self.config.merge_after, weight=weight):
-            first, second = (self._book.at(int(heir[slot])) for slot in pair)
-            if first is second:
-                continue
-            stays, goes = sorted((first, second), key=lambda track: (
-                not track.confirmed, -int(cells.table[:-1][cells.slots == track.slot].sum()),
-                track.identity))
-            heir[heir == goes.slot] = stays.slot
-            merged = True
-            self._merges.drop({goes.slot})
-            self._memory.rename(goes.identity, stays.identity)
-            self._book.remove(goes)
-        if merged:
-            field.slots = heir.take(field.slots)
 
     def _look(self, cells: Cells, fresh: SegmentMap, field: LabelField,
               places: Places | None) -> None:

@@ -38,7 +38,16 @@ class Flow:
 
     def __init__(self) -> None:
         """Make the estimator; it has no state from frame to frame."""
-        self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._search, self._plain = (
+            cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST) for _ in range(2))
+        self._plain.setVariationalRefinementIterations(0)
+
+    def towards(self, now: View, before: View) -> ImageMotion:
+        """Return the motion between two views of one size, neither refined nor checked."""
+        image, earlier = np.ascontiguousarray(now.grey), np.ascontiguousarray(before.grey)
+        if min(image.shape) < _MINIMUM_SIDE:
+            return _unknown_motion(image.shape)
+        return ImageMotion(self._plain.calc(image, earlier, None), np.ones(image.shape, bool))
 
     def between(self, now: View, before: View, *, coarse: bool = False) -> ImageMotion:
         """Return the motion between two views of one size; coarse is four times as fast."""
@@ -46,8 +55,7 @@ class Flow:
         if coarse and min(image.shape) >= 2 * _MINIMUM_SIDE:
             image, earlier = cv2.pyrDown(image), cv2.pyrDown(earlier)
         if min(image.shape) < _MINIMUM_SIDE:
-            still = np.zeros((*image.shape, 2), np.float32)
-            return ImageMotion(still, np.zeros(image.shape, bool))
+            return _unknown_motion(image.shape)
         backward = self._search.calc(image, earlier, None)
         forward = self._search.calc(earlier, image, None)
         height, width = image.shape
@@ -59,6 +67,10 @@ class Flow:
         slack = _SLACK + _SLACK_SHARE * np.abs(backward).sum(axis=-1)
         seen = cv2.remap(earlier, columns, rows, cv2.INTER_LINEAR)
         return ImageMotion(backward, (error <= slack) & _alike(image, seen))
+
+
+def _unknown_motion(shape: tuple[int, ...]) -> ImageMotion:
+    return ImageMotion(np.zeros((*shape, 2), np.float32), np.zeros(shape, bool))
 
 
 def _alike(now: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 from diffseg_ros.cloud.rays import ray_table
 from diffseg_ros.tracking.flow import ImageMotion
@@ -45,15 +47,20 @@ def camera_motion(now: View, before: View, motion: ImageMotion,
         agree on one.
 
     """
-    found = _consensus(*_paired_by_motion(now, before, motion), seed)
+    found = consensus(*_paired_by_motion(now, before, motion), seed)
     if found is None:
-        found = _consensus(*_paired_by_features(now, before), seed)
+        found = consensus(*features(now).paired(features(before)), seed)
     return found
 
 
-def _consensus(here: Points, there: Points, seed: int) -> Points | None:
-    """Return the (4, 4) motion that most of (N, 3) paired points agree on, if enough do."""
-    if len(here) < _MINIMUM_POINTS:
+def consensus(here: Points, there: Points, seed: int = 0, *,
+              least: int = _MINIMUM_POINTS) -> Points | None:
+    """
+    Return the (4, 4) motion that most of (N, 3) paired points agree on.
+
+    None where fewer than `least` or than a third do.
+    """
+    if len(here) < least:
         return None
     tolerance = _NOISE_FLOOR + _NOISE_SHARE * there[:, 2]
     rng = np.random.default_rng(seed)
@@ -65,11 +72,11 @@ def _consensus(here: Points, there: Points, seed: int) -> Points | None:
     rotation: Points = np.eye(3)
     shift: Points = np.zeros(3)
     for _ in range(_REFINEMENTS):
-        if inliers.sum() < _MINIMUM_POINTS:
+        if inliers.sum() < least:
             return None
         rotation, shift = _rigid(here[inliers], there[inliers])
         inliers = np.linalg.norm(here @ rotation.T + shift - there, axis=1) < tolerance
-    if inliers.mean() < _MINIMUM_SHARE or inliers.sum() < _MINIMUM_POINTS:
+    if inliers.mean() < _MINIMUM_SHARE or inliers.sum() < least:
         return None
     transform = np.eye(4)
     transform[:3, :3], transform[:3, 3] = rotation, shift
@@ -91,22 +98,32 @@ def _paired_by_motion(now: View, before: View, motion: ImageMotion) -> tuple[Poi
     return here[both], there[both]
 
 
-def _paired_by_features(now: View, before: View) -> tuple[Points, Points]:
-    """Return (N, 3) points of both frames whose surroundings look alike, wherever they are."""
-    detector = cv2.ORB.create(_FEATURES)
-    (corners, words), (others, other_words) = (
-        detector.detectAndCompute(view.grey, None) for view in (now, before))
-    if words is None or other_words is None:
-        return np.zeros((0, 3)), np.zeros((0, 3))
-    pairs = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(words, other_words)
-    here, there = (np.array([keypoints[index].pt for index in indices]).reshape(-1, 2)
-                   for keypoints, indices in ((corners, [pair.queryIdx for pair in pairs]),
-                                              (others, [pair.trainIdx for pair in pairs])))
-    scale = now.shape[0] / now.grey.shape[0], now.shape[1] / now.grey.shape[1]
-    points = _points(now, here[:, 1], here[:, 0], scale)
-    partners = _points(before, there[:, 1], there[:, 0], scale)
-    both = np.isfinite(points).all(axis=1) & np.isfinite(partners).all(axis=1)
-    return points[both], partners[both]
+@dataclass(frozen=True)
+class Features:
+    """The (N, 3) places of a view's corners, NaN without depth, and their (N, 32) uint8 words."""
+
+    points: Points
+    words: npt.NDArray[np.uint8]
+
+    def paired(self, other: Features) -> tuple[Points, Points]:
+        """Return (M, 3) points of both views whose surroundings look alike, wherever they are."""
+        if not len(self.words) or not len(other.words):
+            return np.zeros((0, 3)), np.zeros((0, 3))
+        pairs = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(self.words, other.words)
+        points = self.points[[pair.queryIdx for pair in pairs]]
+        partners = other.points[[pair.trainIdx for pair in pairs]]
+        both = np.isfinite(points).all(axis=1) & np.isfinite(partners).all(axis=1)
+        return points[both], partners[both]
+
+
+def features(view: View) -> Features:
+    """Return the corners of a view with depth and intrinsics."""
+    corners, words = cv2.ORB.create(_FEATURES).detectAndCompute(view.grey, None)
+    if words is None:
+        return Features(np.zeros((0, 3)), np.zeros((0, 32), np.uint8))
+    places = np.array([corner.pt for corner in corners]).reshape(-1, 2)
+    scale = view.shape[0] / view.grey.shape[0], view.shape[1] / view.grey.shape[1]
+    return Features(_points(view, places[:, 1], places[:, 0], scale), words)
 
 
 def _points(view: View, rows: npt.NDArray[np.floating] | npt.NDArray[np.integer],

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from diffseg_ros.config import TrackingConfig
+from diffseg_ros.tracking.book import TrackBook
 from diffseg_ros.tracking.field import LabelField
 from diffseg_ros.tracking.flow import Flow, flow_source, ImageMotion
-from diffseg_ros.tracking.life import TrackBook
 from diffseg_ros.tracking.memory import WorldMemory
 from diffseg_ros.tracking.odometry import camera_motion
+from diffseg_ros.tracking.own_motion import own_motion, OwnMotion
 from diffseg_ros.tracking.places import Places
 from diffseg_ros.tracking.view import View
 from diffseg_ros.tracking.warp import grid, rigid_source, Source, world_points
+from diffseg_ros.tracking.whereabouts import Whereabouts, World
 import numpy as np
 import numpy.typing as npt
 
 _FLOW_FROM = 0.02
+_MOTION_FROM = 0.005
 _TRUSTED_MOTION = 0.6
 _LEAP, _LEAP_SHARE = 0.15, 0.05
-_RECALL_STEP = 2
-_VOTE_STEP = 4
+_RECALL_WIDTH = 320
+_VOTE_WIDTH = 160
 _SURE_VOTES = 2
 _FULL_VOTES = 10
 _SHIFT_STEP = 8
@@ -41,13 +44,21 @@ class Propagator:
         self._flow = Flow()
         self._memory = WorldMemory()
         self._before: View | None = None
-        self._world: npt.NDArray[np.float64] | None = None
-        self._posed = self._lost = False
+        self._camera = Whereabouts()
+        self._change = World.SAME
+        self._strangers: int | None = None
+        self._unseen: npt.NDArray[np.bool_] | None = None
+        self._own_motion: OwnMotion | None = None
 
     @property
     def world(self) -> npt.NDArray[np.float64] | None:
         """Return the (4, 4) camera-to-world transform of the last frame, if one is known."""
-        return self._world
+        return self._camera.world
+
+    @property
+    def own_motion(self) -> OwnMotion | None:
+        """Return what moved by itself in the last frame, None where nothing is known of it."""
+        return self._own_motion
 
     @property
     def memory(self) -> WorldMemory:
@@ -56,8 +67,9 @@ class Propagator:
 
     def clear(self) -> None:
         """Forget the last frame and all places."""
-        self._before = self._world = None
+        self._before = self._own_motion = self._strangers = None
         self._memory.clear()
+        self._camera.clear()
 
     def propagate(self, now: View, field: LabelField,
                   book: TrackBook) -> tuple[LabelField, float]:
@@ -74,17 +86,29 @@ class Propagator:
         assert self._before is not None
         before = self._before.resized(now.shape)
         source = self._source(now, before)
-        if self._lost:
-            self._memory.clear()
-            book.forget_places()
-            self._lost = False
         moved = field.resized(now.shape).moved(source)
-        known = source.known
-        if self._world is not None and self.config.memory:
-            known = self._recall(now, moved, known, book)
+        known = self._settled(moved, source.known, book)
+        unseen, self._unseen = self._unseen, None
+        if self.world is not None and self.config.memory:
+            known = self._recall(now, moved, known, unseen, book)
         moved.fill(known, now.depth if now.measured else None)
         self._before = now
         return moved, _mean_shift(source)
+
+    def _settled(self, field: LabelField, known: npt.NDArray[np.bool_],
+                 book: TrackBook) -> npt.NDArray[np.bool_]:
+        """Return what is known of the field now that the camera is where it is."""
+        if self._change is World.NEW:
+            self._memory.clear()
+            book.forget_places()
+        elif self._change is World.ASTRAY:
+            self._strangers = book.count
+        elif self._change is World.FOUND and self._strangers is not None:
+            # What began while the camera was astray may be what is remembered here.
+            known = known & (book.births() < self._strangers).take(field.slots)
+            field.strength *= known
+            self._strangers = None
+        return known
 
     def begin(self, now: View) -> None:
         """Take a first frame."""
@@ -93,24 +117,25 @@ class Propagator:
 
     def places(self) -> Places | None:
         """Return where the last view's pixels are in the world, if that is known."""
-        if self._before is None or self._world is None or not self._before.measured:
+        if self._before is None or self.world is None or not self._before.measured:
             return None
-        return Places(self._before, self._world)
+        return Places(self._before, self.world)
 
     def remember(self, field: LabelField, identities: npt.NDArray[np.int32]) -> None:
         """Let the labels of the last frame vote in the memory of places."""
         view = self._before
-        if view is None or self._world is None or not view.measured or not self.config.memory:
+        if view is None or self.world is None or not view.measured or not self.config.memory:
             return
         assert view.depth is not None
-        step = _VOTE_STEP
+        step = _every(view, _VOTE_WIDTH)
         held = field.strength[::step, ::step] > 0
         rows, columns = grid(held & (view.depth[::step, ::step] > 0), step)
-        self._memory.vote(world_points(view, self._world, rows, columns),
+        self._memory.vote(world_points(view, self.world, rows, columns),
                           identities[field.slots[rows, columns]])
 
     def _source(self, now: View, before: View) -> Source:
         """Return where each pixel comes from, and follow the camera."""
+        self._own_motion = None
         motion: npt.NDArray[np.float64] | None = None
         rigid: Source | None = None
         share = 0.0
@@ -118,14 +143,25 @@ class Propagator:
         if measured and now.pose is not None and before.pose is not None:
             motion = np.linalg.inv(before.pose) @ now.pose
             rigid, share = rigid_source(now, before, motion)
-        if rigid is not None and share >= _TRUSTED_MOTION and rigid.known.mean() > 1 - _FLOW_FROM:
+            self._watch(now, before, rigid, share)
+        if rigid is not None and share >= _TRUSTED_MOTION and _open(rigid) < _FLOW_FROM:
             self._follow(now, motion)
             return rigid
         moved = self._flow.between(now, before, coarse=share >= _TRUSTED_MOTION)
         if measured and share < _TRUSTED_MOTION and self.config.odometry:
             motion, rigid, share = self._estimate(now, before, moved, (motion, rigid, share))
-        self._follow(now, motion)
+            self._watch(now, before, rigid, share)
+        self._follow(now, motion if share >= _TRUSTED_MOTION else None)
+        if not measured and self.config.common_motion:
+            self._own_motion = own_motion(now, before, moved)
         return self._joined(now, before, rigid if share >= _TRUSTED_MOTION / 2 else None, moved)
+
+    def _watch(self, now: View, before: View, rigid: Source | None, share: float) -> None:
+        """Look for what moves by itself, if the camera's motion explains most of the image."""
+        if (self.config.common_motion and rigid is not None and share >= _TRUSTED_MOTION
+                and _open(rigid) >= _MOTION_FROM):
+            moved = self._flow.towards(now, before)
+            self._own_motion = own_motion(now, before, moved, rigid)
 
     @staticmethod
     def _estimate(now: View, before: View, moved: ImageMotion, given: _Rigid) -> _Rigid:
@@ -144,6 +180,9 @@ class Propagator:
         if not self.config.flow:
             return joined
         places = np.flatnonzero(~joined.known)
+        if rigid is not None and now.depth is not None:
+            # What has depth but no place before it was out of view: flow can but guess there.
+            self._unseen = (rigid.index == 0) & (now.depth > 0)
         index, known = flow_source(moved, now.shape, places)
         if now.depth is not None and before.depth is not None:
             metres = now.depth.take(places)
@@ -154,32 +193,25 @@ class Propagator:
         return joined
 
     def _follow(self, now: View, motion: npt.NDArray[np.float64] | None) -> None:
-        """Keep where the camera is; a pose that is given wins over one that was summed up."""
-        if now.pose is not None:
-            self._lost = not self._posed
-            self._world, self._posed = now.pose, True
-            return
-        if self._world is not None and motion is not None:
-            self._world = self._world @ motion
-            return
-        self._lost, self._posed = self._world is not None, False
-        usable = now.measured and self.config.odometry and self.config.depth
-        self._world = np.eye(4) if usable else None
+        """Keep where the camera is."""
+        self._change = self._camera.follow(
+            now, motion, measured=now.measured and self.config.odometry and self.config.depth)
 
     def _recall(self, now: View, field: LabelField, known: npt.NDArray[np.bool_],
-                book: TrackBook) -> npt.NDArray[np.bool_]:
+                unseen: npt.NDArray[np.bool_] | None, book: TrackBook) -> npt.NDArray[np.bool_]:
         """Fill in what the memory of places knows; return what is known with it."""
-        if now.depth is None or self._world is None or not now.measured:
+        if now.depth is None or self.world is None or not now.measured:
             return known
-        step = _RECALL_STEP
-        rows, columns = grid(~known[::step, ::step] & (now.depth[::step, ::step] > 0), step)
-        ids, votes = self._memory.recall(world_points(now, self._world, rows, columns))
+        wanted = ~known if unseen is None else ~known | unseen
+        step = _every(now, _RECALL_WIDTH)
+        rows, columns = grid(wanted[::step, ::step] & (now.depth[::step, ::step] > 0), step)
+        ids, votes = self._memory.recall(world_points(now, self.world, rows, columns))
         slots = np.where(votes >= _SURE_VOTES, book.slots_of(ids), -1)
         found = np.full((-(-now.shape[0] // step), -(-now.shape[1] // step)), -1, np.int16)
         firmness = np.zeros(found.shape, np.float32)
         found[rows // step, columns // step] = slots
         firmness[rows // step, columns // step] = votes.clip(0, _FULL_VOTES) / _FULL_VOTES
-        taken = np.flatnonzero(~known)
+        taken = np.flatnonzero(wanted)
         row = taken // now.shape[1]
         near = row // step * found.shape[1] + (taken - row * now.shape[1]) // step
         recalled = found.take(near) >= 0
@@ -189,6 +221,16 @@ class Propagator:
         known = known.copy()
         known.ravel()[taken] = True
         return known
+
+
+def _every(view: View, columns: int) -> int:
+    """Return which of the pixels along an axis to take so that about so many columns remain."""
+    return max(1, round(view.shape[1] / columns))
+
+
+def _open(source: Source) -> float:
+    """Return the share of pixels without a known source."""
+    return 1 - np.count_nonzero(source.known) / source.known.size
 
 
 def _mean_shift(source: Source) -> float:

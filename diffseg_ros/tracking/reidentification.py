@@ -59,10 +59,11 @@ def reidentify(seen: Sequence[Appearance], sleeping: Sequence[Track],
     looks = np.stack([one.embedding for one in seen])
     score = looks @ np.stack([track.embedding for track in known if track.embedding is not None]).T
     score = _with_places(score, seen, known)
+    things = np.array([track.identity for track in known])
     for row in range(len(seen)):
         column = int(score[row].argmax())
         best = score[row, column]
-        rivals = max(np.delete(score[row], column).max(initial=-1),
+        rivals = max(score[row, things != things[column]].max(initial=-1),
                      np.delete(score[:, column], row).max(initial=-1))
         if best >= least and best - rivals >= _MARGIN:
             answer[row] = known[column]
@@ -83,9 +84,11 @@ def _with_places(score: npt.NDArray[np.float32], seen: Sequence[Appearance],
 
 def _boxes(things: Sequence[Appearance | Track]
            ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return (N, 3) centres and extents, NaN where no place is known."""
+    """Return (N, 3) centres and extents, NaN where no place is known or it may have changed."""
     boxes = np.full((2, len(things), 3), np.nan)
     for row, thing in enumerate(things):
+        if isinstance(thing, Track) and thing.mobile:
+            continue
         if thing.centre is not None and thing.extent is not None:
             boxes[:, row] = thing.centre, thing.extent
     return boxes[0], boxes[1]

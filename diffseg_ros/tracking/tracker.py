@@ -7,11 +7,12 @@ from diffseg_ros.config import TrackingConfig
 from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.segmenter import Segments
 from diffseg_ros.tracking.association import tabulate
+from diffseg_ros.tracking.book import TrackBook
 from diffseg_ros.tracking.correction import Corrector
 from diffseg_ros.tracking.correspondence import Correspondence
 from diffseg_ros.tracking.field import empty_field, LabelField
 from diffseg_ros.tracking.fusion import KNOWN_STRENGTH, nearest, SegmentMap
-from diffseg_ros.tracking.life import CAPACITY, TrackBook, TrackSummary
+from diffseg_ros.tracking.life import CAPACITY, TrackSummary
 from diffseg_ros.tracking.propagation import Propagator
 from diffseg_ros.tracking.view import View, view_of
 import numpy as np
@@ -77,7 +78,8 @@ class Tracker:
 
     def configure(self, config: TrackingConfig) -> None:
         """Apply changed settings from the next frame on."""
-        self._config = self._propagator.config = self._corrector.config = config
+        self._config = self._propagator.config = config
+        self._corrector.configure(config)
 
     def reset(self) -> None:
         """Forget all tracks and begin a new epoch; ids go on rising."""
@@ -101,8 +103,10 @@ class Tracker:
             self._expected = np.zeros(CAPACITY, np.int64)
             return True
         self._field, shift = self._propagator.propagate(view, self._field, self._book)
+        self._corrector.unifier.observe(self._propagator.own_motion, self._field)
         self._expected = self._field.count(CAPACITY)
         self._change += shift
+        self._book.travel(shift)
         return (self._frame - self._keyframe >= config.keyframe_interval
                 or self._unknown() > config.keyframe_change)
 

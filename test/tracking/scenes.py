@@ -66,6 +66,50 @@ class Room:
                         np.full(truth.shape, 255, np.uint8), self.embeddings[present])
 
 
+class Passage:
+    """A thing of several colours passes in front of a patterned wall; both can be shifted."""
+
+    def __init__(self, parts=3, seed=0, width=320, height=240):
+        self.shape = height, width
+        rng = np.random.default_rng(seed)
+        self.wall = self._pattern(rng, (height, 3 * width), cells=40)
+        self.thing = self._pattern(rng, (90, 40 * parts), cells=0)
+        self.thing += np.repeat(rng.uniform(-50, 50, (parts, 3)), 40, axis=0)
+        self.parts = parts
+        self.embeddings = rng.standard_normal((8, CHANNELS)).astype(np.float32)
+        self.embeddings /= np.linalg.norm(self.embeddings, axis=1, keepdims=True)
+
+    @staticmethod
+    def _pattern(rng, shape, cells):
+        noise = cv2.GaussianBlur(rng.uniform(-250, 250, (*shape, 1)).astype(np.float32), (0, 0), 2)
+        columns = np.arange(shape[1]) // cells if cells else np.zeros(shape[1], int)
+        tint = rng.uniform(-20, 20, (columns.max() + 1, 3))[columns]
+        return 120 + noise[..., None] + tint
+
+    def frame(self, pan=0, at=60, stamp=0, with_depth=False):
+        """Return a frame, and truth: 0 the wall's left half, 1 its right half, 2... the parts."""
+        height, width = self.shape
+        left = width + int(pan)
+        rgb = self.wall[:, left:left + width].copy()
+        truth = np.tile((np.arange(left, left + width) >= 1.5 * width).astype(int), (height, 1))
+        depth = np.full(self.shape, 3, np.float32)
+        top, end = 80, at + self.thing.shape[1]
+        rgb[top:top + len(self.thing), at:end] = self.thing
+        truth[top:top + len(self.thing), at:end] = 2 + np.arange(end - at) // 40
+        depth[top:top + len(self.thing), at:end] = 2
+        camera = Intrinsics(width, height, 280.0, 280.0, (width - 1) / 2, (height - 1) / 2)
+        frame = Frame(rgb.clip(0, 255).astype(np.uint8), stamp, 'camera',
+                      depth if with_depth else None, camera if with_depth else None,
+                      pose() if with_depth else None)
+        return frame, truth
+
+    def segments(self, truth):
+        """Return every part and both halves of the wall as segments of their own."""
+        present, numbered = np.unique(truth, return_inverse=True)
+        return Segments(numbered.reshape(truth.shape).astype(np.int32),
+                        np.full(truth.shape, 255, np.uint8), self.embeddings[present])
+
+
 def step(tracker, frame, segments, always=True):
     """Run one frame through a tracker; return the labels."""
     wanted = tracker.expect(frame)

@@ -1,5 +1,6 @@
 from diffseg_ros.config import TrackingConfig
-from diffseg_ros.tracking.life import CAPACITY, look_like, TrackBook, TrackState
+from diffseg_ros.tracking.book import TrackBook
+from diffseg_ros.tracking.life import CAPACITY, look_like, TrackState
 from diffseg_ros.tracking.reidentification import Appearance, reidentify
 import numpy as np
 import pytest
@@ -20,6 +21,52 @@ def test_ids_rise_and_slots_are_used_again():
     assert book.identities()[third.slot] == 7 and len(book) == 2
     assert book.slots_of(np.array([5, 6, 7, 99], np.int32)).tolist() == [
         -1, second.slot, third.slot, -1]
+
+
+def test_tracks_that_are_one_thing_share_an_id():
+    book = TrackBook(1)
+    trunk, leg, other = (book.start(number) for number in range(3))
+    book.join(trunk, leg)
+    assert [track.identity for track in book] == [1, 1, 3] and book.next_id == 4
+    seen(book, [trunk.slot, trunk.slot, leg.slot, leg.slot, leg.slot], 5)
+    leg.confirmed = True
+    first, second = book.summaries(5)
+    assert (first.id, first.state, first.age, first.pixels) == (1, TrackState.CONFIRMED, 5, 45)
+    assert second.id == other.identity and second.state is TrackState.SLEEPING
+    assert book.slots_of(np.array([1, 2, 3], np.int32)).tolist() == [leg.slot, -1, other.slot]
+    assert {book.identities()[track.slot] for track in (trunk, leg)} == {1}
+    book.remove(trunk)
+    assert book.summaries(5)[0].id == 1
+
+
+def test_joining_takes_along_who_shared_the_id_and_leaving_gives_a_new_one():
+    book = TrackBook(1)
+    tracks = [book.start(0) for _ in range(4)]
+    book.join(tracks[2], tracks[3])
+    book.join(tracks[0], tracks[3])
+    assert [track.identity for track in tracks] == [1, 2, 1, 1]
+    book.leave(tracks[3])
+    part = book.start(0, part_of=tracks[0])
+    assert [track.identity for track in book] == [1, 2, 1, 5, 1] and book.next_id == 6
+    assert part.identity == 1 and len(set(book.births()[[one.slot for one in book]])) == 5
+    assert sorted(map(len, book.by_identity().values())) == [1, 1, 3]
+
+
+def test_a_place_that_left_the_view_says_nothing_of_its_track():
+    book, config = TrackBook(1), TrackingConfig(max_misses=3)
+    track = book.start(0)
+    track.confirmed = True
+    seen(book, [], 1, expected=[track.slot])
+    book.travel(0.5)
+    for _ in range(20):
+        book.age()
+        book.let_go(config)
+    assert len(book) == 1
+    seen(book, [], 2, expected=[track.slot])
+    for _ in range(4):
+        book.age()
+        book.let_go(config)
+    assert not len(book)
 
 
 def test_what_leaves_view_sleeps_without_ageing():
@@ -114,6 +161,21 @@ def test_the_right_place_makes_up_for_looks_and_the_wrong_one_rules_out(centre, 
     known = asleep(appearance([1, 0, 0], [0.1, 0, 2]))
     found = reidentify([appearance([1, 0.55, 0], centre)], known, 0.9)
     assert (found == [known[0]]) is wanted
+
+
+def test_parts_of_one_thing_are_no_rivals():
+    known = asleep(appearance([1, 0, 0]), appearance([1, 0.01, 0]))
+    known[1].identity = known[0].identity
+    found, = reidentify([appearance([1, 0, 0])], known, 0.9)
+    assert found.identity == known[0].identity
+
+
+def test_what_moved_may_be_anywhere():
+    known = asleep(appearance([1, 0, 0], [0.1, 0, 2]))
+    seen_elsewhere = [appearance([1, 0.1, 0], [3, 0, 2])]
+    assert reidentify(seen_elsewhere, known, 0.9) == [None]
+    known[0].mobile = True
+    assert reidentify(seen_elsewhere, known, 0.9) == [known[0]]
 
 
 def test_other_feature_sizes_match_nothing():
