@@ -110,9 +110,8 @@ def _nearest_place(known: npt.NDArray[np.bool_],
         return places.copy()
     nearest = cv2.distanceTransformWithLabels((~known).view(np.uint8), cv2.DIST_L2, 3,
                                               labelType=cv2.DIST_LABEL_PIXEL)[1]
-    table = np.zeros(int(nearest.max()) + 1, np.int64)
-    table[nearest[known]] = np.flatnonzero(known)
-    return table[nearest.ravel()[places]]
+    # OpenCV numbers the known pixels from 1 in the order of the image.
+    return np.flatnonzero(known).take(nearest.ravel().take(places) - 1)
 
 
 def _in_front(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
