@@ -99,6 +99,8 @@ class BackboneConfig(Validated):
     seed: int = option(0, 'seed of the fixed noise', 0, 2**31 - 1, live=False)
     noise: bool = option(True, "add the timestep's noise to the image; DiffSeg does not",
                          live=False)
+    whiten: bool = option(True, 'whiten the features of a model that has a matrix for it, as the '
+                          'embedded one does; DiffCut does not', live=False)
 
 
 @dataclass(frozen=True)
@@ -117,19 +119,19 @@ class SegmentationConfig(Validated):
                                 'they are at 0.5', 0.0, 1.0)
     region_width: int = option(320, 'regions: width in pixels of the grid that regions are made '
                                'on', 32, 4096)
-    region_scale: float = option(16.0, 'regions: how much small neighbours may differ before '
+    region_scale: float = option(20.0, 'regions: how much small neighbours may differ before '
                                  'they stay apart; higher gives fewer segments', 0.0, 1e6)
     region_min_size: float = option(0.0008, 'regions: least share of the image; what is smaller '
                                     'joins the neighbour most like it', 0.0, 0.5)
-    region_threshold: float = option(0.008, 'regions: cost from which on two regions are not '
+    region_threshold: float = option(0.02, 'regions: cost from which on two regions are not '
                                      'merged; higher gives fewer segments', 0.0, 100.0)
-    region_features: float = option(0.2, "regions: weight of the diffusion features' difference "
+    region_features: float = option(0.7, "regions: weight of the diffusion features' difference "
                                     'in that cost; 0 is off', 0.0, 100.0)
-    region_colour: float = option(0.5, "regions: weight of the mean colours' difference; 0 is "
+    region_colour: float = option(0.25, "regions: weight of the mean colours' difference; 0 is "
                                   'off', 0.0, 100.0)
     region_geometry: float = option(10.0, 'regions: weight of the distance between planes, used '
                                     'on RGB-D input; 0 is off', 0.0, 1e6)
-    tau: float = option(0.35, 'a segment is split while its best normalised cut costs less; '
+    tau: float = option(0.25, 'a segment is split while its best normalised cut costs less; '
                         'higher gives more segments', 0.0, 2.0)
     centre: bool = option(True, "take the image's mean feature off first; DiffCut does not")
     alpha: float = option(5.0, 'exponent of the feature affinity', 0.0, 100.0)
@@ -191,9 +193,9 @@ class TrackingConfig(Validated):
                                     'after the last that was', 1, 10000)
     keyframe_change: float = option(0.05, 'a frame is segmented when more than this share of it '
                                     'is not known from before; 1 is never', 0.0, 1.0)
-    split_after: int = option(3, 'a track becomes two when this many segmented frames cut it '
+    split_after: int = option(2, 'a track becomes two when this many segmented frames cut it '
                               'alike', 1, 1000)
-    merge_after: int = option(2, 'two tracks become one when this many segmented frames see '
+    merge_after: int = option(3, 'two tracks become one when this many segmented frames see '
                               'them as one', 1, 1000)
     min_share: float = option(0.002, 'least share of the image that a new track has', 0.0, 0.5)
     confirm_after: int = option(3, 'segmented frames after which a track is confirmed', 1, 1000)

@@ -7,7 +7,9 @@ import time
 
 from diffseg_ros.config import BackboneConfig
 from diffseg_ros.diffusion.loader import load_backbone
+from diffseg_ros.diffusion.whitening import WHITENING_FILE
 import numpy as np
+import pytest
 from safetensors.torch import load_file
 import torch
 
@@ -15,15 +17,21 @@ FOLDER = Path(__file__).resolve().parents[1] / 'diffseg_ros' / 'weights'
 WEIGHTS = FOLDER / 'diffusion_pytorch_model.fp16.safetensors'
 
 
-def test_the_card_names_the_weights_by_their_checksum():
-    assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() in (FOLDER / 'README.md').read_text()
+@pytest.mark.parametrize('file', [WEIGHTS, FOLDER / WHITENING_FILE])
+def test_the_card_names_the_weights_by_their_checksum(file):
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in (FOLDER / 'README.md').read_text()
 
 
 def test_size_and_precision():
     assert WEIGHTS.stat().st_size <= 16e6
     assert {tensor.dtype for tensor in load_file(WEIGHTS).values()} == {torch.float16}
     assert sorted(path.suffix for path in FOLDER.iterdir()) == ['.json', '.json', '.md',
-                                                                 '.safetensors']
+                                                                 '.safetensors', '.safetensors']
+
+
+def test_they_come_with_their_whitening():
+    rgb = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    assert load_backbone(BackboneConfig()).features(rgb).shape[0] == 16
 
 
 def test_they_load_fast_and_show_structure():

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 BASELINES = ('grid', 'lab_ncut', 'lab_kmeans', 'felzenszwalb', 'random_weights')
 CURVE = 'calibration.png'
+_WHITENED = 20  # photos of each data set that random weights' features are whitened by
 _MEAN_KEYS = ('miou', 'pixel_accuracy', 'boundary_f', 'segments_per_image', 'seconds_per_image')
 
 
@@ -69,13 +70,13 @@ def run(arguments: argparse.Namespace) -> None:
                            'report is by name')
     reports = {}
     with ExitStack() as stack:
-        for name, method in _methods(arguments, config, stack):
+        for name, method in _methods(arguments, config, datasets, stack):
             print(_row(name, 'mIoU', 'pixel acc.', 'boundary F', 'segments', 's/image', 'images'))
             reports[name] = _report(name, method, datasets, arguments)
     write_json(arguments.json, reports[name] if len(reports) == 1 else {'methods': reports})
 
 
-def _methods(arguments: argparse.Namespace, config: PipelineConfig,
+def _methods(arguments: argparse.Namespace, config: PipelineConfig, datasets: list[MaskDataset],
              stack: ExitStack) -> Iterator[tuple[str, Method]]:
     """Yield the name and function of each method asked for, loaded when its turn comes."""
     from diffseg_ros.evaluation.baselines import CLASSICAL, write_random_weights
@@ -87,7 +88,8 @@ def _methods(arguments: argparse.Namespace, config: PipelineConfig,
     for name in dict.fromkeys(arguments.baseline):
         if name == 'random_weights':
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            write_random_weights(folder)
+            write_random_weights(folder, [frame.rgb for dataset in datasets
+                                          for _, frame, _ in islice(dataset, _WHITENED)])
             yield name, _pipeline_method(updated(config, {'backbone.model': str(folder)}))
         else:
             yield name, _photo_method(CLASSICAL[name])

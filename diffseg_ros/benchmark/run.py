@@ -91,12 +91,14 @@ class Benchmark:
         embedded model needs), `normalized_cut_cues` that of the settings.
         """
         tokens, merge_tokens = (96, 96) if self._quick else (CUT_TOKENS, MERGE_TOKENS)
-        frames, backbone = [*self._frames, *self._photos], self._load(tokens)
-        cuts = {name: measure_cut(affinities(frames, backbone, config), config.tau,
-                                  1 if self._quick else 2)
-                for name, config in (('normalized_cut', replace(self._config.segmentation,
-                                                                **DIFFCUT)),
-                                     ('normalized_cut_cues', self._config.segmentation))}
+        frames, settings = [*self._frames, *self._photos], self._config.segmentation
+        raw, backbone = self._load(tokens, whiten=False), self._load(tokens)
+        rounds = 1 if self._quick else 2
+        published = replace(settings, **DIFFCUT)
+        cuts = {'normalized_cut': measure_cut(affinities(frames, raw, published), published.tau,
+                                              rounds),
+                'normalized_cut_cues': measure_cut(affinities(frames, backbone, settings),
+                                                   settings.tau, rounds)}
         attention = self._attention(merge_tokens)
         with _all_cores():
             merging = measure_merging(attention, self._config.segmentation.merge_threshold,
@@ -139,7 +141,7 @@ class Benchmark:
 
     def tracking(self) -> dict[str, Any]:
         """Time the tracker with 100 live tracks."""
-        return measure_tracking(self._frames, self._config.tracking, 4 if self._quick else 30)
+        return measure_tracking(self._frames, self._config.tracking, 4 if self._quick else 60)
 
     def machine(self) -> dict[str, Any]:
         """Return what the figures depend on besides the code."""
@@ -150,8 +152,10 @@ class Benchmark:
                 or platform.machine(), 'cores': os.cpu_count(),
                 'threads': torch.get_num_threads(), 'quick': self._quick}
 
-    def _load(self, tokens: int, *, attention: bool = False) -> Backbone:
-        return load_backbone(replace(self._config.backbone, tokens=tokens), attention=attention)
+    def _load(self, tokens: int, *, attention: bool = False, whiten: bool = True) -> Backbone:
+        config = self._config.backbone
+        return load_backbone(replace(config, tokens=tokens, whiten=config.whiten and whiten),
+                             attention=attention)
 
     def _attention(self, tokens: int) -> torch.Tensor:
         """Return the aggregated attention of a square view of about `tokens` tokens."""

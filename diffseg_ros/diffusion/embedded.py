@@ -15,6 +15,7 @@ from diffseg_ros.diffusion.capture import (
 from diffseg_ros.diffusion.noise import FixedNoise, signal_share
 from diffseg_ros.diffusion.unet_backbone import UnetBackbone
 from diffseg_ros.diffusion.weights import create_empty, fill, read_json
+from diffseg_ros.diffusion.whitening import load_whitening
 from diffseg_ros.errors import DiffsegError
 from diffusers.models.unets.unet_2d import UNet2DModel
 import torch
@@ -57,7 +58,7 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, config: Backbo
     scheduler
         Its scheduler_config.json.
     config
-        Block, tokens, timestep and seed.
+        Block, tokens, timestep, seed and whether to whiten.
     device, dtype
         Where the model runs, and in which arithmetic.
     attention
@@ -81,9 +82,11 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, config: Backbo
     timestep = config.timestep if config.timestep >= 0 else DEFAULT_TIMESTEP
     share = signal_share(read_json(scheduler), timestep) if config.noise else 1.0
     block = choose_block(unet, config.block, first_level=FIRST_LEVEL)
+    channels = int(unet.get_submodule(block).to_out[0].out_features)  # type: ignore[index,union-attr]
+    whitening = load_whitening(folder, block, channels) if config.whiten else None
     maps = self_attention_blocks(unet) if attention else []
     drop_unused(unet, last_computed(unet, block, maps))
     fill(unet, folder, device, dtype)
     return UnetBackbone(name, unet, block, PixelFolding(patch),
                         FixedNoise(share, config.seed, device), timestep, device, config,
-                        attention_blocks=maps)
+                        attention_blocks=maps, whitening=whitening)

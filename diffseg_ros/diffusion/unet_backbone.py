@@ -18,6 +18,7 @@ from diffseg_ros.diffusion.capture import (
 from diffseg_ros.diffusion.device import deterministic_kernels
 from diffseg_ros.diffusion.noise import FixedNoise
 from diffseg_ros.diffusion.preprocess import check_photo, choose_grid, photo_tensor
+from diffseg_ros.diffusion.whitening import whiten
 from diffseg_ros.errors import DiffsegError
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,8 @@ class UnetBackbone:
                  noise: FixedNoise, timestep: int, device: torch.device,
                  config: BackboneConfig,
                  conditioning: Callable[[int, int], dict[str, Any]] | None = None, *,
-                 attention_blocks: Sequence[str] = ()) -> None:
+                 attention_blocks: Sequence[str] = (),
+                 whitening: torch.Tensor | None = None) -> None:
         """
         Put the loaded parts together.
 
@@ -69,6 +71,8 @@ class UnetBackbone:
             Further arguments of the U-Net for an image of (height, width) pixels.
         attention_blocks
             Names of the self-attention modules whose maps `features_and_attention` returns.
+        whitening
+            (K, C) matrix that the features are whitened with, see `fit_whitening`.
 
         """
         self._name = name
@@ -90,6 +94,7 @@ class UnetBackbone:
         self._multiple = max(size_multiple(unet, last) // cells, 1)
         self._attention = (AttentionCapture(unet, block, attention_blocks)
                            if attention_blocks else None)
+        self._whitening = whitening.to(device) if whitening is not None else None
         self._lock = threading.Lock()
 
     @property
@@ -179,4 +184,7 @@ class UnetBackbone:
         noisy = self._noise.add(self._encoder(image)).to(self._dtype, memory_format=self._layout)
         extra = self._conditioning(height, width) if self._conditioning else {}
         output, maps = run(noisy, self._timestep, return_dict=False, **extra)
-        return feature_grid(output, rows, columns).float().contiguous(), maps
+        grid = feature_grid(output, rows, columns).float()
+        if self._whitening is not None:
+            grid = whiten(grid, self._whitening)
+        return grid.contiguous(), maps

@@ -7,7 +7,7 @@ CIE Lab colour over 100 and its position, from -0.5 to 0.5 across the image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -106,25 +106,32 @@ CLASSICAL: dict[str, Callable[[Photo], Labels]] = {
 """Baselines that need nothing but the photo, by name."""
 
 
-def write_random_weights(folder: Path, seed: int = 0) -> None:
+def write_random_weights(folder: Path, photos: Sequence[Photo] = (), seed: int = 0) -> None:
     """
     Write the embedded model, randomly initialised, as `backbone.model` takes it.
+
+    With photos its features are whitened like the trained model's, which training has no part in.
 
     Parameters
     ----------
     folder
         Created where it is absent.
+    photos
+        (H, W, 3) uint8 each, for fitting the whitening.
     seed
         The same seed gives the same weights.
 
     """
     from diffseg_ros.training.checkpoint import save_weights
     from diffseg_ros.training.model import create_unet
+    from diffseg_ros.training.whitening import write_whitening
     import torch
 
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         save_weights(create_unet(), folder)
+    if photos:
+        write_whitening(folder, photos, torch.device('cpu'))
 
 
 def _colour_and_position(rgb: Photo, height: int, width: int) -> npt.NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
 from dataclasses import dataclass
 import math
@@ -14,7 +14,10 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training import checkpoint, curve
 from diffseg_ros.training.model import create_scheduler, create_unet, PATCH
 from diffseg_ros.training.photos import colour_jitter, PhotoBank
+from diffseg_ros.training.whitening import write_whitening
 from diffusers import UNet2DModel
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
@@ -146,9 +149,14 @@ class Trainer:
 
     def _save(self, output: Path, log: Path, report: TrainingReport) -> None:
         checkpoint.save_weights(self._ema, output)
+        write_whitening(output, self._heldout_photos(), self._device)
         checkpoint.save_state(output, self._unet, self._optimizer, self._progress)
         curve.append_row(log, {key: getattr(report, key) for key in curve.COLUMNS})
         curve.draw_curve(log, output / CURVE_FILE)
+
+    def _heldout_photos(self) -> Iterator[npt.NDArray[np.uint8]]:
+        photos = functional.pixel_shuffle(self._heldout[0], PATCH).permute(0, 2, 3, 1)
+        yield from ((photos + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
 
     def _train_batch(self, rate: float) -> tuple[int, torch.Tensor]:
         sizes = list(self._eligible)

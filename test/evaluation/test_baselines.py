@@ -53,7 +53,7 @@ def test_random_weights_are_the_seed(tmp_path: Path) -> None:
     import torch
     state = torch.get_rng_state()
     for name, seed in (('a', 0), ('b', 0), ('c', 1)):
-        write_random_weights(tmp_path / name, seed)
+        write_random_weights(tmp_path / name, seed=seed)
     assert torch.equal(state, torch.get_rng_state())
     data = {name: b''.join(path.read_bytes() for path in sorted((tmp_path / name).iterdir()))
             for name in 'abc'}

@@ -217,7 +217,7 @@ def test_what_is_expected_decides_where_colours_do_not():
     prior = np.zeros((2, 24, 32), np.float32)
     prior[0, :, :16] = prior[1, :, 16:] = 1
     features = np.ones((2, 24, 32), np.float32)
-    config = SegmentationConfig(region_scale=0.5, region_threshold=0.02)
+    config = SegmentationConfig(region_scale=0.5, region_threshold=0.02, region_colour=0.5)
     apart = region_segments(Frame(rgb), features, config, prior)[0]
     afresh = region_segments(Frame(rgb), features, config)[0]
     one = region_segments(Frame(rgb), features, config, np.ones((1, 24, 32), np.float32))[0]

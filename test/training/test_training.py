@@ -5,6 +5,7 @@ import tarfile
 
 import cv2
 from diffseg_ros.apps.train import main as train
+from diffseg_ros.diffusion.whitening import load_whitening
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training.checkpoint import load_weights, WEIGHTS_FILE
 from diffseg_ros.training.photos import colour_jitter, iterate_photos, PhotoBank
@@ -124,6 +125,8 @@ def test_command_writes_weights_that_load(photos, tmp_path):
     assert load_weights(output).config.in_channels == 12
     assert (output / WEIGHTS_FILE).stat().st_size < 16e6
     assert json.loads(report.read_text())['photos'] == 6
+    matrix = load_whitening(output, 'down_blocks.1.attentions.0', 64)
+    assert matrix is not None and matrix.shape == (16, 64)
 
 
 @pytest.mark.parametrize('arguments', [
