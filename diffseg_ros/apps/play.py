@@ -120,6 +120,8 @@ def _play_loops(arguments: argparse.Namespace, timeline: Timeline, playback: Pla
         count = playback.play(timeline, arguments.rate, stop)
         loop += 1
         print(f'diffseg_play: {count} messages, loop {loop}', file=sys.stderr, flush=True)
+    if not stop():
+        playback.finish()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from rclpy.context import Context
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -17,6 +18,7 @@ _QUEUE = 20
 _MATCH_SECONDS = 1.0
 _CLOCK_SECONDS = 0.01
 _STOP_SECONDS = 0.2
+_DELIVERY_SECONDS = 2
 _NS = 1_000_000_000
 
 
@@ -84,6 +86,11 @@ class Playback:
                 self._publishers[item.topic].publish(item.data)
                 count += 1
         return count
+
+    def finish(self) -> None:
+        """Wait, for a few seconds at most, until readers that want every message have them."""
+        for publisher in self._publishers.values():
+            publisher.wait_for_all_acked(Duration(seconds=_DELIVERY_SECONDS))
 
     def close(self) -> None:
         """Leave."""
