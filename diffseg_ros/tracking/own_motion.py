@@ -28,7 +28,7 @@ Mask = npt.NDArray[np.bool_]
 @dataclass(frozen=True)
 class OwnMotion:
     """
-    What moves by itself between two frames, on a grid of about 160 columns.
+    What moves by itself between two frames, on a grid of about 107 columns.
 
     A pixel that is neither still nor moving is undecided: both motions explain it, as on a
     surface without texture, or none does.
