@@ -1,10 +1,11 @@
-"""What every cut of an affinity graph begins and ends with."""
+"""What every cut of an affinity graph begins and ends with, and its groups as a matrix."""
 
 from __future__ import annotations
 
 from diffseg_ros.errors import DiffsegError
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csc_array
 
 
 def check_affinity(affinity: npt.NDArray[np.float32]) -> None:
@@ -21,3 +22,9 @@ def renumber(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
     return rank[inverse].astype(np.int32)
+
+
+def membership(group: npt.NDArray[np.integer], count: int) -> csc_array:
+    """Return the (count, n) float32 matrix with a 1 where a token is in a group."""
+    size = len(group)
+    return csc_array((np.ones(size, np.float32), group, np.arange(size + 1)), shape=(count, size))

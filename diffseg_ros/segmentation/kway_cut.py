@@ -13,11 +13,10 @@ the tokens, and hardly depend on the number of segments.
 
 from __future__ import annotations
 
-from diffseg_ros.segmentation.affinity_check import check_affinity, renumber
+from diffseg_ros.segmentation.affinity_check import check_affinity, membership, renumber
 from diffseg_ros.segmentation.normalized_cut import normalized_cut
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
 _TOKENS_PER_SEED = 12
 _LEAST_SEEDS, _MOST_SEEDS = 32, 256
@@ -153,14 +152,7 @@ def _moves(sums: FloatArray, labels: Labels, degree: FloatVector,
 
 def _sums(affinity: FloatArray, labels: Labels) -> FloatArray:
     """Return the (K, n) affinity of every token to every segment."""
-    return _members(labels) @ affinity
-
-
-def _members(labels: Labels) -> csr_array:
-    """Return the (K, n) matrix with a 1 where a token is in a segment."""
-    count = len(labels)
-    return csr_array((np.ones(count, np.float32), (labels, np.arange(count))),
-                     shape=(int(labels.max()) + 1, count))
+    return membership(labels, int(labels.max()) + 1) @ affinity
 
 
 def _around_seeds(affinity: FloatArray) -> Labels:
@@ -179,5 +171,6 @@ def _around_seeds(affinity: FloatArray) -> Labels:
 
 def _between(affinity: FloatArray, labels: Labels) -> FloatArray:
     """Return the (K, K) sums of the affinities between segments."""
-    between = np.asarray(_members(labels) @ _sums(affinity, labels).T)
+    sums = _sums(affinity, labels)
+    between = np.asarray(membership(labels, len(sums)) @ sums.T)
     return (between + between.T) / 2

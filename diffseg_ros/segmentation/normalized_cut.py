@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import heapq
 from typing import NamedTuple
 
-from diffseg_ros.segmentation.affinity_check import check_affinity, renumber
+from diffseg_ros.segmentation.affinity_check import check_affinity, membership, renumber
 from diffseg_ros.segmentation.spectrum import (
     certainly_above,
     DENSE_UP_TO,
@@ -223,7 +223,6 @@ def _best_threshold(affinity: FloatArray, degree: FloatArray,
 
 def _members(group: Tokens, count: int) -> FloatArray | csc_array:
     """Return the (count, n) matrix with a 1 where a token is in a group."""
-    size = len(group)
-    if size <= DENSE_UP_TO:
+    if len(group) <= DENSE_UP_TO:
         return np.equal(group, np.arange(count)[:, None]).astype(np.float32)
-    return csc_array((np.ones(size, np.float32), group, np.arange(size + 1)), shape=(count, size))
+    return membership(group, count)
