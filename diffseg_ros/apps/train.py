@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 import sys
-from typing import TYPE_CHECKING
+from typing import NamedTuple, TYPE_CHECKING
 
 from diffseg_ros.apps.command import add_json_option, run_command, write_json
 from diffseg_ros.errors import DiffsegError
 
 if TYPE_CHECKING:
+    from diffseg_ros.training.photos import PhotoBank
     from diffseg_ros.training.trainer import TrainingReport
+    import torch
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='diffseg_train', description=__doc__)
     parser.add_argument('--photos', nargs='+', type=Path, required=True, metavar='PATH',
                         help='folders, tar files or images; no labels are needed')
+    parser.add_argument('--rooms', type=int, default=0, metavar='N',
+                        help='also train on views of N generated rooms, six of each (0)')
     parser.add_argument('--output', type=Path, required=True, metavar='WEIGHTS',
                         help='folder for the weights, checkpoint, loss log and curve')
     parser.add_argument('--resume', type=Path, metavar='WEIGHTS',
@@ -39,8 +43,34 @@ def _print_report(report: TrainingReport) -> None:
           f'{report.seconds_left / 60:.1f} min left', file=sys.stderr, flush=True)
 
 
-def _run(arguments: argparse.Namespace) -> None:
+class _Banks(NamedTuple):
+    training: PhotoBank
+    heldout: PhotoBank
+    photos: int
+    views: int
+    unreadable: int
+    every: int
+
+
+def _load_banks(arguments: argparse.Namespace, device: torch.device) -> _Banks:
     from diffseg_ros.training.photos import iterate_photos, PhotoBank
+    from diffseg_ros.training.rooms import room_photos
+
+    if arguments.rooms < 0:
+        raise DiffsegError(f'--rooms {arguments.rooms}: give 0 or more')
+    photos = [data for _, data in iterate_photos(arguments.photos)]
+    if len(photos) < 2:
+        raise DiffsegError(f'photos: {len(photos)} found; at least 2 are needed, one to hold out')
+    every = max(2, min(50, len(photos) // 4))
+    heldout, unreadable_heldout = PhotoBank.load(photos[::every], device)
+    views = list(room_photos(arguments.rooms, arguments.seed))
+    training, unreadable = PhotoBank.load(
+        [photo for number, photo in enumerate(photos) if number % every] + views, device)
+    return _Banks(training, heldout, len(photos), len(views), unreadable + unreadable_heldout,
+                  every)
+
+
+def _run(arguments: argparse.Namespace) -> None:
     from diffseg_ros.training.trainer import Trainer, TrainingSettings
     import torch
 
@@ -49,20 +79,16 @@ def _run(arguments: argparse.Namespace) -> None:
         precision=arguments.precision, seed=arguments.seed,
         report_seconds=arguments.report_seconds)
     device = torch.device(arguments.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    photos = [data for _, data in iterate_photos(arguments.photos)]
-    if len(photos) < 2:
-        raise DiffsegError(f'photos: {len(photos)} found; at least 2 are needed, one to hold out')
-    every = max(2, min(50, len(photos) // 4))
-    heldout, unreadable_heldout = PhotoBank.load(photos[::every], device)
-    training, unreadable = PhotoBank.load(
-        [photo for number, photo in enumerate(photos) if number % every], device)
-    print(f'{len(photos)} photos ({unreadable + unreadable_heldout} unreadable or below 48x48), '
-          f'every {every}th held out, on {device}', file=sys.stderr)
-    trainer = Trainer(settings, training, heldout, device, resume=arguments.resume)
+    banks = _load_banks(arguments, device)
+    rooms = f', {banks.views} views of rooms' if banks.views else ''
+    print(f'{banks.photos} photos ({banks.unreadable} unreadable or below 48x48){rooms}, '
+          f'every {banks.every}th photo held out, on {device}', file=sys.stderr)
+    trainer = Trainer(settings, banks.training, banks.heldout, device,
+                      resume=arguments.resume)
     print(f'held-out loss at the start: {trainer.heldout_loss():.4f}', file=sys.stderr, flush=True)
     last = trainer.run(arguments.output, _print_report)
     write_json(arguments.json, {
-        'photos': len(photos), 'unreadable': unreadable + unreadable_heldout,
+        'photos': banks.photos, 'views': banks.views, 'unreadable': banks.unreadable,
         'samples': last.samples, 'seconds': last.seconds, 'train_loss': last.train_loss,
         'heldout_loss': last.heldout_loss, 'device': str(device)})
 

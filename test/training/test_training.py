@@ -1,5 +1,6 @@
 import csv
 import io
+from itertools import islice
 import json
 import tarfile
 
@@ -9,6 +10,7 @@ from diffseg_ros.diffusion.whitening import load_whitening
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training.checkpoint import load_weights, WEIGHTS_FILE
 from diffseg_ros.training.photos import colour_jitter, iterate_photos, PhotoBank
+from diffseg_ros.training.rooms import room_photos, VIEWS_PER_ROOM
 from diffseg_ros.training.trainer import Trainer, TrainingSettings
 import numpy as np
 import pytest
@@ -77,6 +79,16 @@ def test_crops_show_the_photo():
     assert crops[:, 2].abs().max() == 0
 
 
+def test_rooms_are_further_photos_that_differ_and_repeat():
+    views = list(islice(room_photos(1), 3))
+    assert len(set(views)) == 3
+    assert list(islice(room_photos(1), 1)) == views[:1]
+    assert next(room_photos(1, seed=1)) not in views
+    for view in views:
+        image = cv2.imdecode(np.frombuffer(view, np.uint8), cv2.IMREAD_COLOR)
+        assert image.shape == (240, 320, 3) and image.std() > 5
+
+
 def test_colour_jitter_keeps_the_range_and_shape():
     images = torch.rand(4, 3, 16, 16)
     changed = colour_jitter(images, torch.Generator().manual_seed(0))
@@ -121,16 +133,17 @@ def test_resuming_from_weights_alone(photos, tmp_path):
 def test_command_writes_weights_that_load(photos, tmp_path):
     output, report = tmp_path / 'weights', tmp_path / 'report.json'
     assert train(['--photos', str(photos), '--output', str(output), '--minutes', '0.03',
-                  '--json', str(report)]) == 0
+                  '--rooms', '1', '--json', str(report)]) == 0
     assert load_weights(output).config.in_channels == 12
     assert (output / WEIGHTS_FILE).stat().st_size < 16e6
-    assert json.loads(report.read_text())['photos'] == 6
+    counts = json.loads(report.read_text())
+    assert (counts['photos'], counts['views']) == (6, VIEWS_PER_ROOM)
     matrix = load_whitening(output, 'down_blocks.1.attentions.0', 64)
     assert matrix is not None and matrix.shape == (16, 64)
 
 
 @pytest.mark.parametrize('arguments', [
-    ['--photos', 'nowhere'], ['--minutes', '0'], ['--resume', 'nowhere'],
+    ['--photos', 'nowhere'], ['--minutes', '0'], ['--rooms', '-1'], ['--resume', 'nowhere'],
 ])
 def test_bad_arguments_end_with_code_2(photos, tmp_path, arguments, capsys):
     code = train(['--photos', str(photos), '--output', str(tmp_path / 'w'), '--minutes', '0.01',
