@@ -14,7 +14,7 @@ from diffseg_ros.config import PipelineConfig
 from diffseg_ros.diffusion.backbone import Backbone, observe
 from diffseg_ros.diffusion.loader import load_backbone
 from diffseg_ros.frame import Frame
-from diffseg_ros.segmentation.segmenter import Segmenter, Segments
+from diffseg_ros.segmentation.segmenter import Segmenter, SegmenterState, Segments
 from diffseg_ros.threads import one_blas_thread
 from diffseg_ros.tracking.life import TrackSummary
 from diffseg_ros.tracking.tracker import Tracker
@@ -76,6 +76,7 @@ class Pipeline:
         self._backbone = backbone or load_backbone(
             self._config.backbone, attention=self._config.segmentation.needs_attention)
         self._segmenter = Segmenter(self._config.segmentation)
+        self._segmenter_state = SegmenterState()
         self._tracker = Tracker(self._config.tracking, first_id)
 
     @property
@@ -101,6 +102,7 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget all tracks and begin a new epoch; ids go on rising."""
+        self._segmenter_state = SegmenterState()
         self._tracker.reset()
 
     def segment(self, frame: Frame) -> Segments:
@@ -145,7 +147,8 @@ class Pipeline:
             self._tracker.match(features)
             prior = self._tracker.prior(*features.shape[1:])
             watch.lap('tracking')
-            segments = self._segmenter.segment(frame, features, prior, attention)
+            segments = self._segmenter.segment(frame, features, prior, attention,
+                                               state=self._segmenter_state)
             watch.lap('segmentation')
         return segments
 

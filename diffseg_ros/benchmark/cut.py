@@ -19,6 +19,7 @@ from diffseg_ros.segmentation.reference import reference_cut
 from diffseg_ros.threads import one_blas_thread
 import numpy as np
 import numpy.typing as npt
+import torch
 
 FloatMatrix = npt.NDArray[np.float32]
 
@@ -31,7 +32,7 @@ def affinities(frames: Sequence[Frame], backbone: Backbone,
         features = backbone.features(frame.rgb)
         if config.centre:
             features = features - features.mean(dim=(1, 2), keepdim=True)
-        found.append(token_affinity(frame, features.cpu().numpy(), config))
+        found.append(token_affinity(frame, features.cpu(), config).numpy())
     return found
 
 
@@ -61,17 +62,18 @@ def measure_cut(graphs: Sequence[FloatMatrix], tau: float, rounds: int) -> dict[
     cut_state, kway_state = CutState(), KwayState()
     with one_blas_thread():
         for graph in graphs:
+            tensor = torch.from_numpy(graph)
             exact = reference_cut(graph, tau)
             agreement.append(adjusted_rand_index(exact, normalized_cut(graph, tau)))
             segments.append(int(exact.max()) + 1)
             ways = {'reference': partial(reference_cut, graph, tau, np.float32),
                     'ours': partial(normalized_cut, graph, tau),
-                    'kway': partial(kway_cut, graph, tau)}
+                    'kway': partial(kway_cut, tensor, tau)}
             for name, spent in take_turns(ways, rounds).items():
                 times.setdefault(name, []).extend(spent)
             # A state is used up by the call: one warm call a frame.
             for name, warm in (('warm', partial(normalized_cut, graph, tau, state=cut_state)),
-                               ('kway_warm', partial(kway_cut, graph, tau, state=kway_state))):
+                               ('kway_warm', partial(kway_cut, tensor, tau, state=kway_state))):
                 spent_warm = once(warm)
                 if graph is not graphs[0]:
                     times.setdefault(name, []).append(spent_warm)
@@ -91,7 +93,7 @@ def measure_growth(graph: FloatMatrix, tau: float, rounds: int, *,
                    reference: bool) -> dict[str, Any]:
     """Time one graph; the reference may be left out, whose cost grows with the cube."""
     ways = {'ours': partial(normalized_cut, graph, tau),
-            'ours_kway': partial(kway_cut, graph, tau)}
+            'ours_kway': partial(kway_cut, torch.from_numpy(graph), tau)}
     report: dict[str, Any] = {'tokens': len(graph)}
     with one_blas_thread():
         for name, way in ways.items():

@@ -19,6 +19,7 @@ from diffseg_ros.threads import one_blas_thread
 import numpy as np
 import numpy.typing as npt
 from scipy.cluster.vq import kmeans2
+import torch
 
 Labels = npt.NDArray[np.int32]
 Photo = npt.NDArray[np.uint8]
@@ -46,7 +47,8 @@ def lab_ncut(rgb: Photo, *, alpha: float = 10.0, tau: float = 0.7) -> Labels:
         A segment is split while its best normalised cut costs less.
 
     """
-    affinity = feature_affinity(_colour_and_position(rgb, *NCUT_GRID).T, alpha)
+    tokens = torch.from_numpy(_colour_and_position(rgb, *NCUT_GRID).T)
+    affinity = feature_affinity(tokens, alpha).numpy()
     with one_blas_thread():
         return _to_pixels(normalized_cut(affinity, tau), NCUT_GRID, rgb)
 

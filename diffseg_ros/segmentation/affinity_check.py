@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 from diffseg_ros.errors import DiffsegError
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csc_array
+import torch
 
 
-def check_affinity(affinity: npt.NDArray[np.float32]) -> None:
+def check_affinity(affinity: torch.Tensor | npt.NDArray[np.float32]) -> None:
     """Raise DiffsegError unless the affinity is square, finite and not negative."""
-    if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1] or not len(affinity):
-        raise DiffsegError(f'affinity: got shape {affinity.shape}; a square matrix is needed')
-    lowest, highest = affinity.min(), affinity.max()
-    if not (np.isfinite(lowest) and np.isfinite(highest)) or lowest < 0:
+    shape = tuple(affinity.shape)
+    if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
+        raise DiffsegError(f'affinity: got shape {shape}; a square matrix is needed')
+    lowest, highest = torch.stack(torch.as_tensor(affinity).aminmax()).tolist()
+    if not (math.isfinite(lowest) and math.isfinite(highest)) or lowest < 0:
         raise DiffsegError('affinity: holds NaN, infinity or negative values; check the features')
 
 

@@ -12,16 +12,13 @@ from diffseg_ros.segmentation.attention_merging import (
     MergeRule,
     symmetric_divergence,
 )
-from diffseg_ros.segmentation.pixels import refinement_grid
-import numpy as np
-import numpy.typing as npt
+from diffseg_ros.segmentation.pixels import TokenScores
 import torch
 from torch.nn import functional
 
 
-def attention_segments(rgb: npt.NDArray[np.uint8], features: torch.Tensor,
-                       attention: Sequence[torch.Tensor] | None,
-                       config: SegmentationConfig) -> tuple[torch.Tensor, torch.Tensor]:
+def attention_segments(features: torch.Tensor, attention: Sequence[torch.Tensor] | None,
+                       config: SegmentationConfig) -> tuple[TokenScores, torch.Tensor]:
     """
     Segment one photo by its attention maps alone.
 
@@ -33,8 +30,6 @@ def attention_segments(rgb: npt.NDArray[np.uint8], features: torch.Tensor,
 
     Parameters
     ----------
-    rgb
-        (H, W, 3) uint8.
     features
         (C, h, w) float32, for the segments' mean features.
     attention
@@ -45,8 +40,8 @@ def attention_segments(rgb: npt.NDArray[np.uint8], features: torch.Tensor,
     Returns
     -------
     tuple
-        (K, h', w') float32 shares on the refinement grid, and (K, C) float32 mean features of
-        length 1.
+        The K proposals as scores of the finest map's tokens, and (K, C) float32 mean features
+        of length 1.
 
     Raises
     ------
@@ -60,14 +55,13 @@ def attention_segments(rgb: npt.NDArray[np.uint8], features: torch.Tensor,
                                 kmeans_iterations=config.merge_kmeans)
     proposals = _largest(proposals, config.max_segments)
     means = _mean_features(features, proposals)
-    shares = refinement_grid(proposals, (rgb.shape[0], rgb.shape[1]), config)
-    return shares / shares.sum(dim=0).clamp_min(1e-30), means
+    return TokenScores(proposals), means
 
 
 def attention_divergence(attention: Sequence[torch.Tensor] | None, height: int,
-                         width: int) -> npt.NDArray[np.float32]:
+                         width: int) -> torch.Tensor:
     """
-    Return the (n, n) symmetric divergences, in nats, of the attention of h * w = n tokens.
+    Return the (n, n) float32 symmetric divergences, in nats, of the attention of h * w = n tokens.
 
     Raises
     ------
@@ -77,7 +71,7 @@ def attention_divergence(attention: Sequence[torch.Tensor] | None, height: int,
     """
     pooled = pool_attention(aggregate_attention(_required(attention)), height, width)
     rows = pooled.reshape(height * width, -1)
-    return symmetric_divergence(rows, rows).clamp_(min=0).cpu().numpy()
+    return symmetric_divergence(rows, rows).clamp_(min=0)
 
 
 def _required(attention: Sequence[torch.Tensor] | None) -> Sequence[torch.Tensor]:

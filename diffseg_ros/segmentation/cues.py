@@ -14,15 +14,23 @@ from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.geometry import plane_distances
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn import functional
 
 FloatArray = npt.NDArray[np.float32]
 
+# exp(-40) is nothing beside what tokens share with their neighbours; what is much less becomes
+# denormal, which makes every later product slow.
+_FARTHEST = 40.0
 
-def token_affinity(frame: Frame, features: FloatArray, config: SegmentationConfig,
+
+def token_affinity(frame: Frame, features: torch.Tensor, config: SegmentationConfig,
                    prior: FloatArray | None = None,
-                   attention: FloatArray | None = None) -> FloatArray:
+                   attention: torch.Tensor | None = None) -> torch.Tensor:
     """
     Return the (n, n) float32 affinity in [0, 1] of the n = h * w tokens.
+
+    It is computed on the features' device and stays there.
 
     Parameters
     ----------
@@ -44,41 +52,40 @@ def token_affinity(frame: Frame, features: FloatArray, config: SegmentationConfi
         The features hold NaN or infinity, or every cue has weight 0.
 
     """
-    channels, height, width = features.shape
-    distance = _squared_distances(frame, height, width, config)
+    height, width = features.shape[1:]
+    distance = _squared_distances(frame, height, width, config, features.device)
     if config.alpha == 0 and distance is None and not (config.attention and attention is not None):
         raise DiffsegError('segmentation: alpha, colour, position, attention and geometry are '
                            'all 0 (or geometry alone is set and the frame has no depth); set one '
                            'above 0')
-    affinity = (feature_affinity(features.reshape(channels, -1), config.alpha)
-                if config.alpha else np.ones((height * width,) * 2, np.float32))
+    affinity = (feature_affinity(features.flatten(1), config.alpha)
+                if config.alpha else features.new_ones((height * width,) * 2))
     if distance is not None:
-        affinity *= np.exp(np.negative(distance, out=distance), out=distance)
+        affinity *= distance.clamp_max_(_FARTHEST).neg_().exp_()
     if prior is not None and config.prior:
-        affinity *= prior_affinity(prior.reshape(len(prior), -1), config.prior)
+        shares = torch.from_numpy(prior).to(features.device)
+        affinity *= prior_affinity(shares.flatten(1), config.prior)
     if attention is not None and config.attention:
-        affinity *= np.exp(-config.attention * attention)
+        affinity *= torch.exp(-config.attention * attention)
     return affinity
 
 
-def prior_affinity(shares: FloatArray, weight: float) -> FloatArray:
+def prior_affinity(shares: torch.Tensor, weight: float) -> torch.Tensor:
     """
     Return the (n, n) affinity exp(-weight * (1 - agreement)) of (K, n) expected shares.
 
     The agreement is the cosine of two tokens' shares; it is 1 where either expects nothing.
     """
-    norms = np.linalg.norm(shares, axis=0)
-    unit = shares / np.maximum(norms, 1e-12)
+    norms = shares.norm(dim=0)
+    unit = shares / norms.clamp_min(1e-12)
     agreement = unit.T @ unit
     unknown = norms < 1e-6
     agreement[unknown] = 1
     agreement[:, unknown] = 1
-    agreement -= 1
-    agreement *= weight
-    return np.exp(agreement, out=agreement)
+    return agreement.sub_(1).mul_(weight).exp_()
 
 
-def require_finite(features: FloatArray) -> None:
+def require_finite(features: torch.Tensor | FloatArray) -> None:
     """
     Refuse features that no likeness can be computed of.
 
@@ -88,31 +95,42 @@ def require_finite(features: FloatArray) -> None:
         The features hold NaN or infinity.
 
     """
-    if not np.isfinite(features).all():
+    if not torch.as_tensor(features).isfinite().all():
         raise DiffsegError('segmentation: the features hold NaN or infinity; run the model in '
                            'float32 (backbone.precision) or check its weights')
 
 
-def feature_affinity(features: FloatArray, alpha: float) -> FloatArray:
+def feature_affinity(features: torch.Tensor, alpha: float) -> torch.Tensor:
     """
     Return the cosine affinity of (C, n) features, stretched to [0, 1], to the power alpha.
 
     Source: DiffCut (Couairon et al., NeurIPS 2024).
     """
     require_finite(features)
-    norms = np.linalg.norm(features, axis=0)
-    unit = features / np.maximum(norms, 1e-12)
+    unit = functional.normalize(features, dim=0)
     cosine = unit.T @ unit
-    low, high = cosine.min(), cosine.max()
+    low, high = torch.stack(cosine.aminmax()).tolist()
     if high - low < 1e-6:
-        return np.ones_like(cosine)
-    cosine -= low
-    cosine /= high - low
-    return np.power(cosine, alpha, out=cosine)
+        return torch.ones_like(cosine)
+    return _to_power(cosine.sub_(low).div_(high - low), alpha)
 
 
-def _squared_distances(frame: Frame, height: int, width: int,
-                       config: SegmentationConfig) -> FloatArray | None:
+def _to_power(base: torch.Tensor, exponent: float) -> torch.Tensor:
+    """Return base ** exponent; a whole exponent takes a few products, many times faster."""
+    if exponent != int(exponent):
+        return base.pow_(exponent)
+    result, whole = None, int(exponent)
+    while whole:
+        if whole % 2:
+            result = base.clone() if result is None else result.mul_(base)
+        whole //= 2
+        if whole:
+            base.square_()
+    return torch.ones_like(base) if result is None else result
+
+
+def _squared_distances(frame: Frame, height: int, width: int, config: SegmentationConfig,
+                       device: torch.device) -> torch.Tensor | None:
     parts = []
     if config.colour:
         parts.append(np.sqrt(config.colour) * token_colours(frame.rgb, height, width))
@@ -120,24 +138,21 @@ def _squared_distances(frame: Frame, height: int, width: int,
         parts.append(np.sqrt(config.position) * token_positions(height, width))
     distance = None
     if parts:
-        distance = _pairwise(np.concatenate(parts, axis=1))
+        points = np.concatenate(parts, axis=1).astype(np.float32)
+        distance = _pairwise(torch.from_numpy(points).to(device))
     if config.geometry and frame.depth is not None:
-        apart = plane_distances(frame, height, width)
-        apart *= np.float32(config.geometry)
-        if distance is not None:
-            apart += distance
-        distance = apart
+        apart = plane_distances(frame, height, width, device).mul_(config.geometry)
+        distance = apart if distance is None else distance.add_(apart)
     return distance
 
 
-def _pairwise(points: FloatArray) -> FloatArray:
+def _pairwise(points: torch.Tensor) -> torch.Tensor:
     """Return the (n, n) squared Euclidean distances of (n, d) points."""
-    points = points - points.mean(axis=0)
-    squares = np.einsum('nd,nd->n', points, points)
-    distance: FloatArray = (-2 * points) @ points.T
-    distance += squares[:, None]
-    distance += squares
-    return np.maximum(distance, 0, out=distance)
+    points = points - points.mean(dim=0)
+    squares = points.square().sum(dim=1, keepdim=True)
+    ones = torch.ones_like(squares)
+    return (torch.cat([-2 * points, squares, ones], dim=1)
+            @ torch.cat([points, ones, squares], dim=1).T).clamp_min_(0)
 
 
 def token_colours(rgb: npt.NDArray[np.uint8], height: int, width: int) -> FloatArray:

@@ -9,14 +9,18 @@ cut like a small graph, which finds K; and moves of single tokens lower the K-wa
 weighted kernel k-means of Dhillon, Guan and Kulis, "Weighted Graph Cuts without Eigenvectors: A
 Multilevel Approach", PAMI 2007, with Hartigan's exact gains). Cost and memory are quadratic in
 the tokens, and hardly depend on the number of segments.
+
+What is quadratic stays on the affinity's device. The affinities between the groups, some hundred
+rows, are what the host gets, and cuts.
 """
 
 from __future__ import annotations
 
-from diffseg_ros.segmentation.affinity_check import check_affinity, membership, renumber
+from diffseg_ros.segmentation.affinity_check import check_affinity, renumber
 from diffseg_ros.segmentation.normalized_cut import normalized_cut
 import numpy as np
 import numpy.typing as npt
+import torch
 
 _TOKENS_PER_SEED = 12
 _LEAST_SEEDS, _MOST_SEEDS = 32, 256
@@ -26,29 +30,25 @@ _LEAST_GAIN = 1e-4
 _LEAST_KEPT = 0.8
 _TINY = 1e-30
 
-FloatArray = npt.NDArray[np.float32]
-FloatVector = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int32]
-
 
 class KwayState:
     """Where the next frame's search begins: the small groups of the last one's tokens."""
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self.groups: Labels | None = None
+        self.groups: torch.Tensor | None = None
         self.cost = 0.0
 
 
-def kway_cut(affinity: FloatArray, tau: float, max_segments: int | None = None,
-             state: KwayState | None = None) -> Labels:
+def kway_cut(affinity: torch.Tensor, tau: float, max_segments: int | None = None,
+             state: KwayState | None = None) -> npt.NDArray[np.int32]:
     """
     Partition a graph into as many segments as `tau` asks for.
 
     Parameters
     ----------
     affinity
-        (n, n) float32, symmetric, not negative.
+        (n, n) float32, symmetric, not negative, on any device.
     tau
         A part is split while its best two-way cut costs less; costs lie in [0, 2].
     max_segments
@@ -69,108 +69,136 @@ def kway_cut(affinity: FloatArray, tau: float, max_segments: int | None = None,
 
     """
     check_affinity(affinity)
-    affinity = affinity.astype(np.float32, order='C', copy=False)
     groups = None if state is None else state.groups
     if state is None or groups is None or not _fits(affinity, groups, state.cost):
         groups = _around_seeds(affinity)
     groups = refine(affinity, groups, _GROUP_SWEEPS)
     if state is not None:
         state.groups, state.cost = groups, kway_cost(affinity, groups)
-    parts = normalized_cut(_between(affinity, groups), tau, max_segments)
-    return renumber(refine(affinity, parts[groups], _LAST_SWEEPS))
+    between = _between(affinity, groups).cpu().numpy()
+    parts = torch.from_numpy(normalized_cut(between, tau, max_segments)).to(groups)
+    return renumber(refine(affinity, parts[groups], _LAST_SWEEPS).to(torch.int32).cpu().numpy())
 
 
-def _fits(affinity: FloatArray, groups: Labels, cost: float) -> bool:
+def _fits(affinity: torch.Tensor, groups: torch.Tensor, cost: float) -> bool:
     """Return whether the last frame's groups hold together in this one about as well."""
-    if len(groups) != len(affinity):
+    if len(groups) != len(affinity) or groups.device != affinity.device:
         return False
     kept, count = kway_cost(affinity, groups), int(groups.max()) + 1
     return count - kept > _LEAST_KEPT * (count - cost)
 
 
-def kway_cost(affinity: FloatArray, labels: Labels) -> float:
-    """Return the sum of cut(segment) / volume(segment) of (n,) labels from 0 to K - 1."""
-    inside = np.bincount(labels, (_sums(affinity, labels)[labels, np.arange(len(labels))]))
-    volume = np.bincount(labels, affinity.sum(axis=1, dtype=np.float64))
-    return float((1 - inside / np.maximum(volume, _TINY)).sum())
+def kway_cost(affinity: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return the sum of cut(segment) / volume(segment) of (n,) int64 labels from 0 to K - 1."""
+    segments = _Segments(affinity, labels, int(labels.max()) + 1, affinity.sum(dim=1).double())
+    return len(segments.volume) - float(segments.share.sum())
 
 
-def refine(affinity: FloatArray, labels: Labels, sweeps: int = 8) -> Labels:
+def refine(affinity: torch.Tensor, labels: torch.Tensor, sweeps: int = 8) -> torch.Tensor:
     """
-    Move tokens of (n,) labels from 0 to K - 1 between segments to lower the K-way cost.
+    Move tokens of (n,) int64 labels from 0 to K - 1 between segments to lower the K-way cost.
 
     Every segment keeps a token, and no sweep raises the cost. It ends after `sweeps` over all
     tokens, or when no move gains anything worth the time.
     """
-    degree = affinity.sum(axis=1, dtype=np.float64)
-    own = affinity.diagonal().astype(np.float64)
-    tokens = np.arange(len(labels))
-    sums = _sums(affinity, labels)
-    score, target, gain = _moves(sums, labels, degree, own)
+    count, degree = int(labels.max()) + 1, affinity.sum(dim=1).double()
+    segments = _Segments(affinity, labels, count, degree)
     for _ in range(sweeps):
-        movers = np.flatnonzero(gain > _LEAST_GAIN)
-        movers = movers[np.argsort(-gain[movers], kind='stable')]
+        target, gain = segments.best_moves()
+        order = gain.argsort(descending=True, stable=True)
+        movers = order[:int((gain > _LEAST_GAIN).sum())]
         for _ in range(_HALVINGS + 1):
             if not len(movers):
-                return labels
-            moved = labels.copy()
-            moved[movers] = target[movers]
-            if np.bincount(moved, minlength=len(sums)).all():
-                sums = _sums(affinity, moved)
-                inside = np.bincount(moved, sums[moved, tokens])
-                volume = np.bincount(moved, degree)
-                if (inside / np.maximum(volume, _TINY)).sum() > score:
-                    break
+                return segments.labels
+            moved = segments.labels.index_copy(0, movers, target[movers])
+            proposed = _Segments(affinity, moved, count, degree)
+            if proposed.better_than(segments):
+                break
             movers = movers[:len(movers) // 2]
         else:
-            return labels
-        labels = moved
-        score, target, gain = _moves(sums, labels, degree, own)
-    return labels
+            return segments.labels
+        segments = proposed
+    return segments.labels
 
 
-def _moves(sums: FloatArray, labels: Labels, degree: FloatVector,
-           own: FloatVector) -> tuple[float, Labels, FloatVector]:
-    """Return the association of the labels, and every token's best move with its gain."""
-    tokens = np.arange(len(labels))
-    volume = np.maximum(np.bincount(labels, degree), _TINY)
-    inside = np.bincount(labels, sums[labels, tokens])
-    share = inside / volume
-    left = volume[labels] - degree
-    sole = np.bincount(labels)[labels] == 1
-    with np.errstate(divide='ignore', invalid='ignore'):
-        loss = (inside[labels] - 2 * sums[labels, tokens] + own) / left - share[labels]
-    loss[sole | (left <= 0)] = -np.inf
-    gains = 2 * sums
-    gains += np.add.outer(inside, own, dtype=np.float32)
-    gains /= np.add.outer(volume, degree, dtype=np.float32)
-    gains -= share.astype(np.float32)[:, None]
-    gains[labels, tokens] = -np.inf
-    target = gains.argmax(axis=0).astype(np.int32)
-    return float(share.sum()), target, gains[target, tokens] + loss
+class _Segments:
+    """
+    A partition, and what the K-way cost needs of it.
+
+    Attributes
+    ----------
+    sums
+        (K, n) affinity of every token to every segment.
+    inside, volume, share
+        (K,) float64: affinity within, of all its tokens, and the quotient of the two.
+
+    """
+
+    def __init__(self, affinity: torch.Tensor, labels: torch.Tensor, count: int,
+                 degree: torch.Tensor) -> None:
+        self.labels = labels
+        self._degree = degree
+        self._loops = affinity.diagonal().double()
+        self.sums = grouped_sums(affinity, labels, count)
+        self._own = self.sums.gather(0, labels[None])[0].double()
+        columns = torch.stack([self._own, degree, torch.ones_like(degree)], dim=1)
+        self.inside, volume, self._size = grouped_sums(columns, labels, count).T
+        self.volume = volume.clamp_min(_TINY)
+        self.share = self.inside / self.volume
+
+    def better_than(self, other: _Segments) -> bool:
+        """Return whether no segment is empty and the cost is lower than the other's."""
+        return bool((self.share.sum() > other.share.sum()) & (self._size > 0).all())
+
+    def best_moves(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return every token's best other segment, and what the cost gains by the move."""
+        labels, degree = self.labels, self._degree
+        left = self.volume[labels] - degree
+        loss = (self.inside[labels] - 2 * self._own + self._loops) / left - self.share[labels]
+        loss[(self._size[labels] == 1) | (left <= 0)] = -torch.inf
+        gains = 2 * self.sums
+        gains += self.inside.float()[:, None] + self._loops.float()
+        gains /= self.volume.float()[:, None] + degree.float()
+        gains -= self.share.float()[:, None]
+        gains.scatter_(0, labels[None], -torch.inf)
+        gain, target = gains.max(dim=0)
+        return target, gain + loss
 
 
-def _sums(affinity: FloatArray, labels: Labels) -> FloatArray:
-    """Return the (K, n) affinity of every token to every segment."""
-    return membership(labels, int(labels.max()) + 1) @ affinity
+def grouped_sums(rows: torch.Tensor, labels: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the (count, m) sums of the (n, m) rows of each label, the same in every run."""
+    if rows.device.type == 'cpu':
+        return rows.new_zeros(count, rows.shape[1]).index_add_(0, labels, rows)
+    # There, additions in place come in another order each time.
+    return membership_matrix(labels, count, rows.dtype) @ rows
 
 
-def _around_seeds(affinity: FloatArray) -> Labels:
+def membership_matrix(labels: torch.Tensor, count: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return the (count, n) matrix with a 1 where a token is in a group."""
+    return (labels == torch.arange(count, device=labels.device)[:, None]).to(dtype)
+
+
+def _around_seeds(affinity: torch.Tensor) -> torch.Tensor:
     """Return groups around tokens that are as unlike each other as possible."""
-    count = min(len(affinity), max(_LEAST_SEEDS, len(affinity) // _TOKENS_PER_SEED), _MOST_SEEDS)
-    seeds = [int(affinity.sum(axis=1).argmax())]
-    nearest = affinity[seeds[0]].copy()
-    for _ in range(count - 1):
-        nearest[seeds[-1]] = np.inf
-        seeds.append(int(nearest.argmin()))
-        np.maximum(nearest, affinity[seeds[-1]], out=nearest)
-    labels = affinity[seeds].argmax(axis=0).astype(np.int32)
-    labels[seeds] = np.arange(count)
+    size = len(affinity)
+    count = min(size, max(_LEAST_SEEDS, size // _TOKENS_PER_SEED), _MOST_SEEDS)
+    seeds = torch.empty(count, dtype=torch.int64, device=affinity.device)
+    rows = affinity.new_empty(count, size)
+    likeness = affinity.new_zeros(size)
+    seed = affinity.sum(dim=1).argmax()
+    for number in range(count):
+        seeds[number] = seed
+        torch.index_select(affinity, 0, seed[None], out=rows[number:number + 1])
+        torch.maximum(likeness, rows[number], out=likeness)
+        likeness[seed] = torch.inf
+        seed = likeness.argmin()
+    labels = rows.argmax(dim=0)
+    labels[seeds] = torch.arange(count, device=affinity.device)
     return labels
 
 
-def _between(affinity: FloatArray, labels: Labels) -> FloatArray:
-    """Return the (K, K) sums of the affinities between segments."""
-    sums = _sums(affinity, labels)
-    between = np.asarray(membership(labels, len(sums)) @ sums.T)
+def _between(affinity: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the (K, K) sums of the affinities between groups."""
+    count = int(labels.max()) + 1
+    between = grouped_sums(grouped_sums(affinity, labels, count).T, labels, count)
     return (between + between.T) / 2

@@ -12,9 +12,9 @@ from diffseg_ros.segmentation.attention_segments import (
     attention_segments,
 )
 from diffseg_ros.segmentation.cues import token_affinity
-from diffseg_ros.segmentation.kway_cut import kway_cut
-from diffseg_ros.segmentation.normalized_cut import normalized_cut
-from diffseg_ros.segmentation.pixels import refinement_grid, to_pixels
+from diffseg_ros.segmentation.kway_cut import kway_cut, KwayState
+from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
+from diffseg_ros.segmentation.pixels import to_pixels, TokenScores
 from diffseg_ros.segmentation.refinement import assignment_scores, segment_means
 from diffseg_ros.segmentation.region_segments import region_segments
 import numpy as np
@@ -48,16 +48,26 @@ class Segments:
     embeddings: npt.NDArray[np.float32]
 
 
+class SegmenterState:
+    """Where the cut of a video's next frame begins: with what that of the last one found."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.recursive = CutState()
+        self.kway = KwayState()
+
+
 class Segmenter:
     """Groups a frame's feature grid and brings the groups to the photo's resolution."""
 
     def __init__(self, config: SegmentationConfig) -> None:
-        """Keep the settings; a segmenter has no other state."""
+        """Keep the settings; a segmenter has no state of its own."""
         self._config = config
 
     def segment(self, frame: Frame, features: torch.Tensor,
                 prior: npt.NDArray[np.float32] | None = None,
-                attention: Sequence[torch.Tensor] | None = None) -> Segments:
+                attention: Sequence[torch.Tensor] | None = None, *,
+                state: SegmenterState | None = None) -> Segments:
         """
         Segment one frame.
 
@@ -73,6 +83,9 @@ class Segmenter:
             expectation, a token of only zeros too. Method diffseg does not use it.
         attention
             Maps of `Backbone.features_and_attention`, where `config.needs_attention`.
+        state
+            That of the frame before, which is brought up to date; None for a photo by itself.
+            It saves time, and the segments of method kway depend on it.
 
         Raises
         ------
@@ -86,29 +99,30 @@ class Segmenter:
         if self._config.method == 'regions':
             return _compact(*region_segments(frame, features.cpu().numpy(), self._config, prior))
         if self._config.method == 'diffseg':
-            probability, centres = attention_segments(frame.rgb, features, attention, self._config)
+            scores, centres = attention_segments(features, attention, self._config)
         else:
-            probability, centres = self._cut(frame, features, prior, attention)
-        labels, margin = to_pixels(frame.rgb, probability, self._config)
+            scores, centres = self._cut(frame, features, prior, attention,
+                                        state or SegmenterState())
+        labels, margin = to_pixels(frame.rgb, scores, self._config)
         return _compact(labels, margin, centres.cpu().numpy())
 
-    def _cut(self, frame: Frame, features: torch.Tensor,
-             prior: npt.NDArray[np.float32] | None,
-             attention: Sequence[torch.Tensor] | None) -> tuple[torch.Tensor, torch.Tensor]:
-        tokens = features.detach().cpu().numpy()
-        divergence = (attention_divergence(attention, *tokens.shape[1:])
+    def _cut(self, frame: Frame, features: torch.Tensor, prior: npt.NDArray[np.float32] | None,
+             attention: Sequence[torch.Tensor] | None,
+             state: SegmenterState) -> tuple[TokenScores, torch.Tensor]:
+        features = features.detach()
+        divergence = (attention_divergence(attention, *features.shape[1:])
                       if self._config.attention else None)
-        affinity = token_affinity(frame, tokens, self._config, prior, divergence)
-        cut_into_parts = kway_cut if _by_groups(self._config) else normalized_cut
-        parts = cut_into_parts(affinity, self._config.tau / self._config.coarseness,
-                               self._config.max_segments)
+        affinity = token_affinity(frame, features, self._config, prior, divergence)
+        tau, limit = self._config.tau / self._config.coarseness, self._config.max_segments
+        if _by_groups(self._config):
+            parts = kway_cut(affinity, tau, limit, state.kway)
+        else:
+            parts = normalized_cut(affinity.cpu().numpy(), tau, limit, state=state.recursive)
         cut = torch.from_numpy(parts).long().to(features.device)
         means = segment_means(features, cut)
         scores = assignment_scores(features, means)
         scores += _TOKEN_VOTE * functional.one_hot(cut).T.reshape(scores.shape)
-        shape = frame.rgb.shape[0], frame.rgb.shape[1]
-        scores = refinement_grid(scores, shape, self._config)
-        return torch.softmax(scores / _TEMPERATURE, dim=0), means
+        return TokenScores(scores, _TEMPERATURE), means
 
 
 def _by_groups(config: SegmentationConfig) -> bool:

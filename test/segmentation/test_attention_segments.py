@@ -104,17 +104,17 @@ def test_attention_cue_alone_finds_the_quarters():
 
 def test_cue_of_weight_zero_changes_nothing():
     divergence = attention_divergence((quadrant_maps()[0],), 12, 16)
-    tokens = features().numpy()
+    tokens = features()
     plain = token_affinity(FRAME, tokens, SegmentationConfig())
-    assert np.array_equal(plain, token_affinity(FRAME, tokens, SegmentationConfig(),
-                                                attention=divergence))
+    assert torch.equal(plain, token_affinity(FRAME, tokens, SegmentationConfig(),
+                                             attention=divergence))
     weighed = token_affinity(FRAME, tokens, SegmentationConfig(attention=2.0),
                              attention=divergence)
-    np.testing.assert_allclose(weighed, plain * np.exp(-2 * divergence), rtol=1e-5)
+    torch.testing.assert_close(weighed, plain * torch.exp(-2 * divergence))
 
 
 def test_divergence_of_another_grid():
-    divergence = attention_divergence((quadrant_maps()[0],), 6, 8)
+    divergence = attention_divergence((quadrant_maps()[0],), 6, 8).numpy()
     assert divergence.shape == (48, 48) and divergence.dtype == np.float32
     assert divergence.min() >= 0 and np.abs(np.diag(divergence)).max() < 1e-5
     assert divergence[0, 47] > 1 > 1e-3 > divergence[0, 1]

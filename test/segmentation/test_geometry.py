@@ -28,7 +28,7 @@ def plane_depth(normal, offset):
 @pytest.mark.parametrize('normal', [(0, 0, 1), (0.3, -0.2, 0.93), (0, 0.6, 0.8)])
 def test_tokens_of_one_plane_are_together(normal):
     frame = frame_of(plane_depth(normal, 2.0))
-    distance = plane_distances(frame, 60, 80)
+    distance = plane_distances(frame, 60, 80).numpy()
     assert distance.shape == (4800, 4800) and distance.max() < 1e-6
     normals = token_normals(token_points(frame, 60, 80))
     np.testing.assert_allclose(np.abs(normals @ np.asarray(normal)),
@@ -38,7 +38,7 @@ def test_tokens_of_one_plane_are_together(normal):
 def test_distance_of_parallel_planes_is_their_gap_over_depth():
     depth = np.full((60, 80), 2.0)
     depth[:, 40:] = 1.5
-    distance = plane_distances(frame_of(depth), 60, 80)
+    distance = plane_distances(frame_of(depth), 60, 80).numpy()
     left, right = 30 * 80 + 10, 30 * 80 + 70
     assert distance[left, right] == pytest.approx(0.5**2 / (2.0 * 1.5), rel=1e-3)
     assert distance[left, right] == pytest.approx(distance[right, left])
@@ -47,7 +47,7 @@ def test_distance_of_parallel_planes_is_their_gap_over_depth():
 def test_scale_does_not_matter():
     depth = plane_depth((0, 0.6, 0.8), 2.0)
     depth[20:40, 30:50] -= 0.3
-    near, far = (plane_distances(frame_of(depth * scale), 30, 40) for scale in (1, 3))
+    near, far = (plane_distances(frame_of(depth * scale), 30, 40).numpy() for scale in (1, 3))
     np.testing.assert_allclose(near, far, atol=1e-5)
 
 
@@ -55,7 +55,7 @@ def test_missing_depth_leaves_the_decision_to_other_cues():
     depth = np.full((60, 80), 2.0)
     depth[:, 40:] = 1.0
     depth[:20, :20] = np.nan
-    distance = plane_distances(frame_of(depth), 6, 8)
+    distance = plane_distances(frame_of(depth), 6, 8).numpy()
     assert (distance[0] == 0).all() and (distance[:, 0] == 0).all()
     assert distance[8 * 3 + 1, 8 * 3 + 6] > 0 and np.isfinite(distance).all()
 

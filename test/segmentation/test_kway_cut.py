@@ -1,9 +1,23 @@
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.segmentation.kway_cut import kway_cost, kway_cut, KwayState, refine
+from diffseg_ros.segmentation import kway_cut as kway
+from diffseg_ros.segmentation.kway_cut import KwayState
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
 from test_normalized_cut import block_affinity, same_partition
+import torch
+
+
+def kway_cut(affinity, *arguments, **options):
+    return kway.kway_cut(torch.from_numpy(affinity), *arguments, **options)
+
+
+def kway_cost(affinity, labels):
+    return kway.kway_cost(torch.from_numpy(affinity), torch.from_numpy(labels).long())
+
+
+def refine(affinity, labels):
+    return kway.refine(torch.from_numpy(affinity), torch.from_numpy(labels).long()).numpy()
 
 
 @pytest.mark.parametrize('sizes', [(5, 5), (40, 30, 50), (100, 60, 20, 80), (16, 30), (64,)])
@@ -90,3 +104,24 @@ def test_unusable_values_are_refused():
     affinity[1, 2] = np.nan
     with pytest.raises(DiffsegError, match='NaN, infinity or negative'):
         kway_cut(affinity, 0.5)
+
+
+def by_matrix(rows, labels, count):
+    """Sum as on devices where additions in place come in no fixed order."""
+    return kway.membership_matrix(labels, count, rows.dtype) @ rows
+
+
+def test_sums_of_groups_are_the_same_without_additions_in_place():
+    rows = torch.randn(90, 7, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(90) % 5
+    expected = torch.stack([rows[labels == label].sum(dim=0) for label in range(5)])
+    torch.testing.assert_close(kway.grouped_sums(rows, labels, 5), expected)
+    torch.testing.assert_close(by_matrix(rows, labels, 5), expected)
+
+
+def test_both_ways_of_summing_give_one_partition(monkeypatch):
+    affinity, _ = block_affinity((60, 80, 90, 30), between=0.1)
+    labels = kway_cut(affinity, 0.6)
+    assert labels.max() == 3
+    monkeypatch.setattr(kway, 'grouped_sums', by_matrix)
+    assert (kway_cut(affinity, 0.6) == labels).all()

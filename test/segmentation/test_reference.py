@@ -12,6 +12,7 @@ from diffseg_ros.threads import one_blas_thread
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
+import torch
 
 
 def clustered(seed, clusters, spread, size=120):
@@ -19,7 +20,7 @@ def clustered(seed, clusters, spread, size=120):
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((clusters, 12))
     features = centres[rng.integers(0, clusters, size)] + spread * rng.standard_normal((size, 12))
-    return feature_affinity(features.T.astype(np.float32), 5.0)
+    return feature_affinity(torch.from_numpy(features.T.astype(np.float32)), 5.0).numpy()
 
 
 @given(seed=strategies.integers(0, 10_000), clusters=strategies.integers(2, 9),
@@ -76,7 +77,7 @@ def test_both_precisions_agree_on_real_features():
     cv2.line(photo, (0, 90), (127, 70), (240, 240, 230), 5)
     features = load_backbone(BackboneConfig(device='cpu', tokens=300)).features(photo)
     features = features - features.mean(dim=(1, 2), keepdim=True)
-    affinity = feature_affinity(features.flatten(1).numpy(), 5.0)
+    affinity = feature_affinity(features.flatten(1), 5.0).numpy()
     exact = reference_cut(affinity, 0.5)
     assert exact.max() + 1 >= 4
     assert adjusted_rand_index(exact, reference_cut(affinity, 0.5, np.float32)) >= 0.99
