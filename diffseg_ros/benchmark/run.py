@@ -14,8 +14,9 @@ from typing import Any
 from diffseg_ros.benchmark.cut import affinities, measure_cut, measure_growth
 from diffseg_ros.benchmark.inputs import photo_frames, resized, scene_frames
 from diffseg_ros.benchmark.merging import measure_merging
+from diffseg_ros.benchmark.methods import measure_methods
 from diffseg_ros.benchmark.stages import measure_cloud, measure_pipeline, measure_tracking
-from diffseg_ros.config import PipelineConfig
+from diffseg_ros.config import PipelineConfig, SegmentationConfig
 from diffseg_ros.diffusion.backbone import AttentionBackbone, Backbone
 from diffseg_ros.diffusion.device import resolve_device
 from diffseg_ros.diffusion.loader import load_backbone
@@ -40,6 +41,16 @@ def _all_cores() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _methods(raw: Backbone, backbone: Backbone, published: SegmentationConfig,
+             settings: SegmentationConfig) -> dict[str, tuple[Backbone, SegmentationConfig]]:
+    methods = {'regions': (backbone, replace(settings, method='regions'))}
+    for method in ('diffcut', 'kway'):
+        methods[method] = backbone, replace(settings, method=method)
+        methods[f'{method}_alone'] = raw, replace(published, method=method)
+    methods['kway_alone_pamr'] = raw, replace(published, method='kway', refinement='pamr')
+    return methods
 
 
 class Benchmark:
@@ -88,7 +99,9 @@ class Benchmark:
         Time both methods on real features and attention of the embedded model or `model`.
 
         `normalized_cut` cuts DiffCut's affinity of the features alone (centred, which the
-        embedded model needs), `normalized_cut_cues` that of the settings.
+        embedded model needs), `normalized_cut_cues` that of the settings. `methods` has the
+        whole stage, from features to pixels, by method; `diffcut_alone` and the like cut the
+        features alone.
         """
         tokens, merge_tokens = (96, 96) if self._quick else (CUT_TOKENS, MERGE_TOKENS)
         frames, settings = [*self._frames, *self._photos], self._config.segmentation
@@ -102,8 +115,10 @@ class Benchmark:
         attention = self._attention(merge_tokens)
         with _all_cores():
             merging = measure_merging(attention, self._config.segmentation.merge_threshold,
-                                      2 if self._quick else 6)
-        return {**cuts, 'attention_merging': merging}
+                                      1 if self._quick else 3)
+        methods = measure_methods(self._frames, _methods(raw, backbone, published, settings),
+                                  1 if self._quick else 3)
+        return {**cuts, 'attention_merging': merging, 'methods': methods}
 
     def growth(self) -> dict[str, Any]:
         """Time both methods at rising numbers of tokens."""

@@ -26,6 +26,10 @@ def test_every_section_has_its_keys(report):
     assert set(report) >= {'segmentation', 'pipeline', 'cloud', 'tracking', 'device', 'model'}
     for method in ('normalized_cut', 'attention_merging'):
         assert set(report['segmentation'][method]) >= CUT
+    methods = report['segmentation']['methods']
+    assert {'regions', 'diffcut', 'kway', 'kway_alone_pamr'} <= set(methods)
+    for stage in methods.values():
+        assert 0 < stage['p50'] <= stage['p95'] and stage['segments'] >= 1
     stages = report['pipeline']
     assert {'features', 'segmentation', 'tracking', 'total', 'hz', 'peak_mb'} <= set(stages)
     for stage in ('features', 'segmentation', 'tracking', 'total', 'total_segmented'):
@@ -39,7 +43,8 @@ def test_every_section_has_its_keys(report):
 
 
 def test_figures_are_consistent(report):
-    for method in report['segmentation'].values():
+    for name in ('normalized_cut', 'normalized_cut_cues', 'attention_merging'):
+        method = report['segmentation'][name]
         assert method['ratio'] == pytest.approx(method['reference_ms'] / method['ours_ms'],
                                                 rel=0.01, abs=0.01)
         assert method['ari'] >= 0.99 and method['segments'] >= 1
