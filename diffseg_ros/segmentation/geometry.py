@@ -62,15 +62,18 @@ def token_points(frame: Frame, height: int, width: int) -> FloatArray:
         fx = fy = width / (2 * np.tan(_ASSUMED_VIEW / 2))
         cx, cy = (width - 1) / 2, (height - 1) / 2
     depth = token_depth(frame.depth, height, width)
-    y, x = np.mgrid[:height, :width]
-    points = np.stack([(x - cx) / fx * depth, (y - cy) / fy * depth, depth], axis=-1)
-    return points.astype(np.float32)
+    points = np.empty((height, width, 3), np.float32)
+    points[..., 0] = (np.arange(width) - cx) / fx * depth
+    points[..., 1] = ((np.arange(height) - cy) / fy)[:, None] * depth
+    points[..., 2] = depth
+    return points
 
 
 def token_depth(depth: FloatArray, height: int, width: int) -> FloatArray:
     """Return the (h, w) mean valid depth of each token in metres, NaN where there is none."""
     valid = np.isfinite(depth) & (depth > 0)
-    total = cv2.resize(np.where(valid, depth, 0), (width, height), interpolation=cv2.INTER_AREA)
+    known = np.where(valid, depth, np.float32(0))
+    total = cv2.resize(known, (width, height), interpolation=cv2.INTER_AREA)
     share = cv2.resize(valid.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     with np.errstate(invalid='ignore', divide='ignore'):
         return np.where(share > 0.1, total / share, np.nan).astype(np.float32)

@@ -50,8 +50,9 @@ def assignment_confidence(parts: Labels, graph: RegionGraph, group: Labels,
     own, other, spread = _colour_fit(graph, group, segments)
     gap = np.minimum(other, _LARGEST_GAP) - own
     odds = np.exp(_CONSTANT + _GAP * gap) * (spread + _LEAST_SPREAD)[group]**_SPREAD
-    depth = _depth(group[parts])
-    odds_at = cv2.pow(depth + np.float32(_LEAST_DEPTH), _DEPTH) * odds.astype(np.float32)[parts]
+    depth = _depth(group.take(parts))
+    odds_at = cv2.pow(depth + np.float32(_LEAST_DEPTH), _DEPTH)
+    odds_at *= odds.astype(np.float32).take(parts)
     return np.maximum(1 - 2 / (1 + odds_at), 0)
 
 
@@ -66,20 +67,22 @@ def _colour_fit(graph: RegionGraph, group: Labels,
     count = len(segments.size)
     colour = graph.colour / graph.size[:, None]
     means = segments.colour / segments.size[:, None]
-    squares = np.square(colour).sum(axis=1)
-    apart = squares[:, None] + np.square(means).sum(axis=1) - 2 * colour @ means.T
-    own = np.maximum(apart[np.arange(len(group)), group], 0)
-    beside = np.zeros((count, count), bool)
-    beside[tuple(segments.edges.T)] = beside[tuple(segments.edges.T[::-1])] = True
-    apart[~beside[group]] = np.inf
-    other = np.maximum(apart.min(axis=1), 0)
+    squares, lengths = (np.square(rows).sum(axis=1) for rows in (colour, means))
+    beside = np.full((count, count), np.inf)
+    for first, second in (segments.edges.T, segments.edges.T[::-1]):
+        beside[first, second] = lengths[second]
+    apart = colour @ (-2 * means.T)
+    own = np.maximum(apart[np.arange(len(group)), group] + squares + lengths[group], 0)
+    apart += beside.take(group, axis=0)
+    other = np.maximum(apart.min(axis=1) + squares, 0)
     spread = np.bincount(group, own * graph.size, count) / segments.size
     return np.sqrt(own), np.sqrt(other), np.sqrt(spread)
 
 
 def _depth(labels: Labels) -> npt.NDArray[np.float32]:
     """Return the distance of each pixel from the next border, as a share of the width."""
-    inside = np.ones(labels.shape, np.uint8)
-    inside[:, 1:][labels[:, 1:] != labels[:, :-1]] = 0
-    inside[1:][labels[1:] != labels[:-1]] = 0
-    return cv2.distanceTransform(inside, cv2.DIST_L2, 3) / np.float32(labels.shape[1])
+    inside = np.ones(labels.shape, bool)
+    inside[:, 1:] &= labels[:, 1:] == labels[:, :-1]
+    inside[1:] &= labels[1:] == labels[:-1]
+    depth = cv2.distanceTransform(inside.view(np.uint8), cv2.DIST_L2, 3)
+    return depth / np.float32(labels.shape[1])

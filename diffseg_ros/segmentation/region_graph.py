@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diffseg_ros.frame import Frame
-from diffseg_ros.segmentation.geometry import token_points
+from diffseg_ros.segmentation.region_planes import point_moments
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array, csc_array, csr_array
 
 FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.intp]
-
-_LEAST_POINTS = 8
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,7 @@ class RegionGraph:
     contrast
         (e,) sum of the colour differences of these pairs.
     moments
-        (n, 10) sums over the region's valid points of 1, x, y, z, xx, xy, xz, yy, yz, zz in
-        metres, or None without depth.
+        (n, 10) of the region's valid points, from `point_moments`, or None without depth.
     expected
         (n, K) pixels of each of K tracks that are expected in the region, or None.
 
@@ -53,14 +51,15 @@ class RegionGraph:
     def contracted(self, group: Labels) -> RegionGraph:
         """Return the graph of the (n,) groups of regions, numbered from 0 without gaps."""
         count = int(group.max()) + 1
-        edges, inverse, kept = _unique_pairs(group[self.edges], count)
+        members = _members(group, count)
+        first, second = group.take(self.edges.T)
+        apart = np.flatnonzero(first != second)
         return RegionGraph(
-            _total(group, count, self.size), _sums(self.colour, group, count),
-            _sums(self.features, group, count), edges,
-            _total(inverse, len(edges), self.length[kept]),
-            _total(inverse, len(edges), self.contrast[kept]),
-            None if self.moments is None else _sums(self.moments, group, count),
-            None if self.expected is None else _sums(self.expected, group, count))
+            members @ self.size, members @ self.colour, members @ self.features,
+            *_joined_borders(first.take(apart), second.take(apart), self.length.take(apart),
+                             self.contrast.take(apart), count),
+            None if self.moments is None else members @ self.moments,
+            None if self.expected is None else members @ self.expected)
 
 
 def region_graph(lab: npt.NDArray[np.float32], regions: Labels,
@@ -86,93 +85,77 @@ def region_graph(lab: npt.NDArray[np.float32], regions: Labels,
     """
     count = int(regions.max()) + 1
     flat = regions.ravel()
-    size = _total(flat, count)
-    pairs, steps = _borders(lab, regions)
-    edges, inverse, kept = _unique_pairs(pairs, count)
+    size = np.bincount(flat, minlength=count).astype(np.float64)
+    middles = _middles(regions, size)
+    first, second, steps = _borders(lab, regions)
     moments = None
     if frame is not None and frame.depth is not None:
-        moments = _moments(frame, regions, count)
+        moments = point_moments(frame, regions, count)
     return RegionGraph(
-        size, _sums(lab.reshape(-1, 3), flat, count), _grid_sums(features, regions, size), edges,
-        _total(inverse, len(edges)), _total(inverse, len(edges), steps[kept]), moments,
-        None if prior is None else _grid_sums(prior, regions, size))
+        size, _members(flat, count) @ lab.reshape(-1, 3),
+        _sampled(features, middles, regions.shape) * size[:, None],
+        *_joined_borders(first, second, np.ones_like(steps), steps, count), moments,
+        None if prior is None else _sampled(prior, middles, regions.shape) * size[:, None])
 
 
-def planes(moments: FloatArray) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
-    """Return (n, 3) centres, (n, 3) unit normals of the best planes, and (n,) whether known."""
-    known = moments[:, 0] >= _LEAST_POINTS
-    share = moments / np.maximum(moments[:, :1], 1)
-    centre = share[:, 1:4]
-    second = share[:, [4, 5, 6, 5, 7, 8, 6, 8, 9]].reshape(-1, 3, 3)
-    spread = second - centre[:, :, None] * centre[:, None, :]
-    normals = np.zeros_like(centre)
-    normals[known] = np.linalg.eigh(spread[known])[1][:, :, 0]
-    return centre, normals, known
+def _borders(lab: npt.NDArray[np.float32], regions: Labels,
+             ) -> tuple[Labels, Labels, npt.NDArray[np.float32]]:
+    """Return (p,) regions, (p,) neighbours and their colour difference at pairs of pixels."""
+    flat, colours = regions.ravel(), lab.reshape(-1, 3)
+    apart = np.zeros((2, *regions.shape), bool)
+    np.not_equal(regions[:, :-1], regions[:, 1:], out=apart[0, :, :-1])
+    np.not_equal(regions[:-1], regions[1:], out=apart[1, :-1])
+    sides = []
+    for border, step in zip(apart, (1, regions.shape[1]), strict=True):
+        here = np.flatnonzero(border)
+        squares = np.square(colours[step:] - colours[:-step]) @ np.ones(3, np.float32)
+        sides.append((flat.take(here), flat.take(here + step), np.sqrt(squares).take(here)))
+    first, second, steps = (np.concatenate(values) for values in zip(*sides, strict=True))
+    return first, second, steps
 
 
-def plane_gaps(moments: FloatArray, edges: Indices) -> FloatArray:
-    """
-    Return how far apart the planes of touching regions are.
-
-    The mean squared distance of each centre from the other's plane, over the product of their
-    depths; 0 where either has no plane. Shape (e,).
-    """
-    centre, normals, known = planes(moments)
-    first, second = edges.T
-    step = centre[second] - centre[first]
-    away = (np.square(np.einsum('ed,ed->e', normals[first], step))
-            + np.square(np.einsum('ed,ed->e', normals[second], step)))
-    valid = known[first] & known[second]
-    scale = np.where(valid, 2 * centre[first, 2] * centre[second, 2], 1)
-    return np.where(valid, away / np.maximum(scale, 1e-9), 0)
+def _joined_borders(first: Labels, second: Labels, length: npt.NDArray[np.floating],
+                    contrast: npt.NDArray[np.floating],
+                    count: int) -> tuple[Indices, FloatArray, FloatArray]:
+    """Return the (e, 2) pairs that occur, the lower first, and sums of length and contrast."""
+    # One sparse sum of complex numbers takes half the time of two sums.
+    both = np.empty(len(first), np.complex128)
+    both.real, both.imag = length, contrast
+    ends = np.minimum(first, second), np.maximum(first, second)
+    sums = coo_array((both, ends), (count, count)).tocsr()
+    lower = np.arange(count).repeat(np.diff(sums.indptr))
+    return np.stack([lower, sums.indices]).T, sums.data.real, sums.data.imag
 
 
-def _borders(lab: npt.NDArray[np.float32],
-             regions: Labels) -> tuple[Labels, npt.NDArray[np.float32]]:
-    """Return (p, 2) regions and (p,) colour difference of neighbouring pixels that differ."""
-    pairs, steps = [], []
-    for here, there in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
-        border = regions[here] != regions[there]
-        pairs.append(np.stack([regions[here][border], regions[there][border]], axis=1))
-        steps.append(np.linalg.norm(lab[here][border] - lab[there][border], axis=1))
-    return np.concatenate(pairs), np.concatenate(steps)
+def _members(group: Labels, count: int) -> csc_array:
+    """Return the (count, m) matrix whose product with (m, C) values is their sum by group."""
+    return csc_array((np.ones(len(group)), group, np.arange(len(group) + 1, dtype=np.int32)),
+                     (count, len(group)))
 
 
-def _unique_pairs(pairs: npt.NDArray[np.integer],
-                  count: int) -> tuple[Indices, Indices, npt.NDArray[np.bool_]]:
-    """Return the pairs that occur, each kept pair's place among them, and which were kept."""
-    first, second = pairs.astype(np.int64).T
-    kept = first != second
-    low, high = np.minimum(first, second)[kept], np.maximum(first, second)[kept]
-    keys, inverse = np.unique(low * count + high, return_inverse=True)
-    return np.stack([keys // count, keys % count], axis=1), inverse, kept
-
-
-def _total(group: npt.NDArray[np.integer], count: int,
-           weight: npt.NDArray[np.floating] | None = None) -> FloatArray:
-    return np.bincount(group, weight, count).astype(np.float64)
-
-
-def _sums(values: npt.NDArray[np.floating], group: Labels, count: int) -> FloatArray:
-    return np.stack([np.bincount(group, column, count) for column in values.T], axis=1)
-
-
-def _grid_sums(grid: npt.NDArray[np.float32], regions: Labels,
-               size: FloatArray) -> FloatArray:
-    """Return (n, C) sums over the regions, of the bilinear mixture at each one's middle."""
-    channels, rows, columns = grid.shape
+def _middles(regions: Labels, size: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the (n,) mean row and column of each region."""
     height, width = regions.shape
     flat = regions.ravel()
-    y = np.bincount(flat, np.repeat(np.arange(height), width)) / size
-    x = np.bincount(flat, np.tile(np.arange(width), height)) / size
-    top, down = _cells(y, height, rows)
-    left, right = _cells(x, width, columns)
-    tokens = grid.reshape(channels, -1).T
-    mixture = np.zeros((len(size), channels))
-    for row, row_share in ((top, 1 - down), (np.minimum(top + 1, rows - 1), down)):
-        for column, share in ((left, 1 - right), (np.minimum(left + 1, columns - 1), right)):
-            mixture += tokens[row * columns + column] * (row_share * share)[:, None]
-    return mixture * size[:, None]
+    y = np.bincount(flat, np.repeat(np.arange(height, dtype=np.float64), width)) / size
+    x = np.bincount(flat, np.tile(np.arange(width, dtype=np.float64), height)) / size
+    return y, x
+
+
+def _sampled(grid: npt.NDArray[np.float32], places: tuple[FloatArray, FloatArray],
+             shape: tuple[int, ...]) -> FloatArray:
+    """Return (n, C) bilinear mixtures of a (C, th, tw) grid at (n,) places in a larger image."""
+    channels, rows, columns = grid.shape
+    top, down = _cells(places[0], shape[0], rows)
+    left, right = _cells(places[1], shape[1], columns)
+    below, beside = np.minimum(top + 1, rows - 1), np.minimum(left + 1, columns - 1)
+    tokens = np.stack([top * columns + left, top * columns + beside,
+                       below * columns + left, below * columns + beside], axis=1)
+    shares = np.stack([(1 - down) * (1 - right), (1 - down) * right,
+                       down * (1 - right), down * right], axis=1)
+    mixing = csr_array((shares.ravel(), tokens.ravel(), np.arange(0, 4 * len(top) + 1, 4)),
+                       (len(top), rows * columns))
+    return mixing @ grid.reshape(channels, -1).T
 
 
 def _cells(place: FloatArray, size: int, cells: int) -> tuple[Indices, FloatArray]:
@@ -180,12 +163,3 @@ def _cells(place: FloatArray, size: int, cells: int) -> tuple[Indices, FloatArra
     scaled = np.clip((place + 0.5) * cells / size - 0.5, 0, cells - 1)
     lower = scaled.astype(np.intp)
     return lower, scaled - lower
-
-
-def _moments(frame: Frame, regions: Labels, count: int) -> FloatArray:
-    points = token_points(frame, *regions.shape).reshape(-1, 3)
-    valid = np.isfinite(points[:, 2])
-    x, y, z = points[valid].astype(np.float64).T
-    columns = np.stack([np.ones_like(x), x, y, z, x * x, x * y, x * z, y * y, y * z, z * z],
-                       axis=1)
-    return _sums(columns, regions.ravel()[valid], count)

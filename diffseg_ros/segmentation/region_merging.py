@@ -44,10 +44,11 @@ def adaptive_merge(size: FloatArray, edges: Indices, weight: FloatArray, scale: 
         (n,) int32 group of each region, from 0 without gaps.
 
     """
-    order = np.argsort(weight, kind='stable')
-    edges, weight = edges[order], weight[order]
     group, total = _merge_by_contrast(size, edges, weight, scale)
-    return _absorb_small(group, total, edges, min_size)
+    ends = group.take(edges.T)
+    between = np.flatnonzero(ends[0] != ends[1])
+    order = between[np.argsort(weight.take(between), kind='stable')]
+    return _absorb_small(group, total, ends[:, order].T, min_size)
 
 
 def nearest_merge(graph: RegionGraph, costs: Costs, threshold: float,
@@ -86,7 +87,7 @@ def nearest_merge(graph: RegionGraph, costs: Costs, threshold: float,
             cheap[:surplus] = True
         if not cheap.any():
             break
-        step = _joined(len(graph.size), graph.edges[chosen[cheap]])
+        step = _paired(len(graph.size), graph.edges[chosen[cheap]])
         group, graph = step[group], graph.contracted(step)
     return group
 
@@ -94,16 +95,16 @@ def nearest_merge(graph: RegionGraph, costs: Costs, threshold: float,
 def _merge_by_contrast(size: FloatArray, edges: Indices, weight: FloatArray,
                        scale: float) -> tuple[Labels, FloatArray]:
     """Return (n,) groups and their sizes."""
-    edges, weight = _spanning_tree(edges, weight, len(size))
+    ends, weight = _spanning_tree(edges, weight, len(size))
     parent = list(range(len(size)))
     grown = size.tolist()
     bound = (scale / size).tolist()
-    for first, second, step in zip(*edges.T.tolist(), weight.tolist(), strict=True):
+    for first, second, step in zip(*ends.tolist(), weight.tolist(), strict=True):
         while parent[first] != first:
             parent[first] = first = parent[parent[first]]
         while parent[second] != second:
             parent[second] = second = parent[parent[second]]
-        if first != second and step <= bound[first] and step <= bound[second]:
+        if step <= bound[first] and step <= bound[second]:
             parent[second] = first
             grown[first] += grown[second]
             bound[first] = step + scale / grown[first]
@@ -115,34 +116,34 @@ def _total(size: FloatArray, group: Labels) -> FloatArray:
     return np.bincount(group, size).astype(np.float64)
 
 
-def _spanning_tree(edges: Indices, weight: FloatArray, count: int) -> tuple[Indices, FloatArray]:
-    """Return the edges of the minimum spanning forest in order of weight."""
+def _spanning_tree(edges: Indices, weight: FloatArray, count: int) -> tuple[Labels, FloatArray]:
+    """Return the (2, t) ends and (t,) weights of the minimum spanning forest in their order."""
     # The sparse graph takes a weight of 0 for no edge.
     links = coo_matrix((weight + 1e-9, tuple(edges.T)), shape=(count, count))
     tree = minimum_spanning_tree(links).tocoo()
     order = np.argsort(tree.data, kind='stable')
-    return np.stack([tree.row, tree.col], axis=1)[order], tree.data[order] - 1e-9
+    return np.stack([tree.row, tree.col])[:, order], tree.data[order] - 1e-9
 
 
-def _absorb_small(group: Labels, size: FloatArray, edges: Indices, min_size: float) -> Labels:
-    """Join groups below a size to the neighbour across their weakest border."""
+def _absorb_small(group: Labels, size: FloatArray, pairs: Labels, min_size: float) -> Labels:
+    """Join groups below a size across their weakest border; (p, 2) pairs, the weakest first."""
     while (size < min_size).any():
-        pairs = _distinct(group[edges].astype(np.intp), len(size))
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
         chosen = _of_small(pairs, size, min_size)
         if not len(chosen):
             break
         step = _joined(len(size), pairs[chosen])
-        group, size = step[group], _total(size, step)
+        group, size, pairs = step[group], _total(size, step), step.take(pairs)
     return group
 
 
-def _of_small(pairs: Indices, size: FloatArray, min_size: float) -> Indices:
+def _of_small(pairs: Labels, size: FloatArray, min_size: float) -> Indices:
     """Return the weakest pair of each group below a size."""
     first = _first_pair(pairs, len(size))
     return np.unique(first[(size < min_size) & (first < len(pairs))])
 
 
-def _first_pair(pairs: Indices, count: int) -> Indices:
+def _first_pair(pairs: npt.NDArray[np.integer], count: int) -> Indices:
     """Return (count,) the first pair that each region is in, len(pairs) where none is."""
     first = np.full(count, len(pairs), np.intp)
     places = np.arange(len(pairs))[::-1]
@@ -158,14 +159,14 @@ def _mutual(pairs: Indices, count: int) -> Indices:
     return np.flatnonzero(both & (first[pairs[:, 0]] == np.arange(len(pairs))))
 
 
-def _joined(count: int, pairs: Indices) -> Labels:
+def _paired(count: int, pairs: Indices) -> Labels:
+    """Return (count,) groups, from 0 without gaps, of pairs, the lower first, that share none."""
+    target = np.arange(count)
+    target[pairs[:, 1]] = pairs[:, 0]
+    return compact(target)
+
+
+def _joined(count: int, pairs: Labels) -> Labels:
     """Return (count,) groups, from 0 without gaps, that the pairs connect."""
     links = coo_matrix((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(count, count))
     return connected_components(links, directed=False)[1].astype(np.int32)
-
-
-def _distinct(pairs: Indices, count: int) -> Indices:
-    """Return pairs of different regions once each, where they come first."""
-    pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)
-    _, first = np.unique(pairs[:, 0].astype(np.int64) * count + pairs[:, 1], return_index=True)
-    return pairs[np.sort(first)]

@@ -10,8 +10,9 @@ from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.band_refinement import sharpened
 from diffseg_ros.segmentation.cues import require_finite
 from diffseg_ros.segmentation.region_confidence import assignment_confidence
-from diffseg_ros.segmentation.region_graph import plane_gaps, region_graph, RegionGraph
+from diffseg_ros.segmentation.region_graph import region_graph, RegionGraph
 from diffseg_ros.segmentation.region_merging import adaptive_merge, nearest_merge
+from diffseg_ros.segmentation.region_planes import plane_gaps
 from diffseg_ros.segmentation.superpixels import gradient_basins, lab_image
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +93,7 @@ def region_segments(frame: Frame, features: npt.NDArray[np.float32], config: Seg
     graph = region_graph(lab, basins, unit, geometry, prior)
     cost = RegionCost(config, float(basins.size))
     group, segments = _merged(graph, cost, config)
-    labels, _ = sharpened(frame.rgb, group[basins])
+    labels, _ = sharpened(frame.rgb, group.take(basins))
     confidence = cv2.resize(assignment_confidence(basins, graph, group, segments),
                             labels.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return labels, confidence, _directions(segments)
@@ -115,9 +116,9 @@ def _merged(graph: RegionGraph, cost: RegionCost,
 
 def _gaps(sums: FloatArray, graph: RegionGraph) -> FloatArray:
     """Return the (e,) squared distances of touching regions' means."""
-    means = sums / graph.size[:, None]
-    first, second = graph.edges.T
-    return np.square(means[first] - means[second]).sum(axis=1)
+    means = sums.T / graph.size
+    first, second = np.ascontiguousarray(graph.edges.T)
+    return np.square(means.take(first, axis=1) - means.take(second, axis=1)).sum(axis=0)
 
 
 def _agreement(expected: FloatArray, first: npt.NDArray[np.intp],

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
+Indices = npt.NDArray[np.intp]
 
 _BLUR = 1.0
-_STEPS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 
 
 def lab_image(rgb: npt.NDArray[np.uint8], width: int) -> FloatArray:
@@ -35,7 +35,9 @@ def lab_image(rgb: npt.NDArray[np.uint8], width: int) -> FloatArray:
     size = width, max(2, round(height * width / full))
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return cv2.GaussianBlur(lab, (0, 0), _BLUR) / 100
+    lab = cv2.GaussianBlur(lab, (0, 0), _BLUR)
+    lab /= 100
+    return lab
 
 
 def gradient_basins(image: FloatArray) -> Labels:
@@ -57,32 +59,45 @@ def gradient_basins(image: FloatArray) -> Labels:
         (h, w) int32 from 0, every number present.
 
     """
-    height, width = image.shape[:2]
-    slope = np.square(cv2.Sobel(image, -1, 1, 0)) + np.square(cv2.Sobel(image, -1, 0, 1))
-    padded = np.pad(slope.sum(axis=2), 1, constant_values=np.inf)
-    lowest = np.full((height, width), np.inf, np.float32)
-    target = np.zeros((height, width), np.int32)
-    here = np.arange(height * width, dtype=np.int32).reshape(height, width)
-    # On a plateau the first step, up and left, wins: it drains into one corner.
-    for dy, dx in _STEPS:
-        level = padded[1 + dy:1 + dy + height, 1 + dx:1 + dx + width]
-        lower = level < lowest
-        np.copyto(lowest, level, where=lower)
-        np.copyto(target, here + (dy * width + dx), where=lower)
-    return compact(roots(target.ravel())).reshape(height, width)
+    across, down = cv2.Sobel(image, -1, 1, 0), cv2.Sobel(image, -1, 0, 1)
+    slope = (np.square(across) + np.square(down)) @ np.ones(image.shape[2], np.float32)
+    return compact(roots(_lowest_neighbours(slope).ravel())).reshape(slope.shape)
 
 
-def roots(target: Labels) -> Labels:
-    """Return where each of (n,) int32 pointers ends, following them until they stay."""
+def _lowest_neighbours(level: FloatArray) -> Indices:
+    """
+    Return the flat index of the lowest pixel of each one's 3 x 3 surroundings.
+
+    Shape (h, w), of levels of 0 and more. Of equally low pixels the first counts, up and left,
+    so that a plateau drains into one corner.
+    """
+    # Floats of one sign are in the order of their bits; with the index below them, the least
+    # key tells the lowest pixel, and the first of several.
+    keys = level.view(np.int32).astype(np.int64) << 32
+    keys += np.arange(level.size).reshape(level.shape)
+    return _least_of_three(_least_of_three(keys).T).T & 0xFFFFFFFF
+
+
+def _least_of_three(keys: Indices) -> Indices:
+    """Return the least of each (h, w) number and those left and right of it."""
+    least = keys.copy(order='K')
+    np.minimum(least[:, 1:], keys[:, :-1], out=least[:, 1:])
+    np.minimum(least[:, :-1], keys[:, 1:], out=least[:, :-1])
+    return least
+
+
+def roots(target: npt.NDArray[np.integer]) -> Indices:
+    """Return where each of (n,) pointers ends, following them until they stay."""
+    ends: Indices = target.astype(np.intp)
     while True:
-        further = target[target]
-        if np.array_equal(further, target):
-            return target
-        target = further
+        further = ends.take(ends)
+        if np.array_equal(further, ends):
+            return ends
+        ends = further
 
 
 def compact(labels: npt.NDArray[np.integer]) -> Labels:
     """Return (n,) int32 labels with the same groups, numbered from 0 without gaps."""
     present = np.zeros(int(labels.max()) + 1, bool)
     present[labels] = True
-    return (np.cumsum(present, dtype=np.int32) - 1)[labels]
+    return (np.cumsum(present, dtype=np.int32) - 1).take(labels)

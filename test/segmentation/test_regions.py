@@ -1,9 +1,9 @@
 import cv2
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame, Intrinsics
+from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.band_refinement import sharpened
-from diffseg_ros.segmentation.region_graph import plane_gaps, planes, region_graph
+from diffseg_ros.segmentation.region_graph import region_graph
 from diffseg_ros.segmentation.region_merging import adaptive_merge, nearest_merge
 from diffseg_ros.segmentation.region_segments import region_segments
 from diffseg_ros.segmentation.superpixels import compact, gradient_basins, lab_image
@@ -85,34 +85,6 @@ def test_graph_knows_sizes_borders_and_contrast():
     merged = graph.contracted(np.array([0, 1, 0], np.int32))
     assert merged.size.tolist() == [7, 2] and merged.edges.tolist() == [[0, 1]]
     assert merged.length.tolist() == [3] and np.allclose(merged.contrast, [1.5])
-
-
-def test_planes_of_a_corner_are_apart_and_of_one_wall_are_not():
-    camera = Intrinsics(60, 40, 50.0, 50.0, 29.5, 19.5)
-    depth = np.full((40, 60), 2.0, np.float32)
-    depth[:, 40:] = 2.5
-    frame = Frame(noise(40, 60), depth=depth, intrinsics=camera)
-    regions = np.zeros((40, 60), np.int32)
-    regions[:, 20:40], regions[:, 40:] = 1, 2
-    lab = np.zeros((40, 60, 3), np.float32)
-    graph = region_graph(lab, regions, np.ones((1, 1, 1), np.float32), frame)
-    centres, normals, known = planes(graph.moments)
-    assert known.all() and np.allclose(np.abs(normals[:, 2]), 1, atol=1e-6)
-    assert np.allclose(centres[:, 2], [2, 2, 2.5])
-    gaps = dict(zip(map(tuple, graph.edges.tolist()), plane_gaps(graph.moments, graph.edges),
-                    strict=True))
-    assert gaps[0, 1] == pytest.approx(0, abs=1e-9)
-    assert gaps[1, 2] == pytest.approx(0.5**2 / (2 * 2.5))
-
-
-def test_regions_without_depth_have_no_plane():
-    depth = np.full((40, 60), np.nan, np.float32)
-    frame = Frame(noise(40, 60), depth=depth)
-    regions = np.zeros((40, 60), np.int32)
-    regions[:, 30:] = 1
-    graph = region_graph(np.zeros((40, 60, 3), np.float32), regions,
-                         np.ones((1, 1, 1), np.float32), frame)
-    assert plane_gaps(graph.moments, graph.edges).tolist() == [0.0]
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,0 +1,121 @@
+"""The planes that image regions lie in, from sums over their points."""
+
+from __future__ import annotations
+
+from itertools import chain, combinations_with_replacement
+
+import cv2
+from diffseg_ros.frame import Frame
+from diffseg_ros.segmentation.geometry import token_points
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int32]
+Indices = npt.NDArray[np.intp]
+
+_LEAST_POINTS = 8
+_LEAST_FLATNESS = 1e-3
+# Places in xx, xy, xz, yy, yz, zz of the diagonal, and of all nine elements.
+_DIAGONAL = [0, 3, 5]
+_FULL = [[0, 1, 2], [1, 3, 4], [2, 4, 5]]
+
+
+def point_moments(frame: Frame, regions: Labels, count: int) -> FloatArray:
+    """
+    Return sums over the valid points of each region.
+
+    Parameters
+    ----------
+    frame
+        With depth.
+    regions
+        (h, w) int32 below `count`, of the same view.
+    count
+        Number of regions, n.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, 10) sums of 1, x, y, z, xx, xy, xz, yy, yz, zz in metres.
+
+    """
+    points = cv2.patchNaNs(token_points(frame, *regions.shape), 0)
+    x, y, z = (plane.ravel().astype(np.float64) for plane in cv2.split(points))
+    valid = (z > 0).astype(np.float64)
+    group = regions.ravel().astype(np.intp)
+    products = (one * other for one, other in combinations_with_replacement((x, y, z), 2))
+    return np.stack([np.bincount(group, values, count)
+                     for values in chain((valid, x, y, z), products)], axis=1)
+
+
+def planes(moments: FloatArray) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
+    """Return (3, n) centres, (3, n) unit normals of the best planes, and (n,) whether known."""
+    known = moments[:, 0] >= _LEAST_POINTS
+    share = moments.T / np.maximum(moments[:, 0], 1)
+    centre = share[1:4]
+    products = [one * other for one, other in combinations_with_replacement(centre, 2)]
+    normals = np.zeros_like(centre)
+    normals[:, known] = least_directions((share[4:] - products)[:, known])
+    return centre, normals, known
+
+
+def plane_gaps(moments: FloatArray, edges: Indices) -> FloatArray:
+    """
+    Return how far apart the planes of touching regions are.
+
+    The mean squared distance of each centre from the other's plane, over the product of their
+    depths; 0 where either has no plane. Shape (e,).
+    """
+    centre, normals, known = planes(moments)
+    first, second = np.ascontiguousarray(edges.T)
+    near, far = centre.take(first, axis=1), centre.take(second, axis=1)
+    step = far - near
+    away = (np.square((normals.take(first, axis=1) * step).sum(axis=0))
+            + np.square((normals.take(second, axis=1) * step).sum(axis=0)))
+    valid = known.take(first) & known.take(second)
+    scale = np.where(valid, 2 * near[2] * far[2], 1)
+    return np.where(valid, away / np.maximum(scale, 1e-9), 0)
+
+
+def least_directions(spread: FloatArray) -> FloatArray:
+    """
+    Return the unit eigenvectors of the least eigenvalues of symmetric 3 x 3 matrices.
+
+    The eigenvalue is by Smith's formula, "Eigenvalues of a symmetric 3 x 3 matrix",
+    Communications of the ACM 1961. Less it, the matrix has an adjugate that is a multiple of the
+    eigenvector's outer product. Where that nearly vanishes, as for points on a line, the
+    iterative solution is taken.
+
+    Parameters
+    ----------
+    spread
+        (6, n) xx, xy, xz, yy, yz, zz.
+
+    Returns
+    -------
+    numpy.ndarray
+        (3, n), of either sign.
+
+    """
+    matrix = spread.copy()
+    matrix[_DIAGONAL] -= spread[_DIAGONAL].mean(axis=0)
+    size = np.sqrt(np.square(matrix)[_FULL].sum(axis=(0, 1)) / 6)
+    determinant = (matrix[:3] * _adjugate(matrix)[:3]).sum(axis=0)
+    ratio = determinant / np.maximum(2 * size**3, np.finfo(np.float64).tiny)
+    matrix[_DIAGONAL] -= 2 * size * np.cos((np.arccos(ratio.clip(-1, 1)) + 2 * np.pi) / 3)
+    outer = _adjugate(matrix)
+    largest = outer[_FULL][outer[_DIAGONAL].argmax(axis=0), :, np.arange(len(size))].T
+    length = np.sqrt(np.square(largest).sum(axis=0))
+    clear = length > _LEAST_FLATNESS * np.square(size)
+    directions: FloatArray = largest / np.where(clear, length, 1)
+    full = np.moveaxis(spread[:, ~clear][_FULL], -1, 0)
+    directions[:, ~clear] = np.linalg.eigh(full)[1][:, :, 0].T
+    return directions
+
+
+def _adjugate(matrix: FloatArray) -> FloatArray:
+    """Return the (6, n) adjugates of (6, n) symmetric matrices."""
+    xx, xy, xz, yy, yz, zz = matrix
+    return np.stack([yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy,
+                     xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy])

@@ -1,0 +1,57 @@
+"""Catchment basins against their definition, pixel by pixel."""
+
+from __future__ import annotations
+
+import cv2
+from diffseg_ros.segmentation.superpixels import gradient_basins, lab_image, roots
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+
+def literal_basins(image: np.ndarray) -> np.ndarray:
+    """Run down from every pixel, to the first lowest of its 3 x 3 surroundings in turn."""
+    slope = np.square(cv2.Sobel(image, -1, 1, 0)) + np.square(cv2.Sobel(image, -1, 0, 1))
+    level = slope.sum(axis=2)
+    height, width = level.shape
+    ends = np.zeros((height, width), int)
+    for start in np.ndindex(height, width):
+        here, before = start, None
+        while here != before:
+            y, x = before = here
+            around = [(row, column) for row in range(max(y - 1, 0), min(y + 2, height))
+                      for column in range(max(x - 1, 0), min(x + 2, width))]
+            here = min(around, key=lambda place: level[place])
+        ends[start] = here[0] * width + here[1]
+    return np.unique(ends, return_inverse=True)[1].reshape(height, width)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 24), st.integers(2, 24), st.integers(2, 256), st.integers(0, 999))
+def test_basins_follow_their_definition(height: int, width: int, levels: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    image = random.integers(0, levels, (height, width, 3)).astype(np.float32) / levels
+    assert np.array_equal(gradient_basins(image), literal_basins(image))
+
+
+@pytest.mark.parametrize('step', [3, 5, 8])
+def test_plateaus_and_equal_levels_drain_as_defined(step: int) -> None:
+    image = np.zeros((20, 26, 3), np.float32)
+    image[::step, :] = image[:, ::step] = 0.5
+    basins = gradient_basins(image)
+    assert np.array_equal(basins, literal_basins(image)) and basins.max() > 0
+
+
+def test_basins_of_a_real_photo_follow_their_definition(real_masks) -> None:
+    from diffseg_ros.evaluation.datasets import MaskDataset
+
+    _, frame, _ = next(iter(MaskDataset(real_masks / 'camvid_val')))
+    lab = lab_image(frame.rgb, 120)
+    assert np.array_equal(gradient_basins(lab), literal_basins(lab))
+
+
+def test_roots_follow_chains_of_any_length() -> None:
+    chain = np.maximum(np.arange(1000) - 1, 0)
+    assert not roots(chain).any()
+    assert roots(np.array([1, 1, 0, 3], np.int32)).tolist() == [1, 1, 1, 3]
