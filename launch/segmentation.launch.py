@@ -3,6 +3,7 @@
 import os
 
 from diffseg_ros.profiles import load_profile, profile_names
+from diffseg_ros.ros.transport import FAST_DDS_2, OLD_PROFILE_VARIABLE, PROFILE_VARIABLE
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -10,7 +11,6 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 CONFIG = PathJoinSubstitution([FindPackageShare('diffseg_ros'), 'config'])
-PROFILE_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 FOLLOW_NAMESPACE = [('/tf', 'tf'), ('/tf_static', 'tf_static')]
 SHOWN = ('overlay', 'labels', 'points', 'markers')
 SWITCH = ['true', 'false']
@@ -93,8 +93,19 @@ def rviz(value):
                    '-f', value('fixed_frame')])
 
 
+def transport_profile():
+    """Return what gives every process the profile for large images, unless the user has one."""
+    if os.environ.get(OLD_PROFILE_VARIABLE):
+        return []
+    own = os.environ.get(PROFILE_VARIABLE)
+    profile = own or PathJoinSubstitution([CONFIG, 'fastdds.xml'])
+    names = [] if own else [PROFILE_VARIABLE]
+    if os.environ.get('ROS_DISTRO') in FAST_DDS_2:
+        names.append(OLD_PROFILE_VARIABLE)
+    return [SetEnvironmentVariable(name, profile) for name in names]
+
+
 def generate_launch_description():
     """Return the description, with the transport profile that large images need."""
-    profile = [] if os.environ.get(PROFILE_VARIABLE) else [SetEnvironmentVariable(
-        PROFILE_VARIABLE, PathJoinSubstitution([CONFIG, 'fastdds.xml']))]
-    return LaunchDescription([*declare_arguments(), *profile, OpaqueFunction(function=start)])
+    return LaunchDescription([
+        *declare_arguments(), *transport_profile(), OpaqueFunction(function=start)])

@@ -6,7 +6,7 @@ from pathlib import Path
 import re
 
 from diffseg_ros.profiles import load_profile, profile_names
-from diffseg_ros.ros.transport import PROFILE_VARIABLE
+from diffseg_ros.ros.transport import OLD_PROFILE_VARIABLE, PROFILE_VARIABLE
 from launch_stand_in import Launched
 import pytest
 import yaml
@@ -18,6 +18,7 @@ SEGMENTATION, REPLAY, DEMO = (LAUNCH / f'{name}.launch.py'
 COMMON = {'namespace', 'use_sim_time', 'params_file', 'profile', 'autostart', 'use_respawn',
           'log_level', 'rviz'}
 TF = [('/tf', 'tf'), ('/tf_static', 'tf_static')]
+SHIPPED = 'diffseg_ros/config/fastdds.xml'
 OWN = {SEGMENTATION: COMMON | {'image_transport', 'depth_transport', 'fixed_frame'},
        REPLAY: {'bag', 'rate', 'loop', 'rgb_topic', 'camera_info_topic', 'depth_topic', 'player',
                 'use_sim_time', 'namespace'},
@@ -69,15 +70,28 @@ def test_profile_goes_before_the_user_s_parameters(name):
     assert node['remappings'] == [*TF, *load_profile(name).remaps]
 
 
-def test_transport_profile_is_set_unless_the_user_has_one(monkeypatch):
-    monkeypatch.delenv(PROFILE_VARIABLE, raising=False)
+def profiles_set() -> dict[str, str]:
+    """Return the environment variables that the launch file sets, all of them first."""
     launched = Launched(SEGMENTATION)
-    variable, = launched.named('SetEnvironmentVariable')
-    assert variable.arguments[0] == PROFILE_VARIABLE
-    assert launched.text(variable.arguments[1]) == 'diffseg_ros/config/fastdds.xml'
-    assert launched.actions.index(variable) == 0
-    monkeypatch.setenv(PROFILE_VARIABLE, '/my/own.xml')
-    assert not Launched(SEGMENTATION).named('SetEnvironmentVariable')
+    variables = launched.named('SetEnvironmentVariable')
+    assert launched.actions[:len(variables)] == variables
+    return {variable.arguments[0]: launched.text(variable.arguments[1])
+            for variable in variables}
+
+
+@pytest.mark.parametrize(('distribution', 'own', 'old', 'expected'), [
+    ('kilted', '', '', {PROFILE_VARIABLE: SHIPPED}),
+    ('kilted', '/my.xml', '', {}),
+    ('kilted', '', '/old.xml', {}),
+    ('jazzy', '', '', {PROFILE_VARIABLE: SHIPPED, OLD_PROFILE_VARIABLE: SHIPPED}),
+    ('jazzy', '/my.xml', '', {OLD_PROFILE_VARIABLE: '/my.xml'}),
+    ('jazzy', '', '/old.xml', {})])
+def test_transport_profile_is_set_unless_the_user_has_one(
+        monkeypatch, distribution, own, old, expected):
+    monkeypatch.setenv('ROS_DISTRO', distribution)
+    monkeypatch.setenv(PROFILE_VARIABLE, own)
+    monkeypatch.setenv(OLD_PROFILE_VARIABLE, old)
+    assert profiles_set() == expected
 
 
 def test_rviz_follows_the_namespace():

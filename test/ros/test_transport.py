@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import os
 from pathlib import Path
+import re
 import shutil
 import subprocess
 import sys
@@ -14,16 +17,26 @@ from diffseg_ros.ros import transport
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFAULTS = '<?xml version="1.0"?><dds xmlns="http://www.eprosima.com"><profiles/></dds>'
+LOOKUP_THREADS = {'dds.tls.replies', 'dds.tls.request'}
+SHIPPED = str(ROOT / 'config' / 'fastdds.xml')
 
 
-def test_profile_is_set_when_unset(monkeypatch):
-    monkeypatch.setenv(transport.PROFILE_VARIABLE, '')
-    assert transport.use_large_message_profile() == ROOT / 'config' / 'fastdds.xml'
-
-
-def test_profile_of_the_user_stays(monkeypatch):
-    monkeypatch.setenv(transport.PROFILE_VARIABLE, '/my/own.xml')
-    assert transport.use_large_message_profile() is None
+@pytest.mark.parametrize(('distribution', 'own', 'old', 'after', 'old_after'), [
+    ('', '', '', SHIPPED, ''),
+    ('kilted', '/my.xml', '', '/my.xml', ''),
+    ('kilted', '', '/old.xml', '', '/old.xml'),
+    ('jazzy', '', '', SHIPPED, SHIPPED),
+    ('jazzy', '/my.xml', '', '/my.xml', '/my.xml'),
+    ('jazzy', '', '/old.xml', '', '/old.xml')])
+def test_profile_is_set_under_the_name_that_fast_dds_reads_unless_the_user_has_one(
+        monkeypatch, distribution, own, old, after, old_after):
+    names = ('ROS_DISTRO', transport.PROFILE_VARIABLE, transport.OLD_PROFILE_VARIABLE)
+    for name, value in zip(names, (distribution, own, old), strict=True):
+        monkeypatch.setenv(name, value)
+    profile = transport.use_large_message_profile()
+    assert profile == (None if own or old else Path(SHIPPED))
+    assert [os.environ[name] for name in names[1:]] == [after, old_after]
 
 
 def test_unknown_file_is_named_with_the_places_searched():
@@ -52,3 +65,48 @@ def test_segment_holds_several_clouds_and_buffers_stay_within_the_kernel_s_limit
                if (element.text or '').strip().isdigit()}
     assert numbers['segment_size'] == 64 * 2**20
     assert max(numbers['sendBufferSize'], numbers['receiveBufferSize']) <= 4 * 2**20
+
+
+@pytest.fixture(scope='module')
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    pytest.importorskip('rclpy', reason='rclpy is not installed')
+    from node_rig import own_domain, Rig
+
+    with own_domain() as domain, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(transport.PROFILE_VARIABLE, SHIPPED)
+        patch.delenv(transport.OLD_PROFILE_VARIABLE, raising=False)
+        rig = Rig(domain, tmp_path_factory.mktemp('transport'))
+        try:
+            rig.start()
+            rig.client.until(lambda: 'no image yet' in rig.client.sentence)
+            yield rig
+        finally:
+            rig.close()
+
+
+def test_running_node_has_the_transports_of_the_profile_and_looks_no_types_up(rig):
+    from stock_client import thread_names
+
+    names = thread_names(rig.process.pid)
+    assert not {name for name in names if name.startswith('dds.tls')}
+    assert {name.split('.')[1] for name in names if name.startswith('dds')} >= {'shm', 'udp', 'ev'}
+    maps = Path(f'/proc/{rig.process.pid}/maps').read_text()
+    sizes = [int(end, 16) - int(start, 16) for start, end in re.findall(
+        r'(?m)^(\w+)-(\w+) .*/dev/shm/fastdds_[0-9a-f]+$', maps)]
+    assert max(sizes) >= 64 * 2**20
+
+
+def test_client_with_the_defaults_of_fast_dds_and_the_node_hear_each_other(rig, tmp_path):
+    defaults = tmp_path / 'defaults.xml'
+    defaults.write_text(DEFAULTS)
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, str(here / 'stock_client.py')], text=True, capture_output=True,
+        timeout=90, env={**os.environ, transport.PROFILE_VARIABLE: str(defaults),
+                         transport.OLD_PROFILE_VARIABLE: '', 'ROS_DOMAIN_ID': str(rig.domain),
+                         'PYTHONPATH': os.pathsep.join((str(ROOT), str(here)))})
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:3] == ['0', '1', '2']
+    if os.environ.get('ROS_DISTRO') not in transport.FAST_DDS_2:
+        assert LOOKUP_THREADS <= set(lines), 'the client was to run without the profile'
