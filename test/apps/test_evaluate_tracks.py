@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conftest import FRAMES, write_sequence  # noqa: I001
+from box_recording import FRAMES, write_sequence
 import cv2
 from diffseg_ros.apps.convert import main as convert
 from diffseg_ros.apps.evaluate import main

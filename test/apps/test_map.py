@@ -1,6 +1,6 @@
 import json
 
-from conftest import write_sequence  # noqa: I001
+from box_recording import write_sequence
 import cv2
 from diffseg_ros.apps.convert import main as convert
 from diffseg_ros.apps.map import main as build_map

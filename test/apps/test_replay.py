@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 import shutil
 
-from conftest import FRAMES, label_images, write_sequence  # noqa: I001
+from box_recording import FRAMES, label_images, write_sequence
 import cv2
 from diffseg_ros.apps.convert import main as convert
 from diffseg_ros.cloud.ply import read_ply

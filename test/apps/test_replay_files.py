@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from conftest import FRAMES, label_images  # noqa: I001
+from box_recording import FRAMES, label_images
 import cv2
 from diffseg_ros.cloud.ply import read_ply
 from diffseg_ros.visualization import label_colours
