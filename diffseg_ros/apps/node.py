@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 import signal
 import sys
 from types import FrameType
@@ -14,7 +13,7 @@ from diffseg_ros.errors import DiffsegError
 
 if TYPE_CHECKING:
     from diffseg_ros.pipeline import Pipeline
-    from diffseg_ros.ros.node import SegmentationNode
+    from diffseg_ros.ros.node import PipelineFactory, SegmentationNode
 
 _SPIN_SECONDS = 0.1
 
@@ -27,20 +26,32 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _StopSignal:
-    """
-    Notes SIGINT and SIGTERM; a second one ends the process at once.
-
-    rclpy's own handlers would shut the context down before the last message is out.
-    """
+    """Notes SIGINT and SIGTERM; the same one a second time ends the process at once."""
 
     def __init__(self) -> None:
         self.received = False
+        self._loading = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = True
         signal.signal(number, signal.SIG_DFL)
+        if self._loading:
+            raise KeyboardInterrupt
+
+    def ending(self, load: PipelineFactory) -> PipelineFactory:
+        """Return `load`, which may take a minute, so that a signal ends it at once."""
+        def loading(config: PipelineConfig, first_id: int) -> Pipeline:
+            try:
+                self._loading = not self.received
+                try:
+                    return load(config, first_id)
+                finally:
+                    self._loading = False
+            except KeyboardInterrupt:
+                raise DiffsegError('stopped while the model was loading') from None
+        return loading
 
 
 def _spin(node: SegmentationNode, stop: _StopSignal) -> None:
@@ -59,25 +70,22 @@ def _spin(node: SegmentationNode, stop: _StopSignal) -> None:
 
 
 def main(argv: list[str] | None = None, *,
-         pipeline_factory: Callable[[PipelineConfig, int], Pipeline] | None = None) -> int:
+         pipeline_factory: PipelineFactory | None = None) -> int:
     """Run the node until SIGINT or SIGTERM and return the exit code."""
     from diffseg_ros.ros.node import load_pipeline, SegmentationNode
-    from diffseg_ros.ros.transport import use_large_message_profile
+    from diffseg_ros.ros.startup import join_ros, own_arguments
     import rclpy
-    from rclpy.signals import SignalHandlerOptions
-    from rclpy.utilities import remove_ros_args
 
     arguments = sys.argv if argv is None else ['diffseg_node', *argv]
     stop = _StopSignal()
     try:
-        _parser().parse_args(remove_ros_args(arguments)[1:])
-        use_large_message_profile()
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    except (DiffsegError, RuntimeError) as error:
-        print(f'diffseg_node: {" ".join(str(error).split())}', file=sys.stderr)
+        _parser().parse_args(own_arguments(arguments)[1:])
+        join_ros(arguments)
+    except DiffsegError as error:
+        print(f'diffseg_node: {error}', file=sys.stderr)
         return 2
     try:
-        node = SegmentationNode(pipeline_factory=pipeline_factory or load_pipeline)
+        node = SegmentationNode(pipeline_factory=stop.ending(pipeline_factory or load_pipeline))
         _spin(node, stop)
         node.destroy_node()
     except DiffsegError as error:

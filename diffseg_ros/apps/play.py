@@ -89,12 +89,10 @@ def _source(arguments: argparse.Namespace) -> Iterator[Path]:
 
 def _play(arguments: argparse.Namespace, timeline: Timeline) -> None:
     from diffseg_ros.ros.playback import Playback
-    from diffseg_ros.ros.transport import use_large_message_profile
+    from diffseg_ros.ros.startup import join_ros
     import rclpy
-    from rclpy.signals import SignalHandlerOptions
 
-    use_large_message_profile()
-    rclpy.init(args=arguments.ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
+    join_ros(arguments.ros_arguments)
     playback = Playback(timeline.topics, clock=arguments.clock)
     try:
         _play_loops(arguments, timeline, playback)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+import threading
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from diffseg_ros.ros.counters import Totals
 from diffseg_ros.ros.faults import gpu_memory, process_memory
 from diffseg_ros.ros.health import explain, Situation
+from diffseg_ros.ros.narrator import Narrator
 from diffseg_ros.ros.outputs import Outputs
 from diffseg_ros.ros.processor import FrameProcessor
 from rclpy.clock import Clock, ClockType
@@ -80,6 +83,7 @@ class Diagnostics:
         self._published_at = -period
         self._published = self._seen = Totals()
         self._refused = ''
+        self._narrator = Narrator(node.get_logger())
         self._seen_at = 0.0
         node.create_timer(_TICK_SECONDS, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -89,6 +93,7 @@ class Diagnostics:
         totals = report.totals
         self._refused = _refused(self._published, totals, self._refused)
         level, sentence = explain(replace(report.situation, refused=self._refused))
+        self._narrator.report(level, sentence)
         values = {**_counts(totals), **report.facts}
         for name, (median, high) in report.milliseconds.items():
             values[f'{name}.p50_ms'] = f'{median:.1f}'
@@ -103,6 +108,24 @@ class Diagnostics:
         self._published, self._published_at = totals, time.monotonic()
         if flush:
             self._publisher.wait_for_all_acked(Duration(seconds=0.5))
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Publish from a thread of its own, while work in this one holds the timer up."""
+        done = threading.Event()
+
+        def beat() -> None:
+            self.publish()
+            while not done.wait(self.period):
+                self.publish()
+
+        thread = threading.Thread(target=beat, name='diffseg_diagnostics', daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def _tick(self) -> None:
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any
 
@@ -25,6 +26,14 @@ def out_of_gpu_memory(error: BaseException) -> bool:
         return False
     _torch().cuda.empty_cache()
     return True
+
+
+def release_gpu_memory() -> None:
+    """Give back the GPU memory that PyTorch keeps of what is not used any more."""
+    torch = _torch()
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def gpu_memory(device: str) -> dict[str, str]:

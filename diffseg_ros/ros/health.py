@@ -9,6 +9,9 @@ OK, WARN, ERROR = 0, 1, 2
 SILENCE_SECONDS = 2.0
 """Images that stay away longer than this are missed."""
 _BUSY_SECONDS = 10.0
+_FAILED = {'loading': ('model not loaded', 'configure'),
+           'configuring': ('not configured', 'configure'),
+           'activating': ('not activated', 'activate')}
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class Situation:
     ----------
     state
         Primary lifecycle state, 'configuring' while the model loads.
-    load_error
-        Why configuring failed, '' when it did not.
+    failed_step, step_error
+        What failed last, 'loading', 'configuring' or 'activating', and why, '' when nothing did.
     seconds_waited
         Seconds since the last image, or since activation while there was none.
     silence
@@ -31,28 +34,35 @@ class Situation:
     refused
         Cause of the images dropped since the last report when no other came: 'late',
         'duplicate' or ''.
+    restless
+        Stamps jump back every few images.
     failure
         Why the last frame failed, '' when it did not.
     cloud_trouble
         Why the last frame gave no cloud, '' when it did.
+    label_slots
+        Number of values that ids share by the parameter of that name, 0 without one.
     unencodable
-        Ids of the last frame that the label encoding has no value for.
+        Ids of the last frame that there was no value for.
 
     """
 
     state: str = 'unconfigured'
-    load_error: str = ''
+    failed_step: str = ''
+    step_error: str = ''
     enabled: bool = True
     image_topic: str = ''
     silence: str = 'nobody publishes it'
     images: int = 0
     seconds_waited: float = 0.0
     refused: str = ''
+    restless: bool = False
     subscribed: bool = False
     points_subscribed: bool = False
     failure: str = ''
     cloud_trouble: str = ''
     labels_encoding: str = '16UC1'
+    label_slots: int = 0
     unencodable: int = 0
     busy_seconds: float = 0.0
     input_rate: float = 0.0
@@ -65,9 +75,9 @@ def explain(now: Situation) -> tuple[int, str]:
 
 
 def _explain_state(now: Situation) -> tuple[int, str] | None:
-    if now.load_error:
-        return ERROR, (f'model not loaded because: {now.load_error}; correct the parameter and '
-                       'configure again')
+    if now.step_error:
+        what, again = _FAILED[now.failed_step]
+        return ERROR, f'{what} because: {now.step_error}; correct the parameter and {again} again'
     if now.state == 'configuring':
         return OK, 'loading the model'
     if now.state == 'inactive':
@@ -89,7 +99,7 @@ def _explain_input(now: Situation) -> tuple[int, str] | None:
                        f'{now.silence}')
     if now.refused == 'duplicate':
         return WARN, f'all images on {now.image_topic} carry the same stamp: set header.stamp'
-    if now.refused == 'late':
+    if now.refused == 'late' or now.restless:
         return WARN, (f'images on {now.image_topic} are stamped before their predecessors: '
                       'does more than one publisher use this topic?')
     return None
@@ -104,10 +114,17 @@ def _explain_output(now: Situation) -> tuple[int, str]:
     if now.failure:
         return ERROR, f'the last image failed: {now.failure}'
     if now.unencodable:
-        return WARN, (f'{now.unencodable} ids have no value in {now.labels_encoding} and are '
-                      'unlabelled: set labels_encoding to 32SC1')
+        return WARN, _explain_unencodable(now)
     rates = f'{now.output_rate:.1f} Hz out of {now.input_rate:.1f} Hz'
     if now.cloud_trouble:
         level = WARN if now.points_subscribed else OK
         return level, f'masks without clouds at {rates}: {now.cloud_trouble}'
     return OK, f'processing {rates}'
+
+
+def _explain_unencodable(now: Situation) -> str:
+    if now.label_slots:
+        return (f'{now.unencodable} ids have none of the {now.label_slots} values of label_slots '
+                'and are unlabelled: raise label_slots if the consumer has more labels')
+    return (f'{now.unencodable} ids have no value in {now.labels_encoding} and are unlabelled: '
+            'set labels_encoding to 32SC1')

@@ -15,6 +15,8 @@ from diffseg_ros.ros.partners import Partners
 EPOCH_JUMP = 500_000_000
 """A stamp this many nanoseconds behind the last begins a new epoch."""
 _REMEMBERED = 64
+_SHORT_EPOCH = 10
+_SHORT_EPOCHS = 3
 _PENDING = 32
 
 
@@ -84,12 +86,17 @@ class Intake:
         self._recent: OrderedDict[int, float] = OrderedDict()
         self._newest: int | None = None
         self._due: int | None = None
-        self._epoch = 0
+        self._epoch = self._short_epochs = 0
 
     @property
     def epoch(self) -> int:
         """Number of times that time jumped back or `restart` was called."""
         return self._epoch
+
+    @property
+    def restless(self) -> bool:
+        """Whether stamps jump back every few images, as with two clocks on one topic."""
+        return self._short_epochs >= _SHORT_EPOCHS and len(self._recent) < _SHORT_EPOCH
 
     def start(self) -> None:
         """Accept images from now on, without a memory of what came before."""
@@ -173,6 +180,8 @@ class Intake:
         """Return why an image with this stamp cannot be used; note the stamp if it can."""
         if self._newest is not None:
             if self._newest - stamp > EPOCH_JUMP:
+                short = len(self._recent) < _SHORT_EPOCH
+                self._short_epochs = self._short_epochs + 1 if short else 0
                 self._begin_epoch()
                 for partners in (self.depth, self.camera_info):
                     partners.forget(after=stamp + EPOCH_JUMP)

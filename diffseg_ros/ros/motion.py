@@ -35,7 +35,7 @@ class CameraMotion:
         self._tf = TransformTree()
         self._odometry = TransformTree()
         self._base = ''
-        self._moving: dict[str, int] = {}
+        self._latest: dict[TransformTree, dict[str, int]] = {self._tf: {}, self._odometry: {}}
         self._misses = 0
 
     def add_transforms(self, message: Any, *, static: bool) -> None:
@@ -77,10 +77,11 @@ class CameraMotion:
     def _add(self, tree: TransformTree, parent: str, child: str, stamp: int | None,
              place: Sequence[float], turn: Sequence[float]) -> None:
         if stamp is not None:
-            if self._moving.get(child, stamp) - stamp > EPOCH_JUMP:
+            latest = self._latest[tree]
+            if latest.get(child, stamp) - stamp > EPOCH_JUMP:
                 tree.forget_moving()
-                self._moving.clear()
-            self._moving[child] = stamp
+                latest.clear()
+            latest[child] = stamp
         tree.add(parent, child, stamp, place, turn)
 
     def _find(self, frame_id: str, stamp: int) -> Matrix | None:
@@ -104,11 +105,11 @@ class CameraMotion:
 
     def _coming(self, stamp: int) -> bool:
         """Return whether a moving transform is known that has not reached `stamp` yet."""
-        return any(last < stamp for last in self._moving.values())
+        return any(last < stamp for latest in self._latest.values() for last in latest.values())
 
     def _why_none(self, frame_id: str, stamp: int) -> str:
         if not self._base:
-            if self._moving:
+            if self._latest[self._tf]:
                 return f'no moving transform leads to {frame_id!r} around the image'
             return 'neither TF nor odometry came'
         last = self._odometry.last_stamp(self._base)

@@ -11,7 +11,7 @@ from diffseg_ros.parameter_file import NODE_NAME
 from diffseg_ros.ros.assembly import Assembler
 from diffseg_ros.ros.counters import Counters
 from diffseg_ros.ros.diagnostics import Diagnostics, Report, report_of
-from diffseg_ros.ros.faults import describe_error, out_of_gpu_memory
+from diffseg_ros.ros.faults import describe_error, out_of_gpu_memory, release_gpu_memory
 from diffseg_ros.ros.health import SILENCE_SECONDS, Situation
 from diffseg_ros.ros.inputs import (
     create_motion_subscriptions,
@@ -65,7 +65,7 @@ class SegmentationNode(LifecycleNode):
         super().__init__(NODE_NAME, **options)
         self._pipeline_factory = pipeline_factory
         self._state = 'unconfigured'
-        self._load_error = ''
+        self._step = self._step_error = ''
         self._enabled = True
         self._next_id = 1
         self._active_since = time.monotonic()
@@ -98,42 +98,42 @@ class SegmentationNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and advertise the outputs."""
-        return self._transition('configuring', 'inactive', self._configure)
+        return self._transition('configuring', 'inactive', self._configure, 'loading')
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and begin to process."""
         super().on_activate(state)
-        return self._transition('inactive', 'active', self._activate)
+        return self._transition('activating', 'active', self._activate, 'activating')
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Finish the frame in hand and unsubscribe."""
-        done = self._transition('active', 'inactive', self._deactivate)
+        done = self._transition('deactivating', 'inactive', self._deactivate)
         super().on_deactivate(state)
         return done
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of the model and the publishers."""
-        return self._transition('inactive', 'unconfigured', self._clean_up)
+        return self._transition('cleaning up', 'unconfigured', self._clean_up)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop for good."""
-        return self._transition(self._state, 'finalized', self._shut_down)
+        return self._transition('shutting down', 'finalized', self._shut_down)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Return to unconfigured, so that configuring can be tried again."""
-        return self._transition(self._state, 'unconfigured', self._shut_down)
+        return self._transition('cleaning up', 'unconfigured', self._shut_down)
 
-    def _transition(self, during: str, after: str,
-                    act: Callable[[], None]) -> TransitionCallbackReturn:
+    def _transition(self, during: str, after: str, act: Callable[[], None],
+                    step: str = '') -> TransitionCallbackReturn:
         """Run a transition; rclpy would swallow its errors without a line."""
         before, self._state = self._state, during
+        self._step, self._step_error = step, ''
         try:
             act()
         except Exception as error:
             self._state = before
-            if during == 'configuring':
-                self._load_error = describe_error(error)
-                out_of_gpu_memory(error)
+            self._step_error = describe_error(error) if self._step else ''
+            out_of_gpu_memory(error)
             self.get_logger().error(f'{during} failed: {describe_error(error)}')
             self._diagnostics.publish()
             return _FAILURE
@@ -142,10 +142,10 @@ class SegmentationNode(LifecycleNode):
         return _SUCCESS
 
     def _configure(self) -> None:
-        self._load_error = ''
-        self._diagnostics.publish()
         node, config = self.parameters.node, self.parameters.pipeline
-        pipeline = self._pipeline_factory(config, self._next_id)
+        with self._diagnostics.beating():
+            pipeline = self._pipeline_factory(config, self._next_id)
+        self._step = 'configuring'
         self._topics = input_topics(self, node)
         encoder = LabelEncoder.from_config(node, config.tracking.max_misses)
         self._outputs = Outputs(self, encoder, node)
@@ -189,6 +189,7 @@ class SegmentationNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
         self._processor = self._outputs = self._worker = None
+        release_gpu_memory()
         self.parameters.locked = False
 
     def _shut_down(self) -> None:
@@ -213,8 +214,9 @@ class SegmentationNode(LifecycleNode):
             self._processor.configure(self.parameters.pipeline)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._intake.restart()
         response.success = self._state == 'active'
+        if response.success:
+            self._intake.restart()
         response.message = (f'epoch {self._intake.epoch} begins with the next image'
                             if response.success else f'the node is {self._state}, not active')
         return response
@@ -235,14 +237,13 @@ class SegmentationNode(LifecycleNode):
         waited = time.monotonic() - self._active_since
         waited = waited if since_image is None else min(waited, since_image)
         situation = Situation(
-            state=self._state, load_error=self._load_error, enabled=self._enabled,
-            image_topic=self._topics.image,
-            silence=self._why_silent() if waited > SILENCE_SECONDS or not totals.received else '',
+            state=self._state, failed_step=self._step, step_error=self._step_error,
+            enabled=self._enabled, image_topic=self._topics.image, restless=self._intake.restless,
+            silence=(why_silent(self, self._topics.image, self._subscriptions_in)
+                     if waited > SILENCE_SECONDS or not totals.received else ''),
             images=totals.received, seconds_waited=waited,
             subscribed=bool(wanted), points_subscribed='points' in wanted,
             labels_encoding=self.parameters.node.labels_encoding,
+            label_slots=self.parameters.node.label_slots,
             input_rate=self._input_rate.rate)
         return report_of(situation, totals, self._processor, self._outputs, self._intake.epoch)
-
-    def _why_silent(self) -> str:
-        return why_silent(self, self._topics.image, self._subscriptions_in)

@@ -64,7 +64,11 @@ class StaticMask:
             return None
         file = Path(path).expanduser()
         name = f'parameter static_mask: {file}'
-        return cls(np.asarray(decode_rgb(read_bytes(file), name).any(axis=2)), name)
+        try:
+            data = read_bytes(file)
+        except DiffsegError as error:
+            raise DiffsegError(f'parameter static_mask: {error}') from error
+        return cls(np.asarray(decode_rgb(data, name).any(axis=2)), name)
 
     def at(self, height: int, width: int) -> npt.NDArray[np.bool_]:
         """

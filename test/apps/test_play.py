@@ -128,6 +128,16 @@ def test_every_message_arrives_twice_with_the_clock_and_in_the_namespace(bag, do
     context.shutdown()
 
 
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (['-r', 'rgb/image_raw:=9'], 'rgb/image_raw:=9'), (['--bogus'], "['--bogus']")])
+def test_wrong_ros_arguments_are_refused_with_code_2(bag, domain, arguments, words):
+    player = start(domain, str(bag), '--ros-args', *arguments)
+    error = player.communicate(timeout=20)[1]
+    assert player.returncode == 2
+    assert error.splitlines()[-1].startswith('diffseg_play: ') and words in error
+    assert 'Traceback' not in error
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_it_while_nobody_listens(bag, domain, number):
     player = start(domain, str(bag), '--loop', '0')

@@ -41,6 +41,8 @@ class StubPipeline:
     def __init__(self, config: PipelineConfig, first_id: int) -> None:
         if config.backbone.model == 'missing':
             raise DiffsegError('model missing: it is not there')
+        if config.backbone.model == 'slow':
+            time.sleep(60)
         if config.backbone.model == 'huge':
             import torch
             raise torch.cuda.OutOfMemoryError('tried to allocate 20 GiB')

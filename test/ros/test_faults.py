@@ -276,6 +276,22 @@ def test_images_out_of_order_are_late(session):
     assert session.rise('dropped.late') + session.rise('dropped.duplicate') == 3
 
 
+def test_two_clocks_on_one_topic_are_named_until_one_of_them_ends(session):
+    first = session.next()
+    for step in range(5):
+        for number in (first + 1000 + step, first + step):
+            session.send(image(number))
+            session.settle()
+    session.client.until(lambda: 'does more than one publisher use this topic?'
+                         in session.client.sentence)
+    assert session.client.level == 1
+    assert session.rise('processed') == 10
+    session.next(4)
+    for _ in range(10):
+        session.frame()
+    assert session.client.sentence.startswith('processing')
+
+
 def test_rate_limit_leaves_frames_out_by_their_stamps(session):
     assert session.client.set_parameter('max_rate', 5) == (True, '')
     for _ in range(20):

@@ -13,8 +13,13 @@ GOOD = Situation(state='active', image_topic='/rgb/image_raw', silence='why', im
 
 @pytest.mark.parametrize(('change', 'level', 'part'), [
     ({}, OK, 'processing 4.0 Hz out of 10.0 Hz'),
-    ({'state': 'unconfigured', 'load_error': 'no such folder'}, ERROR,
-     'model not loaded because: no such folder'),
+    ({'state': 'unconfigured', 'failed_step': 'loading', 'step_error': 'no such folder'}, ERROR,
+     'model not loaded because: no such folder; correct the parameter and configure again'),
+    ({'state': 'unconfigured', 'failed_step': 'configuring', 'step_error': 'no mask'}, ERROR,
+     'not configured because: no mask; correct the parameter and configure again'),
+    ({'state': 'inactive', 'failed_step': 'activating', 'step_error': 'bad QoS'}, ERROR,
+     'not activated because: bad QoS; correct the parameter and activate again'),
+    ({'failed_step': 'activating'}, OK, 'processing'),
     ({'state': 'unconfigured'}, WARN, 'not configured'),
     ({'state': 'configuring'}, OK, 'loading'),
     ({'state': 'inactive'}, WARN, 'not active'),
@@ -29,7 +34,10 @@ GOOD = Situation(state='active', image_topic='/rgb/image_raw', silence='why', im
     ({'refused': 'late'}, WARN, 'stamped before their predecessors'),
     ({'subscribed': False, 'failure': 'old'}, OK, 'nobody subscribes'),
     ({'failure': "encoding 'x'"}, ERROR, "the last image failed: encoding 'x'"),
+    ({'restless': True}, WARN, 'does more than one publisher use this topic?'),
     ({'unencodable': 3}, WARN, '3 ids have no value in 16UC1'),
+    ({'unencodable': 3, 'labels_encoding': '32SC1', 'label_slots': 20}, WARN,
+     '3 ids have none of the 20 values of label_slots and are unlabelled: raise label_slots'),
     ({'cloud_trouble': 'no depth on /d'}, WARN, 'masks without clouds at 4.0 Hz'),
     ({'cloud_trouble': 'no depth on /d', 'points_subscribed': False}, OK, 'no depth on /d')])
 def test_sentence(change, level, part):

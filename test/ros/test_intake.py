@@ -369,3 +369,21 @@ def test_rate_limit_begins_anew_with_an_epoch(rig):
     for stamp in (10_000, 1_000, 1_050, 1_100):
         rig.image(stamp)
     assert rig.totals.dropped == {'rate_limit': 1, 'superseded': 2}
+
+
+def test_stamps_of_two_clocks_in_turn_are_restless_and_loops_of_a_bag_are_not(rig):
+    for number in range(4):
+        rig.image(100 * number)
+        rig.image(9000 + 100 * number)
+    assert rig.intake.restless and rig.intake.epoch == 3
+    for number in range(4, 14):
+        rig.image(9000 + 100 * number)
+    assert not rig.intake.restless
+    for _ in range(5):
+        for number in range(12):
+            rig.image(100 * number)
+    assert not rig.intake.restless and rig.intake.epoch == 8
+    for _ in range(5):
+        rig.intake.restart()
+        rig.image(0)
+    assert not rig.intake.restless

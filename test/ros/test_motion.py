@@ -126,6 +126,24 @@ def test_clock_that_jumps_back_forgets_what_moved_and_keeps_what_is_static():
     assert position(motion, 10 * S) is None
 
 
+def test_clock_that_jumps_back_is_noticed_in_odometry_when_tf_jumped_before_it():
+    motion = CameraMotion()
+    for stamp in (10, 11, 1, 2):
+        motion.add_transforms(transforms(stamp * S, 'odom', 'arm', stamp, 0, 0), static=False)
+        motion.add_odometry(odometry(stamp * S, stamp, 'camera'))
+    assert position(motion, S + S // 2) == [1.5, 0, 0]
+    assert position(motion, 5 * S) is None
+    assert 'its last stamp is -3000 ms' in motion.trouble
+
+
+def test_odometry_that_lags_behind_tf_of_the_same_frame_is_kept():
+    motion = CameraMotion(camera_in_base=(0, 0, 1, 0, 0, 0, 1))
+    for stamp in range(1, 6):
+        motion.add_transforms(transforms((stamp + 1) * S, 'odom', 'base', 0, 0, 0), static=False)
+        motion.add_odometry(odometry(stamp * S, stamp))
+    assert position(motion, 2 * S + S // 2) == [2.5, 0, 1]
+
+
 def test_broken_quaternion_gives_no_pose():
     motion = CameraMotion()
     message = odometry(S, float('nan'), 'camera')

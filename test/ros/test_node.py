@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 import signal
+import time
 
 import cv2
 from diffseg_ros.config import SegmentationConfig
@@ -165,6 +166,49 @@ def test_lifecycle_goes_round_and_ids_are_never_reused(rig):
     assert rig.stop() == 0
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_loading_is_reported_all_the_while_and_ended_by_a_signal(rig, number):
+    client = rig.start('-p', 'backbone.model:=slow', '-p', 'diagnostics_period:=0.2')
+    client.until(lambda: client.sentence == 'loading the model')
+    reports = len(client.statuses)
+    client.until(lambda: len(client.statuses) > reports + 3, 5)
+    begin = time.monotonic()
+    assert rig.stop(number) == 0
+    assert time.monotonic() - begin < 5
+    assert client.sentence == 'shut down'
+    assert 'configuring failed: stopped while the model was loading' in rig.log
+
+
+def test_mask_that_is_not_there_is_not_called_a_model(rig):
+    client = rig.start('-p', 'static_mask:=/no/such.png')
+    client.until(lambda: 'not configured because: parameter static_mask: /no/such.png'
+                 in client.sentence)
+    assert client.level == 2 and 'model' not in client.sentence
+    assert client.set_parameter('static_mask', '') == (True, '')
+    assert client.transition('configure') and client.transition('activate')
+    client.until(lambda: 'no image yet' in client.sentence)
+
+
+def test_activation_that_fails_is_reported_with_its_reason(rig):
+    client = rig.start('-p', 'qos_overrides./rgb/image_raw.subscription.reliability:=perhaps')
+    client.until(lambda: 'not activated because: ' in client.sentence)
+    assert client.level == 2 and 'perhaps' in client.sentence
+    assert 'activating failed: ' in rig.log and 'perhaps' in rig.log
+    assert not client.transition('activate')
+    assert rig.stop() == 0
+    assert client.sentence == 'shut down'
+
+
+def test_reset_that_is_refused_changes_nothing(rig):
+    client = rig.start('-p', 'autostart:=false')
+    client.until(lambda: 'not configured' in client.sentence)
+    response = client.call(Trigger, 'reset', Trigger.Request())
+    assert not response.success and response.message == 'the node is unconfigured, not active'
+    client.statuses.clear()
+    client.until(lambda: client.sentence)
+    assert client.count('epoch') == 0
+
+
 def test_model_that_does_not_load_is_reported_and_can_be_tried_again(rig):
     client = rig.start('-p', 'backbone.model:=missing')
     client.until(lambda: 'model not loaded because: model missing' in client.sentence)
@@ -244,7 +288,8 @@ def test_compressed_images_are_taken(rig):
     (('-p', 'segmentation.tau:=9.0'), 'segmentation.tau'),
     (('-p', 'segmentation.tau:=high'), 'segmentation.tau'),
     (('-p', 'labels_encoding:=mono16'), 'choose one of 16UC1, mono8, 32SC1'),
-    (('--params-file', '/nowhere.yaml'), '/nowhere.yaml')])
+    (('--params-file', '/nowhere.yaml'), '/nowhere.yaml'),
+    (('--bogus',), "unknown arguments after --ros-args: ['--bogus']; -r OLD:=NEW")])
 def test_wrong_start_is_refused_in_one_line_with_code_2(rig, arguments, reason):
     rig.start(*arguments)
     assert rig.process.wait(10) == 2
