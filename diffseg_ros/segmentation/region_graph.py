@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.region_planes import point_moments
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,8 @@ from scipy.sparse import coo_array, csc_array, csr_array
 FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.intp]
+
+_LARGEST_STEP = np.float32(0.1)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class RegionGraph:
     length
         (e,) pairs of neighbouring pixels along the border.
     contrast
-        (e,) sum of the colour differences of these pairs.
+        (e,) sum of these pairs' steps in colour and, weighted, in depth.
     moments
         (n, 10) of the region's valid points, from `point_moments`, or None without depth.
     expected
@@ -63,8 +64,9 @@ class RegionGraph:
 
 
 def region_graph(lab: npt.NDArray[np.float32], regions: Labels,
-                 features: npt.NDArray[np.float32], frame: Frame | None = None,
-                 prior: npt.NDArray[np.float32] | None = None) -> RegionGraph:
+                 features: npt.NDArray[np.float32], points: npt.NDArray[np.float32] | None = None,
+                 prior: npt.NDArray[np.float32] | None = None, *,
+                 depth_steps: float = 0.0) -> RegionGraph:
     """
     Describe regions and their borders.
 
@@ -77,20 +79,20 @@ def region_graph(lab: npt.NDArray[np.float32], regions: Labels,
     features
         (C, th, tw) float32 of the same view; a region takes the bilinear mixture at its middle,
         so regions should be no larger than a few tokens.
-    frame
-        Where the depth comes from; None leaves geometry out.
+    points
+        (h, w, 3) float32 in metres, NaN where there is none; None leaves geometry out.
     prior
         (K, th, tw) float32 expected share of each of K tracks, or None.
+    depth_steps
+        Weight of a border's steps in depth, as shares of the depth, beside those in colour.
 
     """
     count = int(regions.max()) + 1
     flat = regions.ravel()
     size = np.bincount(flat, minlength=count).astype(np.float64)
     middles = _middles(regions, size)
-    first, second, steps = _borders(lab, regions)
-    moments = None
-    if frame is not None and frame.depth is not None:
-        moments = point_moments(frame, regions, count)
+    first, second, steps = _borders(lab, regions, points, depth_steps)
+    moments = None if points is None else point_moments(points, regions, count)
     return RegionGraph(
         size, _members(flat, count) @ lab.reshape(-1, 3),
         _sampled(features, middles, regions.shape) * size[:, None],
@@ -99,8 +101,9 @@ def region_graph(lab: npt.NDArray[np.float32], regions: Labels,
 
 
 def _borders(lab: npt.NDArray[np.float32], regions: Labels,
-             ) -> tuple[Labels, Labels, npt.NDArray[np.float32]]:
-    """Return (p,) regions, (p,) neighbours and their colour difference at pairs of pixels."""
+             points: npt.NDArray[np.float32] | None,
+             depth_steps: float) -> tuple[Labels, Labels, npt.NDArray[np.float32]]:
+    """Return (p,) regions, (p,) neighbours and the step between them at pairs of pixels."""
     flat, colours = regions.ravel(), lab.reshape(-1, 3)
     apart = np.zeros((2, *regions.shape), bool)
     np.not_equal(regions[:, :-1], regions[:, 1:], out=apart[0, :, :-1])
@@ -109,9 +112,21 @@ def _borders(lab: npt.NDArray[np.float32], regions: Labels,
     for border, step in zip(apart, (1, regions.shape[1]), strict=True):
         here = np.flatnonzero(border)
         squares = np.square(colours[step:] - colours[:-step]) @ np.ones(3, np.float32)
-        sides.append((flat.take(here), flat.take(here + step), np.sqrt(squares).take(here)))
+        contrast = np.sqrt(squares).take(here)
+        if points is not None and depth_steps:
+            depth = points[..., 2].ravel()
+            contrast += np.float32(depth_steps) * _depth_steps(depth.take(here),
+                                                               depth.take(here + step))
+        sides.append((flat.take(here), flat.take(here + step), contrast))
     first, second, steps = (np.concatenate(values) for values in zip(*sides, strict=True))
     return first, second, steps
+
+
+def _depth_steps(here: npt.NDArray[np.float32],
+                 there: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the difference of (p,) depths as a share of the lesser, 0 where one is unknown."""
+    share = np.abs(here - there) / np.minimum(here, there)
+    return np.nan_to_num(np.minimum(share, _LARGEST_STEP), nan=0.0)
 
 
 def _joined_borders(first: Labels, second: Labels, length: npt.NDArray[np.floating],

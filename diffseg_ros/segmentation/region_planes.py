@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import chain, combinations_with_replacement
 
 import cv2
-from diffseg_ros.frame import Frame
-from diffseg_ros.segmentation.geometry import token_points
 import numpy as np
 import numpy.typing as npt
 
@@ -16,19 +14,20 @@ Indices = npt.NDArray[np.intp]
 
 _LEAST_POINTS = 8
 _LEAST_FLATNESS = 1e-3
+_BEHIND = 0.3
 # Places in xx, xy, xz, yy, yz, zz of the diagonal, and of all nine elements.
 _DIAGONAL = [0, 3, 5]
 _FULL = [[0, 1, 2], [1, 3, 4], [2, 4, 5]]
 
 
-def point_moments(frame: Frame, regions: Labels, count: int) -> FloatArray:
+def point_moments(points: npt.NDArray[np.float32], regions: Labels, count: int) -> FloatArray:
     """
     Return sums over the valid points of each region.
 
     Parameters
     ----------
-    frame
-        With depth.
+    points
+        (h, w, 3) float32 in metres, NaN where there is none.
     regions
         (h, w) int32 below `count`, of the same view.
     count
@@ -40,8 +39,8 @@ def point_moments(frame: Frame, regions: Labels, count: int) -> FloatArray:
         (n, 10) sums of 1, x, y, z, xx, xy, xz, yy, yz, zz in metres.
 
     """
-    points = cv2.patchNaNs(token_points(frame, *regions.shape), 0)
-    x, y, z = (plane.ravel().astype(np.float64) for plane in cv2.split(points))
+    x, y, z = (plane.ravel().astype(np.float64)
+               for plane in cv2.split(cv2.patchNaNs(points.copy(), 0)))
     valid = (z > 0).astype(np.float64)
     group = regions.ravel().astype(np.intp)
     products = (one * other for one, other in combinations_with_replacement((x, y, z), 2))
@@ -50,13 +49,18 @@ def point_moments(frame: Frame, regions: Labels, count: int) -> FloatArray:
 
 
 def planes(moments: FloatArray) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
-    """Return (3, n) centres, (3, n) unit normals of the best planes, and (n,) whether known."""
+    """
+    Return (3, n) centres, (3, n) unit normals of the best planes, and (n,) whether known.
+
+    Normals point to the side that the camera is on.
+    """
     known = moments[:, 0] >= _LEAST_POINTS
     share = moments.T / np.maximum(moments[:, 0], 1)
     centre = share[1:4]
     products = [one * other for one, other in combinations_with_replacement(centre, 2)]
     normals = np.zeros_like(centre)
     normals[:, known] = least_directions((share[4:] - products)[:, known])
+    normals *= np.where((normals * centre).sum(axis=0) > 0, -1, 1)
     return centre, normals, known
 
 
@@ -65,14 +69,19 @@ def plane_gaps(moments: FloatArray, edges: Indices) -> FloatArray:
     Return how far apart the planes of touching regions are.
 
     The mean squared distance of each centre from the other's plane, over the product of their
-    depths; 0 where either has no plane. Shape (e,).
+    depths; 0 where either has no plane. What lies behind the other's plane counts less: at a
+    convex edge two faces of one thing meet, at a concave one two things.
+    Source of that: Stein et al., "Object Partitioning Using Local Convexity", CVPR 2014.
+    Shape (e,).
     """
     centre, normals, known = planes(moments)
     first, second = np.ascontiguousarray(edges.T)
     near, far = centre.take(first, axis=1), centre.take(second, axis=1)
     step = far - near
-    away = (np.square((normals.take(first, axis=1) * step).sum(axis=0))
-            + np.square((normals.take(second, axis=1) * step).sum(axis=0)))
+    before_first = (normals.take(first, axis=1) * step).sum(axis=0)
+    before_second = -(normals.take(second, axis=1) * step).sum(axis=0)
+    away = sum(np.square(before) * np.where(before > 0, 1, _BEHIND)
+               for before in (before_first, before_second))
     valid = known.take(first) & known.take(second)
     scale = np.where(valid, 2 * near[2] * far[2], 1)
     return np.where(valid, away / np.maximum(scale, 1e-9), 0)

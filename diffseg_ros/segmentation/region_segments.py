@@ -9,17 +9,19 @@ from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.band_refinement import sharpened
 from diffseg_ros.segmentation.cues import require_finite
+from diffseg_ros.segmentation.geometry import token_points
 from diffseg_ros.segmentation.region_confidence import assignment_confidence
 from diffseg_ros.segmentation.region_graph import region_graph, RegionGraph
 from diffseg_ros.segmentation.region_merging import adaptive_merge, nearest_merge
 from diffseg_ros.segmentation.region_planes import plane_gaps
-from diffseg_ros.segmentation.superpixels import gradient_basins, lab_image
+from diffseg_ros.segmentation.superpixels import gradient_basins, lab_image, with_depth
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
 _REFERENCE_PIXELS = 320 * 240
+_DEPTH_GRADIENT = 0.4
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,10 @@ def region_segments(frame: Frame, features: npt.NDArray[np.float32], config: Seg
     """
     Segment one frame.
 
-    The catchment basins of the photo's gradient are merged twice: first while neighbours differ
-    no more in mean colour, and in depth, than they vary themselves; then, nearest pairs first,
-    by `RegionCost`, which the diffusion features are part of.
+    The catchment basins of the gradient of photo and depth are merged twice: first while
+    neighbours differ no more, in mean colour, along their border and in depth, than they vary
+    themselves; then, nearest pairs first, by `RegionCost`, which the diffusion features are part
+    of.
 
     Parameters
     ----------
@@ -87,10 +90,12 @@ def region_segments(frame: Frame, features: npt.NDArray[np.float32], config: Seg
     """
     require_finite(features)
     lab = lab_image(frame.rgb, config.region_width)
-    basins = gradient_basins(lab)
     unit = features / np.maximum(np.linalg.norm(features, axis=0), 1e-12)
-    geometry = frame if config.region_geometry and frame.depth is not None else None
-    graph = region_graph(lab, basins, unit, geometry, prior)
+    points = None
+    if frame.depth is not None and (config.region_geometry or config.region_steps):
+        points = token_points(frame, *lab.shape[:2])
+    basins = _basins(lab, points, config.region_steps)
+    graph = region_graph(lab, basins, unit, points, prior, depth_steps=config.region_steps)
     cost = RegionCost(config, float(basins.size))
     group, segments = _merged(graph, cost, config)
     labels, _ = sharpened(frame.rgb, group.take(basins))
@@ -99,12 +104,20 @@ def region_segments(frame: Frame, features: npt.NDArray[np.float32], config: Seg
     return labels, confidence, _directions(segments)
 
 
+def _basins(lab: npt.NDArray[np.float32], points: npt.NDArray[np.float32] | None,
+            depth_steps: float) -> npt.NDArray[np.int32]:
+    if points is None or not depth_steps:
+        return gradient_basins(lab)
+    return gradient_basins(with_depth(lab, points[..., 2], _DEPTH_GRADIENT * depth_steps))
+
+
 def _merged(graph: RegionGraph, cost: RegionCost,
             config: SegmentationConfig) -> tuple[npt.NDArray[np.int32], RegionGraph]:
     """Return the group of each basin and the graph of the groups."""
     pixels, coarse = cost.pixels, config.coarseness
     weight = _gaps(graph.colour, graph)
-    if graph.moments is not None:
+    weight += np.square(config.region_contrast * graph.contrast / graph.length)
+    if graph.moments is not None and config.region_geometry:
         weight += config.region_geometry * plane_gaps(graph.moments, graph.edges)
     scale = config.region_scale * coarse * pixels / _REFERENCE_PIXELS
     first = adaptive_merge(graph.size, graph.edges, np.sqrt(weight), scale,

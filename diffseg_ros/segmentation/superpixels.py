@@ -40,6 +40,44 @@ def lab_image(rgb: npt.NDArray[np.uint8], width: int) -> FloatArray:
     return lab
 
 
+def with_depth(image: FloatArray, depth: FloatArray, weight: float) -> FloatArray:
+    """
+    Return an image with the logarithm of the depth as a further channel.
+
+    Its gradient is that of the depth as a share of the depth.
+
+    Parameters
+    ----------
+    image
+        (h, w, C) float32.
+    depth
+        (h, w) float32 in metres; NaN is unknown and taken from the nearest pixel that is known.
+    weight
+        Of the depth beside the other channels.
+
+    Returns
+    -------
+    numpy.ndarray
+        (h, w, C + 1) float32; the image itself where no depth is known.
+
+    """
+    known = np.isfinite(depth)
+    if not known.any():
+        return image
+    logarithm = np.log(depth, where=known, out=np.zeros_like(depth))
+    if not known.all():
+        logarithm = _nearest_known(logarithm, known)
+    return np.dstack([image, weight * cv2.GaussianBlur(logarithm, (0, 0), _BLUR)])
+
+
+def _nearest_known(values: FloatArray, known: npt.NDArray[np.bool_]) -> FloatArray:
+    _, number = cv2.distanceTransformWithLabels((~known).astype(np.uint8), cv2.DIST_L2, 3,
+                                                labelType=cv2.DIST_LABEL_PIXEL)
+    table = np.empty(int(number.max()) + 1, np.float32)
+    table[number[known]] = values[known]
+    return table.take(number)
+
+
 def gradient_basins(image: FloatArray) -> Labels:
     """
     Return the catchment basins of an image's gradient magnitude.

@@ -90,3 +90,19 @@ def test_features_are_bilinear_at_the_middle_of_a_region() -> None:
     means = graph.features / graph.size[:, None]
     assert means[1] == pytest.approx([(8 + 0.5) / 4 - 0.5, (5 + 0.5) / 4 - 0.5])
     assert means[2] == pytest.approx([0, 0])
+
+
+def test_contrast_counts_steps_in_depth_up_to_a_tenth() -> None:
+    regions = np.array([[0, 0, 1, 1, 2, 2, 3, 3]] * 3, np.int32)
+    lab = np.zeros((3, 8, 3), np.float32)
+    lab[regions == 1, 0] = 0.5
+    points = np.ones((3, 8, 3), np.float32)
+    points[regions == 1, 2] = 1.05
+    points[regions == 2, 2] = 2.0
+    points[regions == 3, 2] = np.nan
+    features = np.ones((1, 1, 1), np.float32)
+    graph = region_graph(lab, regions, features, points, depth_steps=4.0)
+    assert graph.edges.tolist() == [[0, 1], [1, 2], [2, 3]]
+    assert np.allclose(graph.contrast / graph.length, [0.5 + 0.2, 0.5 + 0.4, 0])
+    plain = region_graph(lab, regions, features, points)
+    assert np.allclose(plain.contrast / plain.length, [0.5, 0.5, 0])

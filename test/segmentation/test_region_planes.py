@@ -74,7 +74,8 @@ def frame_of(depth: np.ndarray) -> Frame:
 
 def graph_of(frame: Frame, regions: np.ndarray) -> RegionGraph:
     lab = np.zeros((*regions.shape, 3), np.float32)
-    return region_graph(lab, regions, np.ones((1, 1, 1), np.float32), frame)
+    points = token_points(frame, *regions.shape)
+    return region_graph(lab, regions, np.ones((1, 1, 1), np.float32), points)
 
 
 def test_moments_are_sums_over_valid_points() -> None:
@@ -84,8 +85,9 @@ def test_moments_are_sums_over_valid_points() -> None:
     depth[:4] = 0
     regions = random.integers(0, 6, depth.shape).astype(np.int32)
     regions[:4, :8] = 6
-    moments = point_moments(frame_of(depth), regions, 8)
-    points = token_points(frame_of(depth), 24, 32).astype(np.float64)
+    points = token_points(frame_of(depth), 24, 32)
+    moments = point_moments(points, regions, 8)
+    points = points.astype(np.float64)
     for region in range(8):
         inside = points[(regions == region) & np.isfinite(points[..., 2])]
         x, y, z = inside.T
@@ -106,7 +108,25 @@ def test_planes_of_a_corner_are_apart_and_of_one_wall_are_not() -> None:
     gaps = dict(zip(map(tuple, graph.edges.tolist()), plane_gaps(graph.moments, graph.edges),
                     strict=True))
     assert gaps[0, 1] == pytest.approx(0, abs=1e-9)
-    assert gaps[1, 2] == pytest.approx(0.5**2 / (2 * 2.5))
+    # What lies behind the other's plane counts 0.3.
+    assert gaps[1, 2] == pytest.approx((1 + 0.3) / 2 * 0.5**2 / (2 * 2.5))
+
+
+@pytest.mark.parametrize('slope', [0.1, 0.3])
+def test_faces_of_one_thing_are_nearer_than_walls_of_a_corner(slope: float) -> None:
+    across = np.abs(np.arange(60) - 29.5) / 50
+    regions = (np.arange(60) >= 30).astype(np.int32)[None].repeat(40, axis=0)
+
+    def gap(sign: int) -> float:
+        # The depth of x = +-(z - 2) / slope, seen along the rays x = across * z.
+        depth = np.broadcast_to(2 / (1 - sign * slope * across), (40, 60)).astype(np.float32)
+        graph = graph_of(frame_of(depth.copy()), regions)
+        centres = planes(graph.moments)[0]
+        assert (planes(graph.moments)[1] * centres).sum(axis=0).max() < 0
+        return float(plane_gaps(graph.moments, graph.edges)[0] * centres[2].mean()**2)
+
+    edge, corner = gap(1), gap(-1)
+    assert 0 < edge < 0.75 * corner
 
 
 def test_a_slanted_plane_is_found() -> None:

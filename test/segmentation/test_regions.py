@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
@@ -181,6 +183,19 @@ def test_features_keep_apart_what_colours_would_join():
     without = region_segments(Frame(rgb), features,
                               SegmentationConfig(region_scale=0.5, region_features=0.0))[0]
     assert with_features.max() == 1 and without.max() == 0
+
+
+@pytest.mark.parametrize('cue', ['region_steps', 'region_geometry'])
+def test_depth_parts_what_colours_would_join(cue):
+    rgb = np.full((96, 128, 3), 90, np.uint8)
+    rgb[:, 64:] = 94
+    depth = np.full((96, 128), 2.0, np.float32)
+    depth[:, 64:] = 1.6
+    frame, features = Frame(rgb, depth=depth), np.ones((2, 24, 32), np.float32)
+    off = SegmentationConfig(region_steps=0.0, region_geometry=0.0)
+    weighed = replace(off, **{cue: 5.0 if cue == 'region_steps' else 80.0})
+    assert region_segments(frame, features, off)[0].max() == 0
+    assert region_segments(frame, features, weighed)[0].max() == 1
 
 
 def test_what_is_expected_decides_where_colours_do_not():

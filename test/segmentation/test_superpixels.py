@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import cv2
-from diffseg_ros.segmentation.superpixels import gradient_basins, lab_image, roots
+from diffseg_ros.segmentation.superpixels import (
+    gradient_basins,
+    lab_image,
+    roots,
+    with_depth,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -55,3 +60,25 @@ def test_roots_follow_chains_of_any_length() -> None:
     chain = np.maximum(np.arange(1000) - 1, 0)
     assert not roots(chain).any()
     assert roots(np.array([1, 1, 0, 3], np.int32)).tolist() == [1, 1, 1, 3]
+
+
+def test_depth_is_a_channel_whose_steps_are_shares_of_it() -> None:
+    image = np.zeros((20, 30, 3), np.float32)
+    depth = np.full((20, 30), 2.0, np.float32)
+    depth[:, 15:] = 2.2
+    deep = with_depth(image, depth, 4.0)
+    assert deep.shape == (20, 30, 4) and deep.dtype == np.float32
+    assert not deep[..., :3].any()
+    assert deep[5, 25, 3] - deep[5, 5, 3] == pytest.approx(4 * np.log(1.1), rel=1e-5)
+    basins = gradient_basins(deep)
+    assert set(np.unique(basins[:, :13])).isdisjoint(np.unique(basins[:, 17:]))
+
+
+def test_unknown_depth_is_that_of_the_nearest_pixel() -> None:
+    depth = np.full((20, 30), 3.0, np.float32)
+    depth[:, 10:14] = np.nan
+    depth[0] = np.nan
+    deep = with_depth(np.zeros((20, 30, 1), np.float32), depth, 1.0)
+    assert np.allclose(deep[..., 1], np.log(3.0))
+    image = np.ones((20, 30, 3), np.float32)
+    assert with_depth(image, np.full((20, 30), np.nan, np.float32), 1.0) is image
