@@ -24,6 +24,8 @@ from torch.nn import functional
 LOG_FILE = 'training_log.csv'
 CURVE_FILE = 'training_curve.png'
 SIZES = ((96, 128), (64, 64), (128, 96), (64, 96))
+_LARGEST_CROP = 96 * 128
+_BATCH = {'cpu': 16, 'cuda': 64}
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class TrainingSettings:
     ----------
     minutes
         Wall time to spend; the learning rate falls to a tenth along a cosine over it.
-    batch_pixels
-        Pixels in one batch, whatever the crop size.
+    batch
+        Crops of 96x128 pixels in one batch; of smaller crops there are as many more. None is 16
+        on a CPU and 64 on a GPU, which fewer would leave idle.
     precision
         'auto', 'bf16' or 'fp32' arithmetic; weights and optimiser are always float32.
 
@@ -46,7 +49,7 @@ class TrainingSettings:
     learning_rate: float = 1e-3
     warmup_steps: int = 200
     ema_decay: float = 0.999
-    batch_pixels: int = 16 * 96 * 128
+    batch: int | None = None
     report_seconds: float = 120.0
     heldout_samples: int = 128
     precision: str = 'auto'
@@ -57,6 +60,8 @@ class TrainingSettings:
         if self.minutes <= 0 or self.learning_rate <= 0:
             raise DiffsegError(f'minutes ({self.minutes}) and learning rate '
                                f'({self.learning_rate}) must be above 0')
+        if self.batch is not None and self.batch < 1:
+            raise DiffsegError(f'batch {self.batch}: at least 1 crop is needed')
         if self.precision not in ('auto', 'bf16', 'fp32'):
             raise DiffsegError(f'precision {self.precision!r}: choose auto, bf16 or fp32')
 
@@ -84,6 +89,8 @@ class Trainer:
         self._settings = settings
         self._device = device
         self._bank = training
+        self._batch_pixels = _LARGEST_CROP * (
+            settings.batch or _BATCH.get(device.type, _BATCH['cpu']))
         self._unet = (checkpoint.load_weights(resume) if resume else create_unet()).to(device)
         self._ema = UNet2DModel.from_config(self._unet.config).to(device)
         self._ema.load_state_dict(self._unet.state_dict())
@@ -162,7 +169,7 @@ class Trainer:
         sizes = list(self._eligible)
         height, width = sizes[self._step % len(sizes)]
         eligible = self._eligible[height, width]
-        count = max(1, self._settings.batch_pixels // (height * width))
+        count = max(1, self._batch_pixels // (height * width))
         draw = torch.randint(len(eligible), (count,), generator=self._generator,
                              device=self._device)
         images = self._bank.crops(eligible[draw], height, width, self._generator)

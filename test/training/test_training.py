@@ -100,7 +100,7 @@ def short_run(photos, output, **options):
     data = [data for _, data in iterate_photos([photos])]
     heldout, _ = PhotoBank.load(data[:1], CPU)
     training, _ = PhotoBank.load(data[1:], CPU)
-    settings = TrainingSettings(minutes=0.05, report_seconds=60, batch_pixels=2 * 64 * 64,
+    settings = TrainingSettings(minutes=0.05, report_seconds=60, batch=1,
                                 heldout_samples=8, warmup_steps=5)
     trainer = Trainer(settings, training, heldout, CPU, **options)
     first = trainer.heldout_loss()
@@ -143,7 +143,8 @@ def test_command_writes_weights_that_load(photos, tmp_path):
 
 
 @pytest.mark.parametrize('arguments', [
-    ['--photos', 'nowhere'], ['--minutes', '0'], ['--rooms', '-1'], ['--resume', 'nowhere'],
+    ['--photos', 'nowhere'], ['--minutes', '0'], ['--rooms', '-1'], ['--batch', '0'],
+    ['--resume', 'nowhere'],
 ])
 def test_bad_arguments_end_with_code_2(photos, tmp_path, arguments, capsys):
     code = train(['--photos', str(photos), '--output', str(tmp_path / 'w'), '--minutes', '0.01',
