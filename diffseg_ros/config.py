@@ -119,14 +119,14 @@ class SegmentationConfig(Validated):
                                 'they are at 0.5', 0.0, 1.0)
     region_width: int = option(320, 'regions: width in pixels of the grid that regions are made '
                                'on', 32, 4096)
-    region_scale: float = option(27.0, 'regions: how much small neighbours may differ before '
+    region_scale: float = option(25.0, 'regions: how much small neighbours may differ before '
                                  'they stay apart; higher gives fewer segments', 0.0, 1e6)
     region_min_size: float = option(0.0008, 'regions: least share of the image; what is smaller '
                                     'joins the neighbour most like it', 0.0, 0.5)
-    region_contrast: float = option(2.0, 'regions: weight of the contrast along the border '
+    region_contrast: float = option(1.5, 'regions: weight of the contrast along the border '
                                     'beside the difference of mean colours, where small '
                                     'neighbours are compared', 0.0, 100.0)
-    region_threshold: float = option(0.02, 'regions: cost from which on two regions are not '
+    region_threshold: float = option(0.025, 'regions: cost from which on two regions are not '
                                      'merged; higher gives fewer segments', 0.0, 100.0)
     region_features: float = option(0.7, "regions: weight of the diffusion features' difference "
                                     'in that cost; 0 is off', 0.0, 100.0)
