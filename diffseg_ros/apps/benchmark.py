@@ -45,6 +45,8 @@ def _run(arguments: argparse.Namespace) -> None:
     unknown = [name for name in arguments.sections if name not in SECTIONS]
     if unknown:
         raise DiffsegError(f'section {unknown[0]!r}: unknown; choose from {", ".join(SECTIONS)}')
+    if arguments.tiny_vae and arguments.shape is None:
+        raise DiffsegError('--tiny-vae: goes with --shape only; choose one of sd15, sd21, ssd1b')
     given = {'backbone.device': arguments.device, 'backbone.model': arguments.model}
     config = updated(pipeline_config(arguments),
                      {name: value for name, value in given.items() if value is not None})

@@ -20,9 +20,14 @@ def run_command(run: Callable[[argparse.Namespace], None], parser: argparse.Argu
     """Parse `argv`, call `run` and turn its errors into one line and exit code 2."""
     arguments = parser.parse_args(argv)
     try:
+        _check_json_path(getattr(arguments, 'json', None))
         run(arguments)
     except DiffsegError as error:
         print(f'{parser.prog}: {error}', file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f'{parser.prog}: {error.filename or "a file"}: {error.strerror or error}; check the '
+              'path, the right to use it and the space on its disk', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f'{parser.prog}: interrupted', file=sys.stderr)
@@ -35,11 +40,35 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', type=Path, metavar='PATH', help='write the report here as JSON')
 
 
+def make_folder(path: Path, option: str = '--output') -> None:
+    """
+    Make the folder that an option names, before the work that is to end up in it.
+
+    Raises
+    ------
+    DiffsegError
+        Something else has that name, or it cannot be made there.
+
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiffsegError(f'{option} {path}: cannot be made a folder ({error.strerror}); name '
+                           'one in a place that can be written to') from error
+
+
 def write_json(path: Path | None, report: dict[str, Any]) -> None:
     """Write the report, if a path was given."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=2) + '\n')
+
+
+def _check_json_path(path: Path | None) -> None:
+    if path is not None:
+        make_folder(path.parent, f'--json {path}:')
+        if path.is_dir():
+            raise DiffsegError(f'--json {path}: is a folder; name a file')
 
 
 def progress(items: Iterable[_Item], total: int, title: str) -> Iterable[_Item]:

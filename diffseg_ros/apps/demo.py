@@ -13,7 +13,13 @@ import tempfile
 from types import FrameType
 from typing import Any, TYPE_CHECKING
 
-from diffseg_ros.apps.command import add_json_option, progress, run_command, write_json
+from diffseg_ros.apps.command import (
+    add_json_option,
+    make_folder,
+    progress,
+    run_command,
+    write_json,
+)
 from diffseg_ros.errors import DiffsegError
 
 if TYPE_CHECKING:
@@ -170,11 +176,9 @@ def _check(settings: DemoSettings) -> None:
         raise DiffsegError(f'--domain-id {settings.domain_id}: 0 to 232 are possible')
     if settings.params is not None and not settings.params.is_file():
         raise DiffsegError(f'--params {settings.params}: no such file')
-    try:
-        settings.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DiffsegError(f'--output {settings.output}: cannot be made a folder '
-                           f'({error.strerror})') from error
+    if not settings.patience > 0:
+        raise DiffsegError(f'--patience {settings.patience:g}: more than 0 seconds are needed')
+    make_folder(settings.output)
     for name in FILES:
         if name != 'sequence':
             (settings.output / name).unlink(missing_ok=True)

@@ -64,6 +64,11 @@ def _run(arguments: argparse.Namespace) -> None:
         raise DiffsegError(f'--rate {arguments.rate}: between 0.01 and 100 are possible')
     if arguments.loop < 0:
         raise DiffsegError(f'--loop {arguments.loop}: 0 (without end) or more is needed')
+    if not arguments.wait >= 0:
+        raise DiffsegError(f'--wait {arguments.wait:g}: 0 or more seconds are needed')
+    if arguments.frames < 2 or arguments.seed < 0:
+        raise DiffsegError(f'--frames {arguments.frames} --seed {arguments.seed}: a room has 2 '
+                           'frames or more, and a seed of 0 or more')
     with _source(arguments) as path:
         timeline = open_timeline(path, topic_names(arguments))
         for note in timeline.notes:

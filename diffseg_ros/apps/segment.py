@@ -8,7 +8,13 @@ from pathlib import Path
 import sys
 
 import cv2
-from diffseg_ros.apps.command import add_json_option, progress, run_command, write_json
+from diffseg_ros.apps.command import (
+    add_json_option,
+    make_folder,
+    progress,
+    run_command,
+    write_json,
+)
 from diffseg_ros.apps.pipeline_options import add_pipeline_options, pipeline_config
 from diffseg_ros.data.image_files import decode_rgb
 from diffseg_ros.errors import DiffsegError
@@ -18,7 +24,8 @@ import numpy as np
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='diffseg_segment', description=__doc__)
-    parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE')
+    parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE',
+                        help='photos: png, jpg, ...')
     parser.add_argument('--output', type=Path, required=True, metavar='DIR',
                         help='labels/NAME.png (16 bit, from 1) and overlay/NAME.jpg go here')
     add_pipeline_options(parser)
@@ -32,9 +39,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
     _check(arguments.images)
     config = pipeline_config(arguments)
-    pipeline = Pipeline(config)
     for name in ('labels', 'overlay'):
-        (arguments.output / name).mkdir(parents=True, exist_ok=True)
+        make_folder(arguments.output / name)
+    pipeline = Pipeline(config)
     counts: dict[str, int] = {}
     failed: list[str] = []
     for path in progress(arguments.images, len(arguments.images), 'photos'):
@@ -46,11 +53,10 @@ def _run(arguments: argparse.Namespace) -> None:
             print(error, file=sys.stderr)
             continue
         counts[str(path)] = int(labels.max())
-        cv2.imwrite(str(arguments.output / 'labels' / f'{path.stem}.png'),
-                    labels.astype(np.uint16))
+        _write(arguments.output / 'labels' / f'{path.stem}.png', labels.astype(np.uint16))
         overlay = draw_overlay(rgb, labels)
-        cv2.imwrite(str(arguments.output / 'overlay' / f'{path.stem}.jpg'),
-                    cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
+        _write(arguments.output / 'overlay' / f'{path.stem}.jpg',
+               cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
     print(f'{len(counts)} photos segmented, {len(failed)} failed, into {arguments.output}')
     write_json(arguments.json, {
         'photos': len(counts), 'photos_failed': len(failed), 'failed': failed,
@@ -60,8 +66,16 @@ def _run(arguments: argparse.Namespace) -> None:
         raise DiffsegError('none of the photos could be read')
 
 
+def _write(path: Path, image: cv2.typing.MatLike) -> None:
+    if not cv2.imwrite(str(path), image):
+        raise DiffsegError(f'{path}: cannot be written; check the right to do so and the space on '
+                           'its disk')
+
+
 def _check(images: list[Path]) -> None:
     for path in images:
+        if path.is_dir():
+            raise DiffsegError(f'{path}: is a folder; give the photos in it (png, jpg, ...)')
         if not path.is_file():
             raise DiffsegError(f'{path}: no such file; give photos (png, jpg, ...)')
     twice = [stem for stem, count in Counter(path.stem for path in images).items() if count > 1]

@@ -64,7 +64,10 @@ class EpochWatch:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'{text!r}: a whole number is needed') from error
     if value < 1:
         raise argparse.ArgumentTypeError(f'{value}: at least 1 is needed')
     return value

@@ -7,7 +7,7 @@ from pathlib import Path
 import sys
 from typing import NamedTuple, TYPE_CHECKING
 
-from diffseg_ros.apps.command import add_json_option, run_command, write_json
+from diffseg_ros.apps.command import add_json_option, make_folder, run_command, write_json
 from diffseg_ros.errors import DiffsegError
 
 if TYPE_CHECKING:
@@ -26,14 +26,19 @@ def _parser() -> argparse.ArgumentParser:
                         help='folder for the weights, checkpoint, loss log and curve')
     parser.add_argument('--resume', type=Path, metavar='WEIGHTS',
                         help='continue from the weights (and trainer state) in this folder')
-    parser.add_argument('--minutes', type=float, default=60.0, help='time to spend (60)')
-    parser.add_argument('--learning-rate', type=float, default=1e-3)
+    parser.add_argument('--minutes', type=float, default=60.0, metavar='M',
+                        help='time to spend (60)')
+    parser.add_argument('--learning-rate', type=float, default=1e-3, metavar='R',
+                        help='of AdamW (0.001)')
     parser.add_argument('--batch', type=int, metavar='N',
                         help='crops of 96x128 pixels in a batch (16 on a CPU, 64 on a GPU)')
-    parser.add_argument('--precision', choices=('auto', 'bf16', 'fp32'), default='auto')
-    parser.add_argument('--device', help='cuda or cpu (cuda where there is one)')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--report-seconds', type=float, default=120.0,
+    parser.add_argument('--precision', choices=('auto', 'bf16', 'fp32'), default='auto',
+                        help='of the computation (auto)')
+    parser.add_argument('--device', default='auto',
+                        help="'auto', 'cpu', 'cuda' or 'cuda:N' (auto)")
+    parser.add_argument('--seed', type=int, default=0, metavar='N',
+                        help='of the first weights, the crops and the rooms (0)')
+    parser.add_argument('--report-seconds', type=float, default=120.0, metavar='S',
                         help='time between checkpoints and lines of progress (120)')
     add_json_option(parser)
     return parser
@@ -62,7 +67,8 @@ def _load_banks(arguments: argparse.Namespace, device: torch.device) -> _Banks:
         raise DiffsegError(f'--rooms {arguments.rooms}: give 0 or more')
     photos = [data for _, data in iterate_photos(arguments.photos)]
     if len(photos) < 2:
-        raise DiffsegError(f'photos: {len(photos)} found; at least 2 are needed, one to hold out')
+        raise DiffsegError(f'photos {" ".join(map(str, arguments.photos))}: {len(photos)} found; '
+                           'at least 2 are needed, one to hold out')
     every = max(2, min(50, len(photos) // 4))
     heldout, unreadable_heldout = PhotoBank.load(photos[::every], device)
     views = list(room_photos(arguments.rooms, arguments.seed))
@@ -73,20 +79,21 @@ def _load_banks(arguments: argparse.Namespace, device: torch.device) -> _Banks:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from diffseg_ros.diffusion.device import resolve_device
     from diffseg_ros.training.trainer import Trainer, TrainingSettings
-    import torch
 
     settings = TrainingSettings(
         minutes=arguments.minutes, learning_rate=arguments.learning_rate,
         batch=arguments.batch, precision=arguments.precision, seed=arguments.seed,
         report_seconds=arguments.report_seconds)
-    device = torch.device(arguments.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    device = resolve_device(arguments.device)
     banks = _load_banks(arguments, device)
     rooms = f', {banks.views} views of rooms' if banks.views else ''
     print(f'{banks.photos} photos ({banks.unreadable} unreadable or below 48x48){rooms}, '
-          f'every {banks.every}th photo held out, on {device}', file=sys.stderr)
+          f'1 photo in {banks.every} held out, on {device}', file=sys.stderr)
     trainer = Trainer(settings, banks.training, banks.heldout, device,
                       resume=arguments.resume)
+    make_folder(arguments.output)
     print(f'held-out loss at the start: {trainer.heldout_loss():.4f}', file=sys.stderr, flush=True)
     last = trainer.run(arguments.output, _print_report)
     write_json(arguments.json, {
