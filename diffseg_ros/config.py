@@ -286,6 +286,14 @@ def updated(config: PipelineConfig, values: Mapping[str, Any]) -> PipelineConfig
             value = float(value)
         stage, key = name.split('.')
         stages.setdefault(stage, {})[key] = value
-    changed = {stage: dataclasses.replace(getattr(config, stage), **options)
+    changed = {stage: _replaced(stage, getattr(config, stage), options)
                for stage, options in stages.items()}
     return dataclasses.replace(config, **changed)
+
+
+def _replaced(stage: str, values: Any, options: Mapping[str, Any]) -> Any:
+    try:
+        return dataclasses.replace(values, **options)
+    except DiffsegError as error:
+        # A stage does not know the name that it has in the whole.
+        raise DiffsegError(str(error).replace('parameter ', f'parameter {stage}.', 1)) from error

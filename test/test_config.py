@@ -47,3 +47,8 @@ def test_unusable_values_are_refused_by_name(name, value, message):
 def test_backbone_settings_are_not_live():
     for item in fields(BackboneConfig):
         assert not item.metadata['option'].live
+
+
+def test_a_bad_value_is_told_by_its_whole_name():
+    with pytest.raises(DiffsegError, match='^parameter segmentation.granularity: got 7'):
+        updated(PipelineConfig(), {'segmentation.granularity': 7})

@@ -67,6 +67,8 @@ def save_state(folder: Path, unet: UNet2DModel, optimizer: torch.optim.Optimizer
             tensors[f'{key}.{names[parameter]}'] = value
     partial = folder / (STATE_FILE + '.partial')
     save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial)
+    # Safetensors lets nobody else read it, unlike the weights beside it.
+    partial.chmod((folder / WEIGHTS_FILE).stat().st_mode & 0o777)
     os.replace(partial, folder / STATE_FILE)
     (folder / PROGRESS_FILE).write_text(json.dumps(progress, indent=1) + '\n')
 
