@@ -16,7 +16,7 @@ rows, are what the host gets, and cuts.
 
 from __future__ import annotations
 
-from diffseg_ros.segmentation.affinity_check import check_affinity, renumber
+from diffseg_ros.segmentation.affinity_check import check_affinity, membership, renumber
 from diffseg_ros.segmentation.normalized_cut import normalized_cut
 import numpy as np
 import numpy.typing as npt
@@ -168,8 +168,8 @@ class _Segments:
 def grouped_sums(rows: torch.Tensor, labels: torch.Tensor, count: int) -> torch.Tensor:
     """Return the (count, m) sums of the (n, m) rows of each label, the same in every run."""
     if rows.device.type == 'cpu':
-        return rows.new_zeros(count, rows.shape[1]).index_add_(0, labels, rows)
-    # There, additions in place come in another order each time.
+        return torch.from_numpy(membership(labels.numpy(), count) @ rows.numpy())
+    # There, a sparse product adds in another order each time.
     return membership_matrix(labels, count, rows.dtype) @ rows
 
 
@@ -182,18 +182,15 @@ def _around_seeds(affinity: torch.Tensor) -> torch.Tensor:
     """Return groups around tokens that are as unlike each other as possible."""
     size = len(affinity)
     count = min(size, max(_LEAST_SEEDS, size // _TOKENS_PER_SEED), _MOST_SEEDS)
-    seeds = torch.empty(count, dtype=torch.int64, device=affinity.device)
-    rows = affinity.new_empty(count, size)
-    likeness = affinity.new_zeros(size)
-    seed = affinity.sum(dim=1).argmax()
-    for number in range(count):
-        seeds[number] = seed
-        torch.index_select(affinity, 0, seed[None], out=rows[number:number + 1])
-        torch.maximum(likeness, rows[number], out=likeness)
-        likeness[seed] = torch.inf
-        seed = likeness.argmin()
-    labels = rows.argmax(dim=0)
-    labels[seeds] = torch.arange(count, device=affinity.device)
+    seeds = [affinity.sum(dim=1).argmax(dim=0, keepdim=True)]
+    likeness = affinity.index_select(0, seeds[0])[0]
+    while len(seeds) < count:
+        likeness.index_fill_(0, seeds[-1], torch.inf)
+        seeds.append(likeness.argmin(dim=0, keepdim=True))
+        torch.maximum(likeness, affinity.index_select(0, seeds[-1])[0], out=likeness)
+    places = torch.cat(seeds)
+    labels = affinity.index_select(0, places).argmax(dim=0)
+    labels[places] = torch.arange(count, device=affinity.device)
     return labels
 
 

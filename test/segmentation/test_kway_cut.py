@@ -107,11 +107,11 @@ def test_unusable_values_are_refused():
 
 
 def by_matrix(rows, labels, count):
-    """Sum as on devices where additions in place come in no fixed order."""
+    """Sum as on devices where a sparse product has no fixed order."""
     return kway.membership_matrix(labels, count, rows.dtype) @ rows
 
 
-def test_sums_of_groups_are_the_same_without_additions_in_place():
+def test_sums_of_groups_are_the_same_by_a_dense_product():
     rows = torch.randn(90, 7, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(90) % 5
     expected = torch.stack([rows[labels == label].sum(dim=0) for label in range(5)])
