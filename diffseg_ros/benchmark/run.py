@@ -115,9 +115,9 @@ class Benchmark:
         attention = self._attention(merge_tokens)
         with _all_cores():
             merging = measure_merging(attention, self._config.segmentation.merge_threshold,
-                                      1 if self._quick else 3)
+                                      1 if self._quick else 2)
         methods = measure_methods(self._frames, _methods(raw, backbone, published, settings),
-                                  1 if self._quick else 3)
+                                  1 if self._quick else 2)
         return {**cuts, 'attention_merging': merging, 'methods': methods}
 
     def growth(self) -> dict[str, Any]:

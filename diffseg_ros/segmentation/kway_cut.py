@@ -16,6 +16,8 @@ rows, are what the host gets, and cuts.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from diffseg_ros.segmentation.affinity_check import check_affinity, membership, renumber
 from diffseg_ros.segmentation.normalized_cut import normalized_cut
 import numpy as np
@@ -72,12 +74,12 @@ def kway_cut(affinity: torch.Tensor, tau: float, max_segments: int | None = None
     groups = None if state is None else state.groups
     if state is None or groups is None or not _fits(affinity, groups, state.cost):
         groups = _around_seeds(affinity)
-    groups = refine(affinity, groups, _GROUP_SWEEPS)
+    found = _refined(_segments(affinity, groups), _GROUP_SWEEPS)
     if state is not None:
-        state.groups, state.cost = groups, kway_cost(affinity, groups)
-    between = _between(affinity, groups).cpu().numpy()
-    parts = torch.from_numpy(normalized_cut(between, tau, max_segments)).to(groups)
-    return renumber(refine(affinity, parts[groups], _LAST_SWEEPS).to(torch.int32).cpu().numpy())
+        state.groups, state.cost = found.labels, found.cost
+    parts = normalized_cut(found.between().cpu().numpy(), tau, max_segments)
+    merged = found.merged(torch.from_numpy(parts).to(found.labels))
+    return renumber(_refined(merged, _LAST_SWEEPS).labels.to(torch.int32).cpu().numpy())
 
 
 def _fits(affinity: torch.Tensor, groups: torch.Tensor, cost: float) -> bool:
@@ -90,8 +92,7 @@ def _fits(affinity: torch.Tensor, groups: torch.Tensor, cost: float) -> bool:
 
 def kway_cost(affinity: torch.Tensor, labels: torch.Tensor) -> float:
     """Return the sum of cut(segment) / volume(segment) of (n,) int64 labels from 0 to K - 1."""
-    segments = _Segments(affinity, labels, int(labels.max()) + 1, affinity.sum(dim=1).double())
-    return len(segments.volume) - float(segments.share.sum())
+    return _segments(affinity, labels).cost
 
 
 def refine(affinity: torch.Tensor, labels: torch.Tensor, sweeps: int = 8) -> torch.Tensor:
@@ -101,24 +102,38 @@ def refine(affinity: torch.Tensor, labels: torch.Tensor, sweeps: int = 8) -> tor
     Every segment keeps a token, and no sweep raises the cost. It ends after `sweeps` over all
     tokens, or when no move gains anything worth the time.
     """
-    count, degree = int(labels.max()) + 1, affinity.sum(dim=1).double()
-    segments = _Segments(affinity, labels, count, degree)
+    return _refined(_segments(affinity, labels), sweeps).labels
+
+
+def _refined(segments: _Segments, sweeps: int) -> _Segments:
     for _ in range(sweeps):
         target, gain = segments.best_moves()
         order = gain.argsort(descending=True, stable=True)
         movers = order[:int((gain > _LEAST_GAIN).sum())]
         for _ in range(_HALVINGS + 1):
             if not len(movers):
-                return segments.labels
-            moved = segments.labels.index_copy(0, movers, target[movers])
-            proposed = _Segments(affinity, moved, count, degree)
+                return segments
+            proposed = segments.moved(movers, target)
             if proposed.better_than(segments):
                 break
             movers = movers[:len(movers) // 2]
         else:
-            return segments.labels
+            return segments
         segments = proposed
-    return segments.labels
+    return segments
+
+
+def _segments(affinity: torch.Tensor, labels: torch.Tensor) -> _Segments:
+    graph = _Graph(affinity, affinity.sum(dim=1).double(), affinity.diagonal().double())
+    return _Segments(graph, labels, grouped_sums(affinity, labels, int(labels.max()) + 1))
+
+
+class _Graph(NamedTuple):
+    """The (n, n) affinity, its (n,) row sums and its (n,) diagonal."""
+
+    affinity: torch.Tensor
+    degree: torch.Tensor
+    loops: torch.Tensor
 
 
 class _Segments:
@@ -134,17 +149,36 @@ class _Segments:
 
     """
 
-    def __init__(self, affinity: torch.Tensor, labels: torch.Tensor, count: int,
-                 degree: torch.Tensor) -> None:
+    def __init__(self, graph: _Graph, labels: torch.Tensor, sums: torch.Tensor) -> None:
         self.labels = labels
-        self._degree = degree
-        self._loops = affinity.diagonal().double()
-        self.sums = grouped_sums(affinity, labels, count)
-        self._own = self.sums.gather(0, labels[None])[0].double()
-        columns = torch.stack([self._own, degree, torch.ones_like(degree)], dim=1)
-        self.inside, volume, self._size = grouped_sums(columns, labels, count).T
+        self.sums = sums
+        self._graph = graph
+        self._own = sums.gather(0, labels[None])[0].double()
+        columns = torch.stack([self._own, graph.degree, torch.ones_like(graph.degree)], dim=1)
+        self.inside, volume, self._size = grouped_sums(columns, labels, len(sums)).T
         self.volume = volume.clamp_min(_TINY)
         self.share = self.inside / self.volume
+
+    @property
+    def cost(self) -> float:
+        """The sum of cut(segment) / volume(segment)."""
+        return len(self.share) - float(self.share.sum())
+
+    def moved(self, movers: torch.Tensor, target: torch.Tensor) -> _Segments:
+        """Return the partition after the moves of some tokens to their targets."""
+        labels = self.labels.index_copy(0, movers, target[movers])
+        return _Segments(self._graph, labels,
+                         grouped_sums(self._graph.affinity, labels, len(self.sums)))
+
+    def merged(self, parts: torch.Tensor) -> _Segments:
+        """Return the partition into (K,) parts of the segments."""
+        sums = grouped_sums(self.sums, parts, int(parts.max()) + 1)
+        return _Segments(self._graph, parts[self.labels], sums)
+
+    def between(self) -> torch.Tensor:
+        """Return the (K, K) sums of the affinities between segments."""
+        between = grouped_sums(self.sums.T, self.labels, len(self.sums))
+        return (between + between.T) / 2
 
     def better_than(self, other: _Segments) -> bool:
         """Return whether no segment is empty and the cost is lower than the other's."""
@@ -152,12 +186,12 @@ class _Segments:
 
     def best_moves(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return every token's best other segment, and what the cost gains by the move."""
-        labels, degree = self.labels, self._degree
+        labels, degree, loops = self.labels, self._graph.degree, self._graph.loops
         left = self.volume[labels] - degree
-        loss = (self.inside[labels] - 2 * self._own + self._loops) / left - self.share[labels]
+        loss = (self.inside[labels] - 2 * self._own + loops) / left - self.share[labels]
         loss[(self._size[labels] == 1) | (left <= 0)] = -torch.inf
         gains = 2 * self.sums
-        gains += self.inside.float()[:, None] + self._loops.float()
+        gains += self.inside.float()[:, None] + loops.float()
         gains /= self.volume.float()[:, None] + degree.float()
         gains -= self.share.float()[:, None]
         gains.scatter_(0, labels[None], -torch.inf)
@@ -192,10 +226,3 @@ def _around_seeds(affinity: torch.Tensor) -> torch.Tensor:
     labels = affinity.index_select(0, places).argmax(dim=0)
     labels[places] = torch.arange(count, device=affinity.device)
     return labels
-
-
-def _between(affinity: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the (K, K) sums of the affinities between groups."""
-    count = int(labels.max()) + 1
-    between = grouped_sums(grouped_sums(affinity, labels, count).T, labels, count)
-    return (between + between.T) / 2
