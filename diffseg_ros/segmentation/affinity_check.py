@@ -28,7 +28,13 @@ def renumber(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     return rank[inverse].astype(np.int32)
 
 
-def membership(group: npt.NDArray[np.integer], count: int) -> csc_array:
-    """Return the (count, n) float32 matrix with a 1 where a token is in a group."""
+def membership(group: npt.NDArray[np.integer], count: int,
+               dtype: npt.DTypeLike = np.float32) -> csc_array:
+    """
+    Return the (count, n) matrix with a 1 where a node is in a group.
+
+    Its product with (n, C) values is their sum by group.
+    """
     size = len(group)
-    return csc_array((np.ones(size, np.float32), group, np.arange(size + 1)), shape=(count, size))
+    return csc_array((np.ones(size, dtype), group, np.arange(size + 1, dtype=np.int32)),
+                     (count, size))

@@ -71,10 +71,7 @@ def kway_cut(affinity: torch.Tensor, tau: float, max_segments: int | None = None
 
     """
     check_affinity(affinity)
-    groups = None if state is None else state.groups
-    if state is None or groups is None or not _fits(affinity, groups, state.cost):
-        groups = _around_seeds(affinity)
-    found = _refined(_segments(affinity, groups), _GROUP_SWEEPS)
+    found = _refined(_first_groups(affinity, state), _GROUP_SWEEPS)
     if state is not None:
         state.groups, state.cost = found.labels, found.cost
     parts = normalized_cut(found.between().cpu().numpy(), tau, max_segments)
@@ -82,12 +79,16 @@ def kway_cut(affinity: torch.Tensor, tau: float, max_segments: int | None = None
     return renumber(_refined(merged, _LAST_SWEEPS).labels.to(torch.int32).cpu().numpy())
 
 
-def _fits(affinity: torch.Tensor, groups: torch.Tensor, cost: float) -> bool:
-    """Return whether the last frame's groups hold together in this one about as well."""
-    if len(groups) != len(affinity) or groups.device != affinity.device:
-        return False
-    kept, count = kway_cost(affinity, groups), int(groups.max()) + 1
-    return count - kept > _LEAST_KEPT * (count - cost)
+def _first_groups(affinity: torch.Tensor, state: KwayState | None) -> _Segments:
+    """Return the last frame's groups if they hold together about as well, else fresh ones."""
+    groups = None if state is None else state.groups
+    if (state is not None and groups is not None and len(groups) == len(affinity)
+            and groups.device == affinity.device):
+        near = _segments(affinity, groups)
+        count = len(near.share)
+        if count - near.cost > _LEAST_KEPT * (count - state.cost):
+            return near
+    return _segments(affinity, _around_seeds(affinity))
 
 
 def kway_cost(affinity: torch.Tensor, labels: torch.Tensor) -> float:

@@ -74,8 +74,8 @@ def to_pixels(rgb: npt.NDArray[np.uint8], scores: TokenScores,
     if config.refinement == 'basins':
         return _by_basins(rgb, scores, config.refinement_width)
     height, width = rgb.shape[:2]
-    grid = max(1, round(height * min(config.refinement_width, width) / width)), min(
-        config.refinement_width, width)
+    grid_width = min(config.refinement_width, width)
+    grid = max(1, round(height * grid_width / width)), grid_width
     shares = scores.shares(functional.interpolate(scores.values[None], grid, mode='bilinear')[0])
     small = cv2.resize(rgb, grid[::-1], interpolation=cv2.INTER_AREA)
     image = torch.from_numpy(small).to(shares.device).permute(2, 0, 1).float() / 255

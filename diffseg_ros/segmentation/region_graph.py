@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diffseg_ros.segmentation.affinity_check import membership
 from diffseg_ros.segmentation.region_planes import point_moments
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array, csc_array, csr_array
+from scipy.sparse import coo_array, csr_array
 
 FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int32]
@@ -52,7 +53,7 @@ class RegionGraph:
     def contracted(self, group: Labels) -> RegionGraph:
         """Return the graph of the (n,) groups of regions, numbered from 0 without gaps."""
         count = int(group.max()) + 1
-        members = _members(group, count)
+        members = membership(group, count, np.float64)
         first, second = group.take(self.edges.T)
         apart = np.flatnonzero(first != second)
         return RegionGraph(
@@ -94,7 +95,7 @@ def region_graph(lab: npt.NDArray[np.float32], regions: Labels,
     first, second, steps = _borders(lab, regions, points, depth_steps)
     moments = None if points is None else point_moments(points, regions, count)
     return RegionGraph(
-        size, _members(flat, count) @ lab.reshape(-1, 3),
+        size, membership(flat, count, np.float64) @ lab.reshape(-1, 3),
         _sampled(features, middles, regions.shape) * size[:, None],
         *_joined_borders(first, second, np.ones_like(steps), steps, count), moments,
         None if prior is None else _sampled(prior, middles, regions.shape) * size[:, None])
@@ -140,12 +141,6 @@ def _joined_borders(first: Labels, second: Labels, length: npt.NDArray[np.floati
     sums = coo_array((both, ends), (count, count)).tocsr()
     lower = np.arange(count).repeat(np.diff(sums.indptr))
     return np.stack([lower, sums.indices]).T, sums.data.real, sums.data.imag
-
-
-def _members(group: Labels, count: int) -> csc_array:
-    """Return the (count, m) matrix whose product with (m, C) values is their sum by group."""
-    return csc_array((np.ones(len(group)), group, np.arange(len(group) + 1, dtype=np.int32)),
-                     (count, len(group)))
 
 
 def _middles(regions: Labels, size: FloatArray) -> tuple[FloatArray, FloatArray]:
