@@ -1,5 +1,6 @@
 """Show the node at work on a generated room: ros2 launch diffseg_ros demo.launch.py."""
 
+from diffseg_ros.ros.players import end_launch_on_failure
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -37,7 +38,7 @@ def camera():
     """Return the camera that moves through the room."""
     return Node(
         package='diffseg_ros', executable='diffseg_play', output='screen',
-        namespace=LaunchConfiguration('namespace'),
+        on_exit=end_launch_on_failure, namespace=LaunchConfiguration('namespace'),
         remappings=[('/tf', 'tf'), ('/tf_static', 'tf_static')],
         arguments=['--frames', LaunchConfiguration('frames'),
                    '--seed', LaunchConfiguration('seed'), '--loop', '0'])

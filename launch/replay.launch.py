@@ -1,5 +1,6 @@
 """Play a recording to the node: ros2 launch diffseg_ros replay.launch.py bag:=PATH."""
 
+from diffseg_ros.ros.players import end_launch_on_failure
 from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -70,7 +71,8 @@ def _own(value, topics):
              for part in (f'--{name.replace("_", "-")}', topic)]
     return Node(
         package='diffseg_ros', executable='diffseg_play', namespace=value('namespace'),
-        output='screen', remappings=[('/tf', 'tf'), ('/tf_static', 'tf_static')],
+        output='screen', on_exit=end_launch_on_failure,
+        remappings=[('/tf', 'tf'), ('/tf_static', 'tf_static')],
         arguments=[value('bag'), '--rate', value('rate'), '--clock', *names,
                    '--loop', '0' if value('loop') == 'true' else '1'])
 
@@ -88,7 +90,7 @@ def _rosbag(value, topics):
     return ExecuteProcess(
         cmd=['ros2', 'bag', 'play', value('bag'), '--rate', value('rate'), '--clock', '100',
              *(['--loop'] if value('loop') == 'true' else []), '--remap', *rules],
-        output='screen')
+        output='screen', on_exit=end_launch_on_failure)
 
 
 def generate_launch_description():

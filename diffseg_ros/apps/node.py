@@ -44,8 +44,10 @@ class _StopSignal:
         """Return `load`, which may take a minute, so that a signal ends it at once."""
         def loading(config: PipelineConfig, first_id: int) -> Pipeline:
             try:
-                self._loading = not self.received
+                self._loading = True
                 try:
+                    if self.received:
+                        raise KeyboardInterrupt
                     return load(config, first_id)
                 finally:
                     self._loading = False
@@ -72,12 +74,15 @@ def _spin(node: SegmentationNode, stop: _StopSignal) -> None:
 def main(argv: list[str] | None = None, *,
          pipeline_factory: PipelineFactory | None = None) -> int:
     """Run the node until SIGINT or SIGTERM and return the exit code."""
+    # Before the imports, which take seconds: a signal would end them in a traceback.
+    stop = _StopSignal()
     from diffseg_ros.ros.node import load_pipeline, SegmentationNode
     from diffseg_ros.ros.startup import join_ros, own_arguments
     import rclpy
 
+    if stop.received:
+        return 0
     arguments = sys.argv if argv is None else ['diffseg_node', *argv]
-    stop = _StopSignal()
     try:
         _parser().parse_args(own_arguments(arguments)[1:])
         join_ros(arguments)

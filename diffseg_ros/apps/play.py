@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from diffseg_ros.ros.playback import Playback
 
 
+_ROOM = {'frames': 100, 'seed': 0}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='diffseg_play', description=__doc__,
@@ -36,9 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--wait', type=float, default=60.0, metavar='SECONDS',
                         help='how long to wait for a subscriber before the start (60)')
     add_topic_options(parser, 'topic in the recording (found by itself, or {topic})')
-    parser.add_argument('--frames', type=int, default=100, metavar='N',
-                        help='frames of the generated room (100)')
-    parser.add_argument('--seed', type=int, default=0, help='which room is generated (0)')
+    parser.add_argument('--frames', type=int, metavar='N',
+                        help=f'frames of the generated room ({_ROOM["frames"]})')
+    parser.add_argument('--seed', type=int,
+                        help=f'which room is generated ({_ROOM["seed"]})')
     return parser
 
 
@@ -60,20 +64,32 @@ class _StopSignal:
 def _run(arguments: argparse.Namespace) -> None:
     from diffseg_ros.apps.play_timeline import open_timeline
 
+    _check(arguments)
+    names = topic_names(arguments)
+    with _source(arguments) as path:
+        timeline = open_timeline(path, names)
+        for note in timeline.notes:
+            print(f'diffseg_play: {note}', file=sys.stderr)
+        _play(arguments, timeline)
+
+
+def _check(arguments: argparse.Namespace) -> None:
     if not 0.01 <= arguments.rate <= 100:
         raise DiffsegError(f'--rate {arguments.rate}: between 0.01 and 100 are possible')
     if arguments.loop < 0:
         raise DiffsegError(f'--loop {arguments.loop}: 0 (without end) or more is needed')
     if not arguments.wait >= 0:
         raise DiffsegError(f'--wait {arguments.wait:g}: 0 or more seconds are needed')
+    for name, default in _ROOM.items():
+        value = getattr(arguments, name)
+        if value is None:
+            setattr(arguments, name, default)
+        elif arguments.source is not None:
+            raise DiffsegError(f'--{name} {value}: is about the generated room, but '
+                               f'{arguments.source} is to be played; leave out one of the two')
     if arguments.frames < 2 or arguments.seed < 0:
         raise DiffsegError(f'--frames {arguments.frames} --seed {arguments.seed}: a room has 2 '
                            'frames or more, and a seed of 0 or more')
-    with _source(arguments) as path:
-        timeline = open_timeline(path, topic_names(arguments))
-        for note in timeline.notes:
-            print(f'diffseg_play: {note}', file=sys.stderr)
-        _play(arguments, timeline)
 
 
 @contextmanager

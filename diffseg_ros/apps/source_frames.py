@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 
 from diffseg_ros.apps.command import progress
-from diffseg_ros.data.source import Source, SourceFrame, TopicNames
+from diffseg_ros.data.source import is_sequence_folder, Source, SourceFrame, TopicNames
+from diffseg_ros.errors import DiffsegError
+
+_TOPIC_ROLES = ('rgb', 'camera_info', 'depth')
 
 
 def add_frame_options(parser: argparse.ArgumentParser) -> None:
@@ -20,15 +24,37 @@ def add_topic_options(parser: argparse.ArgumentParser,
                       description: str = 'topic in the bag ({topic})') -> None:
     """Add `--rgb-topic` and its like; the description may name the default, `{topic}`."""
     names = TopicNames()
-    for option, topic in (('rgb', names.rgb), ('camera-info', names.camera_info),
-                          ('depth', names.depth)):
-        parser.add_argument(f'--{option}-topic', default=topic, metavar='TOPIC',
-                            help=description.format(topic=topic))
+    for role in _TOPIC_ROLES:
+        parser.add_argument(_topic_option(role), metavar='TOPIC',
+                            help=description.format(topic=getattr(names, role)))
 
 
 def topic_names(arguments: argparse.Namespace) -> TopicNames:
-    """Return the topics that the options of `add_topic_options` name."""
-    return TopicNames(arguments.rgb_topic, arguments.camera_info_topic, arguments.depth_topic)
+    """
+    Return the topics that the options of `add_topic_options` name.
+
+    Raises
+    ------
+    DiffsegError
+        A topic is named, but `arguments.source` is a recording without topics, or None.
+
+    """
+    given = {role: topic for role in _TOPIC_ROLES
+             if (topic := getattr(arguments, f'{role}_topic')) is not None}
+    source: Path | None = arguments.source
+    for role, topic in given.items():
+        if source is None:
+            raise DiffsegError(f'{_topic_option(role)} {topic}: a generated room has no topics to '
+                               'choose from; leave the option out, or name a bag')
+        if is_sequence_folder(source):
+            raise DiffsegError(f'{_topic_option(role)} {topic}: {source} is a sequence folder, '
+                               'which has no topics to choose from; leave the option out, or '
+                               'name a bag')
+    return TopicNames(**given)
+
+
+def _topic_option(role: str) -> str:
+    return f'--{role.replace("_", "-")}-topic'
 
 
 def selected_count(source: Source, every: int, limit: int | None) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffseg_ros.data.bag_storage import BagStorage
-from diffseg_ros.data.image_messages import COLOUR_ENCODINGS, DEPTH_ENCODINGS
+from diffseg_ros.data.encodings import check_colour, check_depth
 from diffseg_ros.data.message_types import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
@@ -66,11 +66,12 @@ class _Chooser:
         if rgb is None:
             raise DiffsegError(f'{self._path}: no topic with colour images; the bag holds '
                                f'{self._listing()}')
+        if fault := self._fault(rgb, check_colour):
+            others = ', '.join(self._colour_candidates()[:3])
+            raise DiffsegError(f'{self._path}: {fault}'
+                               + (f'; colour images are on {others}' if others else ''))
         chosen = ChosenTopics(rgb, notes=self._notes)
-        chosen.depth = self._find('depth', (IMAGE, COMPRESSED_IMAGE),
-                                  lambda: self._depth_candidates(rgb))
-        if chosen.depth is None:
-            self._notes.append('no depth topic: masks only, no clouds')
+        chosen.depth = self._depth_of(rgb)
         chosen.camera_info = self._find('camera_info', (CAMERA_INFO,),
                                         lambda: self._info_candidates(rgb))
         if chosen.camera_info is None:
@@ -81,6 +82,33 @@ class _Chooser:
         if not transforms:
             self._notes.append('no tf: frames have no pose')
         return chosen
+
+    def _depth_of(self, rgb: str) -> str | None:
+        """Return the depth topic; one that holds no depth is refused only if it was named."""
+        depth = self._find('depth', (IMAGE, COMPRESSED_IMAGE),
+                           lambda: self._depth_candidates(rgb))
+        if depth is None:
+            self._notes.append('no depth topic: masks only, no clouds')
+            return None
+        fault = self._fault(depth, check_depth)
+        if not fault and depth == rgb:
+            fault = f'{depth}: is read as the colour images, so it cannot be the depth too'
+        if not fault:
+            return depth
+        if self._names.depth != TopicNames().depth:
+            raise DiffsegError(f'{self._path}: {fault}')
+        self._notes.append(f'{fault}: masks only, no clouds')
+        return None
+
+    def _fault(self, topic: str, check: Callable[[Any], None]) -> str:
+        """Return what is wrong with the first message of a topic, '' if nothing is."""
+        head = self._head(topic)
+        try:
+            if head is not None:
+                check(head)
+        except DiffsegError as error:
+            return f'{topic}: {error}'
+        return ''
 
     def _find(self, role: str, types: tuple[str, ...],
               candidates: Callable[[], list[str]]) -> str | None:
@@ -131,28 +159,22 @@ class _Chooser:
                     kind != IMAGE)
 
         usable = [item for item in self._of_type(IMAGE, COMPRESSED_IMAGE)
-                  if 'depth' not in item[0].lower() and self._is_colour(*item)]
+                  if 'depth' not in item[0].lower() and not self._fault(item[0], check_colour)]
         return [name for name, _ in sorted(usable, key=rank)]
-
-    def _is_colour(self, name: str, kind: str) -> bool:
-        head = self._head(name)
-        if kind == IMAGE and head is not None:
-            return head.encoding in COLOUR_ENCODINGS
-        return True
 
     def _depth_candidates(self, rgb: str) -> list[str]:
         head = self._head(rgb)
         frame = None if head is None else head.header.frame_id
-        usable = [name for name, kind in self._of_type(IMAGE, COMPRESSED_IMAGE)
-                  if name != rgb and 'depth' in name.lower() and self._is_depth(name, kind, frame)]
+        usable = [name for name, _ in self._of_type(IMAGE, COMPRESSED_IMAGE)
+                  if name != rgb and 'depth' in name.lower() and self._is_depth(name, frame)]
         return sorted(usable, key=lambda name: (
             not any(hint in name for hint in _DEPTH_HINTS), 'compressed' in name))
 
-    def _is_depth(self, name: str, kind: str, frame: str | None) -> bool:
+    def _is_depth(self, name: str, frame: str | None) -> bool:
         head = self._head(name)
         if head is None or (frame is not None and head.header.frame_id != frame):
             return False
-        return kind != IMAGE or head.encoding in DEPTH_ENCODINGS
+        return not self._fault(name, check_depth)
 
     def _info_candidates(self, rgb: str) -> list[str]:
         """Return the camera_info beside the image; failing that the only one there is."""

@@ -13,24 +13,12 @@ from typing import Any
 
 import cv2
 from diffseg_ros.data.depth import metres_from_units, valid_metres
+from diffseg_ros.data.encodings import check_colour, check_depth, COLOUR_LAYOUT, DEPTH_LAYOUT
 from diffseg_ros.data.image_files import decode_floats, decode_rgb, decode_units
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Intrinsics
 import numpy as np
 import numpy.typing as npt
-
-_COLOUR_LAYOUT: dict[str, tuple[str, int]] = {
-    'rgb8': ('u1', 3), 'bgr8': ('u1', 3), 'rgba8': ('u1', 4), 'bgra8': ('u1', 4),
-    'mono8': ('u1', 1), '8UC1': ('u1', 1), '8UC3': ('u1', 3), '8UC4': ('u1', 4),
-    'rgb16': ('u2', 3), 'bgr16': ('u2', 3), 'rgba16': ('u2', 4), 'bgra16': ('u2', 4),
-    'mono16': ('u2', 1),
-    'bayer_rggb8': ('u1', 1), 'bayer_bggr8': ('u1', 1), 'bayer_gbrg8': ('u1', 1),
-    'bayer_grbg8': ('u1', 1), 'bayer_rggb16': ('u2', 1), 'bayer_bggr16': ('u2', 1),
-    'bayer_gbrg16': ('u2', 1), 'bayer_grbg16': ('u2', 1),
-    'yuv422': ('u1', 2), 'uyvy': ('u1', 2), 'yuv422_yuy2': ('u1', 2), 'yuyv': ('u1', 2),
-}
-_DEPTH_LAYOUT: dict[str, tuple[str, int]] = {
-    '16UC1': ('u2', 1), 'mono16': ('u2', 1), '32FC1': ('f4', 1)}
 
 _SAME_AS = {'8UC1': 'mono8', '8UC3': 'bgr8', '8UC4': 'bgra8', 'uyvy': 'yuv422',
             'yuyv': 'yuv422_yuy2'}
@@ -41,8 +29,6 @@ _OPENCV_CODES = {
     'bayer_gbrg8': cv2.COLOR_BayerGR2RGB, 'bayer_grbg8': cv2.COLOR_BayerGB2RGB,
     'yuv422': cv2.COLOR_YUV2RGB_UYVY, 'yuv422_yuy2': cv2.COLOR_YUV2RGB_YUY2}
 
-COLOUR_ENCODINGS = frozenset(_COLOUR_LAYOUT)
-DEPTH_ENCODINGS = frozenset(_DEPTH_LAYOUT)
 _MILLIMETRES = 1000.0
 
 
@@ -59,10 +45,9 @@ def decode_colour(message: Any) -> npt.NDArray[np.uint8]:
         The encoding is not supported, or the sizes contradict the data.
 
     """
+    check_colour(message)
     encoding = message.encoding
-    if encoding not in _COLOUR_LAYOUT:
-        raise _unsupported(encoding, 'a colour image', COLOUR_ENCODINGS)
-    pixels = _pixels(message, *_COLOUR_LAYOUT[encoding])
+    pixels = _pixels(message, *COLOUR_LAYOUT[encoding])
     if pixels.dtype.itemsize == 2:
         native = np.ascontiguousarray(pixels, np.uint16)
         pixels = cv2.convertScaleAbs(native, alpha=1 / 257)
@@ -93,9 +78,8 @@ def decode_depth(message: Any) -> npt.NDArray[np.float32]:
         The encoding is not supported, or the sizes contradict the data.
 
     """
-    if message.encoding not in _DEPTH_LAYOUT:
-        raise _unsupported(message.encoding, 'a depth image', DEPTH_ENCODINGS)
-    dtype, channels = _DEPTH_LAYOUT[message.encoding]
+    check_depth(message)
+    dtype, channels = DEPTH_LAYOUT[message.encoding]
     pixels = _pixels(message, dtype, channels)
     if dtype == 'u2':
         return metres_from_units(pixels, _MILLIMETRES)
@@ -109,9 +93,10 @@ def decode_compressed_colour(message: Any) -> npt.NDArray[np.uint8]:
     Raises
     ------
     DiffsegError
-        The data is truncated or in no format that can be read.
+        It is depth, or the data is truncated or in no format that can be read.
 
     """
+    check_colour(message)
     return decode_rgb(memoryview(message.data), f'compressed image ({message.format})')
 
 
@@ -125,9 +110,10 @@ def decode_compressed_depth(message: Any) -> npt.NDArray[np.float32]:
     Raises
     ------
     DiffsegError
-        The data is truncated or in no format that can be read.
+        It is no depth, or the data is truncated or in no format that can be read.
 
     """
+    check_depth(message)
     name = f'compressed depth image ({message.format})'
     data = memoryview(message.data)
     floating = message.format.startswith('32FC1')
@@ -175,11 +161,6 @@ def intrinsics_from_camera_info(message: Any) -> Intrinsics:
         raise DiffsegError(f'camera intrinsics: size {width}x{height} with binning '
                            f'{binning_x}x{binning_y}; the binning must be smaller')
     return intrinsics.resized(width // binning_x, height // binning_y)
-
-
-def _unsupported(encoding: str, kind: str, supported: frozenset[str]) -> DiffsegError:
-    return DiffsegError(f'image encoding {encoding!r} is not supported as {kind}; supported are '
-                        f'{", ".join(sorted(supported))}')
 
 
 def _pixels(message: Any, dtype: str, channels: int) -> npt.NDArray:

@@ -72,6 +72,11 @@ class Source(Protocol):
         """Yield the frames in order; a broken image gives an error in its place."""
 
 
+def is_sequence_folder(path: Path) -> bool:
+    """Return whether `open_source` reads `path` as a sequence folder, which has no topics."""
+    return path.is_dir() and not _is_bag_folder(path) and (path / 'rgb').is_dir()
+
+
 def open_source(path: Path, topics: TopicNames | None = None) -> Source:
     """
     Open a bag (.mcap, .db3, bag folder) or a sequence folder.
@@ -95,10 +100,14 @@ def open_source(path: Path, topics: TopicNames | None = None) -> Source:
         hint = ' (a ROS 1 bag: convert it with rosbags-convert)' if path.suffix == '.bag' else ''
         raise DiffsegError(f'{path}: unsupported file{hint}; supported are .mcap, .db3, bag '
                            'folders and sequence folders')
-    if (path / 'metadata.yaml').exists() or any(
-            entry.suffix in BAG_SUFFIXES for entry in path.iterdir()):
-        return Bag(path, topics)
-    if (path / 'rgb').is_dir():
+    if is_sequence_folder(path):
         return SequenceFolder(path)
+    if _is_bag_folder(path):
+        return Bag(path, topics)
     raise DiffsegError(f'{path}: neither a bag folder (metadata.yaml) nor a sequence folder '
                        '(rgb/)')
+
+
+def _is_bag_folder(path: Path) -> bool:
+    return (path / 'metadata.yaml').exists() or any(
+        entry.suffix in BAG_SUFFIXES for entry in path.iterdir())

@@ -16,6 +16,7 @@ MAX_TRACKS = 40
 
 _WIDTH_INCHES = 10.0
 _ROW_INCHES = 0.17
+_LEAST_ROWS = 3
 _INK = '0.25'
 
 
@@ -38,7 +39,7 @@ def draw_timeline(timeline: Timeline, path: Path, title: str = '') -> None:
         raise DiffsegError(f'{path}: no frame to show')
     lives = timeline.lives()
     shown = lives[:MAX_TRACKS]
-    rows_high = max(8, len(shown)) * _ROW_INCHES
+    rows_high = max(_LEAST_ROWS, len(shown)) * _ROW_INCHES
     figure = Figure(figsize=(_WIDTH_INCHES, rows_high + 2.1), dpi=110, layout='constrained')
     FigureCanvasAgg(figure)
     counts, rows = figure.subplots(2, 1, sharex=True,
@@ -47,8 +48,8 @@ def draw_timeline(timeline: Timeline, path: Path, title: str = '') -> None:
     _draw_counts(counts, timeline, lives, edges)
     _draw_rows(rows, shown, edges)
     _draw_switches(rows, timeline, shown, edges)
-    rows.set_xlabel(unit)
-    rows.set_xlim(edges[0], edges[-1])
+    rows.set(xlabel=unit, xlim=(edges[0], edges[-1]))
+    figure.align_ylabels()
     figure.suptitle(_title(title, timeline, lives, len(shown)), fontsize=11)
     handles, names = rows.get_legend_handles_labels()
     figure.legend(handles, names, loc='outside lower center', ncols=len(names), frameon=False,
@@ -71,12 +72,16 @@ def _edges(stamps: list[int]) -> tuple[npt.NDArray[np.float64], str]:
 
 def _title(title: str, timeline: Timeline, lives: list[TrackLife], shown: int) -> str:
     parts = [title] if title else []
-    parts.append(f'{len(timeline.stamps)} frames, {len(lives)} tracks')
+    parts.append(f'{_count(len(timeline.stamps), "frame")}, {_count(len(lives), "track")}')
     if shown < len(lives):
         parts.append(f'the {shown} seen in most frames are shown')
     if timeline.switches is not None:
-        parts.append(f'{len(timeline.switches)} identity switches')
+        parts.append(_count(len(timeline.switches), 'identity switch', 'es'))
     return ', '.join(parts)
+
+
+def _count(number: int, noun: str, plural: str = 's') -> str:
+    return f'{number} {noun}{"" if number == 1 else plural}'
 
 
 def _draw_counts(axes: Any, timeline: Timeline, lives: list[TrackLife],
@@ -88,11 +93,13 @@ def _draw_counts(axes: Any, timeline: Timeline, lives: list[TrackLife],
         for first, last in life.spans:
             change[first] += 1
             change[last + 1] -= 1
-    axes.stairs(change.cumsum()[:-1], edges, fill=True, color='0.82', label='seen')
+    seen = change.cumsum()[:-1]
+    axes.stairs(seen, edges, fill=True, color='0.82', label='seen')
     axes.stairs(births, edges, fill=True, color='#d1495b', label='born')
     axes.legend(loc='upper right', ncols=2, fontsize=8, frameon=False, borderpad=0)
     axes.set_ylabel('tracks', fontsize=9)
-    axes.margins(y=0.35)
+    axes.set_ylim(0, 1.35 * max(1, seen.max()))
+    axes.locator_params(axis='y', integer=True, nbins=3)
     _strip_frame(axes)
 
 
@@ -116,6 +123,9 @@ def _draw_rows(axes: Any, shown: list[TrackLife], edges: npt.NDArray[np.float64]
     axes.set_yticks(range(len(shown)), [str(life.identity) for life in shown], fontsize=7)
     axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
     axes.set_ylabel('track', fontsize=9)
+    for marks in axes.lines:
+        # Unclipped ones would widen the margins, those without a point up to the corner (0, 0).
+        marks.set_in_layout(False)
     _strip_frame(axes)
 
 

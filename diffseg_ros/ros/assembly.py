@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffseg_ros.cloud.rays import is_pinhole
+from diffseg_ros.data.encodings import check_depth
 from diffseg_ros.data.image_messages import (
     decode_colour,
     decode_compressed_colour,
@@ -67,6 +68,9 @@ class Assembler:
 
     def _depth(self, bundle: Bundle) -> tuple[npt.NDArray[np.float32] | None, str]:
         topic = self._topics.depth
+        if fault := self._depth_fault(bundle):
+            self._counters.fault('depth_unusable')
+            return None, f'{topic}: {fault}'
         if bundle.depth is None:
             return None, self._missing(self._intake.depth, 'depth', topic)
         frame_id = bundle.depth.header.frame_id
@@ -79,6 +83,16 @@ class Assembler:
         except DiffsegError as error:
             self._counters.fault('depth_unusable')
             return None, f'{topic}: {error}'
+
+    def _depth_fault(self, bundle: Bundle) -> str:
+        """Return why the topic's messages are no depth, whatever their stamps and frames."""
+        message = self._intake.depth.latest if bundle.depth is None else bundle.depth
+        try:
+            if message is not None:
+                check_depth(message)
+        except DiffsegError as error:
+            return str(error)
+        return ''
 
     def _intrinsics(self, bundle: Bundle) -> tuple[Intrinsics | None, str]:
         topic = self._topics.camera_info

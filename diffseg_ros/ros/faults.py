@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 from typing import Any
 
@@ -18,6 +19,11 @@ def describe_error(error: BaseException) -> str:
         return ('GPU out of memory; lower backbone.tokens, set backbone.precision to float16, or '
                 f'end what else uses the GPU ({reason})')
     return f'{type(error).__name__}: {reason}' if reason else type(error).__name__
+
+
+def without_numbers(sentence: str) -> str:
+    """Return a sentence by which it is known again when its decimal numbers have changed."""
+    return re.sub(r'[-+]?\d+(\.\d+)?', 'N', sentence)
 
 
 def out_of_gpu_memory(error: BaseException) -> bool:

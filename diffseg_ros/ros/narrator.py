@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-import re
 import time
 
+from diffseg_ros.ros.faults import without_numbers
 from diffseg_ros.ros.health import ERROR, OK, WARN
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
@@ -36,7 +36,7 @@ class Narrator:
 
     def report(self, level: int, sentence: str) -> None:
         """Take the sentence of the next report."""
-        current = level, re.sub(r'\d+(\.\d+)?', 'N', sentence)
+        current = level, without_numbers(sentence)
         lasts, self._last = current == self._last, current
         if not lasts or current == self._said or sentence.startswith(_LOGGED_ELSEWHERE):
             return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.ros.assembly import Assembler
 from diffseg_ros.ros.counters import Counters
-from diffseg_ros.ros.faults import describe_error, out_of_gpu_memory
+from diffseg_ros.ros.faults import describe_error, out_of_gpu_memory, without_numbers
 from diffseg_ros.ros.intake import Bundle
 from diffseg_ros.ros.meters import Percentiles, RateMeter
 from diffseg_ros.ros.motion import CameraMotion
@@ -76,8 +76,8 @@ class FrameProcessor:
         self._config = config
         self._lock = threading.Lock()
         self._next_config: PipelineConfig | None = None
-        self._epoch = 0
-        self._troubled = 0
+        self._epoch = self._troubled = self._alike = 0
+        self._warned: set[str] = set()
         self._busy_since: float | None = None
 
     def configure(self, config: PipelineConfig) -> None:
@@ -149,10 +149,16 @@ class FrameProcessor:
             self._epoch = epoch
 
     def _note_trouble(self, trouble: str) -> None:
-        """Log once when clouds stay away, again only after they were back."""
+        """Log each reason once while clouds stay away, again only after they were back."""
+        kind, before = without_numbers(trouble), without_numbers(self.cloud_trouble)
         self._troubled = self._troubled + 1 if trouble else 0
+        self._alike = self._alike + 1 if kind == before else 1
         self.cloud_trouble = trouble
-        if self._troubled == _FRAMES_BEFORE_WARNING:
+        if not trouble:
+            self._warned.clear()
+        elif kind not in self._warned and _FRAMES_BEFORE_WARNING <= (
+                self._alike if self._warned else self._troubled):
+            self._warned.add(kind)
             self._warn(f'masks go on without clouds: {trouble}')
 
     def _fail(self, error: Exception) -> None:

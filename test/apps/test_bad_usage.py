@@ -137,6 +137,53 @@ def test_values_a_player_cannot_use_are_named(refusal, words):
     assert line.startswith('diffseg_play: ') and words[0] in line and words[1] in line
 
 
+@pytest.mark.parametrize('option', ['--rgb-topic', '--camera-info-topic', '--depth-topic'])
+@pytest.mark.parametrize('command', [replay, map_command, play])
+def test_topic_of_a_folder_that_has_none_is_refused(refusal, sequence, tmp_path, command, option):
+    words = [] if command is play else ['--output', tmp_path / 'x.ply']
+    line = refusal(command, sequence, *words, option, '/camera/color/image_raw')
+    assert f'{option} /camera/color/image_raw: {sequence} is a sequence folder' in line
+    assert 'leave the option out, or name a bag' in line
+    assert not (tmp_path / 'x.ply').exists()
+
+
+def test_topic_of_a_folder_is_refused_when_it_is_the_default_too(refusal, sequence, tmp_path):
+    line = refusal(replay, sequence, '--output', tmp_path / 'x', '--depth-topic',
+                   'depth_registered/image_rect')
+    assert '--depth-topic depth_registered/image_rect' in line
+
+
+def test_topic_of_a_generated_room_is_refused(refusal):
+    assert '--rgb-topic /a: a generated room' in refusal(play, '--rgb-topic', '/a')
+
+
+@pytest.mark.parametrize('option', ['--frames', '--seed'])
+def test_room_beside_a_recording_is_refused(refusal, sequence, option):
+    line = refusal(play, sequence, option, '7')
+    assert line.startswith(f'diffseg_play: {option} 7: ') and str(sequence) in line
+
+
+def test_bag_without_the_topic_that_was_named_is_refused(refusal, sequence, tmp_path):
+    bag = tmp_path / 'x.mcap'
+    assert convert.main([str(sequence), str(bag)]) == 0
+    for command in (replay, map_command):
+        line = refusal(command, bag, '--output', tmp_path / 'x.ply', '--rgb-topic', '/none')
+        assert f'{bag}: no topic /none' in line
+
+
+def test_topics_of_a_bag_that_are_mixed_up_are_refused(refusal, sequence, tmp_path):
+    bag = tmp_path / 'x.mcap'
+    assert convert.main([str(sequence), str(bag)]) == 0
+    colour, depth = '/rgb/image_raw', '/depth_registered/image_rect'
+    for command, words in ((replay, ['--output', tmp_path / 'x.ply']),
+                           (map_command, ['--output', tmp_path / 'x.ply']), (play, [])):
+        line = refusal(command, bag, *words, '--depth-topic', colour)
+        assert f"{colour}: image encoding 'rgb8' is not supported as a depth image" in line
+        line = refusal(command, bag, *words, '--rgb-topic', depth)
+        assert f"{depth}: image encoding '32FC1' is not supported as a colour image" in line
+        assert not (tmp_path / 'x.ply').exists()
+
+
 @pytest.mark.parametrize('patience', ['0', '-1', 'nan'])
 def test_demo_needs_patience(refusal, tmp_path, patience):
     line = refusal(demo, '--output', tmp_path / 'demo', '--patience', patience)

@@ -143,6 +143,7 @@ def test_broken_image_in_the_middle(tmp_path):
     items = [image(0, 0), image(1, 100), image(2, 200), depth(1, 200), image(3, 300)]
     items[1].message.data = items[1].message.data[:20]
     items[3].message.encoding = '64FC1'
+    items.insert(0, depth(1, 0))
     items = list(open_source(record(tmp_path / 'bag.mcap', *items)))
     assert [item.frame is None for item in items] == [False, True, True, False]
     assert '20 bytes of data, 144 are needed' in items[1].error
@@ -211,6 +212,51 @@ def test_named_topics(tmp_path):
         open_source(path, TopicNames(rgb='/none'))
     with pytest.raises(DiffsegError, match='no topic /none .*CameraInfo'):
         open_source(path, TopicNames(camera_info='/none'))
+
+
+@pytest.mark.parametrize('kind', ['raw', 'compressed'])
+@pytest.mark.parametrize('shift', [0, 7, 300])
+def test_depth_topic_that_carries_colour(tmp_path, kind, shift):
+    """Topic, encoding and the supported ones are named, whatever the stamps; refused if asked."""
+    picture = cv2.imencode('.jpg', np.zeros((6, 8, 3), np.uint8))[1].tobytes()
+    wrong = {'raw': on(DEPTH, image(5, shift)),
+             'compressed': compressed(picture, 'bgr8; jpeg compressed bgr8', shift,
+                                      f'{DEPTH}/compressed')}[kind]
+    path = record(tmp_path / 'bag.mcap', image(0, 0), image(1, 50), info(9, 0), wrong)
+    source = open_source(path)
+    assert [item.frame.depth for item in source] == [None, None]
+    encoding = {'raw': 'rgb8', 'compressed': 'bgr8'}[kind]
+    note, = [note for note in source.notes if 'depth' in note]
+    assert note == (f"{wrong.topic}: image encoding '{encoding}' is not supported as a depth "
+                    'image; supported are 16UC1, 32FC1, mono16; this is a colour image: name the '
+                    'topic of the depth: masks only, no clouds')
+    with pytest.raises(DiffsegError, match=f'{wrong.topic}: image encoding .{encoding}'):
+        open_source(path, TopicNames(depth=wrong.topic))
+
+
+def test_topic_cannot_be_colour_and_depth(tmp_path):
+    """Grey of 16 bits could be either."""
+    grey, metres = image(1, 0), depth(2, 0)
+    grey.message.encoding, grey.message.step = 'mono16', 16
+    grey.message.data = np.zeros(96, np.uint8)
+    path = record(tmp_path / 'bag.mcap', grey, metres)
+    assert frames_of(path)[0].depth is not None
+    with pytest.raises(DiffsegError, match=f'{RGB}: is read as the colour images'):
+        open_source(path, TopicNames(depth=RGB))
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', 'nv21'])
+def test_image_topic_without_colour_is_refused_once(tmp_path, encoding):
+    """One line in place of one for each frame; it names where colour is."""
+    wrong = on('/wrong', depth(1, 0))
+    wrong.message.encoding = encoding
+    path = record(tmp_path / 'bag.mcap', wrong, on('/cam/color', image(3, 0)))
+    with pytest.raises(DiffsegError) as caught:
+        open_source(path, TopicNames(rgb='/wrong'))
+    line = str(caught.value)
+    assert f"/wrong: image encoding '{encoding}' is not supported as a colour image" in line
+    assert line.endswith('colour images are on /cam/color')
+    assert ('this is depth' in line) == (encoding == '16UC1')
 
 
 def test_compressed_topics(tmp_path):

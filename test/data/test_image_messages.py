@@ -207,6 +207,19 @@ def test_compressed_depth():
         np.testing.assert_array_equal(decode_compressed_depth(compressed(name, data)), expected)
 
 
+@pytest.mark.parametrize(('decode', 'name', 'words'), [
+    (decode_compressed_depth, 'rgb8; jpeg compressed bgr8', "'rgb8' .* depth .* colour image"),
+    (decode_compressed_depth, 'jpeg', "'jpeg' .* depth .* 16UC1, 32FC1, mono16; .* colour image"),
+    (decode_compressed_colour, '16UC1; compressedDepth png', "'16UC1' .* colour .* is depth"),
+    (decode_compressed_colour, '16UC1; png compressed ', "'16UC1' .* colour .* is depth"),
+    (decode_compressed_colour, '32FC1; compressedDepth png', "'32FC1' .* colour .* is depth")])
+def test_compressed_image_of_the_other_kind_is_not_taken_for_it(decode, name, words):
+    """Depth in a PNG would give a dark grey photo."""
+    data = png(random_pixels(3, 8, 10, 1, np.uint16))
+    with pytest.raises(DiffsegError, match=f'^image encoding {words}'):
+        decode(compressed(name, data))
+
+
 def test_quantised_compressed_depth():
     """32FC1 is stored as A / (value - B)."""
     metres = np.random.default_rng(0).uniform(0.4, 6, (6, 7)).astype(np.float32)

@@ -74,6 +74,36 @@ def test_many_tracks_and_stamps_that_stand_still(tmp_path: Path) -> None:
     assert drawn(empty, tmp_path / 'empty.png').shape[1] == many.shape[1]
 
 
+def widest_gap(picture: np.ndarray, axis: int) -> int:
+    """Return the most white rows (axis 0) or columns (1) in a row, the edges included."""
+    inked = np.flatnonzero((picture.min(axis=2) < 250).any(axis=1 - axis))
+    return int(np.diff([-1, *inked, picture.shape[axis]]).max())
+
+
+@pytest.mark.parametrize(('tracks', 'ended'), [
+    (0, False), (1, False), (8, False), (90, False), (90, True)])
+def test_picture_has_no_empty_band(tracks: int, ended: bool, tmp_path: Path) -> None:
+    timeline = Timeline()
+    for number in range(12):
+        ids = range(0 if number < 6 or not ended else tracks // 2, tracks)
+        timeline.add(number * 66_666_667, image(-1, *ids))
+    picture = drawn(timeline, tmp_path / 'timeline.png')
+    # Without tracks the rows' own place is empty.
+    assert widest_gap(picture, 0) < (20 if tracks else 60)
+    assert widest_gap(picture, 1) < 20
+
+
+def test_title_counts_one_thing_as_one(tmp_path: Path) -> None:
+    from diffseg_ros.evaluation.timeline_plot import _title
+
+    one, several = Timeline(), filled_timeline()
+    one.add(0, image(4))
+    one.switches = [Switch(0, 1, 4, 4)]
+    assert _title('x', one, one.lives(), 1) == 'x, 1 frame, 1 track, 1 identity switch'
+    assert _title('', several, several.lives(), 2) == (
+        '5 frames, 3 tracks, the 2 seen in most frames are shown')
+
+
 @pytest.mark.parametrize(('total', 'count', 'numbers'), [
     (10, 4, [0, 3, 6, 9]), (3, 4, [0, 1, 2]), (1, 4, [0])])
 def test_strip_keeps_evenly_spaced_frames(total: int, count: int, numbers: list[int],

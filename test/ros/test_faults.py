@@ -47,12 +47,19 @@ class Session:
                           self.odometry)
 
     def begin(self) -> None:
-        """Send good frames until depth is waited for again, and remember the counters."""
-        self.good()
+        """Recover, and remember the counters."""
+        self.recover()
         self.settle()
         self._before = self.client.values
         for messages in self.client.got.values():
             messages.clear()
+
+    def recover(self) -> None:
+        """Send good frames until depth is waited for again, and one gets its cloud."""
+        for _ in range(10):
+            if self.frame() in stamps(self.client.got['points']):
+                return
+        raise AssertionError(f'no cloud of ten good frames: {self.client.sentence}')
 
     def next(self, step: int = 1) -> int:
         self.number += step
@@ -109,7 +116,7 @@ def session(node: Session) -> Iterator[Session]:
     yield node
     for name, value in (('segmentation.tau', DEFAULT_TAU), ('sync_slop', 0.0), ('max_rate', 0.0)):
         assert node.client.set_parameter(name, value) == (True, '')
-    node.good()
+    node.recover()
     assert node.client.sentence
 
 
@@ -233,6 +240,42 @@ def test_wrong_encoding_is_refused_with_the_supported_ones(session, encoding):
     assert '/rgb/image_raw' in session.client.sentence
     assert all(not messages for messages in session.client.got.values())
     assert session.rise('failed') == 1
+
+
+NO_DEPTH = ("/depth_registered/image_rect: image encoding 'rgb8' is not supported as a depth "
+            'image; supported are 16UC1, 32FC1, mono16; this is a colour image')
+
+
+@pytest.mark.parametrize(('shift', 'frame_id'), [(0, 'camera'), (-0.3, 'camera'), (0, 'other')])
+def test_colour_on_the_depth_topic_is_named_with_the_supported_encodings(session, shift,
+                                                                         frame_id):
+    logged = session.rig.log.count(NO_DEPTH)
+    for _ in range(5):
+        session.frame(depth_image=lambda number: image(number + shift, frame_id=frame_id))
+    assert NO_DEPTH in session.client.sentence
+    assert session.rise('fault.depth_unusable') == 5 == session.rise('processed')
+    assert session.rise('fault.depth_missing') == session.rise('fault.depth_unregistered') == 0
+    assert session.rig.log.count(NO_DEPTH) == logged + 1
+    assert session.client.got['points'] == [] and len(session.client.got['labels']) == 5
+
+
+def test_second_reason_for_no_clouds_is_logged_too(session):
+    logged = session.rig.log.count(NO_DEPTH)
+    for _ in range(3):
+        session.frame(depth_image=False)
+    assert 'masks go on without clouds: no depth on' in session.rig.log
+    for _ in range(6):
+        session.frame(depth_image=image)
+    assert session.rig.log.count(NO_DEPTH) == logged + 1
+
+
+def test_depth_on_the_image_topic_is_named_with_the_supported_encodings(session):
+    words = "/rgb/image_raw: image encoding '16UC1' is not supported as a colour image"
+    for _ in range(3):
+        session.frame(pixels=depth)
+    assert session.client.level == 2 and words in session.client.sentence
+    assert session.client.sentence.endswith('this is depth: name the topic of the colour images')
+    assert session.rise('failed') == 3 and session.rig.log.count(words) == 1
 
 
 def test_images_of_a_new_size_are_taken_in_midstream(session):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 import re
+from types import SimpleNamespace
 
 from diffseg_ros.profiles import load_profile, profile_names
 from diffseg_ros.ros.transport import OLD_PROFILE_VARIABLE, PROFILE_VARIABLE
@@ -141,6 +142,22 @@ def test_player_understands_what_the_launch_files_give_it():
         arguments = _parser().parse_args(words)
         assert arguments.loop == (1 if path == REPLAY else 0)
         assert (arguments.source is None) == (path == DEMO)
+
+
+@pytest.mark.parametrize(('path', 'values', 'kind'), [
+    (REPLAY, {'bag': 'x.mcap'}, 'Node'), (DEMO, {}, 'Node'),
+    (REPLAY, {'bag': 'x.mcap', 'player': 'rosbag2'}, 'ExecuteProcess')])
+def test_player_that_fails_ends_the_launch_and_one_that_is_done_does_not(path, values, kind):
+    player, = Launched(path, **values).named(kind)
+    on_exit = player.options['on_exit']
+    running = SimpleNamespace(is_shutdown=False)
+    ended = SimpleNamespace(process_name='diffseg_play-1', returncode=0)
+    assert on_exit(ended, running) is None
+    for code in (2, -11):
+        ended.returncode = code
+        assert on_exit(ended, SimpleNamespace(is_shutdown=True)) is None
+        with pytest.raises(RuntimeError, match=f'diffseg_play-1 ended with exit code {code}, '):
+            on_exit(ended, running)
 
 
 def test_demo_shows_the_room_in_the_frame_of_its_images():

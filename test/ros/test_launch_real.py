@@ -116,6 +116,27 @@ def test_recording_is_replayed_in_a_loop(launched, tmp_path):
     assert launched.stop() == 0
 
 
+@pytest.mark.parametrize('name', ['no_such.mcap', 'file.txt'])
+def test_recording_that_cannot_be_played_ends_the_launch_with_its_reason(launched, tmp_path,
+                                                                        name):
+    (tmp_path / 'file.txt').write_text('no recording')
+    launched.start(REPLAY.name, f'bag:={tmp_path / name}')
+    assert launched.process.wait(40) == 1
+    assert f'diffseg_play: {tmp_path / name}: ' in launched.log
+    assert re.search(r'diffseg_play-\d+ ended with exit code 2', launched.log)
+
+
+def test_node_goes_on_when_a_recording_comes_to_its_end(launched, tmp_path):
+    from diffseg_ros.demo.sequence_writer import render_sequence
+
+    list(render_sequence(tmp_path / 'room', 4, 0))
+    client = launched.start(REPLAY.name, f'bag:={tmp_path}/room')
+    client.subscribe('labels')
+    client.until(lambda: 'no more images' in client.sentence, 60)
+    assert client.got['labels'] and launched.process.poll() is None
+    assert launched.stop() == 0
+
+
 def test_demo_shows_labels(launched):
     client = launched.start(DEMO.name, 'rviz:=false', 'frames:=6')
     client.subscribe('labels', 'points')

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import os
 from pathlib import Path
 import signal
+import subprocess
+import sys
 import time
 
 import cv2
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-from node_rig import image, own_domain, Rig, stamped, stamps  # noqa: E402
+from node_rig import image, own_domain, Rig, ROOT, stamped, stamps  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from stub_node import MAGENTA  # noqa: E402
@@ -222,6 +225,30 @@ def test_model_that_does_not_load_is_reported_and_can_be_tried_again(rig):
     client.ready()
     client.send(0)
     client.until(lambda: client.got['labels'])
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('module', ['diffseg_ros.ros.node', 'diffseg_ros.pipeline'])
+def test_signal_while_modules_are_imported_ends_without_a_traceback(number, module):
+    script = f"""
+import os, sys
+import rclpy
+from diffseg_ros.apps.node import main
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), {int(number)})
+
+sys.meta_path.insert(0, Finder())
+sys.exit(main(['--ros-args', '--log-level', 'fatal']))
+"""
+    with own_domain() as domain:
+        ended = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True,
+                               timeout=60, env={**os.environ, 'ROS_DOMAIN_ID': str(domain),
+                                                'PYTHONPATH': str(ROOT)})
+    assert (ended.returncode, ended.stderr) == (0, '')
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
