@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import copy
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,8 @@ import torch
 
 FloatMatrix = npt.NDArray[np.float32]
 
+_HOST = torch.device('cpu')
+
 
 def affinities(frames: Sequence[Frame], backbone: Backbone,
                config: SegmentationConfig) -> list[FloatMatrix]:
@@ -36,7 +39,8 @@ def affinities(frames: Sequence[Frame], backbone: Backbone,
     return found
 
 
-def measure_cut(graphs: Sequence[FloatMatrix], tau: float, rounds: int) -> dict[str, Any]:
+def measure_cut(graphs: Sequence[FloatMatrix], tau: float, rounds: int,
+                device: torch.device = _HOST) -> dict[str, Any]:
     """
     Time the cuts on consecutive frames' affinities, in turns and on one thread each.
 
@@ -48,21 +52,24 @@ def measure_cut(graphs: Sequence[FloatMatrix], tau: float, rounds: int) -> dict[
         As for `normalized_cut`.
     rounds
         How often each of ours is timed on each graph.
+    device
+        Where the K-way cut finds its affinity; its queue is empty whenever the clock is read.
+        The recursions run on the host.
 
     Returns
     -------
     dict
         Medians in milliseconds and the reference's ratio to each; the least adjusted Rand index
         of ours against the float64 reference; the median number of segments. `warm` begins
-        with what the frame before found, `kway` is the cut without recursion.
+        with what the frame before found, `kway` is the cut without recursion, on `kway_device`.
 
     """
     times: dict[str, list[float]] = {}
     agreement, segments = [], []
-    cut_state, kway_state = CutState(), KwayState()
+    states: dict[str, Any] = {'warm': CutState(), 'kway_warm': KwayState()}
     with one_blas_thread():
         for graph in graphs:
-            tensor = torch.from_numpy(graph)
+            tensor = torch.from_numpy(graph).to(device)
             exact = reference_cut(graph, tau)
             agreement.append(adjusted_rand_index(exact, normalized_cut(graph, tau)))
             segments.append(int(exact.max()) + 1)
@@ -71,16 +78,15 @@ def measure_cut(graphs: Sequence[FloatMatrix], tau: float, rounds: int) -> dict[
                 once(partial(reference_cut, graph, tau, np.float32)))
             ways = {'ours': partial(normalized_cut, graph, tau),
                     'kway': partial(kway_cut, tensor, tau)}
-            for name, spent in take_turns(ways, rounds).items():
+            for name, spent in take_turns(ways, rounds, device=device).items():
                 times.setdefault(name, []).extend(spent)
-            # A state is used up by the call: one warm call a frame.
-            for name, warm in (('warm', partial(normalized_cut, graph, tau, state=cut_state)),
-                               ('kway_warm', partial(kway_cut, tensor, tau, state=kway_state))):
-                spent_warm = once(warm)
+            for name, way in (('warm', ways['ours']), ('kway_warm', ways['kway'])):
+                spent_warm, states[name] = _continued(way, states[name], rounds, device)
                 if graph is not graphs[0]:
-                    times.setdefault(name, []).append(spent_warm)
+                    times.setdefault(name, []).extend(spent_warm)
     report: dict[str, Any] = {'ari': round(min(agreement), 4), 'segments': median(segments),
-                              'tokens': len(graphs[0]), 'graphs': len(graphs)}
+                              'tokens': len(graphs[0]), 'graphs': len(graphs),
+                              'kway_device': str(device)}
     for name, spent in times.items():
         prefix = name if name in ('reference', 'ours') else f'ours_{name}'
         report[f'{prefix}_ms'] = median(spent)
@@ -91,18 +97,33 @@ def measure_cut(graphs: Sequence[FloatMatrix], tau: float, rounds: int) -> dict[
     return report
 
 
-def measure_growth(graph: FloatMatrix, tau: float, rounds: int, *,
-                   reference: bool) -> dict[str, Any]:
-    """Time one graph; the reference may be left out, whose cost grows with the cube."""
+def _continued(way: Callable[..., object], before: Any, rounds: int,
+               device: torch.device) -> tuple[list[float], Any]:
+    """Return milliseconds of calls that begin with one state, and the state after the last."""
+    times, state = [], before
+    for _ in range(rounds):
+        # A state is used up by the call.
+        state = copy.deepcopy(before)
+        times.append(once(partial(way, state=state), device))
+    return times, state
+
+
+def measure_growth(graph: FloatMatrix, tau: float, rounds: int, *, reference: bool,
+                   device: torch.device = _HOST) -> dict[str, Any]:
+    """
+    Time one graph; the reference may be left out, whose cost grows with the cube.
+
+    Extra memory is the host's, wherever the K-way cut runs.
+    """
     ways = {'ours': partial(normalized_cut, graph, tau),
-            'ours_kway': partial(kway_cut, torch.from_numpy(graph), tau)}
+            'ours_kway': partial(kway_cut, torch.from_numpy(graph).to(device), tau)}
     report: dict[str, Any] = {'tokens': len(graph)}
     with one_blas_thread():
         for name, way in ways.items():
             with PeakMemory() as memory:
                 way()
             report[f'{name}_extra_mb'] = round(memory.above_start_mb, 1)
-        for name, spent in take_turns(ways, rounds).items():
+        for name, spent in take_turns(ways, rounds, device=device).items():
             report[f'{name}_ms'] = median(spent)
         slow = once(partial(reference_cut, graph, tau, np.float32)) if reference else None
     return {**report, 'reference_ms': None if slow is None else round(slow, 3)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 import os
@@ -31,16 +30,6 @@ DIFFCUT: dict[str, Any] = {'alpha': 10.0, 'tau': 0.5, 'colour': 0.0, 'position':
                            'geometry': 0.0, 'attention': 0.0, 'centre': True}
 SLOWEST_REFERENCE = 2304
 """Tokens beyond which `--growth` leaves the references out."""
-
-
-@contextmanager
-def _all_cores() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _methods(raw: Backbone, backbone: Backbone, published: SegmentationConfig,
@@ -109,15 +98,13 @@ class Benchmark:
         rounds = 1 if self._quick else 2
         published = replace(settings, **DIFFCUT)
         cuts = {'normalized_cut': measure_cut(affinities(frames, raw, published), published.tau,
-                                              rounds),
+                                              rounds, self._device),
                 'normalized_cut_cues': measure_cut(affinities(frames, backbone, settings),
-                                                   settings.tau, rounds)}
+                                                   settings.tau, rounds, self._device)}
         attention = self._attention(merge_tokens)
-        with _all_cores():
-            merging = measure_merging(attention, self._config.segmentation.merge_threshold,
-                                      1 if self._quick else 2)
+        merging = measure_merging(attention, settings.merge_threshold, rounds)
         methods = measure_methods(self._frames, _methods(raw, backbone, published, settings),
-                                  1 if self._quick else 2)
+                                  rounds)
         return {**cuts, 'attention_merging': merging, 'methods': methods}
 
     def growth(self) -> dict[str, Any]:
@@ -127,11 +114,11 @@ class Benchmark:
             slow = tokens <= SLOWEST_REFERENCE
             graph = affinities(self._frames[:1], self._load(tokens),
                                self._config.segmentation)[0]
-            cut.append(measure_growth(graph, self._config.segmentation.tau, 3, reference=slow))
+            cut.append(measure_growth(graph, self._config.segmentation.tau, 3, reference=slow,
+                                      device=self._device))
             attention = self._attention(tokens)
-            with _all_cores():
-                merging.append(measure_merging(
-                    attention, self._config.segmentation.merge_threshold, 3, reference=slow))
+            merging.append(measure_merging(attention, self._config.segmentation.merge_threshold,
+                                           3, reference=slow))
         return {'normalized_cut': cut, 'attention_merging': merging}
 
     def pipeline(self) -> dict[str, Any]:
@@ -152,11 +139,11 @@ class Benchmark:
 
     def cloud(self) -> dict[str, Any]:
         """Time the way from depth and labels to a message's bytes."""
-        return measure_cloud(3 if self._quick else 40)
+        return measure_cloud(3 if self._quick else 30)
 
     def tracking(self) -> dict[str, Any]:
         """Time the tracker with 100 live tracks."""
-        return measure_tracking(self._frames, self._config.tracking, 4 if self._quick else 60)
+        return measure_tracking(self._frames, self._config.tracking, 4 if self._quick else 50)
 
     def machine(self) -> dict[str, Any]:
         """Return what the figures depend on besides the code."""

@@ -25,7 +25,7 @@ from torch.nn import functional
 @dataclass(frozen=True)
 class MergeRule:
     """
-    How maps are merged; the defaults give the published result.
+    How maps are merged; as published, but for `floor`, which is 0 there.
 
     Attributes
     ----------

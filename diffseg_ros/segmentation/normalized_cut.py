@@ -104,6 +104,13 @@ def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = 
     DiffsegError
         The affinity is not square or holds NaN, infinity or negative values.
 
+    Notes
+    -----
+    The partition is not unique where a part's second eigenvalue is a multiple one, as on a
+    square grid whose affinity is that of the positions alone: any vector of its space is a
+    second eigenvector, each has a cheapest threshold of its own, and which of them a solver
+    returns, this one or the published recursion's, is its accident.
+
     """
     check_affinity(affinity)
     near = None if state is None else state.vectors

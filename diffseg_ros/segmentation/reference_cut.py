@@ -60,16 +60,22 @@ def reference_cut(affinity: FloatMatrix, tau: float,
 
 def best_cut(affinity: FloatMatrix) -> tuple[float, npt.NDArray[np.bool_]]:
     """Return (cost, side) of the cheapest threshold; the cost is infinite without any."""
-    nowhere = np.inf, np.zeros(len(affinity), np.bool_)
     if len(affinity) < 2:
-        return nowhere
+        return np.inf, np.zeros(len(affinity), np.bool_)
     degree = affinity.sum(axis=1)
-    vector = second_eigenvector(affinity, degree)
+    return best_threshold(affinity, degree, second_eigenvector(affinity, degree))
+
+
+def best_threshold(affinity: FloatMatrix, degree: FloatMatrix,
+                   vector: FloatMatrix) -> tuple[float, npt.NDArray[np.bool_]]:
+    """Return (cost, side) of the cheapest threshold of `vector`, by every one's own sums."""
     levels = np.linspace(0.99 * vector.min(), 0.99 * vector.max(), THRESHOLDS)
     sides = vector[:, None] > levels
     costs = ncut(affinity, degree, sides)
     best = int(np.argmin(costs))
-    return (float(costs[best]), sides[:, best]) if np.isfinite(costs[best]) else nowhere
+    if np.isfinite(costs[best]):
+        return float(costs[best]), sides[:, best]
+    return np.inf, np.zeros(len(affinity), np.bool_)
 
 
 def second_eigenvector(affinity: FloatMatrix, degree: FloatMatrix) -> FloatMatrix:

@@ -1,12 +1,15 @@
 import json
 import mmap
+import os
 
 import cv2
 from diffseg_ros.apps.benchmark import main
+from diffseg_ros.benchmark import cut, merging, timing
 from diffseg_ros.benchmark.memory import PeakMemory
 from diffseg_ros.benchmark.timing import percentiles, take_turns
 import numpy as np
 import pytest
+import torch
 
 CUT = {'reference_ms', 'ours_ms', 'ratio', 'ari', 'segments'}
 
@@ -26,6 +29,11 @@ def test_every_section_has_its_keys(report):
     assert set(report) >= {'segmentation', 'pipeline', 'cloud', 'tracking', 'device', 'model'}
     for method in ('normalized_cut', 'attention_merging'):
         assert set(report['segmentation'][method]) >= CUT
+    for method in ('normalized_cut', 'normalized_cut_cues'):
+        figures = report['segmentation'][method]
+        for way in ('ours', 'ours_warm', 'ours_kway', 'ours_kway_warm'):
+            assert 0 < figures[f'{way}_ms'] <= figures[f'{way}_p95_ms']
+        assert figures['kway_device'] == 'cpu'
     methods = report['segmentation']['methods']
     assert {'regions', 'diffcut', 'kway', 'kway_alone_pamr'} <= set(methods)
     for stage in methods.values():
@@ -48,12 +56,60 @@ def test_figures_are_consistent(report):
         assert method['ratio'] == pytest.approx(method['reference_ms'] / method['ours_ms'],
                                                 rel=0.01, abs=0.01)
         assert method['ari'] >= 0.99 and method['segments'] >= 1
+    merged = report['segmentation']['attention_merging']
+    assert merged['ratio_one_thread'] == pytest.approx(
+        merged['reference_ms'] / merged['ours_one_thread_ms'], rel=0.01, abs=0.01)
     assert report['segmentation']['normalized_cut']['graphs'] == 3
     assert report['pipeline']['peak_mb'] > 100
     for rows in report['growth'].values():
         assert [row['tokens'] for row in rows] == sorted(row['tokens'] for row in rows)
     for row in report['growth']['normalized_cut']:
         assert 0 < row['ours_kway_ms'] and 0 <= row['ours_kway_extra_mb']
+
+
+def test_both_ratios_of_the_merging_say_their_threads(monkeypatch):
+    seen = []
+    whole = merging.reference_merging
+    monkeypatch.setattr(merging, 'reference_merging', lambda *given: seen.append(
+        ('reference', torch.get_num_threads())) or whole(*given))
+    ours = merging.merge_attention
+    monkeypatch.setattr(merging, 'merge_attention', lambda *given: seen.append(
+        ('ours', torch.get_num_threads())) or ours(*given))
+    attention = torch.full((4, 4, 4, 4), 1 / 16)
+    before = torch.get_num_threads()
+    merging.measure_merging(attention, 1.0, 2)
+    assert torch.get_num_threads() == before
+    cores = os.cpu_count()
+    assert seen == [('ours', before), ('ours', cores), ('ours', 1), ('reference', 1),
+                    ('ours', cores), ('ours', 1)]
+
+
+def test_the_kway_cut_is_timed_on_the_device(monkeypatch):
+    devices, emptied = [], []
+    monkeypatch.setattr(cut, 'kway_cut', lambda graph, tau, **keywords: devices.append(
+        graph.device.type) or np.zeros(len(graph), np.int32))
+    monkeypatch.setattr(timing, '_settle', lambda device: emptied.append(device))
+    graph = np.ones((6, 6), np.float32)
+    report = cut.measure_cut([graph, graph], 0.5, 1, torch.device('meta'))
+    assert set(devices) == {'meta'} and report['kway_device'] == 'meta'
+    assert emptied.count(torch.device('meta')) == 2 * 2 * 4
+
+
+def test_warm_calls_begin_with_the_frame_before(monkeypatch):
+    seen = {'cut': [], 'kway': []}
+
+    def noting(name):
+        def way(graph, tau, state=None):
+            if state is not None:
+                seen[name].append(getattr(state, 'frames', 0))
+                state.frames = seen[name][-1] + 1
+            return np.zeros(len(graph), np.int32)
+        return way
+
+    monkeypatch.setattr(cut, 'normalized_cut', noting('cut'))
+    monkeypatch.setattr(cut, 'kway_cut', noting('kway'))
+    cut.measure_cut([np.ones((6, 6), np.float32) for _ in range(3)], 0.5, 2)
+    assert seen == {'cut': [0, 0, 1, 1, 2, 2], 'kway': [0, 0, 1, 1, 2, 2]}
 
 
 def test_only_the_named_sections_run(tmp_path, capsys):

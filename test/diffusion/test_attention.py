@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from tiny_pipelines import latent_unet, pixel_unet, POOLED
 import torch
 from torch import nn
+from torch.profiler import profile, ProfilerActivity
 
 SIZE = (16, 24)
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
@@ -144,6 +146,38 @@ def test_chunks_of_any_size_give_the_same(budget: int, monkeypatch: pytest.Monke
     add_attention(total, query, key)
     expected = torch.softmax(query @ key.transpose(1, 2), -1).mean(0).view(6, 8, 6, 8) + 1
     torch.testing.assert_close(total, expected)
+
+
+@pytest.mark.parametrize(('device', 'budget'), attention._CHUNK_BYTES.items())
+def test_peak_of_one_layer_leaves_room_for_the_model(
+        device: str, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The finest layer of SD 1.5 at 512x512, with the budget of each device."""
+    monkeypatch.setattr(attention, '_CHUNK_BYTES', {'cpu': budget})
+    total = torch.zeros(64, 64, 64, 64)
+    query, key = torch.randn(2, 8, 64 * 64, 40, generator=torch.Generator().manual_seed(3))
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as measured:
+        add_attention(total, query, key)
+    # All buffers, and what the U-Net's own pass holds at most (docs/benchmarks.md).
+    assert 0.9 * budget < peak_bytes(measured) < 250e6 - 72e6 - 154e6
+
+
+def peak_bytes(measured: profile) -> int:
+    """Return how much memory at most was live of that allocated while `measured` ran."""
+    changes = [event for event in measured.profiler.kineto_results.events()
+               if event.name() == '[memory]']
+    return max(accumulate(event.nbytes()
+                          for event in sorted(changes, key=lambda event: event.start_ns())))
+
+
+@pytest.mark.parametrize('budget', [1, 5000, 30_000, 2**30])
+def test_chunks_of_finer_grids_give_the_same(budget: int,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, '_CHUNK_BYTES', {'cpu': budget})
+    query, key = torch.randn(2, 5, 6 * 8, 4, generator=torch.Generator().manual_seed(4))
+    total = torch.zeros(3, 4, 3, 4)
+    add_attention(total, query, key, 2)
+    whole = torch.softmax(query @ key.transpose(1, 2), -1).mean(0).view(3, 2, 4, 2, 3, 2, 4, 2)
+    torch.testing.assert_close(total, whole.sum(dim=(1, 3, 5, 7)) / 4)
 
 
 def test_finer_maps_are_averaged_down(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,17 @@ from diffseg_ros.benchmark.cut import affinities
 from diffseg_ros.benchmark.inputs import scene_frames
 from diffseg_ros.config import BackboneConfig, SegmentationConfig
 from diffseg_ros.diffusion.loader import load_backbone
-from diffseg_ros.segmentation.cues import feature_affinity
+from diffseg_ros.frame import Frame
+from diffseg_ros.segmentation.cues import feature_affinity, token_affinity
 from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
 from diffseg_ros.segmentation.reference import reference_cut
-from diffseg_ros.segmentation.reference_cut import best_cut, ncut
+from diffseg_ros.segmentation.reference_cut import best_cut, best_threshold, ncut
+from diffseg_ros.segmentation.spectrum import second_eigenvector
 from diffseg_ros.threads import one_blas_thread
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
+from scipy.linalg import eigh
 import torch
 
 
@@ -68,6 +71,55 @@ def test_consecutive_frames_give_the_literal_partition_with_and_without_the_last
             assert adjusted_rand_index(literal, normalized_cut(affinity, tau)) >= 0.99
             warm = normalized_cut(affinity, tau, state=state)
             assert adjusted_rand_index(literal, warm) >= 0.99
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('tau', [0.25, 0.5])
+def test_parts_that_hardly_hang_together_are_split_as_by_the_literal_recursion(seed, tau):
+    rgb = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    features = torch.randn(5, 12, 16, generator=torch.Generator().manual_seed(seed))
+    config = SegmentationConfig(alpha=5.0, colour=1000.0, position=1000.0)
+    affinity = token_affinity(Frame(rgb), features, config).numpy()
+    with one_blas_thread():
+        literal, found = reference_cut(affinity, tau), normalized_cut(affinity, tau)
+    assert found.max() == literal.max() >= 100
+    assert adjusted_rand_index(literal, found) >= 0.99
+
+
+def square_grid(side, position):
+    """Return the affinity of positions alone, whose second eigenvalue is a double one."""
+    config = SegmentationConfig(alpha=0.0, colour=0.0, position=position, geometry=0.0)
+    frame = Frame(np.zeros((2 * side, 2 * side, 3), np.uint8))
+    return token_affinity(frame, torch.zeros(4, side, side), config).numpy()
+
+
+@pytest.mark.parametrize('side', [12, 16, 24, 32])
+@pytest.mark.parametrize('position', [100.0, 300.0, 1000.0])
+def test_of_a_double_eigenvalue_one_vector_is_cut_at_its_literal_cost(side, position):
+    affinity = square_grid(side, position)
+    exact = affinity.astype(np.float64)
+    degree = exact.sum(axis=1)
+    with one_blas_thread():
+        values, vectors = eigh(np.diag(degree) - exact, np.diag(degree), subset_by_index=(1, 3))
+        assert values[1] - values[0] < 1e-6 and values[2] > 1.5 * values[0]
+        found = second_eigenvector(affinity, affinity.sum(axis=1))
+        split = normalized_cut(affinity, 2.0, max_segments=2) == 1
+    # The exact eigenvector that is nearest.
+    nearest = vectors[:, :2] @ (vectors[:, :2].T @ (degree * found.vectors[0]))
+    assert found.value == pytest.approx(values[0], abs=1e-6)
+    assert np.linalg.norm(found.vectors[0] - nearest) < 1e-3
+    literal = best_threshold(exact, degree, nearest)[0]
+    assert ncut(exact, degree, split[:, None])[0] == pytest.approx(literal, abs=1e-6)
+
+
+@pytest.mark.parametrize('position', [100.0, 300.0, 1000.0])
+def test_on_a_square_grid_the_first_cut_costs_no_more_than_the_literal_one(position):
+    affinity = square_grid(32, position)
+    exact = affinity.astype(np.float64)
+    with one_blas_thread():
+        split = normalized_cut(affinity, 2.0, max_segments=2) == 1
+        assert ncut(exact, exact.sum(axis=1), split[:, None])[0] <= best_cut(exact)[0] + 1e-6
 
 
 def test_both_precisions_agree_on_real_features():

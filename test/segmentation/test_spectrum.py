@@ -6,7 +6,7 @@ from diffseg_ros.segmentation.spectrum import (
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
-from scipy.linalg import eigh
+from scipy.linalg import eigh, lapack
 
 
 def random_graph(size, seed):
@@ -36,6 +36,63 @@ def test_a_like_graph_saves_steps_and_gives_the_same():
     warm = second_eigenvector(changed, changed.sum(axis=1), cold.vectors)
     assert warm.steps < fresh.steps
     assert abs(warm.vectors[0] @ fresh.vectors[0]) > 1 - 1e-5
+
+
+def path(size, reach):
+    """Return the affinity of tokens in a row, whose small eigenvalues crowd near 0."""
+    apart = np.subtract.outer(np.arange(size), np.arange(size)) / reach
+    return np.exp(-apart ** 2).astype(np.float32)
+
+
+def exact_spectrum(affinity):
+    """Return all eigenvalues and, in columns, eigenvectors x of length 1, in float64."""
+    weights = affinity.astype(np.float64)
+    degree = np.diag(weights.sum(axis=1))
+    values, vectors = eigh(degree - weights, degree)
+    return values, vectors / np.linalg.norm(vectors, axis=0)
+
+
+@pytest.mark.parametrize(('size', 'reach'), [(400, 1.0), (600, 1.5), (500, 2.0)])
+def test_what_a_run_of_lanczos_leaves_open_is_settled_by_another(size, reach):
+    affinity = path(size, reach)
+    values, vectors = exact_spectrum(affinity)
+    found = second_eigenvector(affinity, affinity.sum(axis=1))
+    assert 160 < found.steps <= 5 * 160
+    assert found.value == pytest.approx(values[1], abs=1e-6)
+    assert abs(found.vectors[0] @ vectors[:, 1]) > 1 - 1e-5
+
+
+def test_the_number_of_runs_is_bounded():
+    affinity = path(2000, 1.0)
+    assert second_eigenvector(affinity, affinity.sum(axis=1)).steps <= 5 * 160
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('blocks', [(12, 4, 4, 4), (7, 12, 3), (5, 9, 13, 6, 4)])
+def test_separate_blocks_have_a_second_eigenvector_of_value_zero(blocks):
+    truth = np.repeat(np.arange(len(blocks)), blocks)
+    affinity = np.equal.outer(truth, truth).astype(np.float32)
+    found = second_eigenvector(affinity, affinity.sum(axis=1))
+    assert found.value == pytest.approx(0, abs=1e-5)
+    for block in range(len(blocks)):
+        assert np.ptp(found.vectors[0][truth == block]) < 1e-4
+    assert np.ptp(found.vectors[0]) > 0.1
+
+
+@pytest.mark.filterwarnings('error')
+def test_no_answer_of_lapack_is_no_answer(monkeypatch):
+    affinity, degree, values, vectors = random_graph(40, 7)
+    whole = lapack.ssyevr
+
+    def nothing(*arguments, **keywords):
+        found = whole(*arguments, **keywords)
+        return (np.full_like(found[0], np.nan), np.full_like(found[1], np.nan), 0, found[3], 0)
+
+    monkeypatch.setattr(lapack, 'ssyevr', nothing)
+    found = second_eigenvector(affinity, degree)
+    assert found.value == pytest.approx(values[1], abs=1e-5)
+    exact = vectors[:, 1] / np.linalg.norm(vectors[:, 1])
+    assert abs(found.vectors[0] @ exact) > 1 - 1e-5
 
 
 @given(seed=strategies.integers(0, 10_000), size=strategies.integers(2, 80),
