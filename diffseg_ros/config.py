@@ -121,8 +121,9 @@ class SegmentationConfig(Validated):
                                'on', 32, 4096)
     region_scale: float = option(25.0, 'regions: how much small neighbours may differ before '
                                  'they stay apart; higher gives fewer segments', 0.0, 1e6)
-    region_min_size: float = option(0.0008, 'regions: least share of the image; what is smaller '
-                                    'joins the neighbour most like it', 0.0, 0.5)
+    region_min_size: float = option(0.0008, 'least share of the image; what is smaller joins the '
+                                    'neighbour most like it (regions) or of the longest border '
+                                    '(patches of the other methods)', 0.0, 0.5)
     region_contrast: float = option(1.5, 'regions: weight of the contrast along the border '
                                     'beside the difference of mean colours, where small '
                                     'neighbours are compared', 0.0, 100.0)
@@ -146,6 +147,12 @@ class SegmentationConfig(Validated):
     position: float = option(20.0, 'weight of the image position cue; 0 is off', 0.0, 1000.0)
     geometry: float = option(200.0, 'weight of the geometry cue, the distance from each '
                              "other's tangent plane, used on RGB-D input; 0 is off", 0.0, 1e6)
+    depth: float = option(0.0, 'weight of the depth cue, the squared difference of the '
+                          "depths' logarithms, used on RGB-D input; 0 is off", 0.0, 1e6)
+    normals: float = option(0.0, 'weight of the normals cue, 1 minus the cosine between the '
+                            'surface normals, used on RGB-D input; 0 is off', 0.0, 1e6)
+    distance: float = option(0.0, 'weight of the distance cue, the squared distance in space over '
+                             'the product of the depths, used on RGB-D input; 0 is off', 0.0, 1e6)
     prior: float = option(0.3, 'weight of the labels expected from the frame before; 0 segments '
                           'every frame afresh', 0.0, 100.0)
     attention: float = option(0.0, 'normalised cuts: weight of the attention cue, the '
@@ -172,6 +179,11 @@ class SegmentationConfig(Validated):
     def coarseness(self) -> float:
         """Factor of the thresholds that `granularity` stands for: 4 at 0, 1 at 0.5, 1/4 at 1."""
         return float(4 ** (1 - 2 * self.granularity))
+
+    @property
+    def uses_depth(self) -> bool:
+        """Whether a cue of the affinity needs depth."""
+        return bool(self.geometry or self.depth or self.normals or self.distance)
 
     @property
     def needs_attention(self) -> bool:

@@ -38,3 +38,8 @@ def membership(group: npt.NDArray[np.integer], count: int,
     size = len(group)
     return csc_array((np.ones(size, dtype), group, np.arange(size + 1, dtype=np.int32)),
                      (count, size))
+
+
+def membership_matrix(labels: torch.Tensor, count: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return what `membership` does for (n,) int64 labels, dense and on their device."""
+    return (labels == torch.arange(count, device=labels.device)[:, None]).to(dtype)

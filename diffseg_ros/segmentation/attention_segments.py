@@ -12,9 +12,15 @@ from diffseg_ros.segmentation.attention_merging import (
     MergeRule,
     symmetric_divergence,
 )
+from diffseg_ros.segmentation.cues import require_finite
 from diffseg_ros.segmentation.pixels import TokenScores
 import torch
 from torch.nn import functional
+
+# Fitted to photos with the embedded model: the shares' logarithms differ by little where the
+# attention is even, which the threshold of merging has to follow too.
+_NATS_PER_THRESHOLD = 2.0
+_LARGEST_POWER = 64.0
 
 
 def attention_segments(features: torch.Tensor, attention: Sequence[torch.Tensor] | None,
@@ -22,11 +28,10 @@ def attention_segments(features: torch.Tensor, attention: Sequence[torch.Tensor]
     """
     Segment one photo by its attention maps alone.
 
-    As published but for three things: every pixel's shares in the proposals are made to sum to
-    1, which gives a confidence and leaves the winner as it is; PAMR refines them unless
-    `refinement_iterations` is 0; and beyond `max_segments` the proposals that win the fewest
-    tokens are left out. At a `refinement_width` of the photo's the winners are the published
-    ones.
+    As published up to the proposals, but for one thing: beyond `max_segments` those that win the
+    fewest tokens are left out. What `to_pixels` makes of them differs from the published argmax:
+    by default basins of the photo vote. With `refinement` pamr of 0 iterations at the photo's
+    width it is the argmax, smoothed by a 3x3 median. `granularity` scales the threshold.
 
     Parameters
     ----------
@@ -46,16 +51,19 @@ def attention_segments(features: torch.Tensor, attention: Sequence[torch.Tensor]
     Raises
     ------
     DiffsegError
-        The attention is missing or holds NaN, infinity or negative values.
+        The attention is missing, or it or the features hold NaN or infinity, or it negative
+        values.
 
     """
+    require_finite(features)
     merged = aggregate_attention(_required(attention))
-    proposals = merge_attention(merged, MergeRule(threshold=config.merge_threshold),
+    rule = MergeRule(threshold=config.merge_threshold * config.coarseness)
+    proposals = merge_attention(merged, rule,
                                 anchors_per_side=config.merge_anchors,
                                 kmeans_iterations=config.merge_kmeans)
     proposals = _largest(proposals, config.max_segments)
     means = _mean_features(features, proposals)
-    return TokenScores(proposals), means
+    return TokenScores(proposals, power=_power(config.merge_threshold)), means
 
 
 def attention_divergence(attention: Sequence[torch.Tensor] | None, height: int,
@@ -79,6 +87,12 @@ def _required(attention: Sequence[torch.Tensor] | None) -> Sequence[torch.Tensor
         raise DiffsegError('segmentation: method diffseg and the attention cue need attention '
                            'maps; give those of Backbone.features_and_attention')
     return attention
+
+
+def _power(threshold: float) -> float:
+    """Return the exponent that makes a confidence of the proposals' shares; no winner changes."""
+    nats = _NATS_PER_THRESHOLD * threshold
+    return 1 / min(max(nats, 1 / _LARGEST_POWER), 1)
 
 
 def _largest(proposals: torch.Tensor, limit: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ import cv2
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Frame
-from diffseg_ros.segmentation.geometry import plane_distances
+from diffseg_ros.segmentation.geometry_cues import geometry_distances
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -52,12 +52,13 @@ def token_affinity(frame: Frame, features: torch.Tensor, config: SegmentationCon
         The features hold NaN or infinity, or every cue has weight 0.
 
     """
+    require_finite(features)
     height, width = features.shape[1:]
     distance = _squared_distances(frame, height, width, config, features.device)
     if config.alpha == 0 and distance is None and not (config.attention and attention is not None):
-        raise DiffsegError('segmentation: alpha, colour, position, attention and geometry are '
-                           'all 0 (or geometry alone is set and the frame has no depth); set one '
-                           'above 0')
+        raise DiffsegError('segmentation: alpha, colour, position, attention, geometry, depth, '
+                           'normals and distance are all 0 (or only of the last four one is '
+                           'set, and the frame has no depth); set one above 0')
     affinity = (feature_affinity(features.flatten(1), config.alpha)
                 if config.alpha else features.new_ones((height * width,) * 2))
     if distance is not None:
@@ -102,11 +103,10 @@ def require_finite(features: torch.Tensor | FloatArray) -> None:
 
 def feature_affinity(features: torch.Tensor, alpha: float) -> torch.Tensor:
     """
-    Return the cosine affinity of (C, n) features, stretched to [0, 1], to the power alpha.
+    Return the cosine affinity of (C, n) finite features, stretched to [0, 1], to the power alpha.
 
     Source: DiffCut (Couairon et al., NeurIPS 2024).
     """
-    require_finite(features)
     unit = functional.normalize(features, dim=0)
     cosine = unit.T @ unit
     low, high = torch.stack(cosine.aminmax()).tolist()
@@ -140,8 +140,8 @@ def _squared_distances(frame: Frame, height: int, width: int, config: Segmentati
     if parts:
         points = np.concatenate(parts, axis=1).astype(np.float32)
         distance = _pairwise(torch.from_numpy(points).to(device))
-    if config.geometry and frame.depth is not None:
-        apart = plane_distances(frame, height, width, device).mul_(config.geometry)
+    if config.uses_depth and frame.depth is not None:
+        apart = geometry_distances(frame, height, width, config, device)
         distance = apart if distance is None else distance.add_(apart)
     return distance
 

@@ -1,4 +1,4 @@
-"""How far two image tokens are from lying in one plane: the affinity's cue of RGB-D input."""
+"""Where image tokens lie in space, and how the surface there is turned."""
 
 from __future__ import annotations
 
@@ -7,40 +7,10 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.frame import Frame
 import numpy as np
 import numpy.typing as npt
-import torch
 
 FloatArray = npt.NDArray[np.float32]
 
 _ASSUMED_VIEW = np.radians(60)
-
-
-def plane_distances(frame: Frame, height: int, width: int,
-                    device: torch.device | None = None) -> torch.Tensor:
-    """
-    Return the (n, n) float32 squared distances of each token from the others' tangent planes.
-
-    The mean of both directions over the product of the two depths, so that the cue is the same
-    near and far. However far apart, tokens of one table top get 0, and what stands on it does
-    not. Pairs without depth get 0: for them the other cues decide. Without intrinsics a field of
-    view of 60 degrees is assumed. The pairs are computed on `device`.
-
-    Raises
-    ------
-    DiffsegError
-        The frame has no depth.
-
-    """
-    grid = token_points(frame, height, width)
-    planes = torch.from_numpy(np.concatenate([grid, token_normals(grid)], axis=-1)).to(device)
-    planes = planes.reshape(-1, 6)
-    known = planes.isfinite().all(dim=1)
-    points, normals = torch.where(known[:, None], planes, 0).split(3, dim=1)
-    scale = torch.where(known, points[:, 2], 1).rsqrt()[:, None] * known[:, None]
-    # The distance of point j from plane i, over the root of both depths, is one product.
-    offsets = -(normals * points).sum(dim=1, keepdim=True)
-    plane = torch.cat([normals, offsets], dim=1) * scale
-    point = torch.cat([points, torch.ones_like(offsets)], dim=1) * scale * 0.5**0.5
-    return (plane @ point.T).square_().add_((point @ plane.T).square_())
 
 
 def token_points(frame: Frame, height: int, width: int) -> FloatArray:
@@ -54,7 +24,7 @@ def token_points(frame: Frame, height: int, width: int) -> FloatArray:
 
     """
     if frame.depth is None:
-        raise DiffsegError('segmentation: the geometry cue needs a depth image')
+        raise DiffsegError('segmentation: the cues of geometry need a depth image')
     if frame.intrinsics is not None:
         camera = frame.intrinsics.resized(width, height)
         fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy

@@ -18,7 +18,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diffseg_ros.segmentation.affinity_check import check_affinity, membership, renumber
+from diffseg_ros.segmentation.affinity_check import (
+    check_affinity,
+    membership,
+    membership_matrix,
+    renumber,
+)
 from diffseg_ros.segmentation.normalized_cut import normalized_cut
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +39,22 @@ _TINY = 1e-30
 
 
 class KwayState:
-    """Where the next frame's search begins: the small groups of the last one's tokens."""
+    """
+    Where the next frame's search begins: the small groups of the last one's tokens.
+
+    Attributes
+    ----------
+    groups, count
+        (n,) int64 labels from 0 to count - 1, or None.
+    cost
+        Of the groups when they were last made afresh.
+
+    """
 
     def __init__(self) -> None:
         """Know nothing yet."""
         self.groups: torch.Tensor | None = None
+        self.count = 0
         self.cost = 0.0
 
 
@@ -71,29 +87,29 @@ def kway_cut(affinity: torch.Tensor, tau: float, max_segments: int | None = None
 
     """
     check_affinity(affinity)
-    found = _refined(_first_groups(affinity, state), _GROUP_SWEEPS)
+    near = _last_groups(affinity, state)
+    found = _refined(near or _around_seeds(affinity), _GROUP_SWEEPS)
     if state is not None:
-        state.groups, state.cost = found.labels, found.cost
+        state.groups, state.count = found.labels, len(found.share)
+        state.cost = state.cost if near else found.cost
     parts = normalized_cut(found.between().cpu().numpy(), tau, max_segments)
-    merged = found.merged(torch.from_numpy(parts).to(found.labels))
+    merged = found.merged(torch.from_numpy(parts).to(found.labels), int(parts.max()) + 1)
     return renumber(_refined(merged, _LAST_SWEEPS).labels.to(torch.int32).cpu().numpy())
 
 
-def _first_groups(affinity: torch.Tensor, state: KwayState | None) -> _Segments:
-    """Return the last frame's groups if they hold together about as well, else fresh ones."""
-    groups = None if state is None else state.groups
-    if (state is not None and groups is not None and len(groups) == len(affinity)
-            and groups.device == affinity.device):
-        near = _segments(affinity, groups)
-        count = len(near.share)
-        if count - near.cost > _LEAST_KEPT * (count - state.cost):
-            return near
-    return _segments(affinity, _around_seeds(affinity))
+def _last_groups(affinity: torch.Tensor, state: KwayState | None) -> _Segments | None:
+    """Return the last frame's groups if they hold together about as well as when made."""
+    if (state is None or state.groups is None or len(state.groups) != len(affinity)
+            or state.groups.device != affinity.device):
+        return None
+    near = _segments(affinity, state.groups, state.count)
+    good = state.count - near.cost > _LEAST_KEPT * (state.count - state.cost)
+    return near if good else None
 
 
 def kway_cost(affinity: torch.Tensor, labels: torch.Tensor) -> float:
     """Return the sum of cut(segment) / volume(segment) of (n,) int64 labels from 0 to K - 1."""
-    return _segments(affinity, labels).cost
+    return _segments(affinity, labels, int(labels.max()) + 1).cost
 
 
 def refine(affinity: torch.Tensor, labels: torch.Tensor, sweeps: int = 8) -> torch.Tensor:
@@ -103,7 +119,7 @@ def refine(affinity: torch.Tensor, labels: torch.Tensor, sweeps: int = 8) -> tor
     Every segment keeps a token, and no sweep raises the cost. It ends after `sweeps` over all
     tokens, or when no move gains anything worth the time.
     """
-    return _refined(_segments(affinity, labels), sweeps).labels
+    return _refined(_segments(affinity, labels, int(labels.max()) + 1), sweeps).labels
 
 
 def _refined(segments: _Segments, sweeps: int) -> _Segments:
@@ -124,9 +140,10 @@ def _refined(segments: _Segments, sweeps: int) -> _Segments:
     return segments
 
 
-def _segments(affinity: torch.Tensor, labels: torch.Tensor) -> _Segments:
+def _segments(affinity: torch.Tensor, labels: torch.Tensor, count: int) -> _Segments:
+    # A count that is known need not be fetched from the device.
     graph = _Graph(affinity, affinity.sum(dim=1).double(), affinity.diagonal().double())
-    return _Segments(graph, labels, grouped_sums(affinity, labels, int(labels.max()) + 1))
+    return _Segments(graph, labels, grouped_sums(affinity, labels, count))
 
 
 class _Graph(NamedTuple):
@@ -171,9 +188,9 @@ class _Segments:
         return _Segments(self._graph, labels,
                          grouped_sums(self._graph.affinity, labels, len(self.sums)))
 
-    def merged(self, parts: torch.Tensor) -> _Segments:
-        """Return the partition into (K,) parts of the segments."""
-        sums = grouped_sums(self.sums, parts, int(parts.max()) + 1)
+    def merged(self, parts: torch.Tensor, count: int) -> _Segments:
+        """Return the partition into `count` parts of the (K,) segments."""
+        sums = grouped_sums(self.sums, parts, count)
         return _Segments(self._graph, parts[self.labels], sums)
 
     def between(self) -> torch.Tensor:
@@ -208,12 +225,7 @@ def grouped_sums(rows: torch.Tensor, labels: torch.Tensor, count: int) -> torch.
     return membership_matrix(labels, count, rows.dtype) @ rows
 
 
-def membership_matrix(labels: torch.Tensor, count: int, dtype: torch.dtype) -> torch.Tensor:
-    """Return the (count, n) matrix with a 1 where a token is in a group."""
-    return (labels == torch.arange(count, device=labels.device)[:, None]).to(dtype)
-
-
-def _around_seeds(affinity: torch.Tensor) -> torch.Tensor:
+def _around_seeds(affinity: torch.Tensor) -> _Segments:
     """Return groups around tokens that are as unlike each other as possible."""
     size = len(affinity)
     count = min(size, max(_LEAST_SEEDS, size // _TOKENS_PER_SEED), _MOST_SEEDS)
@@ -226,4 +238,4 @@ def _around_seeds(affinity: torch.Tensor) -> torch.Tensor:
     places = torch.cat(seeds)
     labels = affinity.index_select(0, places).argmax(dim=0)
     labels[places] = torch.arange(count, device=affinity.device)
-    return labels
+    return _segments(affinity, labels, count)

@@ -9,6 +9,7 @@ from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.segmentation.band_refinement import sharpened
 from diffseg_ros.segmentation.refinement import pamr
 from diffseg_ros.segmentation.region_graph import region_graph, RegionGraph
+from diffseg_ros.segmentation.specks import rename_specks, without_specks
 from diffseg_ros.segmentation.superpixels import gradient_basins, lab_image
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ _ROUNDS = 10
 _TINY = 1e-30
 _MAPS_AT_A_TIME = 16
 _COLOUR_SPREAD = 0.1
+_JUST_BEHIND = 0.999
 
 Pixels = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
 
@@ -34,19 +36,22 @@ class TokenScores:
     values
         (K, h, w) float32; on the tokens' grid, on any device.
     temperature
-        The shares are the softmax of the values over it; None where the values are shares, up to
-        a common factor of each token.
+        The shares are the softmax of the values over it; None where the values are shares
+        themselves, up to a common factor of each token, raised to `power`.
 
     """
 
     values: torch.Tensor
     temperature: float | None = None
+    power: float = 1.0
 
     def shares(self, mixed: torch.Tensor) -> torch.Tensor:
         """Return the shares, sums over the first axis 1, for mixtures of the tokens' values."""
         if self.temperature is not None:
             return torch.softmax(mixed / self.temperature, dim=0)
-        return mixed / mixed.sum(dim=0).clamp_min(_TINY)
+        # Powers of what is at most 1 do not overflow.
+        powers = (mixed / mixed.amax(dim=0).clamp_min(_TINY)) ** self.power
+        return powers / powers.sum(dim=0).clamp_min(_TINY)
 
 
 def to_pixels(rgb: npt.NDArray[np.uint8], scores: TokenScores,
@@ -63,7 +68,9 @@ def to_pixels(rgb: npt.NDArray[np.uint8], scores: TokenScores,
     config
         `refinement` chooses between PAMR, which spreads the shares of pixels along the photo's
         edges on the scores' device, and basins, which spreads those of small regions on the host
-        and then decides the pixels near borders anew.
+        and then decides the pixels near borders anew. Either way, connected patches below
+        `region_min_size` of the image, on the grid that is refined, go to the neighbour of the
+        longest border, with next to no margin.
 
     Returns
     -------
@@ -72,7 +79,12 @@ def to_pixels(rgb: npt.NDArray[np.uint8], scores: TokenScores,
 
     """
     if config.refinement == 'basins':
-        return _by_basins(rgb, scores, config.refinement_width)
+        return _by_basins(rgb, scores, config)
+    return _by_pamr(rgb, scores, config)
+
+
+def _by_pamr(rgb: npt.NDArray[np.uint8], scores: TokenScores,
+             config: SegmentationConfig) -> Pixels:
     height, width = rgb.shape[:2]
     grid_width = min(config.refinement_width, width)
     grid = max(1, round(height * grid_width / width)), grid_width
@@ -80,19 +92,21 @@ def to_pixels(rgb: npt.NDArray[np.uint8], scores: TokenScores,
     small = cv2.resize(rgb, grid[::-1], interpolation=cv2.INTER_AREA)
     image = torch.from_numpy(small).to(shares.device).permute(2, 0, 1).float() / 255
     refined = pamr(image, shares, config.refinement_iterations, config.refinement_dilations)
+    refined = _without_specks(refined, config.region_min_size)
     enlarge = enlarged if refined.device.type == 'cpu' else enlarged_on_device
     labels, margin = enlarge(refined, (height, width))
     return cv2.medianBlur(labels, 3).astype(np.int32), margin
 
 
-def _by_basins(rgb: npt.NDArray[np.uint8], scores: TokenScores, width: int) -> Pixels:
+def _by_basins(rgb: npt.NDArray[np.uint8], scores: TokenScores,
+               config: SegmentationConfig) -> Pixels:
     """
     Let every basin of the photo choose, after a few rounds of listening to its neighbours.
 
     Each round mixes a basin's shares with its neighbours', by likeness of colour and length of
     the common border.
     """
-    lab = lab_image(rgb, width)
+    lab = lab_image(rgb, config.refinement_width)
     basins = gradient_basins(lab)
     graph = region_graph(lab, basins, scores.values.cpu().numpy())
     mixed = torch.from_numpy((graph.features / graph.size[:, None]).T)
@@ -101,10 +115,32 @@ def _by_basins(rgb: npt.NDArray[np.uint8], scores: TokenScores, width: int) -> P
     if shares.shape[1] > 1:
         runner_up, best = np.partition(shares, -2, axis=1)[:, -2:].T
         ahead = best - runner_up
-    labels, clear = sharpened(rgb, shares.argmax(axis=1).astype(np.int32)[basins])
+    chosen = shares.argmax(axis=1).astype(np.int32)
+    names = rename_specks(chosen, graph.size, graph.edges, graph.length,
+                          config.region_min_size * basins.size)
+    ahead[names != chosen] = 0
+    labels, clear = sharpened(rgb, names[basins])
     margin = cv2.resize(ahead.astype(np.float32)[basins], labels.shape[::-1],
                         interpolation=cv2.INTER_NEAREST)
     return labels, margin.clip(0, 1) * clear
+
+
+def _without_specks(shares: torch.Tensor, least: float) -> torch.Tensor:
+    """Return (K, h, w) shares of which, in patches that are too small, another one is first."""
+    if least * shares[0].numel() <= 1:
+        return shares
+    labels = shares.argmax(dim=0).to(torch.int32).cpu().numpy()
+    whole = without_specks(labels, least * labels.size)
+    changed = np.flatnonzero(whole != labels)
+    if len(changed):
+        places, first, winner = (torch.from_numpy(item.astype(np.int64)).to(shares.device)
+                                 for item in (changed, labels.take(changed), whole.take(changed)))
+        shares = shares.clone()
+        flat = shares.flatten(1)
+        best = flat[first, places]
+        flat[first, places] = best * _JUST_BEHIND
+        flat[winner, places] = best
+    return shares
 
 
 def _heard(shares: npt.NDArray[np.float64], graph: RegionGraph) -> npt.NDArray[np.float64]:

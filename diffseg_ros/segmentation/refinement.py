@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from diffseg_ros.segmentation.affinity_check import membership_matrix
 import torch
 from torch.nn import functional
 
 
-def segment_means(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def segment_means(features: torch.Tensor, labels: torch.Tensor, count: int) -> torch.Tensor:
     """
     Return the mean direction of each segment's features.
 
@@ -19,7 +20,9 @@ def segment_means(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     features
         (C, h, w) float32.
     labels
-        (h * w,) int64 segment of each token, every number from 0 to the largest present.
+        (h * w,) int64 segment of each token.
+    count
+        Number of segments, numbered from 0, each with a token.
 
     Returns
     -------
@@ -27,8 +30,8 @@ def segment_means(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         (K, C) float32 of length 1.
 
     """
-    members = functional.one_hot(labels).to(features.dtype)
-    return functional.normalize((_unit(features) @ members).T, dim=1)
+    members = membership_matrix(labels, count, features.dtype)
+    return functional.normalize(members @ _unit(features).T, dim=1)
 
 
 def assignment_scores(features: torch.Tensor, means: torch.Tensor) -> torch.Tensor:

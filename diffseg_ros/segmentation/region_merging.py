@@ -48,7 +48,7 @@ def adaptive_merge(size: FloatArray, edges: Indices, weight: FloatArray, scale: 
     ends = group.take(edges.T)
     between = np.flatnonzero(ends[0] != ends[1])
     order = between[np.argsort(weight.take(between), kind='stable')]
-    return _absorb_small(group, total, ends[:, order].T, min_size)
+    return absorb_small(group, total, ends[:, order].T, min_size)
 
 
 def nearest_merge(graph: RegionGraph, costs: Costs, threshold: float,
@@ -125,14 +125,33 @@ def _spanning_tree(edges: Indices, weight: FloatArray, count: int) -> tuple[Labe
     return np.stack([tree.row, tree.col])[:, order], tree.data[order] - 1e-9
 
 
-def _absorb_small(group: Labels, size: FloatArray, pairs: Labels, min_size: float) -> Labels:
-    """Join groups below a size across their weakest border; (p, 2) pairs, the weakest first."""
+def absorb_small(group: Labels, size: FloatArray, pairs: Labels, min_size: float) -> Labels:
+    """
+    Join groups below a size, each across the first of its pairs, until none is left that can.
+
+    Parameters
+    ----------
+    group
+        (n,) int32, from 0 without gaps.
+    size
+        (K,) of the groups.
+    pairs
+        (p, 2) groups that touch, in the order of preference.
+    min_size
+        What has at least this size joins nothing by itself.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) int32 groups, from 0 without gaps.
+
+    """
     while (size < min_size).any():
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
         chosen = _of_small(pairs, size, min_size)
         if not len(chosen):
             break
-        step = _joined(len(size), pairs[chosen])
+        step = joined(len(size), pairs[chosen])
         group, size, pairs = step[group], _total(size, step), step.take(pairs)
     return group
 
@@ -166,7 +185,7 @@ def _paired(count: int, pairs: Indices) -> Labels:
     return compact(target)
 
 
-def _joined(count: int, pairs: Labels) -> Labels:
+def joined(count: int, pairs: npt.NDArray[np.integer]) -> Labels:
     """Return (count,) groups, from 0 without gaps, that the pairs connect."""
     links = coo_matrix((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(count, count))
     return connected_components(links, directed=False)[1].astype(np.int32)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.frame import Frame
+from diffseg_ros.segmentation.affinity_check import membership_matrix
 from diffseg_ros.segmentation.attention_segments import (
     attention_divergence,
     attention_segments,
@@ -20,10 +21,9 @@ from diffseg_ros.segmentation.region_segments import region_segments
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 _TEMPERATURE = 0.1
-# Other cues than the features shaped the cut, so it has a say beside the features' likeness.
+# Where other cues than the features shaped the cut, it has a say beside the features' likeness.
 _TOKEN_VOTE = 0.3
 
 
@@ -37,9 +37,11 @@ class Segments:
     labels
         (H, W) int32 from 0 to K - 1, every pixel labelled and every number present.
     confidence
-        (H, W) uint8: probability of the best segment minus that of the second, times 255.
+        (H, W) uint8: probability of the best segment minus that of the second (method regions:
+        of all others), times 255.
     embeddings
-        (K, C) float32 mean feature of each segment, of length 1.
+        (K, C) float32 mean feature of each segment, of length 1; 0 where the features are the
+        same everywhere.
 
     """
 
@@ -114,21 +116,24 @@ class Segmenter:
                       if self._config.attention else None)
         affinity = token_affinity(frame, features, self._config, prior, divergence)
         tau, limit = self._config.tau / self._config.coarseness, self._config.max_segments
-        if _by_groups(self._config):
+        if self._config.method == 'kway' or (
+                self._config.method == 'ncut' and _has_cues(self._config, frame)):
             parts = kway_cut(affinity, tau, limit, state.kway)
         else:
             parts = normalized_cut(affinity.cpu().numpy(), tau, limit, state=state.recursive)
         cut = torch.from_numpy(parts).long().to(features.device)
-        means = segment_means(features, cut)
+        count = int(parts.max()) + 1
+        means = segment_means(features, cut, count)
         scores = assignment_scores(features, means)
-        scores += _TOKEN_VOTE * functional.one_hot(cut).T.reshape(scores.shape)
+        if _has_cues(self._config, frame) or prior is not None and self._config.prior:
+            scores += _TOKEN_VOTE * membership_matrix(cut, count, scores.dtype).view_as(scores)
         return TokenScores(scores, _TEMPERATURE), means
 
 
-def _by_groups(config: SegmentationConfig) -> bool:
-    """Return whether groups are cut in place of tokens: with few segments that saves no time."""
-    many = config.colour or config.position or config.geometry or config.attention
-    return config.method == 'kway' or config.method == 'ncut' and bool(many)
+def _has_cues(config: SegmentationConfig, frame: Frame) -> bool:
+    """Return whether anything but the features shapes the affinity of the frame."""
+    return bool(config.colour or config.position or config.attention
+                or config.uses_depth and frame.depth is not None)
 
 
 def _compact(labels: npt.NDArray[np.int32], margin: npt.NDArray[np.float32],

@@ -5,7 +5,7 @@ import torch
 
 def test_assignment_is_the_cosine_with_the_mean_feature():
     features = torch.tensor([[[3.0, 0.0], [0.0, 0.0]], [[0.0, 2.0], [1.0, 5.0]]])
-    scores = assignment_scores(features, segment_means(features, torch.tensor([0, 1, 1, 1])))
+    scores = assignment_scores(features, segment_means(features, torch.tensor([0, 1, 1, 1]), 2))
     assert scores.shape == (2, 2, 2)
     torch.testing.assert_close(scores[0], torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
     torch.testing.assert_close(scores[1], torch.tensor([[0.0, 1.0], [1.0, 1.0]]))
@@ -15,7 +15,7 @@ def test_upsampled_scores_equal_scores_of_upsampled_features():
     torch.manual_seed(0)
     features = torch.nn.functional.normalize(torch.randn(6, 5, 7), dim=0)
     labels = torch.arange(35) % 4
-    scores = assignment_scores(features, segment_means(features, labels))
+    scores = assignment_scores(features, segment_means(features, labels, 4))
     means = torch.stack([features.reshape(6, -1)[:, labels == k].sum(1) for k in range(4)])
     means = torch.nn.functional.normalize(means, dim=1)
 
