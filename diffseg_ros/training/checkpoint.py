@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import json
+import math
 import os
 from pathlib import Path
 import shutil
 import tempfile
 
+from diffseg_ros.diffusion.weights import create_empty, fill, read_json
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.training.model import create_scheduler
+from diffseg_ros.training.model import create_scheduler, PATCH
 from diffusers import UNet2DModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,73 +25,107 @@ STATE_FILE = 'trainer_state.safetensors'
 PROGRESS_FILE = 'trainer_progress.json'
 
 
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """
+    Give a scratch folder whose files take their places in `folder` together, at the end.
+
+    When the block ends with an exception, `folder` stays as it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='.saving-', dir=folder) as scratch:
+        yield Path(scratch)
+        for file in sorted(Path(scratch).iterdir()):
+            # Safetensors lets nobody else read its files.
+            file.chmod(0o644)
+            os.replace(file, folder / file.name)
+
+
 def save_weights(unet: UNet2DModel, folder: Path) -> None:
     """Write the U-Net as fp16 safetensors with its configuration and noise schedule."""
     # Without the names with an underscore, one of which is the path it was loaded from.
     half = UNet2DModel.from_config({key: value for key, value in unet.config.items()
                                     if not key.startswith('_')})
     half.load_state_dict(unet.state_dict())
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with replacing(folder) as scratch:
         half.half().save_pretrained(scratch, variant=VARIANT)
         create_scheduler().save_pretrained(scratch)
-        for file in Path(scratch).iterdir():
-            file.chmod(0o644)
-            os.replace(file, folder / file.name)
 
 
 def load_weights(folder: Path) -> UNet2DModel:
     """
-    Return the U-Net of `folder` in float32.
+    Return the U-Net of `folder` in float32, ready to be trained.
 
     Raises
     ------
     DiffsegError
-        The folder or its weights are missing or damaged.
+        The folder or its weights are missing, damaged or of another kind of model.
 
     """
     if not (folder / WEIGHTS_FILE).is_file():
         raise DiffsegError(f'weights {folder}: no {WEIGHTS_FILE} there; give a folder written '
                            'by diffseg_train')
-    try:
-        return UNet2DModel.from_pretrained(folder, variant=VARIANT, use_safetensors=True,
-                                           local_files_only=True, torch_dtype=torch.float32,
-                                           low_cpu_mem_usage=False)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise DiffsegError(f'weights {folder}: cannot be loaded: {error}') from error
+    unet = create_empty(UNet2DModel, read_json(folder / 'config.json'), folder)
+    channels = 3 * PATCH**2
+    if (unet.config.in_channels, unet.config.out_channels) != (channels, channels):
+        raise DiffsegError(f'weights {folder}: {unet.config.in_channels} channels in and '
+                           f'{unet.config.out_channels} out; training knows models of {channels} '
+                           'and as many: give a folder written by diffseg_train')
+    fill(unet, folder, torch.device('cpu'), torch.float32)
+    if not all_finite(unet):
+        raise DiffsegError(f'weights {folder}: hold values that are not finite numbers; resume '
+                           'from other weights')
+    return unet.requires_grad_(True)
 
 
-def save_state(folder: Path, unet: UNet2DModel, optimizer: torch.optim.Optimizer,
+def all_finite(unet: UNet2DModel, dtype: torch.dtype = torch.float32) -> bool:
+    """Return whether every parameter, cast to `dtype`, is a finite number."""
+    with torch.no_grad():
+        return bool(torch.stack([parameter.to(dtype).isfinite().all()
+                                 for parameter in unet.parameters()]).all())
+
+
+def save_state(folder: Path, tensors: dict[str, torch.Tensor],
                progress: dict[str, float]) -> None:
-    """Write raw weights, Adam moments and progress, so that `load_state` continues exactly."""
-    names = {parameter: name for name, parameter in unet.named_parameters()}
-    tensors = {f'model.{name}': value for name, value in unet.state_dict().items()}
-    for parameter, state in optimizer.state.items():
-        for key, value in state.items():
-            tensors[f'{key}.{names[parameter]}'] = value
-    partial = folder / (STATE_FILE + '.partial')
-    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial)
-    # Safetensors lets nobody else read it, unlike the weights beside it.
-    partial.chmod((folder / WEIGHTS_FILE).stat().st_mode & 0o777)
-    os.replace(partial, folder / STATE_FILE)
+    """Write what `load_state` returns."""
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()},
+              folder / STATE_FILE)
     (folder / PROGRESS_FILE).write_text(json.dumps(progress, indent=1) + '\n')
 
 
-def load_state(folder: Path, unet: UNet2DModel,
-               optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Restore what `save_state` wrote; without a state file return only the progress."""
+def load_state(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """
+    Return the tensors, none where there is no state, and the progress that were saved.
+
+    Raises
+    ------
+    DiffsegError
+        A file is damaged.
+
+    """
     file = folder / PROGRESS_FILE
-    progress = json.loads(file.read_text()) if file.is_file() else {'samples': 0, 'seconds': 0.0}
-    if (folder / STATE_FILE).is_file():
-        tensors = load_file(folder / STATE_FILE)
-        unet.load_state_dict({key.removeprefix('model.'): value for key, value in tensors.items()
-                              if key.startswith('model.')})
-        for name, parameter in unet.named_parameters():
-            keys = ('step', 'exp_avg', 'exp_avg_sq')
-            optimizer.state[parameter] = {
-                key: tensors[f'{key}.{name}'].to(parameter.device if key != 'step' else 'cpu')
-                for key in keys}
-    return progress
+    progress = {'samples': 0, 'seconds': 0.0}
+    if file.is_file():
+        read = read_json(file)
+        if not all(isinstance(read.get(key), int | float) and math.isfinite(read[key])
+                   and read[key] >= 0 for key in progress):
+            raise DiffsegError(f'{file}: damaged: numbers for {" and ".join(progress)} are '
+                               'needed; remove it, and the counts begin anew')
+        progress = {key: read[key] for key in progress}
+    if not (folder / STATE_FILE).is_file():
+        return {}, progress
+    try:
+        return load_file(folder / STATE_FILE), progress
+    except (OSError, SafetensorError) as error:
+        raise damaged_state(folder, error) from error
+
+
+def damaged_state(folder: Path, error: Exception) -> DiffsegError:
+    """Return the error for a state that cannot be read or belongs to other weights."""
+    reason = ' '.join(str(error).split())
+    return DiffsegError(f'{folder / STATE_FILE}: damaged, or of other weights '
+                        f'({type(error).__name__}: {reason[:200]}); remove it to go on from the '
+                        'weights alone')
 
 
 def copy_log(source: Path, target: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from diffseg_ros.errors import DiffsegError
+
 COLUMNS = ('samples', 'seconds', 'learning_rate', 'train_loss', 'heldout_loss')
 
 
@@ -18,15 +20,39 @@ def append_row(path: Path, row: dict[str, float]) -> None:
         writer.writerow({key: f'{row[key]:.6g}' for key in COLUMNS})
 
 
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """
+    Return the rows of the CSV.
+
+    Raises
+    ------
+    DiffsegError
+        It is damaged.
+
+    """
+    try:
+        with path.open(newline='') as handle:
+            return [{key: float(row[key]) for key in COLUMNS} for row in csv.DictReader(handle)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DiffsegError(f'{path}: damaged ({type(error).__name__}: {error}); remove it, and '
+                           'the log begins anew') from error
+
+
 def draw_curve(log: Path, picture: Path) -> None:
-    """Draw training and held-out loss against samples seen, both axes logarithmic."""
+    """
+    Draw training and held-out loss against samples seen, both axes logarithmic.
+
+    Raises
+    ------
+    DiffsegError
+        The log is damaged.
+
+    """
+    rows = read_rows(log)
     import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
-    with log.open(newline='') as handle:
-        rows = [{key: float(value) for key, value in row.items()}
-                for row in csv.DictReader(handle)]
     figure, axes = pyplot.subplots(figsize=(7, 4), dpi=110)
     samples = [max(row['samples'], 1) for row in rows]
     axes.plot(samples, [row['train_loss'] for row in rows], color='0.7', label='training')

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-import tarfile
 
 import cv2
 from diffseg_ros.errors import DiffsegError
@@ -13,56 +11,32 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm')
 LONGEST_SHORT_SIDE = 320
 MAGNIFICATION = (0.75, 1.5)
 
 
 def decode_photo(data: bytes) -> npt.NDArray[np.uint8] | None:
     """Return the photo as HxWx3 RGB uint8, or None where the bytes are no image."""
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        # Nothing in it, or a size beyond all bounds.
+        return None
     return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def iterate_photos(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
-    """
-    Yield (name, encoded bytes) of every photo below folders and inside tar files.
-
-    Raises
-    ------
-    DiffsegError
-        A path does not exist or is neither a folder, a tar file nor a photo.
-
-    """
-    for path in paths:
-        if path.is_dir():
-            for file in sorted(path.rglob('*')):
-                if file.suffix.lower() in PHOTO_SUFFIXES:
-                    yield str(file), file.read_bytes()
-        elif path.is_file() and path.suffix.lower() in PHOTO_SUFFIXES:
-            yield str(path), path.read_bytes()
-        elif path.is_file() and tarfile.is_tarfile(path):
-            yield from _iterate_tar(path)
-        else:
-            found = 'an unsupported file' if path.exists() else 'no such path'
-            raise DiffsegError(f'photos {path}: {found}; give folders, tar files or images '
-                               f'({", ".join(PHOTO_SUFFIXES)})')
-
-
-def _iterate_tar(path: Path) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(path) as archive:
-        for member in archive:
-            if member.isfile() and Path(member.name).suffix.lower() in PHOTO_SUFFIXES:
-                handle = archive.extractfile(member)
-                if handle is not None:
-                    yield f'{path}:{member.name}', handle.read()
+def shrunk(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the photo, or a smaller one where its short side is above the bank's limit."""
+    scale = LONGEST_SHORT_SIDE / min(photo.shape[:2])
+    if scale >= 1:
+        return photo
+    return cv2.resize(photo, None, fx=scale, fy=scale,  # type: ignore[return-value]
+                      interpolation=cv2.INTER_AREA)
 
 
 def _pyramid(photo: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield the photo and its halves, so that a crop never shrinks by more than 1.5."""
-    scale = LONGEST_SHORT_SIDE / min(photo.shape[:2])
-    if scale < 1:
-        photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    photo = shrunk(photo)
     while min(photo.shape[:2]) >= 48:
         yield photo
         photo = cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
@@ -88,12 +62,28 @@ class PhotoBank:
     widths: torch.Tensor
 
     @staticmethod
-    def load(photos: Sequence[bytes], device: torch.device) -> tuple[PhotoBank, int]:
-        """Decode photos into a bank on `device`; also return how many were unreadable."""
+    def load(photos: Sequence[bytes | npt.NDArray[np.uint8]],
+             device: torch.device) -> tuple[PhotoBank, int]:
+        """
+        Put photos into a bank on `device`; also return how many were unreadable or too small.
+
+        Parameters
+        ----------
+        photos
+            Encoded images, or HxWx3 RGB uint8.
+        device
+            Where crops are to be cut.
+
+        Raises
+        ------
+        DiffsegError
+            None is an image of at least 48x48 pixels.
+
+        """
         images: list[npt.NDArray[np.uint8]] = []
         unreadable = 0
         for data in photos:
-            photo = decode_photo(data)
+            photo = decode_photo(data) if isinstance(data, bytes) else data
             if photo is None or min(photo.shape[:2]) < 48:
                 unreadable += 1
                 continue

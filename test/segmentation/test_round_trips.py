@@ -2,8 +2,8 @@
 How often the cut on a device waits for the host: never more often for more segments.
 
 Every value that Python reads from a tensor is such a wait on a GPU. They are counted on the CPU,
-where they cost nothing, so that it is known without a GPU. Whole arrays that are copied to the host
-cannot be counted so: the affinities between groups, two arrays of labels, and what comes out.
+where they cost nothing, so that it is known without a GPU. Whole arrays that are copied to the
+host cannot be counted so: the affinities between groups, two of labels, and what comes out.
 """
 
 from collections import Counter

@@ -8,10 +8,14 @@ import cv2
 from diffseg_ros.apps.train import main as train
 from diffseg_ros.diffusion.whitening import load_whitening
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.training.checkpoint import load_weights, WEIGHTS_FILE
-from diffseg_ros.training.photos import colour_jitter, iterate_photos, PhotoBank
+from diffseg_ros.training.checkpoint import load_weights, replacing, WEIGHTS_FILE
+from diffseg_ros.training.curve import append_row, COLUMNS, draw_curve
+from diffseg_ros.training.learner import Learner
+from diffseg_ros.training.photo_files import PhotoFiles
+from diffseg_ros.training.photos import colour_jitter, PhotoBank
 from diffseg_ros.training.rooms import room_photos, VIEWS_PER_ROOM
-from diffseg_ros.training.trainer import Trainer, TrainingSettings
+from diffseg_ros.training.settings import TrainingSettings
+from diffseg_ros.training.trainer import Trainer
 import numpy as np
 import pytest
 import torch
@@ -42,16 +46,16 @@ def test_folders_tars_and_single_files_are_read(photos, tmp_path):
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-    found = list(iterate_photos([photos, archive, photos / '0.png']))
+    found = list(PhotoFiles([photos, archive, photos / '0.png']))
     assert len(found) == 6 + 1 + 1 and found[6][1] == photo(7)
 
 
 def test_missing_and_unsupported_paths_are_named(tmp_path):
     with pytest.raises(DiffsegError, match='nowhere: no such path'):
-        list(iterate_photos([tmp_path / 'nowhere']))
+        list(PhotoFiles([tmp_path / 'nowhere']))
     (tmp_path / 'x.doc').write_text('text')
     with pytest.raises(DiffsegError, match='unsupported file'):
-        list(iterate_photos([tmp_path / 'x.doc']))
+        list(PhotoFiles([tmp_path / 'x.doc']))
 
 
 def test_unreadable_photos_are_counted():
@@ -97,12 +101,12 @@ def test_colour_jitter_keeps_the_range_and_shape():
 
 
 def short_run(photos, output, **options):
-    data = [data for _, data in iterate_photos([photos])]
+    data = [data for _, data in PhotoFiles([photos])]
     heldout, _ = PhotoBank.load(data[:1], CPU)
     training, _ = PhotoBank.load(data[1:], CPU)
     settings = TrainingSettings(minutes=0.05, report_seconds=60, batch=1,
                                 heldout_samples=8, warmup_steps=5)
-    trainer = Trainer(settings, training, heldout, CPU, **options)
+    trainer = Trainer(settings, Learner(settings, CPU, **options), training, heldout)
     first = trainer.heldout_loss()
     return first, trainer.run(output, lambda report: None)
 
@@ -115,9 +119,25 @@ def test_loss_falls_and_resuming_goes_on_from_it(photos, tmp_path):
     assert second.samples > report.samples and second.seconds > report.seconds
     with (tmp_path / 'w2' / 'training_log.csv').open() as handle:
         rows = list(csv.DictReader(handle))
-    assert [int(float(row['samples'])) for row in rows] == [report.samples, second.samples]
+    assert [int(float(row['samples'])) for row in rows] == [
+        0, report.samples, report.samples, second.samples]
+    assert float(rows[2]['heldout_loss']) == pytest.approx(report.heldout_loss, rel=1e-4)
     assert (tmp_path / 'w2' / 'training_curve.png').stat().st_size > 1000
     assert str(tmp_path) not in (tmp_path / 'w2' / 'config.json').read_text()
+
+
+def test_the_rate_rises_over_steps_or_a_tenth_of_the_time(photos):
+    bank, _ = PhotoBank.load([data for _, data in PhotoFiles([photos])], CPU)
+    settings = TrainingSettings(minutes=1, heldout_samples=2)
+    trainer = Trainer(settings, learner := Learner(settings, CPU), bank, bank)
+    assert trainer._learning_rate(0.0) == pytest.approx(1e-3 / 200)
+    assert trainer._learning_rate(0.05) == pytest.approx(0.5e-3, rel=0.01)
+    assert trainer._learning_rate(0.1) == pytest.approx(1e-3, rel=0.03)
+    learner.steps = 99
+    assert trainer._learning_rate(0.0) == pytest.approx(0.5e-3)
+    learner.steps = 500
+    assert trainer._learning_rate(0.0) == pytest.approx(1e-3)
+    assert trainer._learning_rate(1.0) == pytest.approx(1e-4)
 
 
 def test_resuming_from_weights_alone(photos, tmp_path):
@@ -152,3 +172,27 @@ def test_bad_arguments_end_with_code_2(photos, tmp_path, arguments, capsys):
     assert code == 2 and capsys.readouterr().err.strip().splitlines()[-1].startswith(
         'diffseg_train: ')
     assert not (tmp_path / 'w').exists()
+
+
+def test_files_of_a_checkpoint_take_their_places_together_or_not_at_all(tmp_path):
+    (tmp_path / 'a').write_text('old')
+    with pytest.raises(OSError), replacing(tmp_path) as scratch:
+        (scratch / 'a').write_text('new')
+        assert (tmp_path / 'a').read_text() == 'old'
+        raise OSError('disk full')
+    assert [path.name for path in tmp_path.iterdir()] == ['a']
+    assert (tmp_path / 'a').read_text() == 'old'
+    with replacing(tmp_path) as scratch:
+        for name in ('a', 'b'):
+            (scratch / name).write_text('new')
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {'a': 'new',
+                                                                            'b': 'new'}
+
+
+def test_a_damaged_log_is_named(tmp_path):
+    log = tmp_path / 'training_log.csv'
+    append_row(log, dict.fromkeys(COLUMNS, 0.5))
+    draw_curve(log, tmp_path / 'curve.png')
+    log.write_text(log.read_text() + '1,2,thr')
+    with pytest.raises(DiffsegError, match='training_log.csv: damaged'):
+        draw_curve(log, tmp_path / 'curve.png')

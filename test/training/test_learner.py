@@ -1,0 +1,264 @@
+"""Steps of training: what enters the average, what is skipped, what a state continues."""
+
+from __future__ import annotations
+
+import itertools
+
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.training import checkpoint
+from diffseg_ros.training.learner import Learner, supports_bf16
+from diffseg_ros.training.settings import NEW_RATE, RESUMED_RATE, TrainingSettings
+import pytest
+from safetensors.torch import load_file, save_file
+import torch
+
+CPU = torch.device('cpu')
+SETTINGS = TrainingSettings(minutes=1)
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+    """Return a folder with weights and state after three steps."""
+    folder = tmp_path_factory.mktemp('saved')
+    learner = Learner(SETTINGS, CPU)
+    for number in range(3):
+        learner.learn(*batch(number), 1e-3)
+    learner.progress = {'samples': 6, 'seconds': 1.5}
+    save(learner, folder)
+    return folder
+
+
+def batch(seed, *, broken=False):
+    """Return a small batch of noise."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand((2, 12, 16, 16), generator=generator)
+    if broken:
+        images[0, 0, 0, 0] = float('nan')
+    noise = torch.randn(images.shape, generator=generator)
+    return images, noise, torch.tensor([100, 700])
+
+
+def save(learner, folder):
+    with checkpoint.replacing(folder) as scratch:
+        checkpoint.save_weights(learner.ema, scratch)
+        checkpoint.save_state(scratch, learner.state(), learner.progress)
+
+
+def copy(saved, folder, *, state=True):
+    """Copy what a run saved, or only the bare weights."""
+    folder.mkdir()
+    for file in saved.iterdir():
+        if state or not file.name.startswith('trainer'):
+            (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def values(model):
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def equal(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_the_average_has_no_graph():
+    learner = Learner(SETTINGS, CPU)
+    for number in range(2):
+        learner.learn(*batch(number), 1e-3)
+    for parameter in learner.ema.parameters():
+        assert not parameter.requires_grad and parameter.grad_fn is None
+
+
+def test_an_average_is_the_slower_the_more_steps_it_has_seen(saved, tmp_path):
+    def first_step(folder, steps=None):
+        learner = Learner(SETTINGS, CPU, resume=folder)
+        learner.steps = learner.steps if steps is None else steps
+        before, count = values(learner.ema), learner.steps
+        learner.learn(*batch(9), 1e-3)
+        return before, values(learner.ema), values(learner._unet), count
+
+    for folder, steps, decay in ((None, None, 2 / 11), (saved, 20_000, 0.999),
+                                 (copy(saved, tmp_path / 'bare', state=False), None, 2 / 11)):
+        before, after, raw, _ = first_step(folder, steps)
+        for old, new, parameter in zip(before, after, raw, strict=True):
+            torch.testing.assert_close(new, torch.lerp(old, parameter, 1 - decay))
+    assert first_step(saved)[3] > 0
+
+
+def test_a_step_whose_gradient_is_not_finite_changes_nothing():
+    learner = Learner(SETTINGS, CPU)
+    learner.learn(*batch(0), 1e-3)
+    assert learner.take_loss()[1] == 0
+    raw, moments = values(learner._unet), learner.state()
+    learner.learn(*batch(1, broken=True), 1e-3)
+    learner.learn(*batch(2, broken=True), 1e-3)
+    loss, skipped = learner.take_loss()
+    assert skipped == 2 and loss != loss
+    assert equal(raw, values(learner._unet)) and checkpoint.all_finite(learner.ema)
+    after = learner.state()
+    for key in moments:
+        if key.startswith(('exp_avg', 'step.')):
+            assert torch.equal(moments[key], after[key]), key
+    learner.learn(*batch(3), 1e-3)
+    loss, skipped = learner.take_loss()
+    assert skipped == 0 and loss == loss
+    assert not equal(raw, values(learner._unet)) and checkpoint.all_finite(learner._unet)
+
+
+@pytest.mark.parametrize('which, value', [
+    ('ema', 1e5), ('ema', float('inf')), ('_unet', float('nan'))])
+def test_weights_that_are_not_finite_are_not_worth_keeping(saved, which, value):
+    learner = Learner(SETTINGS, CPU, resume=saved)
+    learner.check_finite(0.5)
+    with pytest.raises(DiffsegError, match='learning rate 0.0002'):
+        learner.check_finite(float('nan'))
+    with torch.no_grad():
+        getattr(learner, which).conv_in.bias[3] = value
+    with pytest.raises(DiffsegError, match='diverged at learning rate 0.0002'):
+        learner.check_finite(0.5)
+
+
+def test_a_state_continues_bit_by_bit(tmp_path):
+    whole = Learner(SETTINGS, CPU)
+    for number in range(4):
+        if number == 2:
+            save(whole, tmp_path)
+            drawn = whole.generator.get_state()
+        whole.learn(*batch(number), 1e-3)
+    parts = Learner(SETTINGS, CPU, resume=tmp_path)
+    assert parts.steps == 2 and torch.equal(parts.generator.get_state(), drawn)
+    for number in (2, 3):
+        parts.learn(*batch(number), 1e-3)
+    assert equal(values(whole._unet), values(parts._unet))
+    assert equal(values(whole.ema), values(parts.ema))
+
+
+def test_a_state_of_an_earlier_version_takes_the_average_from_the_weights(saved, tmp_path):
+    folder = copy(saved, tmp_path / 'old')
+    tensors = load_file(folder / checkpoint.STATE_FILE)
+    save_file({key: value for key, value in tensors.items()
+               if not key.startswith(('ema.', 'generator.')) and key != 'steps'},
+              folder / checkpoint.STATE_FILE)
+    learner = Learner(SETTINGS, CPU, resume=folder)
+    assert learner.steps == 3 and learner.progress == {'samples': 6, 'seconds': 1.5}
+    assert equal(values(learner.ema), values(checkpoint.load_weights(folder)))
+    assert not equal(values(learner.ema), values(Learner(SETTINGS, CPU, resume=saved).ema))
+
+
+def test_the_default_rate_is_lower_when_resuming(saved):
+    assert Learner(SETTINGS, CPU).rate == NEW_RATE == 1e-3
+    assert Learner(SETTINGS, CPU, resume=saved).rate == RESUMED_RATE == 2e-4
+    given = TrainingSettings(minutes=1, learning_rate=5e-4)
+    assert Learner(given, CPU, resume=saved).rate == 5e-4
+
+
+def damage_progress(folder):
+    (folder / checkpoint.PROGRESS_FILE).write_text('{"samples": ')
+
+
+def damage_counts(folder):
+    (folder / checkpoint.PROGRESS_FILE).write_text('{"samples": "many", "seconds": 1}')
+
+
+def cut_state(folder):
+    file = folder / checkpoint.STATE_FILE
+    file.write_bytes(file.read_bytes()[:10_000])
+
+
+def thin_state(folder):
+    file = folder / checkpoint.STATE_FILE
+    tensors = load_file(file)
+    tensors.pop('exp_avg.conv_in.weight')
+    save_file(tensors, file)
+
+
+def widen_config(folder):
+    file = folder / 'config.json'
+    file.write_text(file.read_text().replace('\n    32,', '\n    64,'))
+
+
+def other_channels(folder):
+    file = folder / 'config.json'
+    file.write_text(file.read_text().replace('"in_channels": 12', '"in_channels": 3'))
+
+
+def no_numbers(folder):
+    file = folder / checkpoint.WEIGHTS_FILE
+    tensors = load_file(file)
+    tensors['conv_in.bias'][0] = float('nan')
+    save_file(tensors, file)
+
+
+@pytest.mark.parametrize('damage, named', [
+    (damage_progress, checkpoint.PROGRESS_FILE), (damage_counts, checkpoint.PROGRESS_FILE),
+    (cut_state, checkpoint.STATE_FILE), (thin_state, checkpoint.STATE_FILE),
+    (widen_config, 'another config.json'), (other_channels, '3 channels in'),
+    (no_numbers, 'not finite')])
+def test_what_is_damaged_is_named_in_one_line(saved, tmp_path, damage, named):
+    folder = copy(saved, tmp_path / 'damaged')
+    damage(folder)
+    with pytest.raises(DiffsegError) as caught:
+        Learner(SETTINGS, CPU, resume=folder)
+    message = str(caught.value)
+    assert named in message and str(folder) in message and '\n' not in message
+
+
+@pytest.mark.parametrize('field, value', itertools.chain(
+    itertools.product(('minutes', 'learning_rate', 'report_seconds'),
+                      (float('nan'), float('inf'), 0.0, -1.0)), [('seed', -1), ('seed', 2**32)]))
+def test_settings_that_no_run_can_use_are_refused(field, value):
+    with pytest.raises(DiffsegError, match=field.replace('_', ' ')):
+        TrainingSettings(**{'minutes': 1.0, field: value})
+
+
+class Compiled:
+    """Stands in for a compiled model and notes the shapes it is called with."""
+
+    def __init__(self, model, **options):
+        self.model, self.options, self.shapes = model, options, []
+
+    def __call__(self, images, *arguments, **options):
+        self.shapes.append(tuple(images.shape))
+        return self.model(images, *arguments, **options)
+
+
+def test_warming_up_compiles_every_shape_and_changes_nothing(monkeypatch):
+    monkeypatch.setattr(torch, 'compile', Compiled)
+    learner = Learner(SETTINGS, CPU)
+    raw, drawn = values(learner._unet), learner.generator.get_state()
+    shapes = [(2, 12, 16, 16), (3, 12, 16, 24)]
+    assert learner.warm_up(shapes) is None
+    compiled = learner._forward
+    assert compiled.shapes == shapes and compiled.options == {'dynamic': False}
+    assert equal(raw, values(learner._unet))
+    assert torch.equal(drawn, learner.generator.get_state()) and learner.steps == 0
+    assert all(parameter.grad is None for parameter in learner._unet.parameters())
+    learner.learn(*batch(0), 1e-3)
+    assert compiled.shapes[2:] == [(2, 12, 16, 16)]
+
+
+def test_without_a_compiler_training_goes_on_as_it_is(monkeypatch):
+    class Failing(Compiled):
+        def __call__(self, images, *arguments, **options):
+            raise RuntimeError('no C compiler\nwas found')
+
+    monkeypatch.setattr(torch, 'compile', Failing)
+    learner = Learner(SETTINGS, CPU)
+    assert learner.warm_up([(2, 12, 16, 16)]) == 'no C compiler was found'
+    learner.learn(*batch(0), 1e-3)
+    assert learner.take_loss()[0] > 0
+
+
+def test_a_batch_beyond_the_memory_is_named(monkeypatch):
+    class Full(Compiled):
+        def __call__(self, images, *arguments, **options):
+            raise torch.OutOfMemoryError('80 GiB')
+
+    monkeypatch.setattr(torch, 'compile', Full)
+    with pytest.raises(DiffsegError, match='smaller --batch'):
+        Learner(SETTINGS, CPU).warm_up([(2, 12, 16, 16)])
+
+
+def test_arithmetic_is_chosen_without_mkldnn_too(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: False)
+    assert supports_bf16(CPU) is False
