@@ -149,8 +149,8 @@ class PhotoFiles:
             kind, count = storage.topics[topic], storage.counts[topic]
             every = -(-count // MOST_FRAMES)
             thinned = f', one in {every} of {count}' if every > 1 else ''
-            others = [name for name, other in storage.topics.items()
-                      if name != topic and other in (IMAGE, COMPRESSED_IMAGE)]
+            others = [name for name, other in storage.topics.items() if name != topic
+                      and 'depth' not in name.lower() and other in (IMAGE, COMPRESSED_IMAGE)]
             choice = f'; --rgb-topic takes another of {", ".join(others)}' if others else ''
             self.notes.append(f'{path}: frames of {topic}{thinned}{choice}')
             for number, (_, _, data) in enumerate(storage.messages([topic])):
