@@ -36,12 +36,8 @@ def check_colour(message: Any) -> None:
         That cannot be decoded as a colour image.
 
     """
-    encoding = _encoding(message)
-    if encoding not in COLOUR_ENCODINGS and (
-            hasattr(message, 'encoding') or encoding in _DEPTH_ONLY):
-        hint = ('; this is depth: name the topic of the colour images'
-                if encoding in _DEPTH_ONLY else '')
-        raise _unsupported(encoding, 'a colour image', COLOUR_ENCODINGS, hint)
+    _check(message, 'a colour image', COLOUR_ENCODINGS, _DEPTH_ONLY,
+           'this is depth: name the topic of the colour images')
 
 
 def check_depth(message: Any) -> None:
@@ -54,12 +50,19 @@ def check_depth(message: Any) -> None:
         That cannot be decoded as depth.
 
     """
+    _check(message, 'a depth image', DEPTH_ENCODINGS, _COLOUR_ONLY,
+           'this is a colour image: name the topic of the depth')
+
+
+def _check(message: Any, kind: str, supported: frozenset[str], others: frozenset[str],
+           hint: str) -> None:
+    """Refuse what is not supported; of a CompressedImage only what `others` names."""
     encoding = _encoding(message)
-    if encoding not in DEPTH_ENCODINGS and (
-            hasattr(message, 'encoding') or encoding in _COLOUR_ONLY):
-        hint = ('; this is a colour image: name the topic of the depth'
-                if encoding in _COLOUR_ONLY else '')
-        raise _unsupported(encoding, 'a depth image', DEPTH_ENCODINGS, hint)
+    if encoding in supported or not (hasattr(message, 'encoding') or encoding in others):
+        return
+    raise DiffsegError(f'image encoding {encoding!r} is not supported as {kind}; supported are '
+                       f'{", ".join(sorted(supported))}'
+                       + (f'; {hint}' if encoding in others else ''))
 
 
 def _encoding(message: Any) -> str:
@@ -67,9 +70,3 @@ def _encoding(message: Any) -> str:
     if hasattr(message, 'encoding'):
         return str(message.encoding)
     return str(message.format).partition(';')[0].strip()
-
-
-def _unsupported(encoding: str, kind: str, supported: frozenset[str],
-                 hint: str) -> DiffsegError:
-    return DiffsegError(f'image encoding {encoding!r} is not supported as {kind}; supported are '
-                        f'{", ".join(sorted(supported))}{hint}')

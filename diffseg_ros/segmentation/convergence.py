@@ -14,7 +14,7 @@ FloatVector = npt.NDArray[np.float64]
 
 
 def largest(diagonal: FloatVector, beside: FloatVector,
-             count: int) -> tuple[FloatVector, FloatVector]:
+            count: int) -> tuple[FloatVector, FloatVector]:
     """Return a tridiagonal matrix's largest eigenvalues, ascending, and vectors in columns."""
     size = len(diagonal)
     count = min(count, size)

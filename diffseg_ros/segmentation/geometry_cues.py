@@ -46,8 +46,12 @@ def geometry_distances(frame: Frame, height: int, width: int, config: Segmentati
 
     """
     surface = _surface(frame, height, width, device)
-    sides = [*_depth_columns(surface, config.depth), *_normal_columns(surface, config.normals),
-             *_distance_columns(surface, config.distance)]
+    sides = []
+    for weight, columns in ((config.depth, _depth_columns), (config.normals, _normal_columns),
+                            (config.distance, _distance_columns)):
+        if weight:
+            left, right = columns(surface)
+            sides.append((weight * left, right))
     if not sides:
         return _plane_distances(surface).mul_(config.geometry)
     left, right = (torch.cat(side, dim=1) for side in zip(*sides, strict=True))
@@ -70,37 +74,31 @@ def _surface(frame: Frame, height: int, width: int, device: torch.device | None)
 
 # Each of these is a sum of products of what is known of two tokens: (left, right) columns whose
 # matrix product it is.
-_Sides = list[tuple[torch.Tensor, torch.Tensor]]
+_Sides = tuple[torch.Tensor, torch.Tensor]
 
 
-def _depth_columns(surface: _Surface, weight: float) -> _Sides:
-    if not weight:
-        return []
+def _depth_columns(surface: _Surface) -> _Sides:
     known = surface.has_point
     depth = torch.where(known > 0, surface.points[:, 2:], 1).log()
     # Near 0 the squares keep their digits.
     depth = (depth - (depth * known).sum() / known.sum().clamp_min(1)) * known
     squares = depth.square()
-    return [(weight * torch.cat([squares, known, -2 * depth], dim=1),
-             torch.cat([known, squares, depth], dim=1))]
+    return (torch.cat([squares, known, -2 * depth], dim=1),
+            torch.cat([known, squares, depth], dim=1))
 
 
-def _normal_columns(surface: _Surface, weight: float) -> _Sides:
-    if not weight:
-        return []
-    return [(weight * torch.cat([surface.has_normal, -surface.normals], dim=1),
-             torch.cat([surface.has_normal, surface.normals], dim=1))]
+def _normal_columns(surface: _Surface) -> _Sides:
+    return (torch.cat([surface.has_normal, -surface.normals], dim=1),
+            torch.cat([surface.has_normal, surface.normals], dim=1))
 
 
-def _distance_columns(surface: _Surface, weight: float) -> _Sides:
-    if not weight:
-        return []
+def _distance_columns(surface: _Surface) -> _Sides:
     known, points = surface.has_point, surface.points
     depth = torch.where(known > 0, points[:, 2:], 1)
     squares = points.square().sum(dim=1, keepdim=True) / depth
     inverse = known / depth
-    return [(weight * torch.cat([squares, inverse, -2 * points / depth], dim=1),
-             torch.cat([inverse, squares, points / depth], dim=1))]
+    return (torch.cat([squares, inverse, -2 * points / depth], dim=1),
+            torch.cat([inverse, squares, points / depth], dim=1))
 
 
 def _plane_distances(surface: _Surface) -> torch.Tensor:

@@ -116,8 +116,8 @@ class Segmenter:
                       if self._config.attention else None)
         affinity = token_affinity(frame, features, self._config, prior, divergence)
         tau, limit = self._config.tau / self._config.coarseness, self._config.max_segments
-        if self._config.method == 'kway' or (
-                self._config.method == 'ncut' and _has_cues(self._config, frame)):
+        cued = _has_cues(self._config, frame)
+        if self._config.method == 'kway' or self._config.method == 'ncut' and cued:
             parts = kway_cut(affinity, tau, limit, state.kway)
         else:
             parts = normalized_cut(affinity.cpu().numpy(), tau, limit, state=state.recursive)
@@ -125,7 +125,7 @@ class Segmenter:
         count = int(parts.max()) + 1
         means = segment_means(features, cut, count)
         scores = assignment_scores(features, means)
-        if _has_cues(self._config, frame) or prior is not None and self._config.prior:
+        if cued or prior is not None and self._config.prior:
             scores += _TOKEN_VOTE * membership_matrix(cut, count, scores.dtype).view_as(scores)
         return TokenScores(scores, _TEMPERATURE), means
 

@@ -6,7 +6,6 @@ from diffseg_ros.segmentation.region_merging import absorb_small, joined
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int32]
@@ -89,9 +88,8 @@ def connected_patches(labels: Labels) -> tuple[Labels, int]:
     # Runs of pixels in rows are the nodes; where either of two begins, they first touch.
     touching = np.flatnonzero((starts[1:] | starts[:-1]) & (labels[1:] == labels[:-1]))
     ends = runs[:-1].ravel().take(touching), runs[1:].ravel().take(touching)
-    links = coo_array((np.ones(len(touching), np.int8), ends), (int(runs[-1, -1]) + 1,) * 2)
-    count, patch = connected_components(links, directed=False)
-    return patch.astype(np.int32).take(runs), int(count)
+    patch = joined(int(runs[-1, -1]) + 1, np.stack(ends, axis=1))
+    return patch.take(runs), int(patch.max()) + 1
 
 
 def _borders(patches: Labels) -> tuple[Labels, npt.NDArray[np.float64]]:
