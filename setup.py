@@ -43,6 +43,6 @@ setup(
     extras_require={'wheels': requirements('runtime.txt'), 'test': requirements('test.txt')},
     zip_safe=False,
     entry_points={
-        'console_scripts': [f'diffseg_{name} = {PACKAGE}.apps.{name}:main' for name in COMMANDS],
+        'console_scripts': [f'diffseg_{name} = {PACKAGE}.cli.{name}:main' for name in COMMANDS],
     },
 )

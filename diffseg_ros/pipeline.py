@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 import time
 
+from diffseg_ros.backbones.base import Backbone, observe
+from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.diffusion.backbone import Backbone, observe
-from diffseg_ros.diffusion.loader import load_backbone
-from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.segmenter import Segmenter, SegmenterState, Segments
 from diffseg_ros.threads import one_blas_thread
-from diffseg_ros.tracking.life import TrackSummary
+from diffseg_ros.tracking.track import TrackSummary
 from diffseg_ros.tracking.tracker import Tracker
+from diffseg_ros.types import Frame
 import numpy as np
 import numpy.typing as npt
 import torch

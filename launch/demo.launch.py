@@ -1,6 +1,6 @@
 """Show the node at work on a generated room: ros2 launch diffseg_ros demo.launch.py."""
 
-from diffseg_ros.ros.players import end_launch_on_failure
+from diffseg_ros.ros.launch_events import end_launch_on_failure
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource

@@ -1,6 +1,6 @@
 """Play a recording to the node: ros2 launch diffseg_ros replay.launch.py bag:=PATH."""
 
-from diffseg_ros.ros.players import end_launch_on_failure
+from diffseg_ros.ros.launch_events import end_launch_on_failure
 from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,

@@ -4,8 +4,8 @@ import sys
 
 from diffseg_ros.config import PipelineConfig, updated
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame
 from diffseg_ros.pipeline import Pipeline
+from diffseg_ros.types import Frame
 import numpy as np
 import pytest
 import torch
@@ -113,8 +113,8 @@ def test_same_frames_same_labels():
 
 
 def test_the_core_knows_no_ros():
-    code = ('import sys, diffseg_ros.pipeline, diffseg_ros.cloud.labelled_cloud, '
-            'diffseg_ros.data.source, diffseg_ros.evaluation.masks; '
+    code = ('import sys, diffseg_ros.pipeline, diffseg_ros.geometry.labelled_cloud, '
+            'diffseg_ros.io.source, diffseg_ros.evaluation.masks; '
             'print([name for name in sys.modules if name.split(".")[0] in '
             '("rclpy", "sensor_msgs") or name.startswith("diffseg_ros.ros")])')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,

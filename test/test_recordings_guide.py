@@ -31,7 +31,7 @@ def test_example_accepts_the_golden_report_and_refuses_another(tmp_path: Path):
     commands = tmp_path / 'bin'
     commands.mkdir()
     script = commands / 'diffseg_replay'
-    script.write_text(f'#!{sys.executable}\nimport sys\nfrom diffseg_ros.apps.replay import main\n'
+    script.write_text(f'#!{sys.executable}\nimport sys\nfrom diffseg_ros.cli.replay import main\n'
                       'sys.exit(main())\n')
     script.chmod(0o755)
     environment = {**os.environ, 'PATH': f'{commands}:{os.environ["PATH"]}',

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 import time
 
+from diffseg_ros.backbones.loader import load_backbone
+from diffseg_ros.backbones.whitening import WHITENING_FILE
 from diffseg_ros.config import BackboneConfig
-from diffseg_ros.diffusion.loader import load_backbone
-from diffseg_ros.diffusion.whitening import WHITENING_FILE
 import numpy as np
 import pytest
 from safetensors.torch import load_file

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import cv2
-from diffseg_ros.frame import Frame, Intrinsics
+from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
@@ -102,7 +102,7 @@ def scene(width: int, height: int) -> tuple[Frame, npt.NDArray[np.int32]]:
 
 
 def _timed(width: int, height: int, repetitions: int) -> dict[str, float]:
-    from diffseg_ros.ros.label_encoding import LabelEncoder
+    from diffseg_ros.postprocessing.label_encoding import LabelEncoder
     from diffseg_ros.ros.messages import header_of
     from diffseg_ros.ros.point_cloud import fill_points
     from sensor_msgs.msg import PointCloud2

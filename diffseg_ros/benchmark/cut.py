@@ -7,19 +7,19 @@ import copy
 from functools import partial
 from typing import Any
 
+from diffseg_ros.backbones.base import Backbone
 from diffseg_ros.benchmark.agreement import adjusted_rand_index
 from diffseg_ros.benchmark.memory import PeakMemory
 from diffseg_ros.benchmark.timing import median, once, percentiles, take_turns
 from diffseg_ros.config import SegmentationConfig
-from diffseg_ros.diffusion.backbone import Backbone
-from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.cues import token_affinity
 from diffseg_ros.segmentation.kway_cut import kway_cut, KwayState
 from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
-from diffseg_ros.segmentation.reference import reference_cut
 from diffseg_ros.threads import one_blas_thread
+from diffseg_ros.types import Frame
 import numpy as np
 import numpy.typing as npt
+from studies.reference import reference_cut
 import torch
 
 FloatMatrix = npt.NDArray[np.float32]

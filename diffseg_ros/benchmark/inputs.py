@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-from diffseg_ros.cloud.sampling import sample_nearest
-from diffseg_ros.data.image_files import decode_rgb
-from diffseg_ros.demo.camera_path import camera_path
-from diffseg_ros.demo.renderer import Renderer
-from diffseg_ros.demo.scene import create_scene
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame
+from diffseg_ros.geometry.sampling import sample_nearest
+from diffseg_ros.io.image_files import decode_rgb
+from diffseg_ros.synthetic.camera_path import camera_path
+from diffseg_ros.synthetic.renderer import Renderer
+from diffseg_ros.synthetic.scene import create_scene
+from diffseg_ros.types import Frame
 import numpy as np
 
 _PERIOD = 0.1

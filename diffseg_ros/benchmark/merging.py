@@ -11,9 +11,9 @@ from typing import Any
 from diffseg_ros.benchmark.agreement import adjusted_rand_index
 from diffseg_ros.benchmark.timing import median, once, percentiles
 from diffseg_ros.segmentation.attention_merging import anchor_tokens, merge_attention, MergeRule
-from diffseg_ros.segmentation.reference import reference_merging
 from diffseg_ros.threads import one_blas_thread
 import numpy as np
+from studies.reference import reference_merging
 import torch
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from diffseg_ros.backbones.base import Backbone
 from diffseg_ros.benchmark.timing import median, percentiles, take_turns
 from diffseg_ros.config import SegmentationConfig
-from diffseg_ros.diffusion.backbone import Backbone
-from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.segmenter import Segmenter, SegmenterState
 from diffseg_ros.threads import one_blas_thread
+from diffseg_ros.types import Frame
 import torch
 
 

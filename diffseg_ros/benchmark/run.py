@@ -10,18 +10,18 @@ from pathlib import Path
 import platform
 from typing import Any
 
+from diffseg_ros.backbones.base import AttentionBackbone, Backbone
+from diffseg_ros.backbones.device import resolve_device
+from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.benchmark.cut import affinities, measure_cut, measure_growth
 from diffseg_ros.benchmark.inputs import photo_frames, resized, scene_frames
 from diffseg_ros.benchmark.merging import measure_merging
 from diffseg_ros.benchmark.methods import measure_methods
 from diffseg_ros.benchmark.stages import measure_cloud, measure_pipeline, measure_tracking
 from diffseg_ros.config import PipelineConfig, SegmentationConfig
-from diffseg_ros.diffusion.backbone import AttentionBackbone, Backbone
-from diffseg_ros.diffusion.device import resolve_device
-from diffseg_ros.diffusion.loader import load_backbone
-from diffseg_ros.frame import Frame
 from diffseg_ros.pipeline import Pipeline
 from diffseg_ros.segmentation.attention_aggregation import aggregate_attention
+from diffseg_ros.types import Frame
 import torch
 
 CUT_TOKENS, MERGE_TOKENS = 1024, 4096

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffseg_ros.config import BackboneConfig
-from diffseg_ros.diffusion.capture import (
+from diffseg_ros.backbones.capture import (
     choose_block,
     drop_unused,
     last_computed,
     self_attention_blocks,
 )
-from diffseg_ros.diffusion.device import resolve_device, resolve_dtype
-from diffseg_ros.diffusion.latent import Conditioning, DEFAULT_TIMESTEP, LatentEncoder
-from diffseg_ros.diffusion.noise import FixedNoise
-from diffseg_ros.diffusion.prompt import PromptEmbedding
-from diffseg_ros.diffusion.unet_backbone import UnetBackbone
+from diffseg_ros.backbones.device import resolve_device, resolve_dtype
+from diffseg_ros.backbones.latent import Conditioning, DEFAULT_TIMESTEP, LatentEncoder
+from diffseg_ros.backbones.noise import FixedNoise
+from diffseg_ros.backbones.prompt import PromptEmbedding
+from diffseg_ros.backbones.unet import UnetBackbone
+from diffseg_ros.config import BackboneConfig
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel

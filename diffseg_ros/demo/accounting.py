@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diffseg_ros.data.message_types import deserialise, header_stamp
 from diffseg_ros.demo.player import frame_counts
 from diffseg_ros.demo.recorder import DIAGNOSTICS, LABELS, NODE, RECORDED
 from diffseg_ros.demo.spool import Spool
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.message_types import deserialise, header_stamp
 
 
 @dataclass(frozen=True)

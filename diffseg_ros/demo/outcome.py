@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from diffseg_ros.cloud.labelled_cloud import LabelledCloud
-from diffseg_ros.data.message_types import deserialise, header_stamp
-from diffseg_ros.data.sequence_folder import SequenceFolder
 from diffseg_ros.demo.accounting import Account
 from diffseg_ros.demo.recorder import LABELS, POINTS, RECORDED
 from diffseg_ros.demo.spool import Spool
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame, UNLABELLED
+from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.io.message_types import deserialise, header_stamp
+from diffseg_ros.io.sequence_folder import SequenceFolder
+from diffseg_ros.types import Frame, UNLABELLED
 import numpy as np
 import numpy.typing as npt
 

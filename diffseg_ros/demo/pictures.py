@@ -8,12 +8,12 @@ from pathlib import Path
 import sys
 
 import cv2
-from diffseg_ros.cloud.labelled_cloud import LabelledCloud
-from diffseg_ros.cloud.ply import write_ply
-from diffseg_ros.cloud.render import render_cloud
 from diffseg_ros.demo.outcome import Outcome
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.visualization import draw_overlay, label_colours
+from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.io.ply import write_ply
+from diffseg_ros.viz.cloud_picture import render_cloud
+from diffseg_ros.viz.overlay import draw_overlay, label_colours
 import numpy as np
 import numpy.typing as npt
 

@@ -9,12 +9,12 @@ import time
 from types import TracebackType
 from typing import Any
 
-from diffseg_ros.data.message_builders import camera_info_message, image_message, transform_message
-from diffseg_ros.data.message_types import typestore
-from diffseg_ros.data.sequence_folder import SequenceFolder
 from diffseg_ros.demo.recorder import DIAGNOSTICS, NODE
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame
+from diffseg_ros.io.message_builders import camera_info_message, image_message, transform_message
+from diffseg_ros.io.message_types import typestore
+from diffseg_ros.io.sequence_folder import SequenceFolder
+from diffseg_ros.types import Frame
 import numpy as np
 import numpy.typing as npt
 

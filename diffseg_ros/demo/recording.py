@@ -6,11 +6,11 @@ from collections.abc import Iterable
 import heapq
 from pathlib import Path
 
-from diffseg_ros.data.bag_writer import BagWriter
-from diffseg_ros.data.message_types import TRANSFORMS
 from diffseg_ros.demo.player import CAMERA_TOPICS, PreparedFrame, serialised_transform, TF
 from diffseg_ros.demo.recorder import RECORDED
 from diffseg_ros.demo.spool import Recorded, Spool
+from diffseg_ros.io.bag_writer import BagWriter
+from diffseg_ros.io.message_types import TRANSFORMS
 
 _TYPES = RECORDED | {f'/{topic}': kind for topic, kind in CAMERA_TOPICS.items()} | {TF: TRANSFORMS}
 

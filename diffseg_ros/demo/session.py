@@ -13,7 +13,7 @@ from diffseg_ros.demo.processes import Child, child_environment
 from diffseg_ros.demo.recorder import NODE, READY
 from diffseg_ros.errors import DiffsegError
 
-NODE_MODULE = 'diffseg_ros.apps.node'
+NODE_MODULE = 'diffseg_ros.cli.node'
 
 _SETTLE_SECONDS = 20.0
 _CONNECT_SECONDS = 15.0

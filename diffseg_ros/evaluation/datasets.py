@@ -8,12 +8,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from diffseg_ros.data.camera_file import camera_intrinsics, depth_units, json_object
-from diffseg_ros.data.depth import metres_from_units
-from diffseg_ros.data.image_files import decode_rgb, decode_units, read_bytes
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.masks import IGNORED_CLASS, MaskAccumulator
-from diffseg_ros.frame import Frame, Intrinsics
+from diffseg_ros.io.camera_file import camera_intrinsics, depth_units, json_object
+from diffseg_ros.io.depth import metres_from_units
+from diffseg_ros.io.image_files import decode_rgb, decode_units, read_bytes
+from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import numpy.typing as npt
 from PIL import Image

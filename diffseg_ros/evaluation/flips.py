@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import cv2
-from diffseg_ros.cloud.labelled_cloud import LabelledCloud
-from diffseg_ros.cloud.rays import is_pinhole, ray_table
-from diffseg_ros.frame import Intrinsics, UNLABELLED
+from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.geometry.rays import is_pinhole, ray_table
+from diffseg_ros.types import Intrinsics, UNLABELLED
 import numpy as np
 import numpy.typing as npt
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from diffseg_ros.cloud.labelled_cloud import labelled_cloud
-from diffseg_ros.data.sequence_folder import IGNORED_INSTANCE
 from diffseg_ros.evaluation.contingency import contingency, LabelArray
 from diffseg_ros.evaluation.flips import FlipAccumulator
 from diffseg_ros.evaluation.hota import HotaAccumulator
@@ -16,7 +14,9 @@ from diffseg_ros.evaluation.switches import SwitchAccumulator
 from diffseg_ros.evaluation.tracks import IdentityAccumulator
 from diffseg_ros.evaluation.tubes import TubeAccumulator
 from diffseg_ros.evaluation.voxels import VoxelAccumulator
-from diffseg_ros.frame import Frame
+from diffseg_ros.geometry.labelled_cloud import labelled_cloud
+from diffseg_ros.io.sequence_folder import IGNORED_INSTANCE
+from diffseg_ros.types import Frame
 import numpy as np
 import numpy.typing as npt
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+from diffseg_ros.backbones.base import Backbone
 from diffseg_ros.config import PipelineConfig, updated
-from diffseg_ros.diffusion.backbone import Backbone
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.overlap_tracker import OverlapTracker
-from diffseg_ros.frame import Frame
 from diffseg_ros.pipeline import Pipeline, Result
+from diffseg_ros.types import Frame
 
 _PROPAGATION_ALONE = {'tracking.keyframe_interval': 10_000, 'tracking.keyframe_change': 1.0}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from diffseg_ros.cloud.labelled_cloud import LabelledCloud
-from diffseg_ros.frame import UNLABELLED
+from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.types import UNLABELLED
 import numpy as np
 import numpy.typing as npt
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffseg_ros.cloud.labelled_cloud import labelled_cloud
+from diffseg_ros.backbones.base import Backbone
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.diffusion.backbone import Backbone
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.voxels import VoxelAccumulator
-from diffseg_ros.frame import Frame, UNLABELLED
+from diffseg_ros.geometry.labelled_cloud import labelled_cloud
 from diffseg_ros.mapping.odometry import RgbdOdometry
 from diffseg_ros.mapping.voxel_map import FusedCloud, VoxelMap
 from diffseg_ros.pipeline import Pipeline
+from diffseg_ros.types import Frame, UNLABELLED
 import numpy as np
 import numpy.typing as npt
 

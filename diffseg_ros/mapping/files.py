@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
-from diffseg_ros.cloud.ply import write_ply
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.ply import write_ply
 from diffseg_ros.mapping.picture import map_picture
 from diffseg_ros.mapping.voxel_map import FusedCloud
 import numpy as np

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import cv2
-from diffseg_ros.cloud.rays import distorted, is_pinhole, ray_table
-from diffseg_ros.cloud.sampling import sample_nearest
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame, Intrinsics
+from diffseg_ros.geometry.rays import distorted, is_pinhole, ray_table
+from diffseg_ros.geometry.sampling import sample_nearest
+from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import numpy.typing as npt
 

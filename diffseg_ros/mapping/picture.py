@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from diffseg_ros.cloud.render import fit_view, render_cloud
 from diffseg_ros.mapping.voxel_map import FusedCloud
-from diffseg_ros.visualization import label_colours
+from diffseg_ros.viz.cloud_picture import fit_view, render_cloud
+from diffseg_ros.viz.overlay import label_colours
 import numpy as np
 import numpy.typing as npt
 

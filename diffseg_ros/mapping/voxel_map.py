@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffseg_ros.cloud.labelled_cloud import LabelledCloud
-from diffseg_ros.cloud.voxels import majority, voxel_keys, voxel_numbers
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import UNLABELLED
+from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.geometry.voxels import majority, voxel_keys, voxel_numbers
+from diffseg_ros.types import UNLABELLED
 import numpy as np
 import numpy.typing as npt
 

@@ -8,9 +8,9 @@ import importlib
 from types import ModuleType
 from typing import Any, TYPE_CHECKING
 
-from diffseg_ros.frame import UNLABELLED
-from diffseg_ros.ros.label_encoding import distinct_labels, SEGMENT_CLASS
+from diffseg_ros.postprocessing.label_encoding import distinct_labels, SEGMENT_CLASS
 from diffseg_ros.ros.markers import point, quaternion, vector
+from diffseg_ros.types import UNLABELLED
 from geometry_msgs.msg import Pose
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from scipy.ndimage import find_objects
 from std_msgs.msg import Header
 
 if TYPE_CHECKING:
-    from diffseg_ros.cloud.boxes import SegmentBox
+    from diffseg_ros.geometry.boxes import SegmentBox
 
 CLASS_NAME = 'segment'
 """Name of SEGMENT_CLASS."""

@@ -9,12 +9,12 @@ import threading
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diffseg_ros.error_text import gpu_memory, process_memory
 from diffseg_ros.ros.counters import Totals
-from diffseg_ros.ros.faults import gpu_memory, process_memory
-from diffseg_ros.ros.health import explain, Situation
-from diffseg_ros.ros.narrator import Narrator
 from diffseg_ros.ros.outputs import Outputs
 from diffseg_ros.ros.processor import FrameProcessor
+from diffseg_ros.ros.status import explain, Situation
+from diffseg_ros.ros.status_logger import Narrator
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from diffseg_ros.node_config import NodeConfig
-from diffseg_ros.ros.assembly import Topics
-from diffseg_ros.ros.intake import Intake
+from diffseg_ros.ros.converter import Topics
 from diffseg_ros.ros.motion import CameraMotion
 from diffseg_ros.ros.outputs import sensor_qos
+from diffseg_ros.ros.synchronizer import Intake
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility, QoSProfile

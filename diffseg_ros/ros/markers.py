@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from builtin_interfaces.msg import Duration
-from diffseg_ros.visualization import label_colours
+from diffseg_ros.viz.overlay import label_colours
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 import numpy as np
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 if TYPE_CHECKING:
-    from diffseg_ros.cloud.boxes import SegmentBox
+    from diffseg_ros.geometry.boxes import SegmentBox
 
 _OPACITY = 0.35
 _TEXT_HEIGHT = 0.06

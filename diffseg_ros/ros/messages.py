@@ -9,27 +9,27 @@ from typing import Any, TYPE_CHECKING
 
 from builtin_interfaces.msg import Time
 import cv2
-from diffseg_ros.cloud.boxes import segment_boxes, SegmentBox
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Intrinsics
-from diffseg_ros.ros.detections import (
-    detections_2d,
-    detections_3d,
-    Segments2D,
-    vision_messages,
-)
-from diffseg_ros.ros.label_encoding import distinct_labels, LabelEncoder
-from diffseg_ros.ros.markers import marker_array
-from diffseg_ros.ros.point_cloud import fill_points
-from diffseg_ros.ros.removal import (
+from diffseg_ros.geometry.boxes import segment_boxes, SegmentBox
+from diffseg_ros.postprocessing.label_encoding import distinct_labels, LabelEncoder
+from diffseg_ros.postprocessing.segment_filter import (
     depth_pixels,
     filtered_depth,
     needs_boxes,
     removal_mask,
     removed_ids,
 )
-from diffseg_ros.visualization import draw_overlay
+from diffseg_ros.ros.detections import (
+    detections_2d,
+    detections_3d,
+    Segments2D,
+    vision_messages,
+)
+from diffseg_ros.ros.markers import marker_array
+from diffseg_ros.ros.point_cloud import fill_points
+from diffseg_ros.types import Intrinsics
+from diffseg_ros.viz.overlay import draw_overlay
 import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2

@@ -7,8 +7,8 @@ import threading
 import time
 from typing import Any
 
-from diffseg_ros.data.transforms import Matrix, TransformTree
-from diffseg_ros.ros.intake import EPOCH_JUMP, stamp_of
+from diffseg_ros.geometry.transforms import Matrix, TransformTree
+from diffseg_ros.ros.synchronizer import EPOCH_JUMP, stamp_of
 
 _PATIENCE = 3
 _HOLD = 0.02

@@ -7,25 +7,25 @@ import time
 from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.config import PipelineConfig
+from diffseg_ros.error_text import describe_error, out_of_gpu_memory, release_gpu_memory
 from diffseg_ros.parameter_file import NODE_NAME
-from diffseg_ros.ros.assembly import Assembler
+from diffseg_ros.postprocessing.label_encoding import LabelEncoder
+from diffseg_ros.ros.converter import Assembler
 from diffseg_ros.ros.counters import Counters
 from diffseg_ros.ros.diagnostics import Diagnostics, Report, report_of
-from diffseg_ros.ros.faults import describe_error, out_of_gpu_memory, release_gpu_memory
-from diffseg_ros.ros.health import SILENCE_SECONDS, Situation
 from diffseg_ros.ros.inputs import (
     create_motion_subscriptions,
     create_subscriptions,
     input_topics,
     why_silent,
 )
-from diffseg_ros.ros.intake import Intake
-from diffseg_ros.ros.label_encoding import LabelEncoder
 from diffseg_ros.ros.meters import RateMeter
 from diffseg_ros.ros.motion import CameraMotion
 from diffseg_ros.ros.outputs import Outputs
 from diffseg_ros.ros.parameters import Parameters, unknown_overrides
 from diffseg_ros.ros.processor import FrameProcessor
+from diffseg_ros.ros.status import SILENCE_SECONDS, Situation
+from diffseg_ros.ros.synchronizer import Intake
 from diffseg_ros.ros.worker import Worker
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.subscription import Subscription

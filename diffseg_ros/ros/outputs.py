@@ -6,10 +6,10 @@ from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.node_config import NodeConfig
+from diffseg_ros.postprocessing.label_encoding import LabelEncoder
+from diffseg_ros.postprocessing.static_mask import StaticMask
 from diffseg_ros.ros.detections import label_info, vision_messages
-from diffseg_ros.ros.label_encoding import LabelEncoder
 from diffseg_ros.ros.messages import FrameMessages, header_of, OUTPUT_TYPES
-from diffseg_ros.ros.static_mask import StaticMask
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions

@@ -7,11 +7,11 @@ from collections.abc import Collection
 from functools import lru_cache
 import sys
 
-from diffseg_ros.cloud.packed import pack_points, POINT_WORDS
 from diffseg_ros.config import CloudConfig
-from diffseg_ros.frame import Frame
-from diffseg_ros.label_palette import label_palette, palette_rows
-from diffseg_ros.ros.label_encoding import LabelEncoder
+from diffseg_ros.geometry.packed import pack_points, POINT_WORDS
+from diffseg_ros.postprocessing.label_encoding import LabelEncoder
+from diffseg_ros.types import Frame
+from diffseg_ros.viz.palette import label_palette, palette_rows
 import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import PointCloud2, PointField

@@ -8,13 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.ros.assembly import Assembler
+from diffseg_ros.error_text import describe_error, out_of_gpu_memory, without_numbers
+from diffseg_ros.ros.converter import Assembler
 from diffseg_ros.ros.counters import Counters
-from diffseg_ros.ros.faults import describe_error, out_of_gpu_memory, without_numbers
-from diffseg_ros.ros.intake import Bundle
 from diffseg_ros.ros.meters import Percentiles, RateMeter
 from diffseg_ros.ros.motion import CameraMotion
 from diffseg_ros.ros.outputs import depth_encoding_of, Outputs
+from diffseg_ros.ros.synchronizer import Bundle
 
 if TYPE_CHECKING:
     from diffseg_ros.pipeline import Pipeline

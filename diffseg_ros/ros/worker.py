@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import threading
 
-from diffseg_ros.ros.intake import Bundle, Intake
+from diffseg_ros.ros.synchronizer import Bundle, Intake
 
 
 class Worker:

@@ -13,7 +13,7 @@ from diffseg_ros.segmentation.attention_merging import (
     symmetric_divergence,
 )
 from diffseg_ros.segmentation.cues import require_finite
-from diffseg_ros.segmentation.pixels import TokenScores
+from diffseg_ros.segmentation.upsampling import TokenScores
 import torch
 from torch.nn import functional
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame
+from diffseg_ros.types import Frame
 import numpy as np
 import numpy.typing as npt
 

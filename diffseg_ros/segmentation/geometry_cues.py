@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from diffseg_ros.config import SegmentationConfig
-from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.geometry import token_normals, token_points
+from diffseg_ros.types import Frame
 import numpy as np
 import torch
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diffseg_ros.segmentation.affinity_check import (
+from diffseg_ros.segmentation.graph_utils import (
     check_affinity,
     membership,
     membership_matrix,

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import heapq
 from typing import NamedTuple
 
-from diffseg_ros.segmentation.affinity_check import check_affinity, membership, renumber
+from diffseg_ros.segmentation.graph_utils import check_affinity, membership, renumber
 from diffseg_ros.segmentation.spectrum import (
     certainly_above,
     DENSE_UP_TO,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diffseg_ros.segmentation.affinity_check import membership_matrix
+from diffseg_ros.segmentation.graph_utils import membership_matrix
 import torch
 from torch.nn import functional
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffseg_ros.segmentation.affinity_check import membership
+from diffseg_ros.segmentation.graph_utils import membership
 from diffseg_ros.segmentation.region_planes import point_moments
 import numpy as np
 import numpy.typing as npt

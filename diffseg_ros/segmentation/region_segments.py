@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 from diffseg_ros.config import SegmentationConfig
-from diffseg_ros.frame import Frame
-from diffseg_ros.segmentation.band_refinement import sharpened
+from diffseg_ros.segmentation.boundary_refinement import sharpened
 from diffseg_ros.segmentation.cues import require_finite
 from diffseg_ros.segmentation.geometry import token_points
 from diffseg_ros.segmentation.region_confidence import assignment_confidence
@@ -15,6 +14,7 @@ from diffseg_ros.segmentation.region_graph import region_graph, RegionGraph
 from diffseg_ros.segmentation.region_merging import adaptive_merge, nearest_merge
 from diffseg_ros.segmentation.region_planes import plane_gaps
 from diffseg_ros.segmentation.superpixels import gradient_basins, lab_image, with_depth
+from diffseg_ros.types import Frame
 import numpy as np
 import numpy.typing as npt
 

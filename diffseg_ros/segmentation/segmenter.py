@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diffseg_ros.config import SegmentationConfig
-from diffseg_ros.frame import Frame
-from diffseg_ros.segmentation.affinity_check import membership_matrix
 from diffseg_ros.segmentation.attention_segments import (
     attention_divergence,
     attention_segments,
 )
 from diffseg_ros.segmentation.cues import token_affinity
+from diffseg_ros.segmentation.graph_utils import membership_matrix
 from diffseg_ros.segmentation.kway_cut import kway_cut, KwayState
 from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
-from diffseg_ros.segmentation.pixels import to_pixels, TokenScores
 from diffseg_ros.segmentation.refinement import assignment_scores, segment_means
 from diffseg_ros.segmentation.region_segments import region_segments
+from diffseg_ros.segmentation.upsampling import to_pixels, TokenScores
+from diffseg_ros.types import Frame
 import numpy as np
 import numpy.typing as npt
 import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffseg_ros.tracking.life import CAPACITY
+from diffseg_ros.tracking.track import CAPACITY
 import numpy as np
 import numpy.typing as npt
 

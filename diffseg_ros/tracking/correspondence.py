@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 
-from diffseg_ros.tracking.view import FloatArray
+from diffseg_ros.tracking.tracking_frame import FloatArray
 import numpy as np
 import numpy.typing as npt
 import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-from diffseg_ros.tracking.view import FloatArray, View
+from diffseg_ros.tracking.tracking_frame import FloatArray, View
 import numpy as np
 import numpy.typing as npt
 

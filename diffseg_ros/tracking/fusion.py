@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 from diffseg_ros.segmentation.segmenter import Segments
-from diffseg_ros.tracking.field import LabelField, THIN
+from diffseg_ros.tracking.label_map import LabelField, THIN
 import numpy as np
 import numpy.typing as npt
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-from diffseg_ros.cloud.rays import ray_table
+from diffseg_ros.geometry.rays import ray_table
 from diffseg_ros.tracking.flow import ImageMotion
-from diffseg_ros.tracking.view import View
+from diffseg_ros.tracking.tracking_frame import View
 import numpy as np
 import numpy.typing as npt
 

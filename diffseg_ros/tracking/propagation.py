@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from diffseg_ros.config import TrackingConfig
-from diffseg_ros.tracking.book import TrackBook
-from diffseg_ros.tracking.field import LabelField
 from diffseg_ros.tracking.flow import Flow, flow_source, ImageMotion
-from diffseg_ros.tracking.memory import WorldMemory
+from diffseg_ros.tracking.label_map import LabelField
+from diffseg_ros.tracking.localizer import Whereabouts, World
+from diffseg_ros.tracking.object_motion import own_motion, OwnMotion
 from diffseg_ros.tracking.odometry import camera_motion
-from diffseg_ros.tracking.own_motion import own_motion, OwnMotion
-from diffseg_ros.tracking.places import Places
-from diffseg_ros.tracking.view import View
+from diffseg_ros.tracking.track_manager import TrackBook
+from diffseg_ros.tracking.tracking_frame import View
+from diffseg_ros.tracking.voxel_label_map import WorldMemory
 from diffseg_ros.tracking.warp import grid, rigid_source, Source, world_points
-from diffseg_ros.tracking.whereabouts import Whereabouts, World
+from diffseg_ros.tracking.world_points import Places
 import numpy as np
 import numpy.typing as npt
 

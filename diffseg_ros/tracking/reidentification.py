@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diffseg_ros.tracking.life import Track
+from diffseg_ros.tracking.track import Track
 import numpy as np
 import numpy.typing as npt
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 from diffseg_ros.tracking.odometry import consensus, Features, features
-from diffseg_ros.tracking.view import FloatArray, View
+from diffseg_ros.tracking.tracking_frame import FloatArray, View
 from diffseg_ros.tracking.warp import rigid_source
 import numpy as np
 import numpy.typing as npt

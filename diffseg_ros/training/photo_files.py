@@ -10,12 +10,12 @@ from pathlib import Path
 import tarfile
 import zlib
 
-from diffseg_ros.data.bag_storage import BagStorage
-from diffseg_ros.data.bag_topics import choose_topics
-from diffseg_ros.data.image_messages import decode_colour, decode_compressed_colour
-from diffseg_ros.data.message_types import COMPRESSED_IMAGE, deserialise, IMAGE
-from diffseg_ros.data.source import BAG_SUFFIXES, TopicNames
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.bag_storage import BagStorage
+from diffseg_ros.io.bag_topics import choose_topics
+from diffseg_ros.io.image_messages import decode_colour, decode_compressed_colour
+from diffseg_ros.io.message_types import COMPRESSED_IMAGE, deserialise, IMAGE
+from diffseg_ros.io.source import BAG_SUFFIXES, TopicNames
 from diffseg_ros.training.photos import shrunk
 import numpy as np
 import numpy.typing as npt

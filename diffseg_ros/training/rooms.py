@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import cv2
-from diffseg_ros.demo.camera_path import camera_path, look_at
-from diffseg_ros.demo.renderer import CAMERA, Renderer
-from diffseg_ros.demo.scene import create_scene
+from diffseg_ros.synthetic.camera_path import camera_path, look_at
+from diffseg_ros.synthetic.renderer import CAMERA, Renderer
+from diffseg_ros.synthetic.scene import create_scene
 import numpy as np
 
 VIEWS_PER_ROOM = 6

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from diffseg_ros.backbones.embedded import load_pixel_backbone
+from diffseg_ros.backbones.whitening import fit_whitening, save_whitening
 from diffseg_ros.config import BackboneConfig
-from diffseg_ros.diffusion.embedded import load_pixel_backbone
-from diffseg_ros.diffusion.whitening import fit_whitening, save_whitening
 import numpy as np
 import numpy.typing as npt
 import torch

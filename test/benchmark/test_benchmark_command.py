@@ -3,10 +3,10 @@ import mmap
 import os
 
 import cv2
-from diffseg_ros.apps.benchmark import main
 from diffseg_ros.benchmark import cut, merging, timing
 from diffseg_ros.benchmark.memory import PeakMemory
 from diffseg_ros.benchmark.timing import percentiles, take_turns
+from diffseg_ros.cli.benchmark import main
 import numpy as np
 import pytest
 import torch

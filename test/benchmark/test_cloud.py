@@ -1,5 +1,5 @@
 from diffseg_ros.benchmark.cloud import cloud_benchmark, plain_points, scene
-from diffseg_ros.cloud.packed import pack_points
+from diffseg_ros.geometry.packed import pack_points
 import numpy as np
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from types import SimpleNamespace
 
-from diffseg_ros.apps import node
+from diffseg_ros.cli import node
 from diffseg_ros.pipeline import Result
 import numpy as np
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 
-from diffseg_ros.data.message_types import typestore
 from diffseg_ros.demo.accounting import account_for, check_stamps, losses
 from diffseg_ros.demo.recorder import DIAGNOSTICS, LABELS, POINTS, RECORDED
 from diffseg_ros.demo.spool import Spool, SpoolWriter
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.message_types import typestore
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest

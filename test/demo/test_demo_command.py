@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import cv2
-from diffseg_ros.apps import demo
-from diffseg_ros.apps.demo import DemoSettings, run_demo
-from diffseg_ros.cloud.ply import read_ply
-from diffseg_ros.data.message_types import deserialise, header_stamp, typestore
+from diffseg_ros.cli import demo
+from diffseg_ros.cli.demo import DemoSettings, run_demo
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.message_types import deserialise, header_stamp, typestore
+from diffseg_ros.io.ply import read_ply
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader

@@ -7,9 +7,9 @@ from pathlib import Path
 import shutil
 
 import cv2
-from diffseg_ros.apps.evaluate import main
-from diffseg_ros.evaluation.baselines import write_random_weights
+from diffseg_ros.cli.evaluate import main
 import pytest
+from studies.baselines import write_random_weights
 
 KEYS = {'miou', 'pixel_accuracy', 'boundary_f', 'images', 'segments_per_image',
         'seconds_per_image', 'per_class'}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.strip import Strip
 from diffseg_ros.evaluation.switches import Switch
 from diffseg_ros.evaluation.timeline import Timeline
-from diffseg_ros.evaluation.timeline_plot import draw_timeline, MAX_TRACKS
-from diffseg_ros.visualization import label_colours
+from diffseg_ros.viz.contact_sheet import Strip
+from diffseg_ros.viz.overlay import label_colours
+from diffseg_ros.viz.timeline_plot import draw_timeline, MAX_TRACKS
 import numpy as np
 import pytest
 
@@ -94,7 +94,7 @@ def test_picture_has_no_empty_band(tracks: int, ended: bool, tmp_path: Path) -> 
 
 
 def test_title_counts_one_thing_as_one(tmp_path: Path) -> None:
-    from diffseg_ros.evaluation.timeline_plot import _title
+    from diffseg_ros.viz.timeline_plot import _title
 
     one, several = Timeline(), filled_timeline()
     one.add(0, image(4))

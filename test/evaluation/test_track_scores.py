@@ -8,7 +8,7 @@ from diffseg_ros.evaluation.latencies import Latencies
 from diffseg_ros.evaluation.overlap_tracker import OverlapTracker
 from diffseg_ros.evaluation.switches import Switch, SwitchAccumulator
 from diffseg_ros.evaluation.track_scores import TrackScores
-from diffseg_ros.frame import Frame, Intrinsics
+from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import pytest
 

@@ -1,8 +1,8 @@
-from diffseg_ros.cloud.labelled_cloud import labelled_cloud, LabelledCloud
 from diffseg_ros.config import CloudConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame, Intrinsics
+from diffseg_ros.geometry.labelled_cloud import labelled_cloud, LabelledCloud
 from diffseg_ros.mapping.voxel_map import VoxelMap
+from diffseg_ros.types import Frame, Intrinsics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -184,7 +184,7 @@ def test_same_frames_give_the_same_map_in_the_same_order():
 
 @pytest.mark.parametrize('name', ['redkitchen', 'tum_fr1_rpy'])
 def test_recorded_poses_lay_real_surfaces_onto_each_other(real_sequences, name):
-    from diffseg_ros.data.sequence_folder import SequenceFolder
+    from diffseg_ros.io.sequence_folder import SequenceFolder
     source = SequenceFolder(real_sequences / name)
     labels = np.zeros((240, 320), np.int32)
     rng = np.random.default_rng(0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from diffseg_ros.apps.node import main
-from diffseg_ros.frame import Frame
+from diffseg_ros.cli.node import main
+from diffseg_ros.types import Frame
 import numpy as np
 from stub_node import StubPipeline, StubResult
 

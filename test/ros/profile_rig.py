@@ -10,12 +10,12 @@ import sys
 import time
 from typing import Any
 
-from diffseg_ros.data.bag_storage import BagStorage
-from diffseg_ros.data.bag_writer import BagWriter
-from diffseg_ros.data.message_builders import camera_info_message, image_message
-from diffseg_ros.frame import Intrinsics
+from diffseg_ros.io.bag_storage import BagStorage
+from diffseg_ros.io.bag_writer import BagWriter
+from diffseg_ros.io.message_builders import camera_info_message, image_message
 from diffseg_ros.profiles import load_profile
 from diffseg_ros.ros.transport import use_large_message_profile
+from diffseg_ros.types import Intrinsics
 from node_rig import ROOT
 import numpy as np
 import rclpy

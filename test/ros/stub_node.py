@@ -8,10 +8,10 @@ import sys
 import time
 from types import SimpleNamespace
 
-from diffseg_ros.apps.node import main
+from diffseg_ros.cli.node import main
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame
+from diffseg_ros.types import Frame
 import numpy as np
 
 MAGENTA, RED, WHITE = (255, 0, 255), (255, 0, 0), (255, 255, 255)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffseg_ros.cloud.boxes import SegmentBox
+from diffseg_ros.geometry.boxes import SegmentBox
 import numpy as np
 import pytest
 

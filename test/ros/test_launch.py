@@ -133,7 +133,7 @@ def test_replay_with_rosbag2():
 
 
 def test_player_understands_what_the_launch_files_give_it():
-    from diffseg_ros.apps.play import _parser
+    from diffseg_ros.cli.play import _parser
 
     for path in (REPLAY, DEMO):
         launched = Launched(path, bag='my.mcap', rgb_topic='/a', camera_info_topic='/b',
@@ -161,7 +161,7 @@ def test_player_that_fails_ends_the_launch_and_one_that_is_done_does_not(path, v
 
 
 def test_demo_shows_the_room_in_the_frame_of_its_images():
-    from diffseg_ros.data.sequence_folder import CAMERA_FRAME
+    from diffseg_ros.io.sequence_folder import CAMERA_FRAME
 
     values = Launched(DEMO).context.values
     assert (values['rviz'], values['fixed_frame']) == ('true', CAMERA_FRAME)

@@ -102,8 +102,8 @@ def test_node_comes_up_in_its_namespace_and_comes_back_when_killed(launched):
 
 
 def test_recording_is_replayed_in_a_loop(launched, tmp_path):
-    from diffseg_ros.apps import convert
-    from diffseg_ros.demo.sequence_writer import render_sequence
+    from diffseg_ros.cli import convert
+    from diffseg_ros.synthetic.sequence_writer import render_sequence
 
     list(render_sequence(tmp_path / 'room', 8, 0))
     assert convert.main([str(tmp_path / 'room'), str(tmp_path / 'room.mcap')]) == 0
@@ -127,7 +127,7 @@ def test_recording_that_cannot_be_played_ends_the_launch_with_its_reason(launche
 
 
 def test_node_goes_on_when_a_recording_comes_to_its_end(launched, tmp_path):
-    from diffseg_ros.demo.sequence_writer import render_sequence
+    from diffseg_ros.synthetic.sequence_writer import render_sequence
 
     list(render_sequence(tmp_path / 'room', 4, 0))
     client = launched.start(REPLAY.name, f'bag:={tmp_path}/room')

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 
 import cv2
 from diffseg_ros.config import CloudConfig, PipelineConfig, RemovalConfig
-from diffseg_ros.data.image_messages import (
+from diffseg_ros.io.image_messages import (
     decode_colour,
     decode_depth,
     intrinsics_from_camera_info,
 )
-from diffseg_ros.frame import Frame, Intrinsics
-from diffseg_ros.label_palette import label_palette
-from diffseg_ros.ros.label_encoding import LabelEncoder
+from diffseg_ros.postprocessing.label_encoding import LabelEncoder
+from diffseg_ros.types import Frame, Intrinsics
+from diffseg_ros.viz.palette import label_palette
 import numpy as np
 import pytest
 

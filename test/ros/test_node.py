@@ -233,7 +233,7 @@ def test_signal_while_modules_are_imported_ends_without_a_traceback(number, modu
     script = f"""
 import os, sys
 import rclpy
-from diffseg_ros.apps.node import main
+from diffseg_ros.cli.node import main
 
 class Finder:
     def find_spec(self, name, *_):

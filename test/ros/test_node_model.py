@@ -20,7 +20,7 @@ def test_labels_and_clouds_come_out_of_a_model_on_disk(tmp_path: Path):
         rig = Rig(domain, tmp_path)
         try:
             client = rig.start('-p', f'backbone.model:={model}', '-p', 'backbone.tokens:=64',
-                               program=('-m', 'diffseg_ros.apps.node'))
+                               program=('-m', 'diffseg_ros.cli.node'))
             client.until(lambda: client.values.get('state') == 'active', 40)
             client.subscribe('labels', 'points')
             client.ready()

@@ -11,12 +11,12 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 from diffseg_ros.config import PipelineConfig  # noqa: E402
-from diffseg_ros.frame import Frame, Intrinsics  # noqa: E402
 from diffseg_ros.node_config import NodeConfig  # noqa: E402
+from diffseg_ros.postprocessing.label_encoding import LabelEncoder  # noqa: E402
 from diffseg_ros.ros import messages, outputs  # noqa: E402
-from diffseg_ros.ros.label_encoding import LabelEncoder  # noqa: E402
 from diffseg_ros.ros.messages import OUTPUT_TYPES  # noqa: E402
 from diffseg_ros.ros.outputs import depth_encoding_of  # noqa: E402
+from diffseg_ros.types import Frame, Intrinsics  # noqa: E402
 from grid_node import FIRST_ID, grid_labels  # noqa: E402
 from node_rig import HEIGHT, own_domain, Rig, stamps, WIDTH  # noqa: E402
 from rclpy.qos import (  # noqa: E402

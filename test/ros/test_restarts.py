@@ -156,9 +156,9 @@ def test_model_too_big_for_the_gpu_is_reported_and_a_smaller_one_is_taken(rig):
 
 
 def test_bag_in_a_loop_gives_the_same_outputs_each_time(rig, tmp_path):
-    from diffseg_ros.apps.convert import write_frame
-    from diffseg_ros.data.bag_writer import BagWriter
-    from diffseg_ros.frame import Frame, Intrinsics
+    from diffseg_ros.cli.convert import write_frame
+    from diffseg_ros.io.bag_writer import BagWriter
+    from diffseg_ros.types import Frame, Intrinsics
 
     frames = 20
     with BagWriter(tmp_path / 'room.mcap') as bag:
@@ -168,7 +168,7 @@ def test_bag_in_a_loop_gives_the_same_outputs_each_time(rig, tmp_path):
                 np.ones((48, 64), np.float32), Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)))
     client = rig.start()
     client.subscribe('labels', 'points')
-    player = spawn(rig, sys.executable, '-m', 'diffseg_ros.apps.play',
+    player = spawn(rig, sys.executable, '-m', 'diffseg_ros.cli.play',
                    str(tmp_path / 'room.mcap'), '--loop', '3', '--rate', '0.5')
     client.until(lambda: player.poll() is not None, 60)
     assert player.returncode == 0
@@ -201,7 +201,7 @@ def test_start_to_first_labels_is_quick(rig):
     camera = spawn(rig, *CAMERA)
     client.until(lambda: client.node.count_publishers('/rgb/image_raw'), 30)
     begin = time.monotonic()
-    rig.start(program=('-m', 'diffseg_ros.apps.node'))
+    rig.start(program=('-m', 'diffseg_ros.cli.node'))
     client.subscribe('labels')
     client.until(lambda: client.got['labels'], 60)
     seconds = time.monotonic() - begin

@@ -1,6 +1,6 @@
 """Depth images of planes."""
 
-from diffseg_ros.frame import Frame, Intrinsics
+from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 
 CAMERA = Intrinsics(80, 60, 70.0, 70.0, 39.5, 29.5)

@@ -1,7 +1,7 @@
 import cv2
+from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.benchmark.agreement import adjusted_rand_index
 from diffseg_ros.config import BackboneConfig
-from diffseg_ros.diffusion.loader import load_backbone
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.segmentation.attention_aggregation import aggregate_attention, pool_attention
 from diffseg_ros.segmentation.attention_merging import (
@@ -11,14 +11,14 @@ from diffseg_ros.segmentation.attention_merging import (
     proposal_labels,
     symmetric_divergence,
 )
-from diffseg_ros.segmentation.reference import (
+from hypothesis import given, settings, strategies
+import numpy as np
+import pytest
+from studies.reference import (
     reference_aggregation,
     reference_labels,
     reference_merging,
 )
-from hypothesis import given, settings, strategies
-import numpy as np
-import pytest
 import torch
 
 RULES = [MergeRule(), MergeRule(order='density'), MergeRule(reuse=False),

@@ -1,10 +1,10 @@
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.attention_merging import merge_attention, MergeRule, proposal_labels
 from diffseg_ros.segmentation.attention_segments import attention_divergence
 from diffseg_ros.segmentation.cues import token_affinity
 from diffseg_ros.segmentation.segmenter import Segmenter
+from diffseg_ros.types import Frame
 import numpy as np
 import pytest
 import torch

@@ -2,12 +2,12 @@ from dataclasses import replace
 
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame, Intrinsics
 from diffseg_ros.segmentation.cues import (
     feature_affinity,
     token_affinity,
     token_colours,
 )
+from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import pytest
 import torch

@@ -1,11 +1,11 @@
 from depth_scenes import frame_of, plane_depth
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.geometry import (
     token_depth,
     token_normals,
     token_points,
 )
+from diffseg_ros.types import Frame
 import numpy as np
 import pytest
 

@@ -1,7 +1,7 @@
 """What the settings and the confidence of every method promise, on the average of real photos."""
 
+from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.config import BackboneConfig, SegmentationConfig
-from diffseg_ros.diffusion.loader import load_backbone
 from diffseg_ros.evaluation.calibration import CalibrationAccumulator
 from diffseg_ros.evaluation.datasets import MaskDataset
 from diffseg_ros.segmentation.segmenter import Segmenter

@@ -3,12 +3,12 @@ from dataclasses import replace
 import cv2
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame
-from diffseg_ros.segmentation.band_refinement import sharpened
+from diffseg_ros.segmentation.boundary_refinement import sharpened
 from diffseg_ros.segmentation.region_graph import region_graph
 from diffseg_ros.segmentation.region_merging import adaptive_merge, nearest_merge
 from diffseg_ros.segmentation.region_segments import region_segments
 from diffseg_ros.segmentation.superpixels import compact, gradient_basins, lab_image
+from diffseg_ros.types import Frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np

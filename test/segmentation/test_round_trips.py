@@ -9,9 +9,9 @@ host cannot be counted so: the affinities between groups, two of labels, and wha
 from collections import Counter
 
 from diffseg_ros.config import SegmentationConfig
-from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.kway_cut import kway_cut, KwayState
 from diffseg_ros.segmentation.segmenter import Segmenter, SegmenterState
+from diffseg_ros.types import Frame
 import numpy as np
 import pytest
 from test_normalized_cut import block_affinity

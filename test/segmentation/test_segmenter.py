@@ -3,8 +3,8 @@ import dataclasses
 import cv2
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.segmenter import Segmenter
+from diffseg_ros.types import Frame
 import numpy as np
 import pytest
 import torch

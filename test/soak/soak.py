@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'test' / 'ros')]
 
 import numpy as np  # noqa: E402
 
-NODE = ('-m', 'diffseg_ros.apps.node')
+NODE = ('-m', 'diffseg_ros.cli.node')
 SETTLE_SECONDS = 20.0
 PREPARED = 30
 

@@ -25,10 +25,10 @@ sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402
 from diffseg_ros.config import TrackingConfig  # noqa: E402
-from diffseg_ros.frame import Frame, Intrinsics  # noqa: E402
 from diffseg_ros.segmentation.segmenter import Segments  # noqa: E402
-from diffseg_ros.tracking.life import CAPACITY, TrackState, TrackSummary  # noqa: E402
+from diffseg_ros.tracking.track import CAPACITY, TrackState, TrackSummary  # noqa: E402
 from diffseg_ros.tracking.tracker import Tracker  # noqa: E402
+from diffseg_ros.types import Frame, Intrinsics  # noqa: E402
 import numpy as np  # noqa: E402
 
 WALL, PANEL = 4.0, 0.7

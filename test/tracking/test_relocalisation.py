@@ -1,7 +1,7 @@
-from diffseg_ros.frame import Intrinsics
+from diffseg_ros.tracking.localizer import Whereabouts, World
 from diffseg_ros.tracking.relocalisation import KeyViews
-from diffseg_ros.tracking.view import view_of
-from diffseg_ros.tracking.whereabouts import Whereabouts, World
+from diffseg_ros.tracking.tracking_frame import view_of
+from diffseg_ros.types import Intrinsics
 import numpy as np
 import pytest
 from scenes import pose, Room

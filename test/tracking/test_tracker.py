@@ -1,10 +1,10 @@
 from dataclasses import replace
 
 from diffseg_ros.config import TrackingConfig
-from diffseg_ros.frame import Frame
 from diffseg_ros.segmentation.segmenter import Segments
-from diffseg_ros.tracking.life import TrackState
+from diffseg_ros.tracking.track import TrackState
 from diffseg_ros.tracking.tracker import Tracker
+from diffseg_ros.types import Frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np

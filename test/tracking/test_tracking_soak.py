@@ -3,7 +3,7 @@
 from pathlib import Path
 import sys
 
-from diffseg_ros.tracking.life import TrackState, TrackSummary
+from diffseg_ros.tracking.track import TrackState, TrackSummary
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / 'soak'))

@@ -1,11 +1,11 @@
 from dataclasses import replace
 
 import cv2
-from diffseg_ros.frame import Intrinsics
 from diffseg_ros.tracking.flow import Flow, flow_source, ImageMotion
 from diffseg_ros.tracking.odometry import camera_motion
-from diffseg_ros.tracking.view import View, view_of
+from diffseg_ros.tracking.tracking_frame import View, view_of
 from diffseg_ros.tracking.warp import grid, moved_points, project, rigid_source, world_points
+from diffseg_ros.types import Intrinsics
 import numpy as np
 import pytest
 from scenes import CAMERA, pose, Room

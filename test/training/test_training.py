@@ -5,8 +5,8 @@ import json
 import tarfile
 
 import cv2
-from diffseg_ros.apps.train import main as train
-from diffseg_ros.diffusion.whitening import load_whitening
+from diffseg_ros.backbones.whitening import load_whitening
+from diffseg_ros.cli.train import main as train
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training.checkpoint import load_weights, replacing, WEIGHTS_FILE
 from diffseg_ros.training.curve import append_row, COLUMNS, draw_curve

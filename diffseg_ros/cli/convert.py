@@ -1,0 +1,92 @@
+"""diffseg_convert: write a sequence folder as a rosbag2 recording (mcap or sqlite3)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import TYPE_CHECKING
+
+from diffseg_ros.cli.command import add_json_option, progress, run_command, write_json
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.types import Frame
+
+if TYPE_CHECKING:
+    from diffseg_ros.io.bag_writer import BagWriter
+
+RGB_TOPIC = '/rgb/image_raw'
+CAMERA_INFO_TOPIC = '/rgb/camera_info'
+DEPTH_TOPIC = '/depth_registered/image_rect'
+TF_TOPIC = '/tf'
+FIXED_FRAME = 'map'
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='diffseg_convert', description=__doc__)
+    parser.add_argument('sequence', type=Path, metavar='SEQUENCE',
+                        help='folder with rgb/, and depth/, camera.json, poses.txt, times.txt')
+    parser.add_argument('bag', type=Path, metavar='BAG',
+                        help='X.mcap or X.db3 for a single file, another name for a bag folder')
+    parser.add_argument('--force', action='store_true', help='overwrite BAG')
+    add_json_option(parser)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from diffseg_ros.io.bag_writer import BagWriter
+    from diffseg_ros.io.sequence_folder import SequenceFolder
+    from diffseg_ros.io.source import open_source
+
+    source = open_source(arguments.sequence)
+    if not isinstance(source, SequenceFolder):
+        raise DiffsegError(f'{arguments.sequence}: is a bag already; give a sequence folder')
+    if arguments.bag.exists() and not arguments.force:
+        raise DiffsegError(f'{arguments.bag}: exists already; choose another name or add --force')
+    failed, previous = 0, -1
+    with BagWriter(arguments.bag, overwrite=arguments.force) as writer:
+        for item in progress(source, source.frame_count, 'convert'):
+            if item.frame is None:
+                failed += 1
+                print(f'diffseg_convert: left out: {item.error}', file=sys.stderr)
+                continue
+            if item.frame.stamp <= previous:
+                raise DiffsegError(f'{arguments.sequence}: the time of frame {item.number} is not '
+                                   'after that of the frame before; a bag needs rising times')
+            previous = item.frame.stamp
+            write_frame(writer, item.frame)
+        if failed == source.frame_count:
+            raise DiffsegError(f'{arguments.sequence}: none of its {failed} frames can be read')
+    _report(arguments, source.frame_count, failed, dict(writer.counts), source.notes)
+
+
+def write_frame(writer: BagWriter, frame: Frame) -> None:
+    """Write the messages of one frame: image, depth, camera_info and transform."""
+    from diffseg_ros.io.message_builders import (
+        camera_info_message,
+        image_message,
+        transform_message,
+    )
+
+    stamp, frame_id = frame.stamp, frame.frame_id
+    if frame.pose is not None:
+        writer.write(TF_TOPIC, transform_message(frame.pose, stamp, FIXED_FRAME, frame_id), stamp)
+    if frame.intrinsics is not None:
+        writer.write(CAMERA_INFO_TOPIC, camera_info_message(frame.intrinsics, stamp, frame_id),
+                     stamp)
+    if frame.depth is not None:
+        writer.write(DEPTH_TOPIC, image_message(frame.depth, stamp, frame_id), stamp)
+    writer.write(RGB_TOPIC, image_message(frame.rgb, stamp, frame_id), stamp)
+
+
+def _report(arguments: argparse.Namespace, total: int, failed: int, counts: dict[str, int],
+            notes: list[str]) -> None:
+    for note in notes:
+        print(note, file=sys.stderr)
+    print(f'{arguments.bag}: {total - failed} of {total} frames')
+    write_json(arguments.json, {'frames': total - failed, 'frames_failed': failed,
+                                'messages': counts, 'notes': notes})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(_run, _parser(), argv)

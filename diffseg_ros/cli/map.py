@@ -1,0 +1,100 @@
+"""diffseg_map: fuse the labelled clouds of a posed recording into one voxel map."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import Any
+
+from diffseg_ros.cli.command import add_json_option, run_command, write_json
+from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
+from diffseg_ros.cli.source_frames import (
+    add_frame_options,
+    add_topic_options,
+    EpochWatch,
+    selected_frames,
+    topic_names,
+)
+from diffseg_ros.config import PipelineConfig, updated
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.source import open_source
+
+KINECT_RANGE = 4.0
+"""Metres up to which depth is fused unless asked otherwise; errors grow with its square."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='diffseg_map', description=__doc__)
+    parser.add_argument('source', type=Path, metavar='SOURCE',
+                        help='bag (.mcap, .db3 or a bag folder) with tf, or sequence folder with '
+                        'poses.txt; both with depth')
+    parser.add_argument('--output', type=Path, required=True, metavar='MAP.ply',
+                        help='points with colour, label and confidence; MAP.png is a picture of '
+                        'them')
+    parser.add_argument('--voxel-size', type=float, default=0.02, metavar='M',
+                        help='side of the voxels in metres (0.02)')
+    parser.add_argument('--min-observations', type=int, default=2, metavar='N',
+                        help='leave out voxels that fewer frames saw (2)')
+    parser.add_argument('--max-depth', type=float, metavar='M',
+                        help='leave out what is farther from the camera; 0 is no limit (4, or '
+                        'cloud.max_depth where that is set)')
+    parser.add_argument('--odometry', action='store_true',
+                        help='estimate the poses from the images and depth, in the frame of the '
+                        'first camera, instead of reading them')
+    add_frame_options(parser)
+    add_topic_options(parser)
+    add_pipeline_options(parser)
+    add_json_option(parser)
+    return parser
+
+
+def _config(arguments: argparse.Namespace) -> PipelineConfig:
+    config = pipeline_config(arguments)
+    depth = arguments.max_depth
+    if depth is None:
+        depth = config.cloud.max_depth or KINECT_RANGE
+    return updated(config, {'cloud.max_depth': depth})
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.output.suffix.lower() != '.ply' or arguments.output.is_dir():
+        raise DiffsegError(f'--output {arguments.output}: the name of a .ply file is needed')
+    if arguments.min_observations < 1:
+        raise DiffsegError(f'--min-observations {arguments.min_observations}: 1 or more is '
+                           'needed')
+    config = _config(arguments)
+    source = open_source(arguments.source, topic_names(arguments))
+
+    from diffseg_ros.mapping.builder import MapBuilder
+    from diffseg_ros.mapping.files import write_map
+
+    builder = MapBuilder(config, arguments.voxel_size, odometry=arguments.odometry)
+    epochs = EpochWatch()
+    for item in selected_frames(source, arguments.every, arguments.limit):
+        try:
+            if item.frame is None:
+                raise DiffsegError(item.error or 'cannot be read')
+            builder.add(item.frame, new_epoch=epochs.starts_over(item.frame.stamp))
+        except DiffsegError as error:
+            builder.failed += 1
+            print(f'frame {item.number:06d}: {error}', file=sys.stderr)
+    for note in source.notes:
+        print(f'{source.name}: {note}', file=sys.stderr)
+    fused = builder.fused(str(arguments.source), arguments.min_observations)
+    picture = write_map(arguments.output, fused, builder.first_pose)
+    report = {**builder.report(fused), 'source': source.name, 'notes': source.notes}
+    write_json(arguments.json, report)
+    _print_summary(report, arguments.output, picture)
+
+
+def _print_summary(report: dict[str, Any], output: Path, picture: Path) -> None:
+    print(f'{report["frames"]} frames ({report["frames_failed"]} failed, '
+          f'{report["frames_without_pose"]} without pose, {report["frames_without_depth"]} '
+          f'without depth), {report["points"]} points, {report["labels"]} labels, mean '
+          f'confidence {report["confidence"]:.2f}, into {output} and {picture}')
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(_run, _parser(), argv)

@@ -1,0 +1,102 @@
+"""diffseg_replay: run every frame of a recording through the pipeline, none dropped."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import Any, TYPE_CHECKING
+
+from diffseg_ros.cli.command import add_json_option, run_command, write_json
+from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
+from diffseg_ros.cli.sequence_plots import add_plots_option, SequencePlots
+from diffseg_ros.cli.source_frames import (
+    add_frame_options,
+    add_topic_options,
+    EpochWatch,
+    selected_count,
+    selected_frames,
+    topic_names,
+)
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.source import open_source
+
+if TYPE_CHECKING:
+    from diffseg_ros.cli.replay_output import ReplayOutput
+    from diffseg_ros.io.source import Source
+    from diffseg_ros.pipeline import Pipeline
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='diffseg_replay', description=__doc__)
+    parser.add_argument('source', type=Path, metavar='SOURCE',
+                        help='bag (.mcap, .db3 or a bag folder) or sequence folder')
+    parser.add_argument('--output', type=Path, required=True, metavar='DIR',
+                        help='labels/, overlay/, clouds/, output.mcap and report.json go here')
+    add_frame_options(parser)
+    parser.add_argument('--clouds', type=int, default=1, metavar='N',
+                        help='write the cloud of every Nth frame (1); 0 writes none')
+    parser.add_argument('--no-bag', action='store_true', help='leave output.mcap out')
+    add_plots_option(parser, 'DIR')
+    add_topic_options(parser)
+    add_pipeline_options(parser)
+    add_json_option(parser)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    source = open_source(arguments.source, topic_names(arguments))
+    config = pipeline_config(arguments)
+    if arguments.clouds < 0:
+        raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')
+
+    from diffseg_ros.cli.replay_output import ReplayOutput
+    from diffseg_ros.pipeline import Pipeline
+
+    pipeline = Pipeline(config)
+    plots = SequencePlots(selected_count(source, arguments.every, arguments.limit))
+    with ReplayOutput(arguments.output, config, clouds_every=arguments.clouds,
+                      bag=not arguments.no_bag,
+                      plots=plots if arguments.plots else None) as output:
+        failed = _replay(source, pipeline, output, arguments.every, arguments.limit)
+        for note in source.notes:
+            print(f'{source.name}: {note}', file=sys.stderr)
+        if not output.frames:
+            raise DiffsegError(f'{arguments.source}: none of {failed} frames could be processed')
+        output.draw_plots(source.name)
+        report = {**output.report(), 'frames_failed': failed, 'tracks': pipeline.track_count,
+                  'device': str(pipeline.backbone.device), 'model': pipeline.backbone.name,
+                  'source': source.name, 'notes': source.notes}
+    write_json(arguments.output / 'report.json', report)
+    write_json(arguments.json, report)
+    _print_summary(report, arguments.output)
+
+
+def _replay(source: Source, pipeline: Pipeline, output: ReplayOutput, every: int,
+            limit: int | None) -> int:
+    """Process the frames in order; return how many failed."""
+    failed = 0
+    epochs = EpochWatch()
+    for item in selected_frames(source, every, limit):
+        try:
+            if item.frame is None:
+                raise DiffsegError(item.error or 'cannot be read')
+            if epochs.starts_over(item.frame.stamp):
+                pipeline.reset()
+            output.write(item.number, pipeline.process(item.frame))
+        except DiffsegError as error:
+            failed += 1
+            print(f'frame {item.number:06d}: {error}', file=sys.stderr)
+    return failed
+
+
+def _print_summary(report: dict[str, Any], output: Path) -> None:
+    latency = report['latency_ms']['total']
+    print(f'{report["frames"]} frames ({report["frames_failed"]} failed), {report["tracks"]} '
+          f'tracks, {report["clouds"]} clouds, {latency["p50"]:.0f} ms a frame '
+          f'(p95 {latency["p95"]:.0f}), into {output}')
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(_run, _parser(), argv)

@@ -1,0 +1,99 @@
+"""Which topics and frames of a recording a command uses, and where a new epoch begins."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from diffseg_ros.cli.command import progress
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.source import is_sequence_folder, Source, SourceFrame, TopicNames
+
+_TOPIC_ROLES = ('rgb', 'camera_info', 'depth')
+
+
+def add_frame_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--every N` and `--limit N`."""
+    parser.add_argument('--every', type=_positive, default=1, metavar='N',
+                        help='use every Nth frame (1)')
+    parser.add_argument('--limit', type=_positive, metavar='N', help='stop after N frames')
+
+
+def add_topic_options(parser: argparse.ArgumentParser,
+                      description: str = 'topic in the bag ({topic})') -> None:
+    """Add `--rgb-topic` and its like; the description may name the default, `{topic}`."""
+    names = TopicNames()
+    for role in _TOPIC_ROLES:
+        parser.add_argument(_topic_option(role), metavar='TOPIC',
+                            help=description.format(topic=getattr(names, role)))
+
+
+def topic_names(arguments: argparse.Namespace) -> TopicNames:
+    """
+    Return the topics that the options of `add_topic_options` name.
+
+    Raises
+    ------
+    DiffsegError
+        A topic is named, but `arguments.source` is a recording without topics, or None.
+
+    """
+    given = {role: topic for role in _TOPIC_ROLES
+             if (topic := getattr(arguments, f'{role}_topic')) is not None}
+    source: Path | None = arguments.source
+    for role, topic in given.items():
+        if source is None:
+            raise DiffsegError(f'{_topic_option(role)} {topic}: a generated room has no topics to '
+                               'choose from; leave the option out, or name a bag')
+        if is_sequence_folder(source):
+            raise DiffsegError(f'{_topic_option(role)} {topic}: {source} is a sequence folder, '
+                               'which has no topics to choose from; leave the option out, or '
+                               'name a bag')
+    return TopicNames(**given)
+
+
+def _topic_option(role: str) -> str:
+    return f'--{role.replace("_", "-")}-topic'
+
+
+def selected_count(source: Source, every: int, limit: int | None) -> int:
+    """Return how many frames `selected_frames` yields."""
+    wanted = -(-source.frame_count // every)
+    return wanted if limit is None else min(limit, wanted)
+
+
+def selected_frames(source: Source, every: int, limit: int | None) -> Iterator[SourceFrame]:
+    """Yield every Nth frame up to the limit, the broken ones included, with a progress bar."""
+    left = selected_count(source, every, limit)
+    for item in progress(source, source.frame_count, source.name):
+        if not left:
+            break
+        if item.number % every == 0:
+            left -= 1
+            yield item
+
+
+class EpochWatch:
+    """Tells from the stamps when a recording starts over, by the node's rule."""
+
+    def __init__(self) -> None:
+        """Begin before the first frame."""
+        self._last: int | None = None
+
+    def starts_over(self, stamp: int) -> bool:
+        """Return whether a frame of this stamp (ns) belongs to a new epoch."""
+        from diffseg_ros.ros.synchronizer import EPOCH_JUMP
+
+        last, self._last = self._last, stamp
+        return last is not None and last - stamp > EPOCH_JUMP
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'{text!r}: a whole number is needed') from error
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{value}: at least 1 is needed')
+    return value

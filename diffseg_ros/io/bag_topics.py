@@ -1,0 +1,190 @@
+"""Which topics of a bag hold the colour image, its depth, its camera_info and the transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.bag_storage import BagStorage
+from diffseg_ros.io.encodings import check_colour, check_depth
+from diffseg_ros.io.message_types import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    deserialise,
+    IMAGE,
+    TRANSFORMS,
+)
+from diffseg_ros.io.source import TopicNames
+
+_TRANSPORTS = ('', '/compressed', '/compressedDepth')
+_COLOUR_HINTS = ('rgb', 'color', 'colour')
+_DEPTH_HINTS = ('registered', 'aligned', 'rect')
+_DERIVED = ('label', 'mask', 'overlay', 'confidence', 'segment', 'infra', 'debug')
+
+
+@dataclass
+class ChosenTopics:
+    """Full names of the topics that are read, and a line for each surprise."""
+
+    rgb: str
+    depth: str | None = None
+    camera_info: str | None = None
+    moving: list[str] = field(default_factory=list)
+    static: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def streamed(self) -> list[str]:
+        """Return the topics whose messages are read along with the images."""
+        return [name for name in (self.rgb, self.depth, self.camera_info, *self.moving) if name]
+
+
+def choose_topics(path: Path, storage: BagStorage, names: TopicNames) -> ChosenTopics:
+    """
+    Find the topics that `names` asks for, or the most sensible ones in their place.
+
+    Raises
+    ------
+    DiffsegError
+        No topic with usable images, or a topic that was asked for is absent.
+
+    """
+    return _Chooser(path, storage, names).choose()
+
+
+class _Chooser:
+    def __init__(self, path: Path, storage: BagStorage, names: TopicNames) -> None:
+        self._path, self._storage, self._names = path, storage, names
+        self._heads: dict[str, Any] = {}
+        self._notes: list[str] = []
+
+    def choose(self) -> ChosenTopics:
+        rgb = self._find('rgb', (IMAGE, COMPRESSED_IMAGE), self._colour_candidates)
+        if rgb is None:
+            raise DiffsegError(f'{self._path}: no topic with colour images; the bag holds '
+                               f'{self._listing()}')
+        if fault := self._fault(rgb, check_colour):
+            others = ', '.join(self._colour_candidates()[:3])
+            raise DiffsegError(f'{self._path}: {fault}'
+                               + (f'; colour images are on {others}' if others else ''))
+        chosen = ChosenTopics(rgb, notes=self._notes)
+        chosen.depth = self._depth_of(rgb)
+        chosen.camera_info = self._find('camera_info', (CAMERA_INFO,),
+                                        lambda: self._info_candidates(rgb))
+        if chosen.camera_info is None:
+            self._notes.append('no camera_info topic: masks only, no clouds')
+        transforms = [name for name, _ in self._of_type(TRANSFORMS)]
+        chosen.static = [name for name in transforms if name.endswith('tf_static')]
+        chosen.moving = [name for name in transforms if not name.endswith('tf_static')]
+        if not transforms:
+            self._notes.append('no tf: frames have no pose')
+        return chosen
+
+    def _depth_of(self, rgb: str) -> str | None:
+        """Return the depth topic; one that holds no depth is refused only if it was named."""
+        depth = self._find('depth', (IMAGE, COMPRESSED_IMAGE),
+                           lambda: self._depth_candidates(rgb))
+        if depth is None:
+            self._notes.append('no depth topic: masks only, no clouds')
+            return None
+        fault = self._fault(depth, check_depth)
+        if not fault and depth == rgb:
+            fault = f'{depth}: is read as the colour images, so it cannot be the depth too'
+        if not fault:
+            return depth
+        if self._names.depth != TopicNames().depth:
+            raise DiffsegError(f'{self._path}: {fault}')
+        self._notes.append(f'{fault}: masks only, no clouds')
+        return None
+
+    def _fault(self, topic: str, check: Callable[[Any], None]) -> str:
+        """Return what is wrong with the first message of a topic, '' if nothing is."""
+        head = self._head(topic)
+        try:
+            if head is not None:
+                check(head)
+        except DiffsegError as error:
+            return f'{topic}: {error}'
+        return ''
+
+    def _find(self, role: str, types: tuple[str, ...],
+              candidates: Callable[[], list[str]]) -> str | None:
+        """Return the topic that was named, else the first candidate."""
+        wanted = getattr(self._names, role)
+        named = self._named(wanted, types)
+        if named is not None:
+            return named
+        if wanted != getattr(TopicNames(), role):
+            raise DiffsegError(f'{self._path}: no topic {wanted} of type {" or ".join(types)}; '
+                               f'the bag holds {self._listing()}')
+        found = next(iter(candidates()), None)
+        if found is not None:
+            self._notes.append(f'no topic {wanted}: {role} is read from {found}')
+        return found
+
+    def _named(self, wanted: str, types: tuple[str, ...]) -> str | None:
+        wanted = wanted.strip('/')
+        for transport in _TRANSPORTS:
+            names = [name for name, _ in self._of_type(*types)
+                     if f'/{name.lstrip("/")}'.endswith(f'/{wanted}{transport}')]
+            if names:
+                return min(names, key=lambda name: (len(name), name))
+        return None
+
+    def _of_type(self, *types: str) -> Iterator[tuple[str, str]]:
+        for name, kind in sorted(self._storage.topics.items()):
+            if kind in types and self._storage.counts.get(name):
+                yield name, kind
+
+    def _head(self, topic: str) -> Any:
+        """Return the first message of a topic, or None where it cannot be decoded."""
+        if topic not in self._heads:
+            data = self._storage.first(topic)
+            try:
+                self._heads[topic] = deserialise(data or b'', self._storage.topics[topic])
+            except DiffsegError:
+                self._heads[topic] = None
+        return self._heads[topic]
+
+    def _colour_candidates(self) -> list[str]:
+        def rank(item: tuple[str, str]) -> tuple[bool, ...]:
+            name, kind = item
+            head = self._head(name)
+            return (any(hint in name for hint in _DERIVED),
+                    not any(hint in name for hint in _COLOUR_HINTS),
+                    kind == IMAGE and head is not None and head.encoding.startswith('mono'),
+                    kind != IMAGE)
+
+        usable = [item for item in self._of_type(IMAGE, COMPRESSED_IMAGE)
+                  if 'depth' not in item[0].lower() and not self._fault(item[0], check_colour)]
+        return [name for name, _ in sorted(usable, key=rank)]
+
+    def _depth_candidates(self, rgb: str) -> list[str]:
+        head = self._head(rgb)
+        frame = None if head is None else head.header.frame_id
+        usable = [name for name, _ in self._of_type(IMAGE, COMPRESSED_IMAGE)
+                  if name != rgb and 'depth' in name.lower() and self._is_depth(name, frame)]
+        return sorted(usable, key=lambda name: (
+            not any(hint in name for hint in _DEPTH_HINTS), 'compressed' in name))
+
+    def _is_depth(self, name: str, frame: str | None) -> bool:
+        head = self._head(name)
+        if head is None or (frame is not None and head.header.frame_id != frame):
+            return False
+        return not self._fault(name, check_depth)
+
+    def _info_candidates(self, rgb: str) -> list[str]:
+        """Return the camera_info beside the image; failing that the only one there is."""
+        base = next((rgb.removesuffix(transport) for transport in _TRANSPORTS[1:]
+                     if rgb.endswith(transport)), rgb)
+        infos = [name for name, _ in self._of_type(CAMERA_INFO)]
+        beside = [name for name in infos
+                  if name.rpartition('/')[0] == base.rpartition('/')[0]]
+        return beside or (infos if len(infos) == 1 else [])
+
+    def _listing(self) -> str:
+        return ', '.join(f'{name} ({kind}, {self._storage.counts.get(name, 0)})'
+                         for name, kind in sorted(self._storage.topics.items())) or 'no topics'

@@ -1,0 +1,169 @@
+"""Writes rosbag2 recordings (mcap, sqlite3) that appear complete or not at all."""
+
+from __future__ import annotations
+
+from collections import Counter
+import os
+from pathlib import Path
+import shutil
+import sqlite3
+import tempfile
+from types import TracebackType
+from typing import Any
+
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.message_types import require_type, typestore
+from rosbags.interfaces import (
+    Connection,
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+_PLUGINS = {'.mcap': StoragePlugin.MCAP, '.db3': StoragePlugin.SQLITE3}
+_FOREVER = QosTime(2147483647, 4294967295)
+
+
+class BagWriter:
+    """
+    A new bag: X.mcap and X.db3 are single files, another name is a bag folder (mcap).
+
+    It is written beside its place and moved there when the `with` block ends; when that
+    ends with an exception nothing is left.
+
+    Attributes
+    ----------
+    counts
+        Number of messages written by topic.
+
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False, compressed: bool = False) -> None:
+        """
+        Check that `path` can be written to; nothing is written yet.
+
+        With `compressed` the chunks of an mcap are packed with zstd.
+
+        Raises
+        ------
+        DiffsegError
+            `path` exists and may not be overwritten.
+
+        """
+        self._path = Path(path)
+        self._compressed = compressed
+        self._single = self._path.suffix in _PLUGINS
+        self._check_target(overwrite=overwrite)
+        self._connections: dict[str, Connection] = {}
+        self.counts: Counter[str] = Counter()
+
+    def __enter__(self) -> BagWriter:
+        """Start writing."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(prefix=f'.{self._path.name}.',
+                                                 dir=self._path.parent))
+        except OSError as error:
+            raise DiffsegError(f'{self._path}: cannot be written ({error.strerror})') from error
+        self._bag = self._folder / (self._path.stem if self._single else self._path.name)
+        plugin = _PLUGINS.get(self._path.suffix, StoragePlugin.MCAP)
+        self._writer = Writer(self._bag, version=9, storage_plugin=plugin)
+        if self._compressed and plugin == StoragePlugin.MCAP:
+            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self._writer.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Put the finished bag in its place, or remove what was written."""
+        try:
+            if kind is None:
+                self._writer.close()
+                self._move_into_place()
+            else:
+                self._writer.abort()
+        except (OSError, sqlite3.Error) as failure:
+            raise DiffsegError(f'{self._path}: cannot be written ({failure})') from failure
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def write(self, topic: str, message: Any, stamp: int, *, latched: bool = False) -> None:
+        """Write a message of a rosbags type; `stamp` (ns) is the time of recording."""
+        type_name = message.__msgtype__
+        data = typestore().serialize_cdr(message, type_name)
+        self.write_raw(topic, type_name, stamp, data, latched=latched)
+
+    def write_raw(self, topic: str, type_name: str, stamp: int, data: bytes | memoryview, *,
+                  latched: bool = False) -> None:
+        """
+        Write a serialised message.
+
+        Parameters
+        ----------
+        topic
+            Full name, with its slash.
+        type_name
+            For example 'sensor_msgs/msg/Image'.
+        stamp
+            Time of recording in nanoseconds.
+        data
+            CDR bytes, for example from rclpy's `serialize_message`.
+        latched
+            Whether playback offers the topic to late subscribers (transient local);
+            /tf_static always is. The first message of a topic decides.
+
+        Raises
+        ------
+        DiffsegError
+            The type is unknown, or another one than the topic had before, or the disk
+            refuses.
+
+        """
+        connection = self._connections.get(topic)
+        if connection is None:
+            connection = self._connections[topic] = self._connect(topic, type_name, latched)
+        elif connection.msgtype != type_name:
+            raise DiffsegError(f'{self._path} topic {topic}: message of type {type_name}; the '
+                               f'topic began with {connection.msgtype}')
+        try:
+            self._writer.write(connection, stamp, data)
+        except (OSError, sqlite3.Error) as error:
+            raise DiffsegError(f'{self._path}: cannot be written ({error})') from error
+        self.counts[topic] += 1
+
+    def _connect(self, topic: str, type_name: str, latched: bool) -> Connection:
+        require_type(type_name)
+        latched = latched or topic.endswith('tf_static')
+        return self._writer.add_connection(topic, type_name, typestore=typestore(),
+                                           offered_qos_profiles=[_qos(latched)])
+
+    def _check_target(self, *, overwrite: bool) -> None:
+        path = self._path
+        if not path.exists():
+            return
+        if not overwrite:
+            raise DiffsegError(f'{path}: exists already; choose another name or allow '
+                               'overwriting')
+        if path.is_dir() and (self._single or not (path / 'metadata.yaml').exists()):
+            raise DiffsegError(f'{path}: is a folder and no bag; it is not overwritten')
+        if path.is_file() and not self._single:
+            raise DiffsegError(f'{path}: is a file; a bag folder cannot take its place')
+
+    def _move_into_place(self) -> None:
+        if self._single:
+            os.replace(self._bag / f'{self._bag.name}{self._path.suffix}', self._path)
+            return
+        if self._path.exists():
+            os.replace(self._path, self._folder / 'replaced')
+        os.replace(self._bag, self._path)
+
+
+def _qos(latched: bool) -> Qos:
+    return Qos(
+        QosHistory.KEEP_LAST, 100 if latched else 10, QosReliability.RELIABLE,
+        QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        _FOREVER, _FOREVER, QosLiveliness.AUTOMATIC, _FOREVER, False)

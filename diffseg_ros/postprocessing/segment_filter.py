@@ -1,0 +1,95 @@
+"""Which segments are kept from the mappers, and depth images without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from diffseg_ros.config import RemovalConfig
+from diffseg_ros.geometry.sampling import sample_nearest
+from diffseg_ros.types import UNLABELLED
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from diffseg_ros.geometry.boxes import SegmentBox
+
+_MILLIMETRES = 1000.0
+_LARGEST_16BIT = 2**16 - 1
+
+
+def needs_boxes(config: RemovalConfig) -> bool:
+    """Return whether segments are chosen by their size."""
+    return config.min_size > 0 or config.max_size > 0
+
+
+def removed_ids(config: RemovalConfig, ids: npt.NDArray[np.int32],
+                boxes: Callable[[], Sequence[SegmentBox]]) -> list[int]:
+    """
+    Return the ids to remove, UNLABELLED (-1) among them where it is asked for.
+
+    A segment too small in the image, or with too little depth, to have a box is smaller than
+    any `min_size` and never larger than `max_size`.
+
+    Parameters
+    ----------
+    config
+        What the user chose.
+    ids
+        (N,) int32 ids in the frame.
+    boxes
+        Gives the frame's boxes; called only where sizes matter.
+
+    """
+    present = {int(identity) for identity in ids if identity != UNLABELLED}
+    chosen = present & set(config.ids)
+    if needs_boxes(config):
+        sizes = dict.fromkeys(present, 0.0) | {box.id: float(box.size.max()) for box in boxes()}
+        longest = config.max_size or np.inf
+        chosen |= {identity for identity, size in sizes.items()
+                   if not config.min_size <= size <= longest}
+    if config.unlabelled:
+        chosen.add(UNLABELLED)
+    return sorted(chosen)
+
+
+def removal_mask(labels: npt.NDArray[np.int32], ids: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Return which pixels of (H, W) `labels` carry one of the ids."""
+    return np.isin(labels, ids)
+
+
+def filtered_depth(depth: npt.NDArray[np.float32],
+                   mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """
+    Return a copy of the depth with NaN under the mask.
+
+    Parameters
+    ----------
+    depth
+        (H, W) float32 metres.
+    mask
+        True is removed; of the same view, at any size.
+
+    """
+    return np.where(sample_nearest(mask, *depth.shape), np.float32(np.nan), depth)
+
+
+def depth_pixels(depth: npt.NDArray[np.float32],
+                 encoding: str) -> npt.NDArray[np.float32] | npt.NDArray[np.uint16]:
+    """
+    Return depth in metres as the pixels of an image encoding.
+
+    Parameters
+    ----------
+    depth
+        (H, W) float32 metres, NaN where invalid.
+    encoding
+        '32FC1' (metres, NaN) or '16UC1' (millimetres, 0 is invalid; so is what 65.535 m do
+        not hold).
+
+    """
+    if encoding == '32FC1':
+        return depth
+    millimetres = np.rint(depth * _MILLIMETRES)
+    fits = (millimetres > 0) & (millimetres <= _LARGEST_16BIT)
+    return np.where(fits, millimetres, 0).astype(np.uint16)

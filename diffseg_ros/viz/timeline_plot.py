@@ -1,0 +1,155 @@
+"""The picture of a timeline: a row for each track, the frames from left to right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.evaluation.timeline import Timeline, TrackLife
+from diffseg_ros.viz.overlay import label_colours
+import numpy as np
+import numpy.typing as npt
+
+MAX_TRACKS = 40
+"""Rows of a picture; shorter tracks are only counted."""
+
+_WIDTH_INCHES = 10.0
+_ROW_INCHES = 0.17
+_LEAST_ROWS = 3
+_INK = '0.25'
+
+
+def draw_timeline(timeline: Timeline, path: Path, title: str = '') -> None:
+    """
+    Draw births, sleeps, ends and, with truth, identity switches; most seen tracks first.
+
+    Above the rows stands how many tracks each frame shows. Colours are those of overlays.
+
+    Raises
+    ------
+    DiffsegError
+        The timeline has no frame, or the file cannot be written.
+
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not timeline.stamps:
+        raise DiffsegError(f'{path}: no frame to show')
+    lives = timeline.lives()
+    shown = lives[:MAX_TRACKS]
+    rows_high = max(_LEAST_ROWS, len(shown)) * _ROW_INCHES
+    figure = Figure(figsize=(_WIDTH_INCHES, rows_high + 2.1), dpi=110, layout='constrained')
+    FigureCanvasAgg(figure)
+    counts, rows = figure.subplots(2, 1, sharex=True,
+                                   gridspec_kw={'height_ratios': [0.8, rows_high]})
+    edges, unit = _edges(timeline.stamps)
+    _draw_counts(counts, timeline, lives, edges)
+    _draw_rows(rows, shown, edges)
+    _draw_switches(rows, timeline, shown, edges)
+    rows.set(xlabel=unit, xlim=(edges[0], edges[-1]))
+    figure.align_ylabels()
+    figure.suptitle(_title(title, timeline, lives, len(shown)), fontsize=11)
+    handles, names = rows.get_legend_handles_labels()
+    figure.legend(handles, names, loc='outside lower center', ncols=len(names), frameon=False,
+                  fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise DiffsegError(f'{path}: cannot be written ({error.strerror or error})') from error
+
+
+def _edges(stamps: list[int]) -> tuple[npt.NDArray[np.float64], str]:
+    """Return where each frame begins and the last one ends, and what the axis shows."""
+    seconds = (np.array(stamps, np.int64) - stamps[0]) / 1e9
+    steps = np.diff(seconds)
+    if len(steps) and (steps > 0).all():
+        return np.append(seconds, seconds[-1] + float(np.median(steps))), 'seconds'
+    return np.arange(len(stamps) + 1, dtype=np.float64), 'frame'
+
+
+def _title(title: str, timeline: Timeline, lives: list[TrackLife], shown: int) -> str:
+    parts = [title] if title else []
+    parts.append(f'{_count(len(timeline.stamps), "frame")}, {_count(len(lives), "track")}')
+    if shown < len(lives):
+        parts.append(f'the {shown} seen in most frames are shown')
+    if timeline.switches is not None:
+        parts.append(_count(len(timeline.switches), 'identity switch', 'es'))
+    return ', '.join(parts)
+
+
+def _count(number: int, noun: str, plural: str = 's') -> str:
+    return f'{number} {noun}{"" if number == 1 else plural}'
+
+
+def _draw_counts(axes: Any, timeline: Timeline, lives: list[TrackLife],
+                 edges: npt.NDArray[np.float64]) -> None:
+    change = np.zeros(len(timeline.stamps) + 1)
+    births = np.zeros(len(timeline.stamps))
+    for life in lives:
+        births[life.birth] += 1
+        for first, last in life.spans:
+            change[first] += 1
+            change[last + 1] -= 1
+    seen = change.cumsum()[:-1]
+    axes.stairs(seen, edges, fill=True, color='0.82', label='seen')
+    axes.stairs(births, edges, fill=True, color='#d1495b', label='born')
+    axes.legend(loc='upper right', ncols=2, fontsize=8, frameon=False, borderpad=0)
+    axes.set_ylabel('tracks', fontsize=9)
+    axes.set_ylim(0, 1.35 * max(1, seen.max()))
+    axes.locator_params(axis='y', integer=True, nbins=3)
+    _strip_frame(axes)
+
+
+def _draw_rows(axes: Any, shown: list[TrackLife], edges: npt.NDArray[np.float64]) -> None:
+    colours = label_colours(np.array([life.identity for life in shown], np.int64)) / 255
+    for row, (life, colour) in enumerate(zip(shown, colours)):
+        axes.plot([edges[life.birth], edges[life.end + 1]], [row, row], color='0.6',
+                  linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        axes.broken_barh([(edges[first], edges[last + 1] - edges[first])
+                          for first, last in life.spans], (row - 0.32, 0.64),
+                         facecolors=colour, linewidth=0, zorder=2)
+    ended = [(edges[life.end + 1], row) for row, life in enumerate(shown)
+             if life.end + 2 < len(edges)]
+    axes.plot([], [], color='0.6', linewidth=0.8, linestyle=(0, (1, 2)), label='asleep')
+    axes.plot([edges[life.birth] for life in shown], range(len(shown)), linestyle='none',
+              marker='|', markersize=8, markeredgewidth=1.6, color=_INK, zorder=3, clip_on=False,
+              label='born')
+    axes.plot(*(zip(*ended) if ended else ([], [])), linestyle='none', marker='x',
+              markersize=4.5, markeredgewidth=1.1, color=_INK, zorder=3, clip_on=False,
+              label='last seen')
+    axes.set_yticks(range(len(shown)), [str(life.identity) for life in shown], fontsize=7)
+    axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
+    axes.set_ylabel('track', fontsize=9)
+    for marks in axes.lines:
+        # Unclipped ones would widen the margins, those without a point up to the corner (0, 0).
+        marks.set_in_layout(False)
+    _strip_frame(axes)
+
+
+def _draw_switches(axes: Any, timeline: Timeline, shown: list[TrackLife],
+                   edges: npt.NDArray[np.float64]) -> None:
+    """Mark where an object changes tracks, with a line between rows that are both shown."""
+    if timeline.switches is None:
+        return
+    row_of = {life.identity: row for row, life in enumerate(shown)}
+    marks = []
+    for switch in timeline.switches:
+        rows = [row_of[track] for track in (switch.before, switch.after) if track in row_of]
+        place = (edges[switch.frame] + edges[switch.frame + 1]) / 2
+        if len(rows) == 2:
+            axes.plot([place, place], rows, color='black', linewidth=0.7, alpha=0.6, zorder=4)
+        if switch.after in row_of:
+            marks.append((place, row_of[switch.after]))
+    axes.plot(*(zip(*marks) if marks else ([], [])), linestyle='none', marker='D',
+              markersize=3.6, markerfacecolor='white', markeredgecolor='black', zorder=5,
+              label='identity switch')
+
+
+def _strip_frame(axes: Any) -> None:
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.tick_params(length=2)
+    axes.grid(axis='x', color='0.92', zorder=0)
+    axes.set_axisbelow(True)

@@ -1,0 +1,59 @@
+"""The files of a replay: made once, and of what the frame holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from box_recording import FRAMES, label_images
+import cv2
+from diffseg_ros.io.ply import read_ply
+from diffseg_ros.viz.overlay import label_colours
+import numpy as np
+
+
+def test_nothing_is_drawn_or_packed_twice(run, sequence, monkeypatch):
+    from diffseg_ros.ros import messages
+    calls = Counter()
+
+    def counted(name, function):
+        def call(*arguments, **options):
+            calls[name] += 1
+            return function(*arguments, **options)
+        return call
+
+    for name in ('draw_overlay', 'fill_points'):
+        monkeypatch.setattr(messages, name, counted(name, getattr(messages, name)))
+    _, output = run(sequence)
+    assert calls == {'draw_overlay': FRAMES, 'fill_points': FRAMES}
+    calls.clear()
+    _, plain = run(sequence, 'plain', '--no-bag', '--clouds', '2')
+    assert calls == {'draw_overlay': FRAMES, 'fill_points': len(range(0, FRAMES, 2))}
+    for path in [*(plain / 'clouds').iterdir(), *(plain / 'overlay').iterdir()]:
+        assert path.read_bytes() == (output / path.parent.name / path.name).read_bytes()
+
+
+def test_files_show_what_the_frame_holds(run, sequence):
+    _, output = run(sequence, 'out', '--limit', '1')
+    photo = cv2.imread(str(sequence / 'rgb' / '000000.png'))
+    cloud = read_ply(output / 'clouds' / '000000.ply')
+    u = np.rint(110.0 * cloud.points[:, 0] / cloud.points[:, 2] + 63.2).astype(int)
+    v = np.rint(112.0 * cloud.points[:, 1] / cloud.points[:, 2] + 47.9).astype(int)
+    np.testing.assert_array_equal(cloud.rgb, photo[v, u, ::-1])
+    overlay = cv2.imread(str(output / 'overlay' / '000000.jpg')).astype(int)
+    labels = label_images(output)['000000.png'].astype(np.int64)
+    # Away from outlines: half of the photo and half of the id's colour, up to JPEG's losses.
+    inside = cv2.erode(np.uint8(cv2.morphologyEx(
+        labels.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3))) == 0), np.ones((9, 9)))
+    expected = (photo[..., ::-1].astype(int) + label_colours(labels)) / 2
+    error = np.abs(overlay[..., ::-1] - expected).max(axis=2)[inside > 0]
+    assert len(error) > 100 and np.percentile(error, 90) < 30
+
+
+def test_pictures_of_the_whole_replay(run, sequence):
+    code, output = run(sequence, 'out', '--plots', '--no-bag', '--set',
+                       'segmentation.max_segments=3')
+    assert code == 0
+    assert cv2.imread(str(output / 'strip.jpg')).shape[:2] == (2 * 306 + 6, 4 * 406 + 6)
+    assert cv2.imread(str(output / 'timeline.png')).shape[1] > 1000
+    run(sequence, 'out', '--limit', '1', '--no-bag')
+    assert not (output / 'strip.jpg').exists() and not (output / 'timeline.png').exists()

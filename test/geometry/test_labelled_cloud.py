@@ -1,0 +1,242 @@
+import json
+import os
+from pathlib import Path
+
+from clouds import AZURE, FISHEYE, KINECT, make_frame, numbered_labels, projected, WIDE  # noqa: I001
+import cv2
+from diffseg_ros.config import CloudConfig
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.labelled_cloud import labelled_cloud, reduced
+from diffseg_ros.geometry.rays import ray_table
+from diffseg_ros.geometry.sampling import sample_nearest
+from diffseg_ros.types import Frame, Intrinsics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+DATA = Path(os.environ.get('DIFFSEG_DATA') or Path(__file__).parents[3] / 'shared' / 'data')
+SEQUENCES = ('tum_fr1_rpy', 'redkitchen', 'replica_office0')
+
+
+def assert_points_hit_their_pixels(frame, labels):
+    """Check geometry and content of the cloud against plain per-pixel definitions."""
+    height, width = labels.shape
+    cloud = labelled_cloud(frame, labels)
+    assert cloud.points.shape == (height, width, 3) and cloud.points.dtype == np.float32
+    valid = cloud.valid
+    assert np.isnan(cloud.points[~valid]).all()
+    pixels = projected(cloud.points[valid], frame.intrinsics.resized(width, height))
+    rows, columns = np.nonzero(valid)
+    # 1e-6 relative is what float32 x and z leave of a pixel coordinate.
+    np.testing.assert_allclose(pixels, np.stack([columns, rows], axis=1), rtol=0,
+                               atol=1e-3 + 2e-6 * max(width, height))
+    hit = np.rint(pixels).astype(int)
+    np.testing.assert_array_equal(cloud.labels[valid], labels[hit[:, 1], hit[:, 0]])
+    seen = frame.depth[((hit[:, 1] + 0.5) * frame.depth.shape[0] / height).astype(int),
+                       ((hit[:, 0] + 0.5) * frame.depth.shape[1] / width).astype(int)]
+    np.testing.assert_array_equal(cloud.points[valid][:, 2], seen)
+    return cloud
+
+
+@settings(max_examples=60, deadline=None)
+@given(width=st.integers(2, 90), height=st.integers(2, 70), depth_width=st.integers(1, 120),
+       depth_height=st.integers(1, 120), label_scale=st.sampled_from([0.5, 1.0, 1.5]),
+       lens=st.sampled_from([((), 'plumb_bob'), (KINECT, 'plumb_bob'), (WIDE, 'plumb_bob'),
+                             (AZURE, 'rational_polynomial'), (FISHEYE, 'equidistant')]),
+       seed=st.integers(0, 99))
+def test_every_point_projects_into_its_own_pixel(width, height, depth_width, depth_height,
+                                                 label_scale, lens, seed):
+    frame = make_frame(width, height, (depth_width, depth_height), *lens, seed)
+    size = max(1, int(height * label_scale)), max(1, int(width * label_scale))
+    assert_points_hit_their_pixels(frame, numbered_labels(*size))
+
+
+@pytest.mark.parametrize('name', SEQUENCES)
+@pytest.mark.parametrize('depth_scale', [1.0, 0.5, 1.5])
+@pytest.mark.parametrize('distortion', [(), KINECT], ids=['pinhole', 'distorted'])
+def test_points_of_real_frames_project_into_their_own_label(name, depth_scale, distortion):
+    frame = load_frame(name, distortion)
+    height, width = frame.depth.shape
+    depth = cv2.resize(frame.depth, (int(width * depth_scale), int(height * depth_scale)),
+                       interpolation=cv2.INTER_NEAREST)
+    frame = Frame(frame.rgb, depth=depth, intrinsics=frame.intrinsics)
+    cloud = assert_points_hit_their_pixels(frame, numbered_labels(*frame.rgb.shape[:2]))
+    assert cloud.valid.mean() > 0.5
+    assert 0.3 < np.median(cloud.points[cloud.valid][:, 2]) < 5.0
+
+
+def load_frame(name, distortion=()):
+    """Return the middle frame of a sequence folder, or skip."""
+    folder = DATA / 'sequences' / name
+    if not folder.is_dir():
+        pytest.skip(f'{folder} is absent: set DIFFSEG_DATA to the folder with sequences/')
+    number = len(list((folder / 'depth').iterdir())) // 2
+    camera = json.loads((folder / 'camera.json').read_text())
+    scale = camera.pop('depth_scale')
+    image = next((folder / 'rgb').glob(f'{number:06d}.*'))
+    raw = cv2.imread(str(folder / 'depth' / f'{number:06d}.png'), cv2.IMREAD_UNCHANGED)
+    depth = np.where(raw == 0, np.nan, raw / scale).astype(np.float32)
+    camera.pop('distortion', None)
+    return Frame(cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB), depth=depth,
+                 intrinsics=Intrinsics(**camera, distortion=distortion))
+
+
+@pytest.mark.parametrize('name', SEQUENCES)
+def test_real_frame_equals_open3d(name):
+    import open3d
+    frame = load_frame(name)
+    height, width = frame.depth.shape
+    k = frame.intrinsics
+    depth = open3d.geometry.Image(np.nan_to_num(frame.depth, nan=0.0))
+    rgbd = open3d.geometry.RGBDImage.create_from_color_and_depth(
+        open3d.geometry.Image(frame.rgb), depth, depth_scale=1.0, depth_trunc=1e3,
+        convert_rgb_to_intensity=False)
+    theirs = open3d.geometry.PointCloud.create_from_rgbd_image(
+        rgbd, open3d.camera.PinholeCameraIntrinsic(width, height, k.fx, k.fy, k.cx, k.cy))
+    ours = labelled_cloud(frame, numbered_labels(height, width)).compact()
+    np.testing.assert_allclose(ours.points, np.asarray(theirs.points), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(ours.rgb, np.rint(np.asarray(theirs.colors) * 255))
+
+
+def test_depth_outside_the_range_is_invalid():
+    depth = np.array([[0.0, -1.0, np.nan, np.inf], [0.5, 1.0, 3.0, 3.1]], np.float32)
+    frame = Frame(np.zeros((2, 4, 3), np.uint8), depth=depth,
+                  intrinsics=Intrinsics(4, 2, 5.0, 5.0, 1.5, 0.5))
+    labels = numbered_labels(2, 4)
+    np.testing.assert_array_equal(labelled_cloud(frame, labels).valid,
+                                  [[False] * 4, [True] * 4])
+    limited = labelled_cloud(frame, labels, CloudConfig(min_depth=1.0, max_depth=3.0))
+    np.testing.assert_array_equal(limited.valid, [[False] * 4, [False, True, True, False]])
+    assert np.isnan(limited.points[~limited.valid]).all()
+
+
+def test_input_is_not_changed_and_not_copied_without_need():
+    frame = make_frame()
+    labels = numbered_labels(48, 64)
+    before = frame.depth.copy()
+    cloud = labelled_cloud(frame, labels, CloudConfig(min_depth=1.0))
+    np.testing.assert_array_equal(frame.depth, before)
+    assert cloud.labels is labels and cloud.rgb is frame.rgb
+
+
+def test_colour_follows_labels_of_another_size():
+    frame = make_frame(width=60, height=40)
+    cloud = labelled_cloud(frame, numbered_labels(20, 30))
+    np.testing.assert_array_equal(cloud.rgb, frame.rgb[1::2, 1::2])
+
+
+@pytest.mark.parametrize('size', [(7, 5), (3, 11), (13, 8), (640, 480), (1, 1)])
+def test_sample_nearest_takes_the_pixel_under_each_centre(size):
+    image = np.arange(7 * 13, dtype=np.float32).reshape(7, 13)
+    height, width = size
+    rows = np.floor((np.arange(height) + 0.5) * 7 / height).astype(int)
+    columns = np.floor((np.arange(width) + 0.5) * 13 / width).astype(int)
+    np.testing.assert_array_equal(sample_nearest(image, height, width),
+                                  image[np.ix_(rows, columns)])
+
+
+def test_pixels_beyond_the_lens_model_are_invalid():
+    # r (1 - 0.1 r^2) never exceeds 1.22: no ray ends up farther out.
+    frame = make_frame(640, 480, distortion=(-0.1, 0.0, 0.0, 0.0, 0.0))
+    frame = Frame(frame.rgb, depth=np.ones((480, 640), np.float32),
+                  intrinsics=Intrinsics(640, 480, 200.0, 200.0, 319.5, 239.5,
+                                        frame.intrinsics.distortion))
+    valid = assert_points_hit_their_pixels(frame, numbered_labels(480, 640)).valid
+    assert not valid[0, 0] and not valid[-1, -1] and valid[:, 319].all()
+
+
+def test_zero_coefficients_are_a_pinhole_and_tables_are_shared():
+    plain = Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0)
+    zeros = Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0, (0.0,) * 8, 'rational_polynomial')
+    assert [table.shape for table in ray_table(zeros)] == [(1, 640), (480, 1)]
+    np.testing.assert_array_equal(ray_table(plain)[0], ray_table(zeros)[0])
+    assert ray_table(plain)[0] is ray_table(Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0))[0]
+
+
+@pytest.mark.parametrize(('model', 'coefficients', 'word'), [
+    ('thin_prism_fisheye', (0.1, 0.0, 0.0, 0.0), 'thin_prism_fisheye'),
+    ('thin_prism_fisheye', (0.0,) * 4, 'equidistant'),
+    ('equidistant', (0.1,) * 5, '5 distortion coefficients'),
+    ('', (0.1, 0.0, 0.0, 0.0, 0.0), "''"),
+    ('plumb_bob', (0.1, 0.0, 0.0), '3 distortion coefficients'),
+    ('rational_polynomial', (0.1,) * 5, '5 distortion coefficients')])
+def test_unknown_lens_models_are_refused_by_name(model, coefficients, word):
+    with pytest.raises(DiffsegError, match=word):
+        labelled_cloud(make_frame(distortion=coefficients, model=model), numbered_labels(48, 64))
+
+
+def test_missing_or_wrong_input_is_named():
+    frame = make_frame()
+    labels = numbered_labels(48, 64)
+    with pytest.raises(DiffsegError, match='no depth'):
+        labelled_cloud(Frame(frame.rgb, intrinsics=frame.intrinsics), labels)
+    with pytest.raises(DiffsegError, match='no camera intrinsics'):
+        labelled_cloud(Frame(frame.rgb, depth=frame.depth), labels)
+    with pytest.raises(DiffsegError, match='int64'):
+        labelled_cloud(frame, labels.astype(np.int64))
+
+
+def test_distorted_points_equal_opencv_undistortion(real_sequences):
+    frame = load_frame('tum_fr1_rpy', KINECT)
+    k = frame.intrinsics
+    cloud = labelled_cloud(frame, numbered_labels(480, 640))
+    rows, columns = np.nonzero(cloud.valid)
+    matrix = np.array([[k.fx, 0, k.cx], [0, k.fy, k.cy], [0, 0, 1]])
+    rays = cv2.undistortPointsIter(
+        np.stack([columns, rows], axis=1)[:, None].astype(float), matrix,
+        np.array(KINECT), None, None, (cv2.TERM_CRITERIA_COUNT, 60, 0))[:, 0]
+    depth = frame.depth[rows, columns]
+    np.testing.assert_allclose(cloud.points[cloud.valid], np.column_stack(
+        [rays * depth[:, None], depth]), rtol=1e-5, atol=1e-6)
+
+
+def test_fisheye_without_coefficients_is_no_pinhole():
+    frame = make_frame(distortion=(0.0,) * 4, model='equidistant')
+    frame = Frame(frame.rgb, depth=np.ones((48, 64), np.float32),
+                  intrinsics=Intrinsics(64, 48, 20.0, 20.0, 31.5, 23.5, (0.0,) * 4,
+                                        'equidistant'))
+    cloud = assert_points_hit_their_pixels(frame, numbered_labels(48, 64))
+    # x / z = tan(pixels / f): at 20.5 pixels the angle is 1.025.
+    assert cloud.points[23, 52, 0] == pytest.approx(np.tan(np.hypot(20.5, 0.5) / 20) * 20.5
+                                                    / np.hypot(20.5, 0.5), rel=1e-4)
+    assert not labelled_cloud(frame, numbered_labels(48, 64)).valid[:, 0].any()
+
+
+def test_excluded_ids_give_no_points():
+    frame = make_frame()
+    labels = (numbered_labels(48, 64) % 5 - 1).astype(np.int32)
+    plain = labelled_cloud(frame, labels)
+    cloud = labelled_cloud(frame, labels, exclude=[2, -1])
+    np.testing.assert_array_equal(cloud.valid, plain.valid & ~np.isin(labels, (2, -1)))
+    np.testing.assert_array_equal(cloud.points[cloud.valid], plain.points[cloud.valid])
+    assert not labelled_cloud(frame, labels, exclude=range(-1, 4)).valid.any()
+
+
+def test_compact_keeps_valid_points_row_by_row():
+    cloud = labelled_cloud(make_frame(), numbered_labels(48, 64))
+    listed = cloud.compact()
+    np.testing.assert_array_equal(listed.labels, cloud.labels[cloud.valid])
+    np.testing.assert_array_equal(listed.points, cloud.points[cloud.valid])
+    np.testing.assert_array_equal(listed.rgb, cloud.rgb[cloud.valid])
+    assert listed.compact().labels.shape == listed.labels.shape
+
+
+def test_form_of_the_cloud_follows_the_settings():
+    cloud = labelled_cloud(make_frame(), numbered_labels(48, 64))
+    assert reduced(cloud, CloudConfig()) is cloud
+    listed = reduced(cloud, CloudConfig(organised=False))
+    assert listed.labels.shape == (np.count_nonzero(cloud.valid),)
+    assert len(reduced(cloud, CloudConfig(voxel_size=1.0)).labels) < len(listed.labels) / 5
+
+
+@pytest.mark.parametrize(('depth', 'count'), [(np.nan, 0), (0.0, 0), (np.inf, 0), (2.0, 1)])
+def test_hardly_any_depth(depth, count):
+    frame = make_frame()
+    metres = np.full((48, 64), np.nan, np.float32)
+    metres[10, 20] = depth
+    frame = Frame(frame.rgb, depth=metres, intrinsics=frame.intrinsics)
+    cloud = labelled_cloud(frame, np.full((48, 64), -1, np.int32))
+    assert np.count_nonzero(cloud.valid) == count == len(cloud.compact().labels)
+    for config in (CloudConfig(organised=False), CloudConfig(voxel_size=0.1)):
+        assert reduced(cloud, config).points.shape == (count, 3)

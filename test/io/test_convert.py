@@ -1,0 +1,124 @@
+"""diffseg_convert: what comes out of the bag is what lay in the folder, bit for bit."""
+
+from __future__ import annotations
+
+from itertools import islice
+import json
+import shutil
+
+from diffseg_ros.cli.convert import main
+from diffseg_ros.io.source import open_source
+import numpy as np
+import pytest
+from rosbags.rosbag2 import Reader
+
+NAMES = ('out.mcap', 'out.db3', 'out')
+
+
+def assert_same_frames(folder, bag):
+    """Compare every part of every frame."""
+    expected, found = list(open_source(folder)), list(open_source(bag))
+    assert len(expected) == len(found) == open_source(bag).frame_count
+    for wanted, got in zip(expected, found):
+        assert (wanted.number, got.error) == (got.number, None)
+        a, b = wanted.frame, got.frame
+        assert (a.stamp, a.frame_id, a.intrinsics) == (b.stamp, b.frame_id, b.intrinsics)
+        np.testing.assert_array_equal(a.rgb, b.rgb)
+        assert (a.depth is None) == (b.depth is None)
+        if a.depth is not None:
+            np.testing.assert_array_equal(a.depth, b.depth)
+        assert (a.pose is None) == (b.pose is None)
+        if a.pose is not None:
+            np.testing.assert_allclose(a.pose, b.pose, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_round_trip(sequence, tmp_path, name):
+    """All formats, with poses, distortion and times that no float can hold."""
+    bag, report = tmp_path / name, tmp_path / 'report.json'
+    assert main([str(sequence), str(bag), '--json', str(report)]) == 0
+    assert_same_frames(sequence, bag)
+    content = json.loads(report.read_text())
+    assert (content['frames'], content['frames_failed']) == (4, 0)
+    assert content['messages'] == {
+        '/tf': 4, '/rgb/camera_info': 4, '/depth_registered/image_rect': 4, '/rgb/image_raw': 4}
+    with Reader(bag) as reader:
+        stamps = {time for _, time, _ in reader.messages()}
+    assert stamps == {item.frame.stamp for item in open_source(sequence)}
+
+
+@pytest.mark.parametrize('name', ['tum_fr1_rpy', 'redkitchen', 'replica_office0',
+                                  'davis_blackswan'])
+def test_round_trip_of_real_recordings(real_sequences, tmp_path, name):
+    """The first frames of each, with and without depth, intrinsics and poses."""
+    folder = tmp_path / name
+    source = real_sequences / name
+    for part in ('rgb', 'depth'):
+        if (source / part).is_dir():
+            (folder / part).mkdir(parents=True)
+            for path in islice(sorted((source / part).iterdir()), 4):
+                shutil.copy(path, folder / part)
+    for part in ('times.txt', 'poses.txt'):
+        if (source / part).exists():
+            lines = (source / part).read_text().splitlines()[:4]
+            (folder / part).write_text('\n'.join(lines))
+    if (source / 'camera.json').exists():
+        shutil.copy(source / 'camera.json', folder)
+    for bag in NAMES:
+        assert main([str(folder), str(tmp_path / bag)]) == 0
+        assert_same_frames(folder, tmp_path / bag)
+
+
+def test_broken_image_is_left_out_and_counted(sequence, tmp_path, capsys):
+    """The others are written."""
+    (sequence / 'rgb' / '000001.png').write_bytes(b'broken')
+    report = tmp_path / 'report.json'
+    assert main([str(sequence), str(tmp_path / 'out.mcap'), '--json', str(report)]) == 0
+    assert '000001.png' in capsys.readouterr().err
+    content = json.loads(report.read_text())
+    assert (content['frames'], content['frames_failed']) == (3, 1)
+    stamps = [item.frame.stamp for item in open_source(tmp_path / 'out.mcap')]
+    expected = [item.frame.stamp for item in open_source(sequence) if item.frame is not None]
+    assert stamps == expected
+
+
+def refused(capsys, tmp_path, *arguments):
+    """Return the one line of a command that ends with 2 and writes nothing."""
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert main([str(argument) for argument in arguments]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1
+    return error
+
+
+def test_bad_input(sequence, tmp_path, capsys):
+    """Missing, inconsistent, backwards in time, or a bag."""
+    out = tmp_path / 'out.mcap'
+    assert 'no such file' in refused(capsys, tmp_path, tmp_path / 'none', out)
+    assert main([str(sequence), str(out)]) == 0
+    assert 'is a bag already' in refused(capsys, tmp_path, out, tmp_path / 'other.mcap')
+    lines = (sequence / 'times.txt').read_text().splitlines()
+    (sequence / 'times.txt').write_text('\n'.join(lines[::-1]))
+    assert 'rising times' in refused(capsys, tmp_path, sequence, tmp_path / 'other.db3')
+    (sequence / 'depth' / '000000.png').unlink()
+    assert 'rgb 4, depth 3' in refused(capsys, tmp_path, sequence, tmp_path / 'other')
+
+
+def test_sequence_of_broken_images(sequence, tmp_path):
+    """No frame at all is no recording."""
+    for path in (sequence / 'rgb').iterdir():
+        path.write_bytes(b'broken')
+    assert main([str(sequence), str(tmp_path / 'out.db3')]) == 2
+    assert not (tmp_path / 'out.db3').exists()
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_existing_bag_is_kept_without_force(sequence, tmp_path, capsys, name):
+    """The line says how to overwrite it."""
+    bag = tmp_path / name
+    assert main([str(sequence), str(bag)]) == 0
+    capsys.readouterr()
+    assert '--force' in refused(capsys, tmp_path, sequence, bag)
+    assert main([str(sequence), str(bag), '--force']) == 0
+    assert_same_frames(sequence, bag)

@@ -1,0 +1,290 @@
+"""Decoding of image messages: every layout, and every way in which they go wrong."""
+
+from __future__ import annotations
+
+import array
+import struct
+from types import SimpleNamespace
+
+import cv2
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.image_messages import (
+    decode_colour,
+    decode_compressed_colour,
+    decode_compressed_depth,
+    decode_depth,
+    intrinsics_from_camera_info,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+SIZES = st.integers(1, 24)
+
+
+def message(encoding, pixels, *, padding=0, big=False, data=None):
+    """Return a sensor_msgs/Image look-alike of an array with padded rows."""
+    pixels = pixels.astype(pixels.dtype.newbyteorder('>' if big else '<'))
+    height, width = pixels.shape[:2]
+    rows = pixels.reshape(height, -1).view(np.uint8)
+    padded = np.full((height, rows.shape[1] + padding), 0xA5, np.uint8)
+    padded[:, :rows.shape[1]] = rows
+    return SimpleNamespace(encoding=encoding, width=width, height=height,
+                           step=padded.shape[1], is_bigendian=int(big),
+                           data=padded.tobytes() if data is None else data)
+
+
+def random_pixels(seed, height, width, channels, dtype):
+    """Return random pixels of the full range."""
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, True)
+
+
+def scaled(pixels):
+    """Return 16-bit colours as 8-bit, rounded."""
+    return np.round(pixels / 257).astype(np.uint8)
+
+
+TO_RGB = {
+    'rgb8': lambda p: p,
+    'bgr8': lambda p: p[..., ::-1],
+    '8UC3': lambda p: p[..., ::-1],
+    'rgba8': lambda p: p[..., :3],
+    'bgra8': lambda p: p[..., 2::-1],
+    'mono8': lambda p: np.repeat(p[..., None], 3, axis=2),
+    'mono16': lambda p: np.repeat(scaled(p)[..., None], 3, axis=2),
+    'rgb16': scaled,
+    'bgr16': lambda p: scaled(p)[..., ::-1],
+    'bgra16': lambda p: scaled(p)[..., 2::-1],
+}
+CHANNELS = {'rgb': 3, 'bgr': 3, 'rgba': 4, 'bgra': 4, 'mono': 1, '8UC': 3}
+
+
+@pytest.mark.parametrize('encoding', TO_RGB)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), height=SIZES, width=SIZES, padding=st.integers(0, 7),
+       big=st.booleans())
+def test_colour_of_any_layout(encoding, seed, height, width, padding, big):
+    """Step padding and byte order never change the picture."""
+    channels = CHANNELS[encoding.rstrip('0123456789') if encoding != '8UC3' else '8UC']
+    dtype = np.uint16 if encoding.endswith('16') else np.uint8
+    pixels = random_pixels(seed, height, width, channels, dtype)
+    rgb = decode_colour(message(encoding, pixels, padding=padding, big=big))
+    assert rgb.dtype == np.uint8
+    np.testing.assert_array_equal(rgb, TO_RGB[encoding](pixels))
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), height=SIZES, width=SIZES, padding=st.integers(0, 7),
+       big=st.booleans())
+def test_depth_of_any_layout(seed, height, width, padding, big):
+    """Millimetres and metres of any layout give the same metres."""
+    units = random_pixels(seed, height, width, 1, np.uint16)
+    units[units % 3 == 0] = 0
+    expected = np.where(units == 0, np.nan, units.astype(np.float32) / np.float32(1000))
+    from_mm = decode_depth(message('16UC1', units, padding=padding, big=big))
+    from_m = decode_depth(message('32FC1', expected.astype(np.float32), padding=padding, big=big))
+    assert from_mm.dtype == from_m.dtype == np.float32
+    np.testing.assert_array_equal(from_mm, expected)
+    np.testing.assert_array_equal(from_m, expected)
+
+
+def test_invalid_depth_is_nan():
+    """Zero, negative and infinite metres are no measurements."""
+    metres = np.array([[0, -1, np.inf, -np.inf, np.nan, 2.5]], np.float32)
+    depth = decode_depth(message('32FC1', metres))
+    np.testing.assert_array_equal(depth, np.array([[np.nan] * 5 + [2.5]], np.float32))
+
+
+def test_fast_paths_do_not_copy():
+    """Tight rgb8, and metres whose holes are NaN already, are views of the message."""
+    rgb = array.array('B', range(24))
+    view = decode_colour(message('rgb8', np.zeros((2, 4, 3), np.uint8), data=rgb))
+    rgb[0] = 99
+    assert view[0, 0, 0] == 99
+    metres = np.array([[1, np.nan], [3, 4]], np.float32)
+    buffer = metres.tobytes()
+    depth = decode_depth(message('32FC1', metres, data=buffer))
+    assert np.shares_memory(depth, np.frombuffer(buffer, np.float32))
+
+
+@pytest.mark.parametrize(('pattern', 'red'), [('rggb', (0, 0)), ('bggr', (1, 1)),
+                                              ('gbrg', (1, 0)), ('grbg', (0, 1))])
+@pytest.mark.parametrize('bits', [8, 16])
+def test_bayer_patterns(pattern, red, bits):
+    """A mosaic lit at its red cells only is red."""
+    mosaic = np.zeros((12, 12), np.uint8 if bits == 8 else np.uint16)
+    mosaic[red[0]::2, red[1]::2] = 200 if bits == 8 else 200 * 257
+    rgb = decode_colour(message(f'bayer_{pattern}{bits}', mosaic))
+    np.testing.assert_array_equal(rgb[4:8, 4:8].reshape(-1, 3), [[200, 0, 0]] * 16)
+
+
+@pytest.mark.parametrize(('encoding', 'order'), [
+    ('yuv422', 'uyvy'), ('uyvy', 'uyvy'), ('yuv422_yuy2', 'yuyv'), ('yuyv', 'yuyv')])
+def test_yuv422(encoding, order):
+    """Both byte orders of YUV 4:2:2 give the colour that was encoded."""
+    y, u, v = cv2.cvtColor(np.uint8([[[180, 60, 40]]]), cv2.COLOR_RGB2YUV)[0, 0]
+    quad = [u, y, v, y] if order == 'uyvy' else [y, u, y, v]
+    pixels = np.tile(np.array(quad, np.uint8).reshape(2, 2), (4, 3, 1))
+    rgb = decode_colour(message(encoding, pixels))
+    assert rgb.shape == (4, 6, 3)
+    # Studio range against full range shifts the values by less than the colours differ.
+    assert np.abs(rgb.astype(int) - [180, 60, 40]).max() < 45
+    assert (rgb[..., 0] > rgb[..., 1] + 60).all()
+
+
+@pytest.mark.parametrize('decode', [decode_colour, decode_depth])
+def test_unknown_encoding_names_the_supported(decode):
+    """One line says what came and what is taken."""
+    with pytest.raises(DiffsegError, match=r"'jpg'.*supported are .*16"):
+        decode(message('jpg', np.zeros((2, 2), np.uint8)))
+
+
+@pytest.mark.parametrize(('change', 'reason'), [
+    ({'data': b'\0' * 35}, '35 bytes of data, 36 are needed'),
+    ({'data': b''}, 'truncated'),
+    ({'step': 11}, 'a row takes 12 bytes'),
+    ({'step': 0}, 'a row takes 12 bytes'),
+    ({'width': 0}, 'above 0'),
+    ({'height': 0}, 'above 0')])
+def test_sizes_that_contradict_the_data(change, reason):
+    """The error names encoding and sizes."""
+    broken = message('rgb8', np.zeros((3, 4, 3), np.uint8))
+    for name, value in change.items():
+        setattr(broken, name, value)
+    with pytest.raises(DiffsegError, match=f'rgb8.*{reason}'):
+        decode_colour(broken)
+
+
+def test_last_row_without_padding():
+    """Drivers that leave out the padding after the last row are understood."""
+    pixels = random_pixels(1, 3, 4, 3, np.uint8)
+    padded = message('rgb8', pixels, padding=5)
+    padded.data = padded.data[:-5]
+    np.testing.assert_array_equal(decode_colour(padded), pixels)
+
+
+def test_odd_size_of_subsampled_colour():
+    """Half a chroma pair is refused, not a crash."""
+    with pytest.raises(DiffsegError, match='yuv422 3x3'):
+        decode_colour(message('yuv422', np.zeros((3, 3, 2), np.uint8)))
+
+
+def compressed(format_, data):
+    """Return a sensor_msgs/CompressedImage look-alike."""
+    return SimpleNamespace(format=format_, data=array.array('B', data))
+
+
+def png(pixels):
+    """Return PNG bytes."""
+    return cv2.imencode('.png', pixels)[1].tobytes()
+
+
+def test_compressed_colour():
+    """PNG is exact, grey becomes RGB, truncated JPEG is refused."""
+    rgb = random_pixels(3, 8, 10, 3, np.uint8)
+    data = png(rgb[..., ::-1])
+    np.testing.assert_array_equal(decode_compressed_colour(compressed('rgb8; png', data)), rgb)
+    grey = random_pixels(3, 8, 10, 1, np.uint16)
+    np.testing.assert_array_equal(decode_compressed_colour(compressed('png', png(grey))),
+                                  np.repeat(scaled(grey)[..., None], 3, axis=2))
+    jpeg = cv2.imencode('.jpg', np.repeat(rgb, 8, axis=0))[1].tobytes()
+    for broken in (jpeg[:len(jpeg) // 2], jpeg[:-1], b'', b'nonsense'):
+        with pytest.raises(DiffsegError, match=f'jpeg.*{len(broken)} bytes'):
+            decode_compressed_colour(compressed('rgb8; jpeg compressed bgr8', broken))
+
+
+def test_compressed_depth():
+    """Millimetres are exact; quantised inverse depth returns within its quantum."""
+    units = random_pixels(4, 6, 7, 1, np.uint16)
+    units[0] = 0
+    expected = np.where(units == 0, np.nan, units.astype(np.float32) / np.float32(1000))
+    header = struct.pack('<iff', 0, 0, 0)
+    for name, data in (('16UC1; compressedDepth png', header + png(units)),
+                       ('16UC1; compressedDepth', header + png(units)),
+                       ('16UC1; png compressed ', png(units))):
+        np.testing.assert_array_equal(decode_compressed_depth(compressed(name, data)), expected)
+
+
+@pytest.mark.parametrize(('decode', 'name', 'words'), [
+    (decode_compressed_depth, 'rgb8; jpeg compressed bgr8', "'rgb8' .* depth .* colour image"),
+    (decode_compressed_depth, 'jpeg', "'jpeg' .* depth .* 16UC1, 32FC1, mono16; .* colour image"),
+    (decode_compressed_colour, '16UC1; compressedDepth png', "'16UC1' .* colour .* is depth"),
+    (decode_compressed_colour, '16UC1; png compressed ', "'16UC1' .* colour .* is depth"),
+    (decode_compressed_colour, '32FC1; compressedDepth png', "'32FC1' .* colour .* is depth")])
+def test_compressed_image_of_the_other_kind_is_not_taken_for_it(decode, name, words):
+    """Depth in a PNG would give a dark grey photo."""
+    data = png(random_pixels(3, 8, 10, 1, np.uint16))
+    with pytest.raises(DiffsegError, match=f'^image encoding {words}'):
+        decode(compressed(name, data))
+
+
+def test_quantised_compressed_depth():
+    """32FC1 is stored as A / (value - B)."""
+    metres = np.random.default_rng(0).uniform(0.4, 6, (6, 7)).astype(np.float32)
+    scale = 100.0 * 101.0
+    offset = 1 - scale / 10.0
+    values = np.round(scale / metres + offset).astype(np.uint16)
+    values[0, 0] = 0
+    data = struct.pack('<iff', 0, scale, offset) + png(values)
+    depth = decode_compressed_depth(compressed('32FC1; compressedDepth png', data))
+    assert np.isnan(depth[0, 0])
+    metres[0, 0] = depth[0, 0] = 1
+    np.testing.assert_allclose(depth, metres, atol=0.5 * 6**2 / scale * 1.01)
+
+
+@pytest.mark.parametrize(('name', 'data', 'reason'), [
+    ('16UC1; compressedDepth rvl', b'\0' * 40, 'RVL is not supported'),
+    ('16UC1; compressedDepth png', b'\0' * 5, 'truncated'),
+    ('16UC1; compressedDepth png', b'\0' * 40, 'no readable image'),
+    ('16UC1; png', png(np.zeros((4, 4), np.uint8)), '16-bit image with one channel'),
+    ('16UC1; png', png(np.zeros((4, 4, 3), np.uint8)), '16-bit image with one channel')])
+def test_broken_compressed_depth(name, data, reason):
+    """Each is refused by name."""
+    with pytest.raises(DiffsegError, match=reason):
+        decode_compressed_depth(compressed(name, data))
+
+
+def camera_info(**changes):
+    """Return a sensor_msgs/CameraInfo look-alike."""
+    roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
+    info = {'width': 640, 'height': 480, 'k': [500.0, 0, 320, 0, 510.0, 240, 0, 0, 1],
+            'd': [0.1, -0.2, 0, 0, 0.3], 'distortion_model': 'plumb_bob', 'binning_x': 0,
+            'binning_y': 0, 'roi': roi}
+    return SimpleNamespace(**{**info, **changes})
+
+
+def test_intrinsics():
+    """K, size and distortion arrive."""
+    found = intrinsics_from_camera_info(camera_info())
+    assert (found.width, found.height) == (640, 480)
+    assert (found.fx, found.fy, found.cx, found.cy) == (500, 510, 320, 240)
+    assert found.distortion == (0.1, -0.2, 0, 0, 0.3)
+
+
+def test_intrinsics_of_a_binned_region():
+    """A region of interest moves the centre, binning scales everything about pixel edges."""
+    roi = SimpleNamespace(x_offset=100, y_offset=40, width=400, height=200)
+    found = intrinsics_from_camera_info(camera_info(roi=roi, binning_x=2, binning_y=4))
+    assert (found.width, found.height) == (200, 50)
+    assert (found.fx, found.fy) == (250, 127.5)
+    assert (found.cx, found.cy) == (220.5 / 2 - 0.5, 200.5 / 4 - 0.5)
+
+
+def test_uncalibrated_camera_is_refused():
+    """The error says what to do."""
+    with pytest.raises(DiffsegError, match='uncalibrated'):
+        intrinsics_from_camera_info(camera_info(k=[0.0] * 9))
+
+
+def test_rclpy_message():
+    """Messages of rclpy are taken as they are."""
+    sensor_msgs = pytest.importorskip('sensor_msgs.msg', reason='no ROS messages installed')
+    pixels = random_pixels(0, 5, 6, 3, np.uint8)
+    image = sensor_msgs.Image(height=5, width=6, encoding='bgr8', step=18)
+    image.data = array.array('B', pixels.tobytes())
+    np.testing.assert_array_equal(decode_colour(image), pixels[..., ::-1])
+    info = sensor_msgs.CameraInfo(width=6, height=5)
+    info.k = np.array([10.0, 0, 3, 0, 11, 2, 0, 0, 1])
+    assert intrinsics_from_camera_info(info).fy == 11

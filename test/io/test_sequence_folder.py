@@ -1,0 +1,157 @@
+"""Sequence folders: exact values, and one line for each kind of bad folder."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.sequence_folder import SequenceFolder
+from diffseg_ros.io.source import open_source
+import numpy as np
+from PIL import Image
+import pytest
+
+
+def test_everything_is_read(sequence):
+    """Stamps are exact, depth is metres with NaN, poses are camera to world."""
+    source = open_source(sequence)
+    assert isinstance(source, SequenceFolder)
+    assert (source.name, source.frame_count, source.notes) == ('tiny', 4, [])
+    frames = [item.frame for item in source]
+    assert [frame.stamp for frame in frames] == [
+        1305031232861666123, 1305031232893683000, 1305031232900000000, 1305031233100000001]
+    units = np.asarray(Image.open(sequence / 'depth' / '000002.png')).astype(np.float32)
+    expected = np.where(units == 0, np.nan, units / np.float32(5000)).astype(np.float32)
+    np.testing.assert_array_equal(frames[2].depth, expected)
+    np.testing.assert_array_equal(frames[1].rgb, np.asarray(Image.open(
+        sequence / 'rgb' / '000001.png')))
+    np.testing.assert_allclose(frames[1].pose, np.eye(4))
+    np.testing.assert_allclose(frames[3].pose[:3], [
+        [-1, 0, 0, 1e3], [0, 1, 0, -2e-3], [0, 0, -1, 0]], atol=1e-12)
+    assert frames[0].intrinsics.fx == 20.1
+    assert frames[0].intrinsics.distortion[4] == 1.1633
+    assert source.background == 3
+    assert (source.instances(0) == 7).all()
+    assert (source.instances(1) == 65535).all()
+    assert source.read(2).frame.stamp == frames[2].stamp
+
+
+@pytest.mark.parametrize(('removed', 'note'), [
+    ('depth', 'no depth: masks only, no clouds'),
+    ('camera.json', 'no camera.json: .*masks only, no clouds'),
+    ('times.txt', 'no times.txt')])
+def test_optional_parts(sequence, removed, note):
+    """What is missing is said once; the frames still come."""
+    target = sequence / removed
+    if target.is_dir():
+        for path in target.iterdir():
+            path.unlink()
+        target.rmdir()
+    else:
+        target.unlink()
+    source = open_source(sequence)
+    (found,) = source.notes
+    assert re.match(note, found)
+    frames = [item.frame for item in source]
+    assert len(frames) == 4
+    if removed != 'times.txt':
+        assert all(frame.depth is None for frame in frames)
+    assert all(a.stamp < b.stamp for a, b in zip(frames, frames[1:]))
+
+
+@pytest.mark.parametrize('part', ['rgb', 'depth', 'instances'])
+def test_image_counts_that_differ(sequence, part):
+    """The counts of all parts are named."""
+    (sequence / part / '000001.png').unlink()
+    with pytest.raises(DiffsegError, match=f'counts differ: .*{part} 3') as caught:
+        open_source(sequence)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('part', ['times.txt', 'poses.txt'])
+def test_line_counts_that_differ(sequence, part):
+    """Also those of the text files, when they are empty too."""
+    lines = (sequence / part).read_text().splitlines()
+    (sequence / part).write_text('\n'.join(lines[:2]))
+    with pytest.raises(DiffsegError, match=f'rgb 4.*{part} 2'):
+        open_source(sequence)
+    (sequence / part).write_text('')
+    with pytest.raises(DiffsegError, match=f'rgb 4.*{part} 0'):
+        open_source(sequence)
+
+
+def test_other_numbers(sequence):
+    """Depth of another number is not taken for this image's."""
+    (sequence / 'depth' / '000003.png').rename(sequence / 'depth' / '000004.png')
+    with pytest.raises(DiffsegError, match=r'000004\.png.*000003\.png'):
+        open_source(sequence)
+
+
+@pytest.mark.parametrize(('part', 'line', 'reason'), [
+    ('times.txt', 'soon', "line 2 is 'soon'; decimal seconds"),
+    ('times.txt', '-1.0', 'decimal seconds'),
+    ('times.txt', 'nan', 'decimal seconds'),
+    ('poses.txt', '1 2 3', 'line 2 .*tx ty tz qx qy qz qw'),
+    ('poses.txt', '1 2 3 0 0 0 0', 'line 2'),
+    ('poses.txt', '1 2 inf 0 0 0 1', 'line 2')])
+def test_lines_that_cannot_be_read(sequence, part, line, reason):
+    """File and line are named."""
+    lines = (sequence / part).read_text().splitlines()
+    lines[1] = line
+    (sequence / part).write_text('\n'.join(lines))
+    with pytest.raises(DiffsegError, match=f'{part}: {reason}|{part}.*{reason}'):
+        open_source(sequence)
+
+
+def test_lost_pose(sequence):
+    """A line of NaN is a frame whose pose nobody knows."""
+    lines = (sequence / 'poses.txt').read_text().splitlines()
+    lines[2] = ' '.join(['nan'] * 7)
+    (sequence / 'poses.txt').write_text('\n'.join(lines))
+    poses = [item.frame.pose for item in open_source(sequence)]
+    assert [pose is None for pose in poses] == [False, False, True, False]
+
+
+@pytest.mark.parametrize(('change', 'reason'), [
+    ({'fx': 0}, 'K is 0'), ({'fx': None}, 'no number for fx'), ({'depth_scale': 0}, 'depth_scale'),
+    ({'depth_scale': None}, 'depth_scale'), ({'distortion': 'none'}, 'distortion'),
+    ({'width': -1}, 'size -1x12')])
+def test_camera_that_cannot_be_used(sequence, change, reason):
+    """The file and the key are named."""
+    path = sequence / 'camera.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DiffsegError, match=rf'camera\.json: .*{reason}'):
+        open_source(sequence)
+
+
+@pytest.mark.parametrize('text', ['{', '[1]', ''])
+def test_camera_that_is_no_object(sequence, text):
+    """Broken JSON is one line."""
+    (sequence / 'camera.json').write_text(text)
+    with pytest.raises(DiffsegError, match='camera.json') as caught:
+        open_source(sequence)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('part', ['rgb', 'depth'])
+def test_broken_image_in_the_middle(sequence, part):
+    """Its frame is an error, the others come."""
+    path = sequence / part / '000001.png'
+    path.write_bytes(path.read_bytes()[:90])
+    items = list(open_source(sequence))
+    assert [item.number for item in items] == [0, 1, 2, 3]
+    assert [item.frame is None for item in items] == [False, True, False, False]
+    assert str(path) in items[1].error
+    assert '\n' not in items[1].error
+
+
+def test_folder_without_images(sequence, tmp_path):
+    """Neither an empty rgb/ nor a folder of something else is a sequence."""
+    for path in (sequence / 'rgb').iterdir():
+        path.unlink()
+    with pytest.raises(DiffsegError, match='no images'):
+        open_source(sequence)
+    (tmp_path / 'else').mkdir()
+    with pytest.raises(DiffsegError, match='neither a bag folder'):
+        open_source(tmp_path / 'else')

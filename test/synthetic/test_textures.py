@@ -1,0 +1,71 @@
+"""Textures: seamless, and sampled as the definition says."""
+
+from __future__ import annotations
+
+from diffseg_ros.synthetic import prints, textures
+from diffseg_ros.synthetic.atlas import TextureAtlas
+from diffseg_ros.synthetic.textures import SIZE
+import numpy as np
+import pytest
+
+RED, BLUE = (0.8, 0.2, 0.1), (0.1, 0.2, 0.7)
+SEAMLESS = {
+    'plain': lambda rng: textures.plain(rng, RED),
+    'checker': lambda rng: textures.checker(rng, RED, BLUE),
+    'brick': lambda rng: textures.brick(rng, RED, BLUE),
+    'planks': lambda rng: textures.planks(rng, BLUE, RED),
+    'marble': lambda rng: textures.marble(rng, RED, BLUE),
+    'damask': lambda rng: textures.damask(rng, RED, BLUE),
+    'fabric': lambda rng: textures.fabric(rng, RED),
+}
+PRINTS = {
+    'landscape': prints.landscape, 'abstract': prints.abstract, 'spines': prints.spines,
+    'rug': prints.rug, 'beach_ball': prints.beach_ball,
+    'cover': lambda rng: prints.cover(rng, RED, 'TITLE'),
+    'label': lambda rng: prints.label(rng, RED, BLUE),
+}
+
+
+@pytest.mark.parametrize('name', SEAMLESS)
+def test_the_seam_is_no_bigger_a_step_than_the_biggest_inside(name):
+    tile = SEAMLESS[name](np.random.default_rng(3))
+    assert tile.shape == (SIZE, SIZE, 3)
+    for axis in (0, 1):
+        inside = np.abs(np.diff(tile, axis=axis)).mean(axis=(1 - axis, 2))
+        seam = np.abs(tile.take(0, axis) - tile.take(-1, axis)).mean()
+        assert seam <= inside.max() * 1.2
+
+
+@pytest.mark.parametrize('name', PRINTS)
+def test_prints_are_seeded_pictures_with_contrast(name):
+    first, again, other = (PRINTS[name](np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert first.shape == (SIZE, SIZE, 3) and np.isfinite(first).all()
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).mean() > 0.005
+    assert first.std() > 0.05
+
+
+def test_sampling_is_bilinear_and_wraps():
+    rng = np.random.default_rng(0)
+    tiles = [np.kron(rng.random((8, 8, 3)), np.ones((SIZE // 8, SIZE // 8, 1))) for _ in range(2)]
+    atlas = TextureAtlas([tile.astype(np.float32) for tile in tiles])
+    uv = rng.uniform(-3, 3, (500, 2)).astype(np.float32)
+    number = rng.integers(0, 2, 500)
+    found = atlas.sample(number, uv, np.zeros(500))
+    place = uv.astype(float) * SIZE - 0.5
+    corner = np.floor(place).astype(int)
+    share = place - corner
+    expected = np.zeros((500, 3))
+    for dy in (0, 1):
+        for dx in (0, 1):
+            weight = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1])
+            rows, columns = (corner[:, 1] + dy) % SIZE, (corner[:, 0] + dx) % SIZE
+            expected += weight[:, None] * np.stack(tiles)[number, rows, columns]
+    np.testing.assert_allclose(np.sqrt(found), expected, atol=0.01)
+
+
+def test_a_far_surface_shows_the_mean_colour():
+    tile = textures.checker(np.random.default_rng(0), RED, BLUE, 64)
+    found = TextureAtlas([tile]).sample(np.zeros(4, int), np.random.rand(4, 2).astype(np.float32),
+                                        np.full(4, 20.0))
+    np.testing.assert_allclose(np.sqrt(found), np.tile(tile.mean(axis=(0, 1)), (4, 1)), atol=0.02)

@@ -1,0 +1,31 @@
+"""Filling of what is not known in a label image, against the distance to every known pixel."""
+
+from diffseg_ros.tracking.label_map import empty_field, THIN
+from hypothesis import given, settings, strategies
+import numpy as np
+
+
+@settings(max_examples=40, deadline=None)
+@given(strategies.integers(0, 10_000), strategies.integers(2, 14), strategies.integers(2, 18),
+       strategies.floats(0.02, 0.98))
+def test_unknown_pixels_take_the_track_of_a_known_one_that_is_near(seed, rows, columns, share):
+    rng = np.random.default_rng(seed)
+    thin = rng.random((rows, columns)) < share
+    thin[rng.integers(rows), rng.integers(columns)] = True
+    field = empty_field((rows * THIN, columns * THIN))
+    # Every cell has a track of its own, so that the track tells where it came from.
+    numbers = np.arange(rows * columns, dtype=np.uint16).reshape(rows, columns)
+    field.slots[:] = numbers.repeat(THIN, 0).repeat(THIN, 1)
+    before = field.slots.copy()
+    known = thin.repeat(THIN, 0).repeat(THIN, 1)
+    field.fill(known)
+    assert (field.slots[known] == before[known]).all()
+    sources = field.slots[::THIN, ::THIN]
+    assert thin.ravel()[sources].all()
+    places = np.argwhere(thin)
+    for row, column in np.argwhere(~thin):
+        source = np.divmod(int(sources[row, column]), columns)
+        found = np.hypot(source[0] - row, source[1] - column)
+        nearest = np.hypot(*(places - [row, column]).T).min()
+        # A distance by steps to neighbours errs by a few per cent.
+        assert found <= 1.1 * nearest + 1e-6
