@@ -7,52 +7,16 @@ too old, do features and segments follow, which correct the tracks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 import time
 
 from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.segmentation.segmenter import Segmenter, SegmenterState, Segments
+from diffseg_ros.segmentation.segmenter import Segmenter, SegmenterState
 from diffseg_ros.threads import one_blas_thread
-from diffseg_ros.tracking.track import TrackSummary
 from diffseg_ros.tracking.tracker import Tracker
-from diffseg_ros.types import Frame
-import numpy as np
-import numpy.typing as npt
+from diffseg_ros.types import Frame, Result, Segments
 import torch
-
-
-@dataclass(frozen=True)
-class Result:
-    """
-    What the pipeline found in one frame.
-
-    Attributes
-    ----------
-    labels
-        (H, W) int32 persistent segment ids, UNLABELLED (-1) where there is none.
-    confidence
-        (H, W) uint8: evidence for the id, gathered over frames, 0 (a guess) to 255.
-    epoch
-        Rises by one with every reset; ids are never reused within a process.
-    latency_ms
-        Milliseconds of each stage that ran, 'features', 'segmentation' and 'tracking', and
-        'total'. The first two run on keyframes only.
-    keyframe
-        Whether the frame was segmented; in others the labels are carried from before.
-    tracks
-        All tracks that are alive, in view or sleeping, by id.
-
-    """
-
-    frame: Frame
-    labels: npt.NDArray[np.int32]
-    confidence: npt.NDArray[np.uint8]
-    epoch: int
-    latency_ms: dict[str, float] = field(default_factory=dict)
-    keyframe: bool = True
-    tracks: tuple[TrackSummary, ...] = ()
 
 
 class Pipeline:

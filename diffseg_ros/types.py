@@ -1,12 +1,23 @@
-"""One moment of a camera: the input of the pipeline."""
+"""What goes into the pipeline, what comes out, and the array types of both."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from diffseg_ros.errors import DiffsegError
 import numpy as np
 import numpy.typing as npt
+
+RgbImage = npt.NDArray[np.uint8]
+"""(H, W, 3) uint8, red first."""
+LabelImage = npt.NDArray[np.int32]
+"""(H, W) int32 segment ids, UNLABELLED where there is none."""
+DepthImage = npt.NDArray[np.float32]
+"""(H, W) float32 metres, NaN where invalid."""
+Mask = npt.NDArray[np.bool_]
+Matrix = npt.NDArray[np.float64]
+"""(4, 4) float64 rigid transform, such as camera to world."""
 
 UNLABELLED = -1
 """Value of pixels without a segment in every label array of the core (int32)."""
@@ -85,12 +96,12 @@ class Frame:
 
     """
 
-    rgb: npt.NDArray[np.uint8]
+    rgb: RgbImage
     stamp: int = 0
     frame_id: str = 'camera'
-    depth: npt.NDArray[np.float32] | None = None
+    depth: DepthImage | None = None
     intrinsics: Intrinsics | None = None
-    pose: npt.NDArray[np.float64] | None = None
+    pose: Matrix | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays of another shape or type."""
@@ -106,3 +117,93 @@ class Frame:
                                'HxW float32 metres are needed')
         if self.pose is not None and self.pose.shape != (4, 4):
             raise DiffsegError(f'frame pose: got shape {self.pose.shape}; 4x4 is needed')
+
+
+@dataclass(frozen=True)
+class Segments:
+    """
+    Segments of one frame by itself; their numbers mean nothing in another frame.
+
+    Attributes
+    ----------
+    labels
+        (H, W) int32 from 0 to K - 1, every pixel labelled and every number present.
+    confidence
+        (H, W) uint8: margin between the best and the second-best segment (method regions: all
+        others), times 255.
+    embeddings
+        (K, C) float32 mean feature of each segment, of length 1; 0 where the features are the
+        same everywhere.
+
+    """
+
+    labels: LabelImage
+    confidence: npt.NDArray[np.uint8]
+    embeddings: npt.NDArray[np.float32]
+
+
+class TrackState(str, Enum):
+    """Where a track is in its life."""
+
+    TENTATIVE = 'tentative'
+    CONFIRMED = 'confirmed'
+    LOST = 'lost'
+
+
+@dataclass(frozen=True)
+class Track:
+    """
+    A segment that keeps its id from frame to frame.
+
+    Attributes
+    ----------
+    id
+        Persistent id, as in the labels.
+    state
+        Tentative until it was segmented often enough, lost while it is out of view.
+    age
+        Frames since it was started.
+    unseen
+        Frames since it was last in view.
+    pixels
+        Its size in the tracked label image, 0 while it is lost.
+
+    """
+
+    id: int
+    state: TrackState
+    age: int
+    unseen: int
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    What the pipeline found in one frame.
+
+    Attributes
+    ----------
+    labels
+        (H, W) int32 persistent segment ids, UNLABELLED (-1) where there is none.
+    confidence
+        (H, W) uint8: evidence for the id, gathered over frames, 0 (a guess) to 255.
+    epoch
+        Rises by one with every reset; ids are never reused within a process.
+    latency_ms
+        Milliseconds of each stage that ran, 'features', 'segmentation' and 'tracking', and
+        'total'. The first two run on keyframes only.
+    keyframe
+        Whether the frame was segmented; in others the labels are carried from before.
+    tracks
+        All tracks that are alive, in view or lost, by id.
+
+    """
+
+    frame: Frame
+    labels: LabelImage
+    confidence: npt.NDArray[np.uint8]
+    epoch: int
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    keyframe: bool = True
+    tracks: tuple[Track, ...] = ()

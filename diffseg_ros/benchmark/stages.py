@@ -12,9 +12,8 @@ from diffseg_ros.benchmark.memory import PeakMemory
 from diffseg_ros.benchmark.timing import once, percentiles
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.pipeline import Pipeline
-from diffseg_ros.segmentation.segmenter import Segments
 from diffseg_ros.tracking.tracker import Tracker
-from diffseg_ros.types import Frame
+from diffseg_ros.types import Frame, Segments
 import numpy as np
 import torch
 

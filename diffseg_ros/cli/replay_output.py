@@ -19,9 +19,9 @@ from diffseg_ros.geometry.packed import POINT_WORDS
 from diffseg_ros.io.bag_writer import BagWriter
 from diffseg_ros.io.ply import write_ply
 from diffseg_ros.parameter_file import NODE_NAME
-from diffseg_ros.pipeline import Result
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.ros.messages import OUTPUT_TYPES, result_messages
+from diffseg_ros.types import Result
 import numpy as np
 from rclpy.serialization import serialize_message
 

@@ -18,8 +18,7 @@ from diffseg_ros.evaluation.track_scores import TrackScores
 from diffseg_ros.evaluation.trackers import create_tracking, Tracking
 from diffseg_ros.io.sequence_folder import SequenceFolder
 from diffseg_ros.io.source import Source, SourceFrame
-from diffseg_ros.pipeline import Result
-from diffseg_ros.types import Frame
+from diffseg_ros.types import Frame, Result
 import numpy as np
 import numpy.typing as npt
 

@@ -9,8 +9,8 @@ from diffseg_ros.backbones.base import Backbone
 from diffseg_ros.config import PipelineConfig, updated
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.overlap_tracker import OverlapTracker
-from diffseg_ros.pipeline import Pipeline, Result
-from diffseg_ros.types import Frame
+from diffseg_ros.pipeline import Pipeline
+from diffseg_ros.types import Frame, Result
 
 _PROPAGATION_ALONE = {'tracking.keyframe_interval': 10_000, 'tracking.keyframe_change': 1.0}
 

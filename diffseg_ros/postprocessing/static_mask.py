@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from diffseg_ros.pipeline import Result
+    from diffseg_ros.types import Result
 
 _ASPECT_TOLERANCE = 0.01
 

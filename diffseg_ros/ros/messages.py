@@ -37,7 +37,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 if TYPE_CHECKING:
-    from diffseg_ros.pipeline import Result
+    from diffseg_ros.types import Result
 
 OUTPUT_TYPES: dict[str, Any] = {
     'labels': Image, 'labels/compressed': CompressedImage, 'confidence': Image,

@@ -16,7 +16,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import PointCloud2
 
 if TYPE_CHECKING:
-    from diffseg_ros.pipeline import Result
+    from diffseg_ros.types import Result
 
 _RELIABLE_ALWAYS = ('markers', 'detections', 'detections_3d')
 _RELIABILITY = {'best_effort': ReliabilityPolicy.BEST_EFFORT,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.segmentation.attention_segments import (
@@ -17,7 +16,7 @@ from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
 from diffseg_ros.segmentation.refinement import assignment_scores, segment_means
 from diffseg_ros.segmentation.region_segments import region_segments
 from diffseg_ros.segmentation.upsampling import to_pixels, TokenScores
-from diffseg_ros.types import Frame
+from diffseg_ros.types import Frame, Segments
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -25,29 +24,6 @@ import torch
 _TEMPERATURE = 0.1
 # Where other cues than the features shaped the cut, it has a say beside the features' likeness.
 _TOKEN_VOTE = 0.3
-
-
-@dataclass(frozen=True)
-class Segments:
-    """
-    The segments of one frame.
-
-    Attributes
-    ----------
-    labels
-        (H, W) int32 from 0 to K - 1, every pixel labelled and every number present.
-    confidence
-        (H, W) uint8: probability of the best segment minus that of the second (method regions:
-        of all others), times 255.
-    embeddings
-        (K, C) float32 mean feature of each segment, of length 1; 0 where the features are the
-        same everywhere.
-
-    """
-
-    labels: npt.NDArray[np.int32]
-    confidence: npt.NDArray[np.uint8]
-    embeddings: npt.NDArray[np.float32]
 
 
 class SegmenterState:

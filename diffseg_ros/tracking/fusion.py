@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import cv2
-from diffseg_ros.segmentation.segmenter import Segments
 from diffseg_ros.tracking.label_map import LabelField, THIN
+from diffseg_ros.types import Segments
 import numpy as np
 import numpy.typing as npt
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diffseg_ros.tracking.track import Track
+from diffseg_ros.tracking.track import TrackRecord
 import numpy as np
 import numpy.typing as npt
 
@@ -33,8 +33,8 @@ class Appearance:
     extent: npt.NDArray[np.float64] | None = None
 
 
-def reidentify(seen: Sequence[Appearance], sleeping: Sequence[Track],
-               least: float) -> list[Track | None]:
+def reidentify(seen: Sequence[Appearance], sleeping: Sequence[TrackRecord],
+               least: float) -> list[TrackRecord | None]:
     """
     Return, for everything new, the sleeping track that it is, or None.
 
@@ -51,7 +51,7 @@ def reidentify(seen: Sequence[Appearance], sleeping: Sequence[Track],
         Cosine of the embeddings that is needed where no place is known.
 
     """
-    answer: list[Track | None] = [None] * len(seen)
+    answer: list[TrackRecord | None] = [None] * len(seen)
     known = [track for track in sleeping if track.embedding is not None
              and seen and track.embedding.shape == seen[0].embedding.shape]
     if not known:
@@ -71,7 +71,7 @@ def reidentify(seen: Sequence[Appearance], sleeping: Sequence[Track],
 
 
 def _with_places(score: npt.NDArray[np.float32], seen: Sequence[Appearance],
-                 tracks: Sequence[Track]) -> npt.NDArray[np.float32]:
+                 tracks: Sequence[TrackRecord]) -> npt.NDArray[np.float32]:
     """Return the likeness, raised where the places agree and -1 where they contradict."""
     centres, extents = _boxes(seen)
     others, reaches = _boxes(tracks)
@@ -82,12 +82,12 @@ def _with_places(score: npt.NDArray[np.float32], seen: Sequence[Appearance],
     return np.where(placed, np.where(agree, score + np.float32(_PLACE_BONUS), -1), score)
 
 
-def _boxes(things: Sequence[Appearance | Track]
+def _boxes(things: Sequence[Appearance | TrackRecord]
            ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return (N, 3) centres and extents, NaN where no place is known or it may have changed."""
     boxes = np.full((2, len(things), 3), np.nan)
     for row, thing in enumerate(things):
-        if isinstance(thing, Track) and thing.mobile:
+        if isinstance(thing, TrackRecord) and thing.mobile:
             continue
         if thing.centre is not None and thing.extent is not None:
             boxes[:, row] = thing.centre, thing.extent

@@ -4,56 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 
+from diffseg_ros.types import TrackState
 import numpy as np
 import numpy.typing as npt
 
 CAPACITY = 1024
-"""Tracks that can be known at a time, the sleeping ones included."""
+"""Tracks that can be known at a time, the lost ones included."""
 
 _EMBEDDING_MOMENTUM = 0.8
 _POSITION_MOMENTUM = 0.8
 _SETTLES = 20
 
 
-class TrackState(str, Enum):
-    """Where a track is in its life."""
-
-    TENTATIVE = 'tentative'
-    CONFIRMED = 'confirmed'
-    SLEEPING = 'sleeping'
-
-
-@dataclass(frozen=True)
-class TrackSummary:
-    """
-    What others see of a track.
-
-    Attributes
-    ----------
-    id
-        Persistent id, as in the labels.
-    state
-        Tentative until it was segmented often enough, sleeping while it is not in view.
-    age
-        Frames since it was started.
-    unseen
-        Frames since it was last in view.
-    pixels
-        Its size in the tracked label image, 0 while it sleeps.
-
-    """
-
-    id: int
-    state: TrackState
-    age: int
-    unseen: int
-    pixels: int
-
-
 @dataclass
-class Track:
+class TrackRecord:
     """
     One thing that is followed.
 
@@ -103,7 +68,7 @@ class Track:
     def state(self) -> TrackState:
         """Return where in its life the track is."""
         if self.pixels == 0:
-            return TrackState.SLEEPING
+            return TrackState.LOST
         return TrackState.CONFIRMED if self.confirmed else TrackState.TENTATIVE
 
     @property
@@ -121,7 +86,7 @@ class Track:
         self.extent = keep * self.extent + (1 - keep) * extent
 
 
-def look_like(tracks: Sequence[Track], looks: npt.NDArray[np.float32]) -> None:
+def look_like(tracks: Sequence[TrackRecord], looks: npt.NDArray[np.float32]) -> None:
     """Mix in how (N,) tracks look now: (N, C) of length 1."""
     before = [look if track.embedding is None or track.embedding.shape != look.shape
               else track.embedding for track, look in zip(tracks, looks, strict=True)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from diffseg_ros.config import TrackingConfig
-from diffseg_ros.tracking.track import CAPACITY, Track, TrackState, TrackSummary
+from diffseg_ros.tracking.track import CAPACITY, TrackRecord
+from diffseg_ros.types import Track, TrackState
 import numpy as np
 import numpy.typing as npt
 
@@ -22,7 +23,7 @@ class TrackBook:
 
     def __init__(self, first_id: int) -> None:
         """Start without tracks; ids rise from `first_id`."""
-        self._by_slot: dict[int, Track] = {}
+        self._by_slot: dict[int, TrackRecord] = {}
         self._free = list(range(CAPACITY - 1, -1, -1))
         self.first_id = self.next_id = first_id
         self.count = 0
@@ -32,15 +33,15 @@ class TrackBook:
         """Return how many tracks are alive."""
         return len(self._by_slot)
 
-    def __iter__(self) -> Iterator[Track]:
+    def __iter__(self) -> Iterator[TrackRecord]:
         """Iterate over the tracks, the oldest first."""
         return iter(list(self._by_slot.values()))
 
-    def at(self, slot: int) -> Track:
+    def at(self, slot: int) -> TrackRecord:
         """Return the track that a slot stands for."""
         return self._by_slot[slot]
 
-    def start(self, frame: int, part_of: Track | None = None) -> Track | None:
+    def start(self, frame: int, part_of: TrackRecord | None = None) -> TrackRecord | None:
         """
         Start a track, or return None where all slots are taken by tracks in view.
 
@@ -49,32 +50,32 @@ class TrackBook:
         if not self._free and not self._evict():
             return None
         identity = self.next_id if part_of is None else part_of.identity
-        track = Track(identity, self._free.pop(), frame, frame, number=self.count)
+        track = TrackRecord(identity, self._free.pop(), frame, frame, number=self.count)
         self.count += 1
         self._by_slot[track.slot] = track
         self.next_id = max(self.next_id, identity + 1)
         return track
 
-    def remove(self, track: Track) -> None:
+    def remove(self, track: TrackRecord) -> None:
         """End a track; with the last one that has its id, the id is gone for ever."""
         del self._by_slot[track.slot]
         self._free.append(track.slot)
 
-    def join(self, stays: Track, goes: Track) -> None:
+    def join(self, stays: TrackRecord, goes: TrackRecord) -> None:
         """Give one track's id to another and to all that shared the other's."""
         old = goes.identity
         for track in self._by_slot.values():
             if track.identity == old:
                 track.identity = stays.identity
 
-    def leave(self, track: Track) -> None:
+    def leave(self, track: TrackRecord) -> None:
         """Give a track that shared its id a new one."""
         track.identity = self.next_id
         self.next_id += 1
 
-    def by_identity(self) -> dict[int, list[Track]]:
+    def by_identity(self) -> dict[int, list[TrackRecord]]:
         """Return the tracks that have each id."""
-        things: dict[int, list[Track]] = {}
+        things: dict[int, list[TrackRecord]] = {}
         for track in self._by_slot.values():
             things.setdefault(track.identity, []).append(track)
         return things
@@ -145,7 +146,7 @@ class TrackBook:
         """Remove overruled tracks that stayed away, and the longest asleep beyond the bound."""
         asleep = []
         for track in self:
-            if track.state is not TrackState.SLEEPING:
+            if track.state is not TrackState.LOST:
                 continue
             if track.misses > (config.max_misses if track.confirmed else 0):
                 self.remove(track)
@@ -155,22 +156,22 @@ class TrackBook:
         for track in asleep[:max(0, len(asleep) - config.max_sleeping)]:
             self.remove(track)
 
-    def summaries(self, frame: int) -> tuple[TrackSummary, ...]:
+    def summaries(self, frame: int) -> tuple[Track, ...]:
         """Return what others see of the tracks, by id; those that share one are one."""
         return tuple(_summary(parts, frame) for _, parts in sorted(self.by_identity().items()))
 
     def _evict(self) -> bool:
-        asleep = [track for track in self if track.state is TrackState.SLEEPING]
+        asleep = [track for track in self if track.state is TrackState.LOST]
         if asleep:
             self.remove(min(asleep, key=lambda track: (track.confirmed, track.last_seen)))
         return bool(asleep)
 
 
-def _summary(parts: list[Track], frame: int) -> TrackSummary:
+def _summary(parts: list[TrackRecord], frame: int) -> Track:
     """Return what others see of tracks that share an id."""
     state = next(state for state in (TrackState.CONFIRMED, TrackState.TENTATIVE,
-                                     TrackState.SLEEPING)
+                                     TrackState.LOST)
                  if any(part.state is state for part in parts))
-    return TrackSummary(parts[0].identity, state, frame - min(part.born for part in parts),
+    return Track(parts[0].identity, state, frame - min(part.born for part in parts),
                         frame - max(part.last_seen for part in parts),
                         sum(part.pixels for part in parts))

@@ -8,7 +8,7 @@ from diffseg_ros.tracking.label_map import LabelField
 from diffseg_ros.tracking.motion_groups import MotionWatch
 from diffseg_ros.tracking.object_motion import OwnMotion
 from diffseg_ros.tracking.split_merge import MergeWatch
-from diffseg_ros.tracking.track import CAPACITY, Track
+from diffseg_ros.tracking.track import CAPACITY, TrackRecord
 from diffseg_ros.tracking.track_manager import TrackBook
 from diffseg_ros.tracking.voxel_label_map import WorldMemory
 import numpy as np
@@ -51,7 +51,7 @@ class Unifier:
                 self._book.join(stays, goes)
         self._leave_standing()
 
-    def whole(self, track: Track) -> Track | None:
+    def whole(self, track: TrackRecord) -> TrackRecord | None:
         """Return the track that its pieces are part of: itself where it shares its id."""
         return track if len(self._book.by_identity()[track.identity]) > 1 else None
 
@@ -97,5 +97,5 @@ class Unifier:
                     self._book.leave(part)
 
 
-def _seniority(track: Track) -> tuple[bool, int, int]:
+def _seniority(track: TrackRecord) -> tuple[bool, int, int]:
     return not track.confirmed, -track.pixels, track.identity

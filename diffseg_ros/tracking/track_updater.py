@@ -8,7 +8,7 @@ from diffseg_ros.tracking.fusion import fuse, KNOWN_STRENGTH, SegmentMap
 from diffseg_ros.tracking.label_map import LabelField, THIN
 from diffseg_ros.tracking.reidentification import Appearance, reidentify
 from diffseg_ros.tracking.split_merge import SplitWatch
-from diffseg_ros.tracking.track import CAPACITY, look_like, Track
+from diffseg_ros.tracking.track import CAPACITY, look_like, TrackRecord
 from diffseg_ros.tracking.track_manager import TrackBook
 from diffseg_ros.tracking.track_merger import Unifier
 from diffseg_ros.tracking.voxel_label_map import WorldMemory
@@ -112,7 +112,7 @@ class Corrector:
         return likeness
 
     def _known_or_new(self, seen: list[Appearance], cells: Cells,
-                      frame: int) -> list[Track | None]:
+                      frame: int) -> list[TrackRecord | None]:
         """Return a confirmed track that is not in `cells`, or else a new one, for each."""
         present = set(cells.slots.tolist())
         absent = [track for track in self._book

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import cv2
 from diffseg_ros.config import TrackingConfig
-from diffseg_ros.segmentation.segmenter import Segments
 from diffseg_ros.tracking.association import tabulate
 from diffseg_ros.tracking.correspondence import Correspondence
 from diffseg_ros.tracking.fusion import KNOWN_STRENGTH, nearest, SegmentMap
 from diffseg_ros.tracking.label_map import empty_field, LabelField
 from diffseg_ros.tracking.propagation import Propagator
-from diffseg_ros.tracking.track import CAPACITY, TrackSummary
+from diffseg_ros.tracking.track import CAPACITY
 from diffseg_ros.tracking.track_manager import TrackBook
 from diffseg_ros.tracking.track_updater import Corrector
 from diffseg_ros.tracking.tracking_frame import View, view_of
-from diffseg_ros.types import Frame
+from diffseg_ros.types import Frame, Segments, Track
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -72,7 +71,7 @@ class Tracker:
         return self._book.next_id
 
     @property
-    def tracks(self) -> tuple[TrackSummary, ...]:
+    def tracks(self) -> tuple[Track, ...]:
         """All tracks that are alive, by id."""
         return self._book.summaries(self._frame)
 

@@ -8,7 +8,7 @@ import time
 from types import SimpleNamespace
 
 from diffseg_ros.cli import node
-from diffseg_ros.pipeline import Result
+from diffseg_ros.types import Result
 import numpy as np
 
 

@@ -25,10 +25,15 @@ sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402
 from diffseg_ros.config import TrackingConfig  # noqa: E402
-from diffseg_ros.segmentation.segmenter import Segments  # noqa: E402
-from diffseg_ros.tracking.track import CAPACITY, TrackState, TrackSummary  # noqa: E402
+from diffseg_ros.tracking.track import CAPACITY  # noqa: E402
 from diffseg_ros.tracking.tracker import Tracker  # noqa: E402
-from diffseg_ros.types import Frame, Intrinsics  # noqa: E402
+from diffseg_ros.types import (  # noqa: E402
+    Frame,
+    Intrinsics,
+    Segments,  # noqa: E402
+    Track,
+    TrackState,
+)
 import numpy as np  # noqa: E402
 
 WALL, PANEL = 4.0, 0.7
@@ -117,14 +122,14 @@ class Record:
     used_twice: int = 0
     started: int = 0
 
-    def note(self, milliseconds: float, tracks: tuple[TrackSummary, ...], before: set[int],
+    def note(self, milliseconds: float, tracks: tuple[Track, ...], before: set[int],
              next_id: int) -> set[int]:
         """Note a frame; return the ids that are alive, for the next."""
         alive = {track.id for track in tracks}
         # Ids rise: one that was not alive before and is not new was somebody else's.
         self.used_twice += sum(one < next_id for one in alive - before)
         self.used_twice += len(tracks) - len(alive)
-        asleep = sum(track.state is TrackState.SLEEPING for track in tracks)
+        asleep = sum(track.state is TrackState.LOST for track in tracks)
         self.step.append(milliseconds)
         self.asleep.append(asleep)
         self.awake.append(len(tracks) - asleep)

@@ -1,8 +1,7 @@
 """Rooms of textured upright boards with exact depth, pose and truth, for tests of tracking."""
 
 import cv2
-from diffseg_ros.segmentation.segmenter import Segments
-from diffseg_ros.types import Frame, Intrinsics
+from diffseg_ros.types import Frame, Intrinsics, Segments
 import numpy as np
 
 CAMERA = Intrinsics(160, 120, 140.0, 140.0, 79.5, 59.5)

@@ -4,15 +4,13 @@ from dataclasses import dataclass, replace
 
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.pipeline import Pipeline
-from diffseg_ros.segmentation.segmenter import Segments
 from diffseg_ros.synthetic.camera_path import camera_path
 from diffseg_ros.synthetic.depth_sensor import DepthSensor
 from diffseg_ros.synthetic.mesh import rigid
 from diffseg_ros.synthetic.renderer import Renderer
 from diffseg_ros.synthetic.scene import create_scene
-from diffseg_ros.tracking.track import TrackState
 from diffseg_ros.tracking.tracker import Tracker
-from diffseg_ros.types import Frame, Intrinsics
+from diffseg_ros.types import Frame, Intrinsics, Segments, TrackState
 import numpy as np
 import pytest
 

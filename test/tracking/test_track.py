@@ -1,7 +1,8 @@
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.reidentification import Appearance, reidentify
-from diffseg_ros.tracking.track import CAPACITY, look_like, TrackState
+from diffseg_ros.tracking.track import CAPACITY, look_like
 from diffseg_ros.tracking.track_manager import TrackBook
+from diffseg_ros.types import TrackState
 import numpy as np
 import pytest
 
@@ -32,7 +33,7 @@ def test_tracks_that_are_one_thing_share_an_id():
     leg.confirmed = True
     first, second = book.summaries(5)
     assert (first.id, first.state, first.age, first.pixels) == (1, TrackState.CONFIRMED, 5, 45)
-    assert second.id == other.identity and second.state is TrackState.SLEEPING
+    assert second.id == other.identity and second.state is TrackState.LOST
     assert book.slots_of(np.array([1, 2, 3], np.int32)).tolist() == [leg.slot, -1, other.slot]
     assert {book.identities()[track.slot] for track in (trunk, leg)} == {1}
     book.remove(trunk)
@@ -78,7 +79,7 @@ def test_what_leaves_view_sleeps_without_ageing():
         seen(book, [], frame)
         book.age()
         book.let_go(TrackingConfig(max_misses=3))
-    assert track.state is TrackState.SLEEPING and len(book) == 1
+    assert track.state is TrackState.LOST and len(book) == 1
     summary, = book.summaries(200)
     assert (summary.unseen, summary.age, summary.pixels) == (200, 200, 0)
 

@@ -1,10 +1,8 @@
 from dataclasses import replace
 
 from diffseg_ros.config import TrackingConfig
-from diffseg_ros.segmentation.segmenter import Segments
-from diffseg_ros.tracking.track import TrackState
 from diffseg_ros.tracking.tracker import Tracker
-from diffseg_ros.types import Frame
+from diffseg_ros.types import Frame, Segments, TrackState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -128,7 +126,7 @@ def test_an_occluded_object_gets_its_id_back(tracker):
         labels.append(step(tracker, frame, room.segments(truth)))
         seen.append(truth)
         states = {track.id: track.state for track in tracker.tracks}
-        hidden.append(states[id_of(labels[0], seen[0], 1)] is TrackState.SLEEPING
+        hidden.append(states[id_of(labels[0], seen[0], 1)] is TrackState.LOST
                       and not (truth == 1).any())
     assert any(hidden) and id_of(labels[-1], seen[-1], 1) == id_of(labels[0], seen[0], 1)
 
@@ -239,7 +237,7 @@ def test_ids_are_never_reused_and_live_tracks_bounded(path):
         last = alive
         seen = set(np.unique(labels).tolist())
         assert not seen & gone and max(seen) < tracker.next_id
-        assert sum(track.state is TrackState.SLEEPING for track in tracker.tracks) <= 3
+        assert sum(track.state is TrackState.LOST for track in tracker.tracks) <= 3
 
 
 def test_the_number_of_tracks_stays_bounded():

@@ -3,7 +3,7 @@
 from pathlib import Path
 import sys
 
-from diffseg_ros.tracking.track import TrackState, TrackSummary
+from diffseg_ros.types import Track, TrackState
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / 'soak'))
@@ -36,7 +36,7 @@ def test_problems_are_seen(seen, problem):
 
 
 def test_an_id_that_was_gone_before_is_used_twice():
-    tracks = tuple(TrackSummary(one, TrackState.CONFIRMED, 9, 0, 50) for one in (3, 4, 9))
+    tracks = tuple(Track(one, TrackState.CONFIRMED, 9, 0, 50) for one in (3, 4, 9))
     seen = Record()
     assert seen.note(1.0, tracks, {4}, 9) == {3, 4, 9}
     for _ in range(3):
