@@ -100,3 +100,7 @@ def _print_summary(report: dict[str, Any], output: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     return run_command(_run, _parser(), argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
