@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.sampling import sample_nearest
+from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.io.image_files import decode_rgb
 from diffseg_ros.synthetic.camera_path import camera_path
 from diffseg_ros.synthetic.renderer import Renderer
@@ -41,7 +41,7 @@ def there_and_back(frames: Sequence[Frame], count: int) -> list[Frame]:
 def resized(frame: Frame, width: int, height: int) -> Frame:
     """Return the frame at another size; the depth is sampled, not mixed."""
     rgb = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
-    depth = None if frame.depth is None else sample_nearest(frame.depth, height, width)
+    depth = None if frame.depth is None else resize_labels(frame.depth, height, width)
     camera = None if frame.intrinsics is None else frame.intrinsics.resized(width, height)
     return replace(frame, rgb=rgb, depth=depth, intrinsics=camera)
 

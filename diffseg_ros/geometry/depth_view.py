@@ -7,8 +7,8 @@ from collections.abc import Collection
 from diffseg_ros.config import CloudConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.depth_filter import usable_depth
+from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.geometry.rays import ray_table
-from diffseg_ros.geometry.sampling import sample_nearest
 from diffseg_ros.types import Frame
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,7 @@ class DepthView:
         self._depth = frame.depth
         self._filtered = frame.depth.shape != labels.shape
         if self._filtered:
-            self._depth = sample_nearest(usable_depth(frame.depth, self._config), height, width)
+            self._depth = resize_labels(usable_depth(frame.depth, self._config), height, width)
 
     def rows(self, first: int, end: int) -> tuple[npt.NDArray[np.float32], ...]:
         """

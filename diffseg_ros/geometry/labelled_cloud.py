@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from diffseg_ros.config import CloudConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.depth_view import DepthView
-from diffseg_ros.geometry.sampling import sample_nearest
+from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.types import Frame
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +93,7 @@ def labelled_cloud(frame: Frame, labels: npt.NDArray[np.int32],
     points = np.empty((*labels.shape, 3), np.float32)
     x, y, depth = view.rows(0, labels.shape[0])
     points[..., 0], points[..., 1], points[..., 2] = x, y, depth
-    return LabelledCloud(points, sample_nearest(frame.rgb, *labels.shape), labels)
+    return LabelledCloud(points, resize_labels(frame.rgb, *labels.shape), labels)
 
 
 def reduced(cloud: LabelledCloud, config: CloudConfig) -> LabelledCloud:

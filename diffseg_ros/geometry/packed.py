@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 import cv2
 from diffseg_ros.config import CloudConfig
 from diffseg_ros.geometry.depth_view import DepthView
+from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.geometry.labelled_cloud import labelled_cloud, LabelledCloud, reduced
-from diffseg_ros.geometry.sampling import sample_nearest
 from diffseg_ros.types import Frame
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +56,7 @@ def pack_points(frame: Frame, labels: npt.NDArray[np.int32], values_of: ValuesOf
         cloud = reduced(labelled_cloud(frame, labels, config, exclude=exclude), config)
         return pack_cloud(cloud, values_of(cloud.labels), out=out)
     view = DepthView(frame, labels, config, exclude=exclude)
-    rgb = sample_nearest(frame.rgb, *labels.shape)
+    rgb = resize_labels(frame.rgb, *labels.shape)
     words = _memory(labels.shape, out)
     # Bands of rows stay in the processor's cache, and their temporaries need no fresh pages.
     height, width = labels.shape

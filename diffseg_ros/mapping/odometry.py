@@ -7,8 +7,8 @@ from typing import Any
 
 import cv2
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.geometry.rays import distorted, is_pinhole, ray_table
-from diffseg_ros.geometry.sampling import sample_nearest
 from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +102,7 @@ def _rectified(frame: Frame) -> tuple[Any, npt.NDArray[np.float64]]:
         raise DiffsegError('odometry: the frame has no depth or no intrinsics; both are needed')
     height, width = frame.depth.shape
     camera = frame.intrinsics.resized(width, height)
-    rgb, depth = sample_nearest(frame.rgb, height, width), np.nan_to_num(frame.depth, posinf=0)
+    rgb, depth = resize_labels(frame.rgb, height, width), np.nan_to_num(frame.depth, posinf=0)
     if not is_pinhole(camera):
         columns, rows = _lens_map(camera)
         rgb = cv2.remap(rgb, columns, rows, cv2.INTER_LINEAR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from diffseg_ros.geometry.label_images import distinct_labels
 from diffseg_ros.node_config import NodeConfig
 import numpy as np
 import numpy.typing as npt
@@ -128,13 +129,3 @@ class LabelEncoder:
                 self._slots[identity] = self._free.popleft()
         return np.array([self._slots.get(identity, self.unlabelled) for identity in known],
                         self.dtype)
-
-
-def distinct_labels(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Return the sorted distinct labels; one look at each pixel while ids lie close together."""
-    low, high = int(labels.min()), int(labels.max())
-    if high - low > labels.size:
-        return np.unique(labels)
-    present = np.zeros(high - low + 1, bool)
-    present[labels.ravel() - low] = True
-    return (np.flatnonzero(present) + low).astype(np.int32)

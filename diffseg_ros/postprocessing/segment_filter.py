@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from diffseg_ros.config import RemovalConfig
-from diffseg_ros.geometry.sampling import sample_nearest
+from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.types import UNLABELLED
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +71,7 @@ def filtered_depth(depth: npt.NDArray[np.float32],
         True is removed; of the same view, at any size.
 
     """
-    return np.where(sample_nearest(mask, *depth.shape), np.float32(np.nan), depth)
+    return np.where(resize_labels(mask, *depth.shape), np.float32(np.nan), depth)
 
 
 def depth_pixels(depth: npt.NDArray[np.float32],

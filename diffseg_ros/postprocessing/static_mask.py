@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.sampling import sample_nearest
+from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.io.image_files import decode_rgb, read_bytes
 from diffseg_ros.types import Frame, UNLABELLED
 import numpy as np
@@ -87,7 +87,7 @@ class StaticMask:
         if abs(columns * height - rows * width) > _ASPECT_TOLERANCE * rows * width:
             raise DiffsegError(f'{self._name}: {columns}x{rows} pixels do not fit the image, '
                                f'{width}x{height}; make the mask from an image of this camera')
-        return sample_nearest(self._excluded, height, width)
+        return resize_labels(self._excluded, height, width)
 
     def on_frame(self, frame: Frame) -> Frame:
         """Return the frame without depth under the mask."""

@@ -8,7 +8,8 @@ import importlib
 from types import ModuleType
 from typing import Any, TYPE_CHECKING
 
-from diffseg_ros.postprocessing.label_encoding import distinct_labels, SEGMENT_CLASS
+from diffseg_ros.geometry.label_images import distinct_labels
+from diffseg_ros.postprocessing.label_encoding import SEGMENT_CLASS
 from diffseg_ros.ros.markers import point, quaternion, vector
 from diffseg_ros.types import UNLABELLED
 from geometry_msgs.msg import Pose

@@ -12,7 +12,8 @@ import cv2
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.boxes import segment_boxes, SegmentBox
-from diffseg_ros.postprocessing.label_encoding import distinct_labels, LabelEncoder
+from diffseg_ros.geometry.label_images import distinct_labels
+from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.postprocessing.segment_filter import (
     depth_pixels,
     filtered_depth,

@@ -6,9 +6,9 @@ from clouds import AZURE, FISHEYE, KINECT, make_frame, numbered_labels, projecte
 import cv2
 from diffseg_ros.config import CloudConfig
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.geometry.labelled_cloud import labelled_cloud, reduced
 from diffseg_ros.geometry.rays import ray_table
-from diffseg_ros.geometry.sampling import sample_nearest
 from diffseg_ros.types import Frame, Intrinsics
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -127,12 +127,12 @@ def test_colour_follows_labels_of_another_size():
 
 
 @pytest.mark.parametrize('size', [(7, 5), (3, 11), (13, 8), (640, 480), (1, 1)])
-def test_sample_nearest_takes_the_pixel_under_each_centre(size):
+def test_resize_labels_takes_the_pixel_under_each_centre(size):
     image = np.arange(7 * 13, dtype=np.float32).reshape(7, 13)
     height, width = size
     rows = np.floor((np.arange(height) + 0.5) * 7 / height).astype(int)
     columns = np.floor((np.arange(width) + 0.5) * 13 / width).astype(int)
-    np.testing.assert_array_equal(sample_nearest(image, height, width),
+    np.testing.assert_array_equal(resize_labels(image, height, width),
                                   image[np.ix_(rows, columns)])
 
 
