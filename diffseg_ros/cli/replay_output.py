@@ -13,7 +13,6 @@ from diffseg_ros.cli.sequence_plots import NAMES as PLOT_NAMES
 from diffseg_ros.cli.sequence_plots import SequencePlots
 from diffseg_ros.config import PipelineConfig, RemovalConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.latencies import Latencies
 from diffseg_ros.geometry.labelled_cloud import LabelledCloud
 from diffseg_ros.geometry.packed import POINT_WORDS
 from diffseg_ros.io.bag_writer import BagWriter
@@ -21,6 +20,7 @@ from diffseg_ros.io.ply import write_ply
 from diffseg_ros.parameter_file import NODE_NAME
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.ros.messages import OUTPUT_TYPES, result_messages
+from diffseg_ros.timing import Latencies
 from diffseg_ros.types import Result
 import numpy as np
 from rclpy.serialization import serialize_message

@@ -13,11 +13,11 @@ from diffseg_ros.cli.sequence_plots import SequencePlots
 from diffseg_ros.cli.source_frames import EpochWatch, selected_count, selected_frames
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.latencies import Latencies
 from diffseg_ros.evaluation.track_scores import TrackScores
 from diffseg_ros.evaluation.trackers import create_tracking, Tracking
 from diffseg_ros.io.sequence_folder import SequenceFolder
 from diffseg_ros.io.source import Source, SourceFrame
+from diffseg_ros.timing import Latencies
 from diffseg_ros.types import Frame, Result
 import numpy as np
 import numpy.typing as npt

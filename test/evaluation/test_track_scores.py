@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.comparison import gains, mean_report
-from diffseg_ros.evaluation.latencies import Latencies
 from diffseg_ros.evaluation.overlap_tracker import OverlapTracker
 from diffseg_ros.evaluation.switches import Switch, SwitchAccumulator
 from diffseg_ros.evaluation.track_scores import TrackScores
+from diffseg_ros.timing import Latencies
 from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import pytest
