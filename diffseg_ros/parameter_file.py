@@ -12,10 +12,11 @@ import os
 from pathlib import Path
 import textwrap
 from typing import Any
+import warnings
 
-from diffseg_ros.config import flatten, Option, PipelineConfig, updated
+from diffseg_ros.config import NodeConfig, PipelineConfig, with_new_names
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.node_config import flatten_node, NodeConfig
+from diffseg_ros.settings import flatten, Option, updated
 import yaml
 
 NODE_NAME = 'diffseg'
@@ -27,7 +28,8 @@ def pipeline_config_from_file(path: str | os.PathLike[str]) -> PipelineConfig:
     Return the pipeline's settings of an ordinary ROS parameter file.
 
     Sections for all nodes (`/**`) and for the node `diffseg`, in any namespace, count, in the
-    order of the file; names may be nested or dotted. Settings of the node itself are skipped.
+    order of the file; names may be nested or dotted. Settings of the node itself are skipped. An
+    old name is accepted with a FutureWarning.
 
     Raises
     ------
@@ -36,16 +38,24 @@ def pipeline_config_from_file(path: str | os.PathLike[str]) -> PipelineConfig:
 
     """
     path = Path(path)
-    own = {name for name, _, _ in flatten_node(NodeConfig())}
     values: dict[str, Any] = {}
     for section in _sections(path):
         for name, value in _leaves(section):
-            if name.split('.')[0] not in _ROS_OWN and name not in own:
+            if name.split('.')[0] not in _ROS_OWN:
                 values[name] = value
     try:
-        return updated(PipelineConfig(), values)
+        return updated(PipelineConfig(), pipeline_settings(values))
     except (DiffsegError, TypeError) as error:
         raise DiffsegError(f'parameter file {path}: {error}') from error
+
+
+def pipeline_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values without the node's own, by their new names; warn of old ones."""
+    renamed, notes = with_new_names(values)
+    for note in notes:
+        warnings.warn(note, FutureWarning, stacklevel=3)
+    return {name: value for name, value in renamed.items()
+            if name not in NodeConfig.model_fields}
 
 
 def _sections(path: Path) -> Iterator[dict[str, Any]]:
@@ -94,15 +104,16 @@ def _leaves(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, An
 
 def default_parameters() -> str:
     """Return config/default.yaml: every parameter with its default and description."""
-    lines = ['# Every parameter of the node with its default.',
-             '/**:', '  ros__parameters:']
-    stage = ''
-    for name, value, option in chain(flatten_node(NodeConfig()), flatten(PipelineConfig())):
-        group, _, key = name.rpartition('.')
-        if group != stage:
-            stage = group
-            lines.append(f'    {group}:')
-        indent = ' ' * (6 if group else 4)
+    lines = ['# Every parameter of the node with its default.', '/**:', '  ros__parameters:']
+    open_sections: list[str] = []
+    for name, value, option in chain(flatten(NodeConfig()), flatten(PipelineConfig())):
+        *sections, key = name.split('.')
+        for depth, section in enumerate(sections):
+            if open_sections[:depth + 1] != sections[:depth + 1]:
+                lines.append(f'{"  " * (depth + 2)}{section}:')
+                open_sections = sections[:depth + 1]
+        open_sections = sections
+        indent = '  ' * (len(sections) + 2)
         lines += textwrap.wrap(_comment(option), 99, initial_indent=f'{indent}# ',
                                subsequent_indent=f'{indent}# ')
         lines.append(f'{indent}{key}: {_scalar(value)}')

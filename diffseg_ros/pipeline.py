@@ -1,47 +1,70 @@
 """
 The order of the stages: a frame goes in, labelled pixels with persistent ids come out.
 
-Tracks are carried into every frame. Only where too much of it is new, or the last segments are
-too old, do features and segments follow, which correct the tracks.
+Tracks are propagated into every frame. Only where too much of it is new, or the last segments
+are too old, is it a keyframe: features and segments follow, which correct the tracks.
 """
 
 from __future__ import annotations
 
+import os
 import time
 
 from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.segmentation.segmenter import Segmenter, SegmenterState
+from diffseg_ros.parameter_file import pipeline_config_from_file
+from diffseg_ros.registry import segmentation_methods
+from diffseg_ros.segmentation.base import SegmentationMethod, SegmentationSettings
 from diffseg_ros.threads import one_blas_thread
+from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.tracking.tracker import Tracker
 from diffseg_ros.types import Frame, Result, Segments
 import torch
 
 
+def create_method(config: SegmentationSettings) -> SegmentationMethod:
+    """Return the segmentation method that the settings name, without memory of a frame."""
+    entry = segmentation_methods.get(config.method)
+    method: SegmentationMethod = entry.create(
+        config.section(entry.section) if entry.settings else None, config)
+    return method
+
+
 class Pipeline:
     """Diffusion features, segments, tracks; one instance sees one camera's frames in order."""
 
-    def __init__(self, config: PipelineConfig | None = None, *,
+    def __init__(self, config: PipelineConfig | str | os.PathLike[str] | None = None, *,
                  backbone: Backbone | None = None, first_id: int = 1) -> None:
         """
         Load the backbone that `config` names, unless one is given.
 
-        Ids rise from `first_id`; a process that loads one pipeline after another gives the
-        `next_id` of the last, so that no id is used twice.
+        Parameters
+        ----------
+        config
+            Settings, or the path of a ROS parameter file such as the node takes.
+        backbone
+            A model that is loaded already.
+        first_id
+            Ids rise from here; a process that loads one pipeline after another gives the
+            `next_id` of the last, so that no id is used twice.
 
         Raises
         ------
         DiffsegError
-            The model cannot be loaded.
+            The file cannot be used, or the model cannot be loaded.
 
         """
-        self._config = config or PipelineConfig()
-        self._backbone = backbone or load_backbone(
-            self._config.backbone, attention=self._config.segmentation.needs_attention)
-        self._segmenter = Segmenter(self._config.segmentation)
-        self._segmenter_state = SegmenterState()
-        self._tracker = Tracker(self._config.tracking, first_id)
+        if config is None:
+            config = PipelineConfig()
+        elif not isinstance(config, PipelineConfig):
+            config = pipeline_config_from_file(config)
+        self._config = config
+        self._method = create_method(config.segmentation)
+        self._backbone = backbone or load_backbone(config.backbone,
+                                                   attention=self._method.needs_attention)
+        self._tracker = Tracker(config.tracking, first_id)
+        self._last_stamp: int | None = None
 
     @property
     def backbone(self) -> Backbone:
@@ -61,27 +84,35 @@ class Pipeline:
     def configure(self, config: PipelineConfig) -> None:
         """Apply changed settings from the next frame on; the backbone stays as loaded."""
         self._config = config
-        self._segmenter = Segmenter(config.segmentation)
+        self._method = create_method(config.segmentation)
         self._tracker.configure(config.tracking)
 
     def reset(self) -> None:
         """Forget all tracks and begin a new epoch; ids go on rising."""
-        self._segmenter_state = SegmenterState()
+        self._last_stamp = None
+        self._method.reset()
         self._tracker.reset()
 
     def segment(self, frame: Frame) -> Segments:
-        """Segment one frame by itself; tracks are neither used nor changed."""
+        """
+        Segment one frame by itself; tracks are neither used nor changed.
+
+        Raises
+        ------
+        DiffsegError
+            The frame cannot be segmented.
+
+        """
         features, attention = self._observe(frame)
         with one_blas_thread():
-            return self._segmenter.segment(frame, features, attention=attention)
-
-    def _observe(self, frame: Frame) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None]:
-        return observe(self._backbone, frame.rgb,
-                       attention=self._config.segmentation.needs_attention)
+            return create_method(self._config.segmentation).segment(frame, features, None,
+                                                                    attention)
 
     def process(self, frame: Frame) -> Result:
         """
-        Carry the tracks into a frame, and correct them by segments where it is worth it.
+        Track what the frame shows; on keyframes, correct the tracks by fresh segments.
+
+        A stamp more than 0.5 s before that of the last frame begins a new epoch.
 
         Raises
         ------
@@ -89,6 +120,9 @@ class Pipeline:
             The frame cannot be segmented. The tracks are as they were expected in it.
 
         """
+        if clock_jumped_back(self._last_stamp, frame.stamp):
+            self.reset()
+        self._last_stamp = frame.stamp
         watch = _StopWatch()
         with one_blas_thread():
             keyframe = self._tracker.expect(frame)
@@ -111,10 +145,12 @@ class Pipeline:
             self._tracker.match(features)
             prior = self._tracker.prior(*features.shape[1:])
             watch.lap('tracking')
-            segments = self._segmenter.segment(frame, features, prior, attention,
-                                               state=self._segmenter_state)
+            segments = self._method.segment(frame, features, prior, attention)
             watch.lap('segmentation')
         return segments
+
+    def _observe(self, frame: Frame) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None]:
+        return observe(self._backbone, frame.rgb, attention=self._method.needs_attention)
 
 
 _STAGES = 'features', 'segmentation', 'tracking'

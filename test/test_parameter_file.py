@@ -27,35 +27,35 @@ def test_default_file_gives_the_default_settings():
 
 
 @pytest.mark.parametrize('text', [
-    '/**:\n  ros__parameters:\n    segmentation:\n      tau: 0.7\n',
-    '/**:\n  ros__parameters:\n    segmentation.tau: 0.7\n',
-    'diffseg:\n  ros__parameters: {segmentation.tau: 0.7, autostart: false}\n',
-    '/robot/diffseg:\n  ros__parameters: {segmentation: {tau: 0.7}}\n',
-    'robot:\n  diffseg:\n    ros__parameters: {segmentation: {tau: 0.7}, use_sim_time: true}\n',
-    '/**:\n  ros__parameters: {segmentation.tau: 0.1}\n'
-    'diffseg:\n  ros__parameters: {segmentation.tau: 0.7}\n'
+    '/**:\n  ros__parameters:\n    segmentation:\n      cut: {tau: 0.7}\n',
+    '/**:\n  ros__parameters:\n    segmentation.cut.tau: 0.7\n',
+    'diffseg:\n  ros__parameters: {segmentation.cut.tau: 0.7, autostart: false}\n',
+    '/robot/diffseg:\n  ros__parameters: {segmentation: {cut: {tau: 0.7}}}\n',
+    'robot:\n  diffseg:\n    ros__parameters: {segmentation: {cut: {tau: 0.7}}, use_sim_time: true}\n',
+    '/**:\n  ros__parameters: {segmentation.cut.tau: 0.1}\n'
+    'diffseg:\n  ros__parameters: {segmentation.cut.tau: 0.7}\n'
     'other:\n  ros__parameters: {nonsense: 1}\n'])
 def test_ordinary_forms_are_read(tmp_path, text):
     config = pipeline_config_from_file(write(tmp_path / 'p.yaml', text))
-    assert config.segmentation.tau == 0.7
+    assert config.segmentation.cut.tau == 0.7
     assert config.tracking == PipelineConfig().tracking
 
 
 def test_lists_are_read(tmp_path):
     text = yaml.safe_dump({'/**': {'ros__parameters': {
-        'segmentation': {'refinement_dilations': [2, 4]}}}})
+        'segmentation': {'refinement': {'dilations': [2, 4]}}}}})
     config = pipeline_config_from_file(write(tmp_path / 'p.yaml', text))
-    assert config.segmentation.refinement_dilations == (2, 4)
+    assert config.segmentation.refinement.dilations == (2, 4)
 
 
 @pytest.mark.parametrize(('text', 'reason'), [
     ('/**:\n  ros__parameters: {segmentation.taw: 1.0}\n', 'segmentation.taw: unknown'),
-    ('/**:\n  ros__parameters: {segmentation.tau: 9.0}\n', 'between 0.0 and 2.0'),
-    ('/**:\n  ros__parameters: {segmentation.tau: high}\n', 'float is needed'),
-    ('/**:\n  ros__parameters: {segmentation.refinement_dilations: 3}\n', 'p.yaml'),
+    ('/**:\n  ros__parameters: {segmentation.cut.tau: 9.0}\n', 'between 0.0 and 2.0'),
+    ('/**:\n  ros__parameters: {segmentation.cut.tau: high}\n', 'float is needed'),
+    ('/**:\n  ros__parameters: {segmentation.refinement.dilations: 3}\n', 'p.yaml'),
     ('/**:\n  ros__parameters: [1, 2]\n', 'ros__parameters is no mapping'),
-    ('/**: {ros__parameters: {segmentation.tau: 0.5}\n', 'no valid YAML'),
-    ('other:\n  ros__parameters: {segmentation.tau: 0.5}\n', 'no settings for the node diffseg'),
+    ('/**: {ros__parameters: {segmentation.cut.tau: 0.5}\n', 'no valid YAML'),
+    ('other:\n  ros__parameters: {segmentation.cut.tau: 0.5}\n', 'no settings for the node diffseg'),
     ('just text\n', 'no settings for the node diffseg'), ('', 'no settings')])
 def test_wrong_files_are_refused_in_one_line(tmp_path, text, reason):
     path = write(tmp_path / 'p.yaml', text)

@@ -2,9 +2,10 @@ from pathlib import Path
 import subprocess
 import sys
 
-from diffseg_ros.config import PipelineConfig, updated
+from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.pipeline import Pipeline
+from diffseg_ros.settings import updated
 from diffseg_ros.types import Frame
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ class ColourBackbone:
 
 @pytest.fixture
 def pipeline():
-    return Pipeline(updated(PipelineConfig(), {'segmentation.position': 0.0}),
+    return Pipeline(updated(PipelineConfig(), {'segmentation.cut.position': 0.0}),
                     backbone=ColourBackbone())
 
 
@@ -113,7 +114,7 @@ def test_same_frames_same_labels():
 
 
 def test_the_core_knows_no_ros():
-    code = ('import sys, diffseg_ros.pipeline, diffseg_ros.geometry.labelled_cloud, '
+    code = ('import sys, diffseg_ros.pipeline, diffseg_ros.geometry.point_cloud, '
             'diffseg_ros.io.source, diffseg_ros.evaluation.masks; '
             'print([name for name in sys.modules if name.split(".")[0] in '
             '("rclpy", "sensor_msgs") or name.startswith("diffseg_ros.ros")])')

@@ -6,11 +6,11 @@ from itertools import chain
 from pathlib import Path
 
 from diffseg_ros import profiles
-from diffseg_ros.config import flatten, PipelineConfig
+from diffseg_ros.config import flatten_node, NodeConfig, PipelineConfig, updated_node
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.node_config import flatten_node, NodeConfig, updated_node
 from diffseg_ros.parameter_file import pipeline_config_from_file
 from diffseg_ros.profiles import load_profile, profile_names
+from diffseg_ros.settings import flatten
 import pytest
 import yaml
 

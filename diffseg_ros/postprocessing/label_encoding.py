@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from diffseg_ros.config import NodeConfig
 from diffseg_ros.geometry.label_images import distinct_labels
-from diffseg_ros.node_config import NodeConfig
 import numpy as np
 import numpy.typing as npt
 
@@ -68,7 +68,7 @@ class LabelEncoder:
     def from_config(cls, config: NodeConfig, max_misses: int = 15) -> LabelEncoder:
         """Return the encoder that the node's settings ask for."""
         return cls(config.labels_encoding, config.unlabelled_value, max_misses,
-                   slots=config.label_slots, by_class=config.labels_content == 'class')
+                   slots=config.label_pool_size, by_class=config.labels_content == 'class')
 
     def encode(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.integer]:
         """

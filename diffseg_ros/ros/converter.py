@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.rays import is_pinhole
+from diffseg_ros.geometry.camera import is_pinhole
 from diffseg_ros.io.encodings import check_depth
 from diffseg_ros.io.image_messages import (
     decode_colour,

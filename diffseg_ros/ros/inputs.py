@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from diffseg_ros.node_config import NodeConfig
+from diffseg_ros.config import NodeConfig
 from diffseg_ros.ros.converter import Topics
 from diffseg_ros.ros.motion import CameraMotion
 from diffseg_ros.ros.outputs import sensor_qos

@@ -19,17 +19,17 @@ class CameraMotion:
     Keeps what /tf, /tf_static and `odom` said, and gives the camera's pose at a stamp.
 
     TF is asked first. Odometry moves the frame that it names as its child: that is the camera
-    itself, or a frame that static transforms or `camera_in_base` lead to the camera from.
+    itself, or a frame that static transforms or `base_to_camera` lead to the camera from.
     Poses are interpolated, never extrapolated; for a transform that is still on its way `pose`
     waits, until three images in a row waited in vain.
     """
 
     def __init__(self, *, tf: bool = True, odometry: bool = True,
-                 camera_in_base: Sequence[float] = (0.0,) * 7) -> None:
-        """Start without any transform; `camera_in_base` is x y z qx qy qz qw, 0 if unknown."""
+                 base_to_camera: Sequence[float] = (0.0,) * 7) -> None:
+        """Start without any transform; `base_to_camera` is x y z qx qy qz qw, 0 if unknown."""
         self.source = ''
         self.trouble = ''
-        self._camera_in_base = tuple(camera_in_base) if any(camera_in_base) else None
+        self._base_to_camera = tuple(base_to_camera) if any(base_to_camera) else None
         self._use_tf, self._use_odometry = tf, odometry
         self._changed = threading.Condition()
         self._tf = TransformTree()
@@ -98,9 +98,9 @@ class CameraMotion:
     def _from_odometry(self, frame_id: str, stamp: int) -> Matrix | None:
         if not self._use_odometry or not self._base:
             return None
-        if self._camera_in_base is not None and frame_id.lstrip('/') != self._base:
-            self._odometry.add(self._base, frame_id, None, self._camera_in_base[:3],
-                               self._camera_in_base[3:])
+        if self._base_to_camera is not None and frame_id.lstrip('/') != self._base:
+            self._odometry.add(self._base, frame_id, None, self._base_to_camera[:3],
+                               self._base_to_camera[3:])
         return self._odometry.pose(frame_id, stamp)
 
     def _coming(self, stamp: int) -> bool:
@@ -115,6 +115,6 @@ class CameraMotion:
         last = self._odometry.last_stamp(self._base)
         if self._odometry.pose(frame_id, last or 0) is None:
             return (f'odometry moves {self._base!r}, and where the camera {frame_id!r} is on it '
-                    'is not known: publish that transform, or set camera_in_base')
+                    'is not known: publish that transform, or set base_to_camera')
         return (f'odometry does not reach the image: its last stamp is '
                 f'{((last or 0) - stamp) / 1e6:+.0f} ms from it')

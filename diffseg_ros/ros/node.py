@@ -151,7 +151,7 @@ class SegmentationNode(LifecycleNode):
         self._outputs = Outputs(self, encoder, node)
         motion = CameraMotion(tf=node.camera_motion in ('auto', 'tf'),
                               odometry=node.camera_motion in ('auto', 'odometry'),
-                              camera_in_base=node.camera_in_base)
+                              base_to_camera=node.base_to_camera)
         self._processor = FrameProcessor(
             pipeline, Assembler(self._intake, self._topics, self._counters, motion),
             self._outputs, config, self._counters, warn=self.get_logger().warning, clock=self._now)
@@ -203,7 +203,7 @@ class SegmentationNode(LifecycleNode):
 
     def _tune_intake(self) -> None:
         node = self.parameters.node
-        self._intake.timeout = node.partner_timeout
+        self._intake.timeout = node.sync_timeout
         self._intake.slop = round(node.sync_slop * 1e9)
         self._intake.period = round(1e9 / node.max_rate) if node.max_rate else 0
 
@@ -244,6 +244,6 @@ class SegmentationNode(LifecycleNode):
             images=totals.received, seconds_waited=waited,
             subscribed=bool(wanted), points_subscribed='points' in wanted,
             labels_encoding=self.parameters.node.labels_encoding,
-            label_slots=self.parameters.node.label_slots,
+            label_pool_size=self.parameters.node.label_pool_size,
             input_rate=self._input_rate.rate)
         return report_of(situation, totals, self._processor, self._outputs, self._intake.epoch)

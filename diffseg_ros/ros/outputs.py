@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TYPE_CHECKING
 
-from diffseg_ros.config import PipelineConfig
-from diffseg_ros.node_config import NodeConfig
+from diffseg_ros.config import NodeConfig, PipelineConfig
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.postprocessing.static_mask import StaticMask
 from diffseg_ros.ros.detections import label_info, vision_messages

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
-from diffseg_ros.config import flatten, Option, PipelineConfig, updated
+from diffseg_ros.config import NodeConfig, PipelineConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.node_config import flatten_node, NodeConfig, updated_node
+from diffseg_ros.settings import flatten, Option, updated
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
@@ -42,7 +42,7 @@ class Parameters:
         self.node = NodeConfig()
         self.pipeline = PipelineConfig()
         values = {}
-        for name, default, option in chain(flatten_node(self.node), flatten(self.pipeline)):
+        for name, default, option in chain(flatten(self.node), flatten(self.pipeline)):
             self._options[name] = option
             if isinstance(default, float) or isinstance(default, tuple) and isinstance(
                     default[0], float):
@@ -54,8 +54,8 @@ class Parameters:
         node.add_post_set_parameters_callback(self._apply)
 
     def _updated(self, values: Mapping[str, Any]) -> tuple[NodeConfig, PipelineConfig]:
-        own = {name for name, _, _ in flatten_node(self.node)}
-        return (updated_node(self.node, {name: value for name, value in values.items()
+        own = NodeConfig.model_fields
+        return (updated(self.node, {name: value for name, value in values.items()
                                          if name in own}),
                 updated(self.pipeline, {name: value for name, value in values.items()
                                         if name in self._options and name not in own}))

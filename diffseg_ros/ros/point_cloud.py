@@ -8,7 +8,7 @@ from functools import lru_cache
 import sys
 
 from diffseg_ros.config import CloudConfig
-from diffseg_ros.geometry.packed import pack_points, POINT_WORDS
+from diffseg_ros.geometry.point_cloud import pack_points, POINT_WORDS
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.types import Frame
 from diffseg_ros.viz.palette import label_palette, palette_rows

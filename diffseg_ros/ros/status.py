@@ -40,7 +40,7 @@ class Situation:
         Why the last frame failed, '' when it did not.
     cloud_trouble
         Why the last frame gave no cloud, '' when it did.
-    label_slots
+    label_pool_size
         Number of values that ids share by the parameter of that name, 0 without one.
     unencodable
         Ids of the last frame that there was no value for.
@@ -62,7 +62,7 @@ class Situation:
     failure: str = ''
     cloud_trouble: str = ''
     labels_encoding: str = '16UC1'
-    label_slots: int = 0
+    label_pool_size: int = 0
     unencodable: int = 0
     busy_seconds: float = 0.0
     input_rate: float = 0.0
@@ -123,8 +123,8 @@ def _explain_output(now: Situation) -> tuple[int, str]:
 
 
 def _explain_unencodable(now: Situation) -> str:
-    if now.label_slots:
-        return (f'{now.unencodable} ids have none of the {now.label_slots} values of label_slots '
-                'and are unlabelled: raise label_slots if the consumer has more labels')
+    if now.label_pool_size:
+        return (f'{now.unencodable} ids are unlabelled because all {now.label_pool_size} values '
+                'of label_pool_size are in use: raise it if the consumer has more labels')
     return (f'{now.unencodable} ids have no value in {now.labels_encoding} and are unlabelled: '
             'set labels_encoding to 32SC1')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.segmentation.attention_aggregation import aggregate_attention, pool_attention
 from diffseg_ros.segmentation.attention_merging import (
@@ -12,7 +11,8 @@ from diffseg_ros.segmentation.attention_merging import (
     MergeRule,
     symmetric_divergence,
 )
-from diffseg_ros.segmentation.cues import require_finite
+from diffseg_ros.segmentation.base import require_finite, SegmentationSettings
+from diffseg_ros.segmentation.diffseg import DiffSegSettings
 from diffseg_ros.segmentation.upsampling import TokenScores
 import torch
 from torch.nn import functional
@@ -24,7 +24,8 @@ _LARGEST_POWER = 64.0
 
 
 def attention_segments(features: torch.Tensor, attention: Sequence[torch.Tensor] | None,
-                       config: SegmentationConfig) -> tuple[TokenScores, torch.Tensor]:
+                       settings: DiffSegSettings,
+                       common: SegmentationSettings) -> tuple[TokenScores, torch.Tensor]:
     """
     Segment one photo by its attention maps alone.
 
@@ -39,8 +40,8 @@ def attention_segments(features: torch.Tensor, attention: Sequence[torch.Tensor]
         (C, h, w) float32, for the segments' mean features.
     attention
         (h, w, h, w) float32 maps of several resolutions.
-    config
-        Merging and refinement.
+    settings, common
+        Merging, and the limit of segments.
 
     Returns
     -------
@@ -57,13 +58,13 @@ def attention_segments(features: torch.Tensor, attention: Sequence[torch.Tensor]
     """
     require_finite(features)
     merged = aggregate_attention(_required(attention))
-    rule = MergeRule(threshold=config.merge_threshold * config.coarseness)
+    rule = MergeRule(threshold=settings.threshold * common.threshold_scale)
     proposals = merge_attention(merged, rule,
-                                anchors_per_side=config.merge_anchors,
-                                kmeans_iterations=config.merge_kmeans)
-    proposals = _largest(proposals, config.max_segments)
+                                anchors_per_side=settings.anchors,
+                                kmeans_iterations=settings.kmeans_iterations)
+    proposals = _largest(proposals, common.max_segments)
     means = _mean_features(features, proposals)
-    return TokenScores(proposals, power=_power(config.merge_threshold)), means
+    return TokenScores(proposals, power=_power(settings.threshold)), means
 
 
 def attention_divergence(attention: Sequence[torch.Tensor] | None, height: int,

@@ -8,8 +8,9 @@ with features alone it is DiffCut's.
 from __future__ import annotations
 
 import cv2
-from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.segmentation.base import require_finite
+from diffseg_ros.segmentation.diffcut import CutSettings
 from diffseg_ros.segmentation.geometry_cues import geometry_distances
 from diffseg_ros.types import Frame
 import numpy as np
@@ -24,8 +25,8 @@ FloatArray = npt.NDArray[np.float32]
 _FARTHEST = 40.0
 
 
-def token_affinity(frame: Frame, features: torch.Tensor, config: SegmentationConfig,
-                   prior: FloatArray | None = None,
+def token_affinity(frame: Frame, features: torch.Tensor, config: CutSettings,
+                   prior_weight: float = 0.0, prior: FloatArray | None = None,
                    attention: torch.Tensor | None = None) -> torch.Tensor:
     """
     Return the (n, n) float32 affinity in [0, 1] of the n = h * w tokens.
@@ -40,6 +41,8 @@ def token_affinity(frame: Frame, features: torch.Tensor, config: SegmentationCon
         (C, h, w) float32.
     config
         The cues' weights.
+    prior_weight
+        Weight of the prior.
     prior
         (K, h, w) float32 expected share of each of K tracks in each token, or None.
     attention
@@ -63,9 +66,9 @@ def token_affinity(frame: Frame, features: torch.Tensor, config: SegmentationCon
                 if config.alpha else features.new_ones((height * width,) * 2))
     if distance is not None:
         affinity *= distance.clamp_max_(_FARTHEST).neg_().exp_()
-    if prior is not None and config.prior:
+    if prior is not None and prior_weight:
         shares = torch.from_numpy(prior).to(features.device)
-        affinity *= prior_affinity(shares.flatten(1), config.prior)
+        affinity *= prior_affinity(shares.flatten(1), prior_weight)
     if attention is not None and config.attention:
         affinity *= torch.exp(-config.attention * attention)
     return affinity
@@ -84,21 +87,6 @@ def prior_affinity(shares: torch.Tensor, weight: float) -> torch.Tensor:
     agreement[unknown] = 1
     agreement[:, unknown] = 1
     return agreement.sub_(1).mul_(weight).exp_()
-
-
-def require_finite(features: torch.Tensor | FloatArray) -> None:
-    """
-    Refuse features that no likeness can be computed of.
-
-    Raises
-    ------
-    DiffsegError
-        The features hold NaN or infinity.
-
-    """
-    if not torch.as_tensor(features).isfinite().all():
-        raise DiffsegError('segmentation: the features hold NaN or infinity; run the model in '
-                           'float32 (backbone.precision) or check its weights')
 
 
 def feature_affinity(features: torch.Tensor, alpha: float) -> torch.Tensor:
@@ -129,7 +117,7 @@ def _to_power(base: torch.Tensor, exponent: float) -> torch.Tensor:
     return torch.ones_like(base) if result is None else result
 
 
-def _squared_distances(frame: Frame, height: int, width: int, config: SegmentationConfig,
+def _squared_distances(frame: Frame, height: int, width: int, config: CutSettings,
                        device: torch.device) -> torch.Tensor | None:
     parts = []
     if config.colour:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diffseg_ros.config import SegmentationConfig
+from diffseg_ros.segmentation.diffcut import CutSettings
 from diffseg_ros.segmentation.geometry import token_normals, token_points
 from diffseg_ros.types import Frame
 import numpy as np
@@ -20,7 +20,7 @@ class _Surface(NamedTuple):
     has_normal: torch.Tensor
 
 
-def geometry_distances(frame: Frame, height: int, width: int, config: SegmentationConfig,
+def geometry_distances(frame: Frame, height: int, width: int, config: CutSettings,
                        device: torch.device | None = None) -> torch.Tensor:
     """
     Return the (n, n) float32 weighted sum of the squared distances of tokens in space.

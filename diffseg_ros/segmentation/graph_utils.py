@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from diffseg_ros.errors import DiffsegError
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csc_array
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def check_affinity(affinity: torch.Tensor | npt.NDArray[np.float32]) -> None:
     """Raise DiffsegError unless the affinity is square, finite and not negative."""
+    import torch
+
     shape = tuple(affinity.shape)
     if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
         raise DiffsegError(f'affinity: got shape {shape}; a square matrix is needed')
@@ -42,4 +47,6 @@ def membership(group: npt.NDArray[np.integer], count: int,
 
 def membership_matrix(labels: torch.Tensor, count: int, dtype: torch.dtype) -> torch.Tensor:
     """Return what `membership` does for (n,) int64 labels, dense and on their device."""
+    import torch
+
     return (labels == torch.arange(count, device=labels.device)[:, None]).to(dtype)

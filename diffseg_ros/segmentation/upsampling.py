@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-from diffseg_ros.config import SegmentationConfig
+from diffseg_ros.segmentation.base import SegmentationSettings
 from diffseg_ros.segmentation.boundary_refinement import sharpened
 from diffseg_ros.segmentation.refinement import pamr
 from diffseg_ros.segmentation.region_graph import region_graph, RegionGraph
@@ -55,7 +55,7 @@ class TokenScores:
 
 
 def to_pixels(rgb: npt.NDArray[np.uint8], scores: TokenScores,
-              config: SegmentationConfig) -> Pixels:
+              config: SegmentationSettings) -> Pixels:
     """
     Return the best segment of every pixel and its margin to the second.
 
@@ -69,7 +69,7 @@ def to_pixels(rgb: npt.NDArray[np.uint8], scores: TokenScores,
         `refinement` chooses between PAMR, which spreads the shares of pixels along the photo's
         edges on the scores' device, and basins, which spreads those of small regions on the host
         and then decides the pixels near borders anew. Either way, connected patches below
-        `region_min_size` of the image, on the grid that is refined, go to the neighbour of the
+        `min_size` of the image, on the grid that is refined, go to the neighbour of the
         longest border, with next to no margin.
 
     Returns
@@ -78,35 +78,35 @@ def to_pixels(rgb: npt.NDArray[np.uint8], scores: TokenScores,
         (H, W) int32 labels, 0 to K - 1, and (H, W) float32 margin from 0 to 1.
 
     """
-    if config.refinement == 'basins':
+    if config.refinement.method == 'basins':
         return _by_basins(rgb, scores, config)
     return _by_pamr(rgb, scores, config)
 
 
 def _by_pamr(rgb: npt.NDArray[np.uint8], scores: TokenScores,
-             config: SegmentationConfig) -> Pixels:
+             config: SegmentationSettings) -> Pixels:
     height, width = rgb.shape[:2]
-    grid_width = min(config.refinement_width, width)
+    grid_width = min(config.refinement.width, width)
     grid = max(1, round(height * grid_width / width)), grid_width
     shares = scores.shares(functional.interpolate(scores.values[None], grid, mode='bilinear')[0])
     small = cv2.resize(rgb, grid[::-1], interpolation=cv2.INTER_AREA)
     image = torch.from_numpy(small).to(shares.device).permute(2, 0, 1).float() / 255
-    refined = pamr(image, shares, config.refinement_iterations, config.refinement_dilations)
-    refined = _without_specks(refined, config.region_min_size)
+    refined = pamr(image, shares, config.refinement.iterations, config.refinement.dilations)
+    refined = _without_specks(refined, config.min_size)
     enlarge = enlarged if refined.device.type == 'cpu' else enlarged_on_device
     labels, margin = enlarge(refined, (height, width))
     return cv2.medianBlur(labels, 3).astype(np.int32), margin
 
 
 def _by_basins(rgb: npt.NDArray[np.uint8], scores: TokenScores,
-               config: SegmentationConfig) -> Pixels:
+               config: SegmentationSettings) -> Pixels:
     """
     Let every basin of the photo choose, after a few rounds of listening to its neighbours.
 
     Each round mixes a basin's shares with its neighbours', by likeness of colour and length of
     the common border.
     """
-    lab = lab_image(rgb, config.refinement_width)
+    lab = lab_image(rgb, config.refinement.width)
     basins = gradient_basins(lab)
     graph = region_graph(lab, basins, scores.values.cpu().numpy())
     mixed = torch.from_numpy((graph.features / graph.size[:, None]).T)
@@ -117,7 +117,7 @@ def _by_basins(rgb: npt.NDArray[np.uint8], scores: TokenScores,
         ahead = best - runner_up
     chosen = shares.argmax(axis=1).astype(np.int32)
     names = rename_specks(chosen, graph.size, graph.edges, graph.length,
-                          config.region_min_size * basins.size)
+                          config.min_size * basins.size)
     ahead[names != chosen] = 0
     labels, clear = sharpened(rgb, names[basins])
     margin = cv2.resize(ahead.astype(np.float32)[basins], labels.shape[::-1],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from diffseg_ros.config import NodeConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.node_config import NodeConfig
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,15 +104,15 @@ def test_classes_take_the_place_of_ids(encoding, unlabelled):
 
 
 def test_settings_reach_the_encoder():
-    encoder = LabelEncoder.from_config(NodeConfig(labels_encoding='32SC1', label_slots=2))
+    encoder = LabelEncoder.from_config(NodeConfig(labels_encoding='32SC1', label_pool_size=2))
     assert set(encoder.encode(ids(10, 20, 30)).ravel().tolist()) == {0, 1, -1}
     encoder = LabelEncoder.from_config(NodeConfig(labels_content='class'))
     assert encoder.encode(ids(10, -1)).tolist() == [[0, 65535]]
 
 
 @pytest.mark.parametrize('settings', [
-    {'labels_encoding': 'mono8', 'label_slots': 256},
+    {'labels_encoding': 'mono8', 'label_pool_size': 256},
     {'labels_content': 'class', 'unlabelled_value': 0}])
 def test_settings_that_leave_no_value_are_refused(settings):
-    with pytest.raises(DiffsegError, match='label_slots: got 256|unlabelled_value: 0 is the'):
+    with pytest.raises(DiffsegError, match='label_pool_size: got 256|unlabelled_value: 0 is the'):
         NodeConfig(**settings)

@@ -58,8 +58,8 @@ def test_odometry_of_the_base_needs_to_know_where_the_camera_is():
     motion = CameraMotion()
     motion.add_odometry(odometry(S, 1.0))
     assert position(motion, S) is None
-    assert "moves 'base'" in motion.trouble and 'camera_in_base' in motion.trouble
-    motion = CameraMotion(camera_in_base=(0.1, 0.2, 0.3, 0, 0, 0, 1))
+    assert "moves 'base'" in motion.trouble and 'base_to_camera' in motion.trouble
+    motion = CameraMotion(base_to_camera=(0.1, 0.2, 0.3, 0, 0, 0, 1))
     motion.add_odometry(odometry(S, 1.0))
     assert position(motion, S) == pytest.approx([1.1, 0.2, 0.3])
 
@@ -137,7 +137,7 @@ def test_clock_that_jumps_back_is_noticed_in_odometry_when_tf_jumped_before_it()
 
 
 def test_odometry_that_lags_behind_tf_of_the_same_frame_is_kept():
-    motion = CameraMotion(camera_in_base=(0, 0, 1, 0, 0, 0, 1))
+    motion = CameraMotion(base_to_camera=(0, 0, 1, 0, 0, 0, 1))
     for stamp in range(1, 6):
         motion.add_transforms(transforms((stamp + 1) * S, 'odom', 'base', 0, 0, 0), static=False)
         motion.add_odometry(odometry(stamp * S, stamp))

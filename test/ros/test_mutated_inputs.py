@@ -81,7 +81,7 @@ class Feeder:
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         self.client: Client = rig.start('-p', 'diagnostics_period:=0.1',
-                                        '-p', 'partner_timeout:=0.02')
+                                        '-p', 'sync_timeout:=0.02')
         self.client.subscribe('labels', 'points', 'overlay')
         self.client.ready()
         self.sent = 0

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-from diffseg_ros.config import PipelineConfig  # noqa: E402
-from diffseg_ros.node_config import NodeConfig  # noqa: E402
+from diffseg_ros.config import (
+    NodeConfig,  # noqa: E402
+    PipelineConfig,  # noqa: E402
+)
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder  # noqa: E402
 from diffseg_ros.ros import messages, outputs  # noqa: E402
 from diffseg_ros.ros.messages import OUTPUT_TYPES  # noqa: E402

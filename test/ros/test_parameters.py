@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from diffseg_ros.config import flatten, PipelineConfig
+from diffseg_ros.config import flatten_node, NodeConfig, PipelineConfig, updated_node
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.node_config import flatten_node, NodeConfig, updated_node
+from diffseg_ros.settings import flatten
 import pytest
 import yaml
 
@@ -92,10 +92,10 @@ def test_default_file_has_exactly_the_declared_parameters_with_their_defaults(de
 
 def test_integers_are_taken_for_floats_at_the_start_and_later(context):
     declared = Declared(context, **{'segmentation.tau': 1,
-                                    'camera_in_base': [0, 0, 1, 0, 0, 0, 1]})
+                                    'base_to_camera': [0, 0, 1, 0, 0, 0, 1]})
     assert declared.get('segmentation.tau') == 1.0
     assert declared.parameters.pipeline.segmentation.tau == 1.0
-    assert declared.parameters.node.camera_in_base == (0, 0, 1, 0, 0, 0, 1)
+    assert declared.parameters.node.base_to_camera == (0, 0, 1, 0, 0, 0, 1)
     assert declared.set('segmentation.tau', 2) == (True, '')
     assert isinstance(declared.get('segmentation.tau'), float)
     assert declared.parameters.pipeline.segmentation.tau == 2.0
@@ -108,8 +108,8 @@ def test_integers_are_taken_for_floats_at_the_start_and_later(context):
     ('segmentation.tau', 'high', 'type'), ('segmentation.max_segments', 2.5, 'type'),
     ('segmentation.method', 'guess', 'choose one of'),
     ('segmentation.refinement_dilations', [0], 'between 1 and 64'),
-    ('autostart', False, 'read-only'), ('camera_in_base', [1.0], 'seven numbers'),
-    ('camera_in_base', [1.0] + [0.0] * 6, 'quaternion'),
+    ('autostart', False, 'read-only'), ('base_to_camera', [1.0], 'seven numbers'),
+    ('base_to_camera', [1.0] + [0.0] * 6, 'quaternion'),
     ('unlabelled_value', 70000, '16UC1 holds at most')])
 def test_wrong_value_is_refused_with_the_reason_and_the_old_one_stays(declared, name, value,
                                                                       reason):
@@ -151,7 +151,7 @@ def test_what_the_loaded_model_hangs_on_is_fixed_while_configured(declared):
     ({'segmentation.tau': 'high'}, "parameter segmentation.tau: got 'high'; float is needed"),
     ({'segmentation.tau': 9}, 'segmentation.tau'),
     ({'backbone.tokens': 3.5}, 'backbone.tokens'), ({'autostart': 'maybe'}, 'autostart'),
-    ({'camera_in_base': [1, 2]}, 'seven numbers')])
+    ({'base_to_camera': [1, 2]}, 'seven numbers')])
 def test_wrong_start_is_refused_in_words(context, overrides, reason):
     with pytest.raises(DiffsegError, match=reason) as refused:
         Declared(context, **overrides)

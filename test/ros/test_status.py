@@ -36,8 +36,8 @@ GOOD = Situation(state='active', image_topic='/rgb/image_raw', silence='why', im
     ({'failure': "encoding 'x'"}, ERROR, "the last image failed: encoding 'x'"),
     ({'restless': True}, WARN, 'does more than one publisher use this topic?'),
     ({'unencodable': 3}, WARN, '3 ids have no value in 16UC1'),
-    ({'unencodable': 3, 'labels_encoding': '32SC1', 'label_slots': 20}, WARN,
-     '3 ids have none of the 20 values of label_slots and are unlabelled: raise label_slots'),
+    ({'unencodable': 3, 'labels_encoding': '32SC1', 'label_pool_size': 20}, WARN,
+     '3 ids are unlabelled because all 20 values of label_pool_size are in use: raise it'),
     ({'cloud_trouble': 'no depth on /d'}, WARN, 'masks without clouds at 4.0 Hz'),
     ({'cloud_trouble': 'no depth on /d', 'points_subscribed': False}, OK, 'no depth on /d')])
 def test_sentence(change, level, part):

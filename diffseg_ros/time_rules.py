@@ -1,0 +1,11 @@
+"""When stamps mean that time jumped back: one rule for topics, bags and sequences."""
+
+from __future__ import annotations
+
+TIME_JUMP_NS = 500_000_000
+"""A stamp this many nanoseconds behind the last one is a time jump and starts a new epoch."""
+
+
+def clock_jumped_back(last: int | None, stamp: int) -> bool:
+    """Return whether a stamp (ns) after `last` starts a new epoch, as when a bag loops."""
+    return last is not None and last - stamp > TIME_JUMP_NS
