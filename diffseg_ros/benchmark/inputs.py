@@ -1,4 +1,4 @@
-"""Frames to measure with: the demo's room, or photos of the user."""
+"""Frames to measure with: a generated room, or images of the user."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def there_and_back(frames: Sequence[Frame], count: int) -> list[Frame]:
 
 
 def resized(frame: Frame, width: int, height: int) -> Frame:
-    """Return the frame at another size; the depth is sampled, not mixed."""
+    """Return the frame at another size; depth is resized by nearest neighbour."""
     rgb = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
     depth = None if frame.depth is None else resize_labels(frame.depth, height, width)
     camera = None if frame.intrinsics is None else frame.intrinsics.resized(width, height)
     return replace(frame, rgb=rgb, depth=depth, intrinsics=camera)
 
 
-def photo_frames(paths: Sequence[Path]) -> list[Frame]:
+def image_frames(paths: Sequence[Path]) -> list[Frame]:
     """
-    Return one frame a photo.
+    Return one frame per image file.
 
     Raises
     ------
@@ -58,5 +58,5 @@ def photo_frames(paths: Sequence[Path]) -> list[Frame]:
     """
     for path in paths:
         if not path.is_file():
-            raise DiffsegError(f'{path}: no such file; give photos (png, jpg, ...)')
+            raise DiffsegError(f'{path}: no such file; give images (png, jpg, ...)')
     return [Frame(decode_rgb(path.read_bytes(), path.name)) for path in paths]

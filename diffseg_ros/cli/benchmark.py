@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+import os
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+import platform
+from typing import Any
 
 from diffseg_ros.cli.command import add_json_option, run_command, write_json
 from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
-from diffseg_ros.config import updated
+from diffseg_ros.cli.studies import has_studies, load_study
+from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
-
-if TYPE_CHECKING:
-    from diffseg_ros.benchmark.run import Benchmark
+from diffseg_ros.settings import updated
 
 SECTIONS = ('segmentation', 'pipeline', 'cloud', 'tracking')
 
@@ -20,7 +22,8 @@ SECTIONS = ('segmentation', 'pipeline', 'cloud', 'tracking')
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='diffseg_benchmark', description=__doc__)
     parser.add_argument('sections', nargs='*', metavar='SECTION',
-                        help=f'{", ".join(SECTIONS)}; all without one')
+                        help=f'{", ".join(SECTIONS)} (all); segmentation, --growth and --shape '
+                        'need the source repository')
     parser.add_argument('--growth', action='store_true',
                         help='also time segmentation at 256, 1024, 2304 and 4096 tokens (some '
                         'minutes on a CPU)')
@@ -29,11 +32,11 @@ def _parser() -> argparse.ArgumentParser:
                         'id (embedded)')
     parser.add_argument('--shape', choices=('sd15', 'sd21', 'ssd1b', 'tiny'),
                         help='time a U-Net of this shape with random weights at 512x512 pixels '
-                        'in place of a model')
+                        'instead of a model')
     parser.add_argument('--tiny-vae', action='store_true',
-                        help='with --shape: encode photos by an AutoencoderTiny')
+                        help='with --shape: encode images by an AutoencoderTiny')
     parser.add_argument('--images', nargs='+', type=Path, default=[], metavar='IMAGE',
-                        help='photos to cut besides the generated frames')
+                        help='images to cut besides the generated frames')
     parser.add_argument('--quick', action='store_true',
                         help='few repetitions and small inputs: a trial run, not a measurement')
     add_pipeline_options(parser)
@@ -46,33 +49,97 @@ def _run(arguments: argparse.Namespace) -> None:
     if unknown:
         raise DiffsegError(f'section {unknown[0]!r}: unknown; choose from {", ".join(SECTIONS)}')
     if arguments.tiny_vae and arguments.shape is None:
-        raise DiffsegError('--tiny-vae: goes with --shape only; choose one of sd15, sd21, ssd1b')
+        raise DiffsegError('--tiny-vae: needs --shape; choose one of sd15, sd21, ssd1b')
     given = {'backbone.device': arguments.device, 'backbone.model': arguments.model}
     config = updated(pipeline_config(arguments),
                      {name: value for name, value in given.items() if value is not None})
-
-    from diffseg_ros.benchmark.run import Benchmark
-
-    benchmark = Benchmark(config, shape=arguments.shape, tiny_vae=arguments.tiny_vae,
-                          photos=arguments.images, quick=arguments.quick)
+    benchmark = _Benchmark(config, arguments)
+    sections: dict[str, Callable[[], dict[str, Any]]] = {
+        'segmentation': benchmark.segmentation, 'pipeline': benchmark.pipeline,
+        'cloud': benchmark.cloud, 'tracking': benchmark.tracking}
     report: dict[str, Any] = {}
-    for section in SECTIONS:
-        if section in (arguments.sections or SECTIONS):
-            report[section] = getattr(benchmark, section)()
-            _print(section, report[section])
+    for name, measure in sections.items():
+        if name in (arguments.sections or _available()):
+            report[name] = measure()
+            _print(name, report[name])
     if arguments.growth:
         report['growth'] = benchmark.growth()
         for method, rows in report['growth'].items():
             for row in rows:
                 _print(f'growth {method}', row)
-    report.update(_machine(benchmark))
-    write_json(arguments.json, report)
+    machine = benchmark.machine()
+    print(', '.join(f'{name} {value}' for name, value in machine.items()))
+    write_json(arguments.json, {**report, **machine})
 
 
-def _machine(benchmark: Benchmark) -> dict[str, Any]:
-    details = benchmark.machine()
-    print(', '.join(f'{name} {value}' for name, value in details.items()))
-    return details
+def _available() -> tuple[str, ...]:
+    return SECTIONS if has_studies() else SECTIONS[1:]
+
+
+class _Benchmark:
+    """Measures the sections one by one on the same frames."""
+
+    def __init__(self, config: PipelineConfig, arguments: argparse.Namespace) -> None:
+        from diffseg_ros.backbones.device import resolve_device
+        from diffseg_ros.benchmark.inputs import image_frames, resized, scene_frames
+
+        self._config = config
+        self._shape, self._tiny_vae = arguments.shape, arguments.tiny_vae
+        self._quick: bool = arguments.quick
+        self._device = resolve_device(config.backbone.device)
+        self._images = image_frames(arguments.images)
+        self._frames = scene_frames(2 if self._quick else 4)
+        if self._quick:
+            self._frames = [resized(frame, 160, 120) for frame in self._frames]
+        self._model = config.backbone.model
+
+    def segmentation(self) -> dict[str, Any]:
+        study = load_study('segmentation_speed')
+        return study.measure_segmentation(self._config, self._frames, self._images,
+                                          quick=self._quick)
+
+    def growth(self) -> dict[str, Any]:
+        study = load_study('segmentation_speed')
+        return study.measure_growth(self._config, self._frames[0], quick=self._quick)
+
+    def pipeline(self) -> dict[str, Any]:
+        from diffseg_ros.benchmark.inputs import resized
+        from diffseg_ros.benchmark.stages import measure_pipeline
+        from diffseg_ros.pipeline import create_method, Pipeline
+
+        frames, backbone = self._frames, None
+        if self._shape is not None:
+            study = load_study('random_unets')
+            backbone = study.random_backbone(
+                self._shape, self._config.backbone.replace(tokens=study.TOKENS_AT_512),
+                tiny_vae=self._tiny_vae,
+                attention=create_method(self._config.segmentation).needs_attention)
+            frames = [resized(frame, 512, 512) for frame in frames]
+            self._model = backbone.name
+        count = 4 if self._quick else 100 if self._device.type == 'cuda' else 24
+        return measure_pipeline(frames, Pipeline(self._config, backbone=backbone), count)
+
+    def cloud(self) -> dict[str, Any]:
+        from diffseg_ros.benchmark.stages import measure_cloud
+
+        plain = load_study('plain_cloud').plain_points if has_studies() else None
+        return measure_cloud(3 if self._quick else 30, plain)
+
+    def tracking(self) -> dict[str, Any]:
+        from diffseg_ros.benchmark.stages import measure_tracking
+
+        return measure_tracking(self._frames, self._config.tracking, 4 if self._quick else 50)
+
+    def machine(self) -> dict[str, Any]:
+        """Return what the figures depend on besides the code."""
+        import torch
+
+        device = str(self._device)
+        if self._device.type == 'cuda':
+            device = f'{device} ({torch.cuda.get_device_name(self._device)})'
+        return {'device': device, 'model': self._model, 'cpu': platform.processor()
+                or platform.machine(), 'cores': os.cpu_count(),
+                'threads': torch.get_num_threads(), 'quick': self._quick}
 
 
 def _print(name: str, values: dict[str, Any]) -> None:

@@ -220,7 +220,7 @@ MEASURE = """
 from pathlib import Path
 import torch
 from diffusers import UNet2DConditionModel
-from diffseg_ros.benchmark.memory import PeakMemory
+from diffseg_ros.benchmark.measurement import PeakMemory
 from diffseg_ros.backbones.attention import AttentionCapture
 from diffseg_ros.backbones.capture import self_attention_blocks
 torch.set_num_threads(2)

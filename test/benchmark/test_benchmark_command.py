@@ -3,12 +3,16 @@ import mmap
 import os
 
 import cv2
-from diffseg_ros.benchmark import cut, merging, timing
-from diffseg_ros.benchmark.memory import PeakMemory
-from diffseg_ros.benchmark.timing import percentiles, take_turns
+from diffseg_ros.benchmark import measurement
+from diffseg_ros.benchmark.measurement import PeakMemory, take_turns
+from diffseg_ros.benchmark.stages import cloud_scene, measure_cloud
+from diffseg_ros.cli import studies as cli_studies
 from diffseg_ros.cli.benchmark import main
+from diffseg_ros.geometry.point_cloud import pack_points
 import numpy as np
 import pytest
+from studies import segmentation_speed
+from studies.plain_cloud import plain_points
 import torch
 
 CUT = {'reference_ms', 'ours_ms', 'ratio', 'ari', 'segments'}
@@ -69,15 +73,15 @@ def test_figures_are_consistent(report):
 
 def test_both_ratios_of_the_merging_say_their_threads(monkeypatch):
     seen = []
-    whole = merging.reference_merging
-    monkeypatch.setattr(merging, 'reference_merging', lambda *given: seen.append(
+    whole = segmentation_speed.reference_merging
+    monkeypatch.setattr(segmentation_speed, 'reference_merging', lambda *given: seen.append(
         ('reference', torch.get_num_threads())) or whole(*given))
-    ours = merging.merge_attention
-    monkeypatch.setattr(merging, 'merge_attention', lambda *given: seen.append(
+    ours = segmentation_speed.merge_attention
+    monkeypatch.setattr(segmentation_speed, 'merge_attention', lambda *given: seen.append(
         ('ours', torch.get_num_threads())) or ours(*given))
     attention = torch.full((4, 4, 4, 4), 1 / 16)
     before = torch.get_num_threads()
-    merging.measure_merging(attention, 1.0, 2)
+    segmentation_speed.measure_merging(attention, 1.0, 2)
     assert torch.get_num_threads() == before
     cores = os.cpu_count()
     assert seen == [('ours', before), ('ours', cores), ('ours', 1), ('reference', 1),
@@ -86,11 +90,12 @@ def test_both_ratios_of_the_merging_say_their_threads(monkeypatch):
 
 def test_the_kway_cut_is_timed_on_the_device(monkeypatch):
     devices, emptied = [], []
-    monkeypatch.setattr(cut, 'kway_cut', lambda graph, tau, **keywords: devices.append(
-        graph.device.type) or np.zeros(len(graph), np.int32))
-    monkeypatch.setattr(timing, '_settle', lambda device: emptied.append(device))
+    monkeypatch.setattr(
+        segmentation_speed, 'kway_cut', lambda graph, tau, **keywords: devices.append(
+            graph.device.type) or np.zeros(len(graph), np.int32))
+    monkeypatch.setattr(measurement, 'synchronize', lambda device: emptied.append(device))
     graph = np.ones((6, 6), np.float32)
-    report = cut.measure_cut([graph, graph], 0.5, 1, torch.device('meta'))
+    report = segmentation_speed.measure_cut([graph, graph], 0.5, 1, torch.device('meta'))
     assert set(devices) == {'meta'} and report['kway_device'] == 'meta'
     assert emptied.count(torch.device('meta')) == 2 * 2 * 4
 
@@ -106,9 +111,9 @@ def test_warm_calls_begin_with_the_frame_before(monkeypatch):
             return np.zeros(len(graph), np.int32)
         return way
 
-    monkeypatch.setattr(cut, 'normalized_cut', noting('cut'))
-    monkeypatch.setattr(cut, 'kway_cut', noting('kway'))
-    cut.measure_cut([np.ones((6, 6), np.float32) for _ in range(3)], 0.5, 2)
+    monkeypatch.setattr(segmentation_speed, 'normalized_cut', noting('cut'))
+    monkeypatch.setattr(segmentation_speed, 'kway_cut', noting('kway'))
+    segmentation_speed.measure_cut([np.ones((6, 6), np.float32) for _ in range(3)], 0.5, 2)
     assert seen == {'cut': [0, 0, 1, 1, 2, 2], 'kway': [0, 0, 1, 1, 2, 2]}
 
 
@@ -130,11 +135,10 @@ def test_bad_input_is_one_line(arguments, message, capsys):
     assert message in shown and len(shown.splitlines()) == 1
 
 
-def test_turns_and_percentiles():
+def test_functions_are_timed_in_turns():
     order = []
     times = take_turns({'a': lambda: order.append('a'), 'b': lambda: order.append('b')}, 3)
     assert order == ['a', 'b'] * 4 and len(times['a']) == len(times['b']) == 3
-    assert percentiles(list(range(101))) == {'p50': 50.0, 'p95': 95.0}
 
 
 def test_peak_memory_sees_what_was_freed_again():
@@ -145,3 +149,32 @@ def test_peak_memory_sees_what_was_freed_again():
     with PeakMemory() as memory:
         pass
     assert memory.above_start_mb < 35
+
+
+def test_the_plain_way_gives_the_same_points():
+    frame, labels = cloud_scene(160, 120)
+    assert len(np.unique(labels)) == 50 and np.isnan(frame.depth).mean() > 0.05
+    words = pack_points(frame, labels, lambda ids: ids + 3)
+    plain = plain_points(frame, labels + 3).view(np.uint32).reshape(120, 160, 6)
+    valid = np.isfinite(frame.depth)
+    np.testing.assert_allclose(words[valid][:, :3].view(np.float32),
+                               plain[valid][:, :3].view(np.float32), rtol=2e-6, atol=1e-6)
+    # Open3D gives no colour where there is no depth.
+    np.testing.assert_array_equal(words[valid][:, 3], plain[valid][:, 3])
+    np.testing.assert_array_equal(words[..., 4:], plain[..., 4:])
+
+
+def test_clouds_are_timed_by_size_and_beside_another_way():
+    alone = measure_cloud(3, sizes=[(160, 120)])['160x120']
+    assert set(alone) == {'p50', 'p95', 'min'} and 0 < alone['min'] <= alone['p50']
+    both = measure_cloud(3, plain_points, [(160, 120)])['160x120']
+    assert both['ratio'] == pytest.approx(both['plain_p50'] / both['p50'], rel=0.1)
+
+
+def test_without_the_source_repository_comparisons_are_refused(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(cli_studies, 'CHECKOUT', tmp_path)
+    assert main(['segmentation', '--quick', '--device', 'cpu']) == 2
+    shown = capsys.readouterr().err
+    assert 'come with the source repository' in shown and len(shown.splitlines()) == 1
+    assert main(['cloud', '--quick', '--device', 'cpu']) == 0
+    assert 'ratio' not in capsys.readouterr().out

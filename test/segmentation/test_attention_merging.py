@@ -1,6 +1,5 @@
 import cv2
 from diffseg_ros.backbones.loader import load_backbone
-from diffseg_ros.benchmark.agreement import adjusted_rand_index
 from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.segmentation.attention_aggregation import aggregate_attention, pool_attention
@@ -14,7 +13,8 @@ from diffseg_ros.segmentation.attention_merging import (
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
-from studies.reference import (
+from studies.agreement import adjusted_rand_index
+from studies.reference_merging import (
     reference_aggregation,
     reference_labels,
     reference_merging,

@@ -1,10 +1,9 @@
 import cv2
 from diffseg_ros.backbones.loader import load_backbone
-from diffseg_ros.benchmark.agreement import adjusted_rand_index
-from diffseg_ros.benchmark.cut import affinities
 from diffseg_ros.benchmark.inputs import scene_frames
 from diffseg_ros.config import BackboneConfig, SegmentationConfig
 from diffseg_ros.segmentation.cues import feature_affinity, token_affinity
+from diffseg_ros.segmentation.diffcut import CutSettings
 from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
 from diffseg_ros.segmentation.spectrum import second_eigenvector
 from diffseg_ros.threads import one_blas_thread
@@ -13,8 +12,9 @@ from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
 from scipy.linalg import eigh
-from studies.reference import reference_cut
-from studies.reference_cut import best_cut, best_threshold, ncut
+from studies.agreement import adjusted_rand_index
+from studies.reference_cut import best_cut, best_threshold, ncut, reference_cut
+from studies.segmentation_speed import affinities
 import torch
 
 
@@ -60,7 +60,8 @@ def test_clusters_with_stray_tokens_give_the_literal_partition(seed, tau):
 
 @pytest.mark.parametrize(('config', 'tau'), [
     (SegmentationConfig(), 0.35),
-    (SegmentationConfig(alpha=10.0, colour=0.0, position=0.0, geometry=0.0), 0.5)])
+    (SegmentationConfig(cut=CutSettings(alpha=10.0, colour=0.0, position=0.0, geometry=0.0)),
+     0.5)])
 def test_consecutive_frames_give_the_literal_partition_with_and_without_the_last(config, tau):
     backbone = load_backbone(BackboneConfig(device='cpu', tokens=500))
     state = CutState()
@@ -79,8 +80,8 @@ def test_consecutive_frames_give_the_literal_partition_with_and_without_the_last
 def test_parts_that_hardly_hang_together_are_split_as_by_the_literal_recursion(seed, tau):
     rgb = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     features = torch.randn(5, 12, 16, generator=torch.Generator().manual_seed(seed))
-    config = SegmentationConfig(alpha=5.0, colour=1000.0, position=1000.0)
-    affinity = token_affinity(Frame(rgb), features, config).numpy()
+    cues = CutSettings(alpha=5.0, colour=1000.0, position=1000.0)
+    affinity = token_affinity(Frame(rgb), features, cues).numpy()
     with one_blas_thread():
         literal, found = reference_cut(affinity, tau), normalized_cut(affinity, tau)
     assert found.max() == literal.max() >= 100
@@ -89,9 +90,9 @@ def test_parts_that_hardly_hang_together_are_split_as_by_the_literal_recursion(s
 
 def square_grid(side, position):
     """Return the affinity of positions alone, whose second eigenvalue is a double one."""
-    config = SegmentationConfig(alpha=0.0, colour=0.0, position=position, geometry=0.0)
+    cues = CutSettings(alpha=0.0, colour=0.0, position=position, geometry=0.0)
     frame = Frame(np.zeros((2 * side, 2 * side, 3), np.uint8))
-    return token_affinity(frame, torch.zeros(4, side, side), config).numpy()
+    return token_affinity(frame, torch.zeros(4, side, side), cues).numpy()
 
 
 @pytest.mark.parametrize('side', [12, 16, 24, 32])

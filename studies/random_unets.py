@@ -1,4 +1,4 @@
-"""Stable Diffusion's U-Nets in their full size with random weights, to time where none are."""
+"""Stable Diffusion's U-Nets at full size with random weights, to time them without weights."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _SHARE = 0.95
 def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = False,
                     attention: bool = False) -> UnetBackbone:
     """
-    Return a backbone of one of SHAPES: the real layers and sizes, weights that mean nothing.
+    Return a backbone of one of SHAPES: the real layers and sizes, random weights.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = Fals
     config
         Device, precision, tokens, seed and noise.
     tiny_vae
-        Whether the photo is encoded by an AutoencoderTiny in place of an AutoencoderKL.
+        Whether an AutoencoderTiny encodes the image instead of an AutoencoderKL.
     attention
-        Whether the decoder is kept and attention maps are given.
+        Whether the backbone also gives attention maps.
 
     """
     device = resolve_device(config.device)
@@ -87,7 +87,7 @@ def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = Fals
 
 
 def _ready(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    # diffusers' own `to` warns about modules that these models do not have.
+    # diffusers' own `to` warns about modules that these models lack.
     return nn.Module.to(model, dtype).requires_grad_(False).eval()
 
 
