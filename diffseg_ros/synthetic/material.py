@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diffseg_ros.synthetic import prints, textures
+from diffseg_ros.synthetic import textures
 from diffseg_ros.synthetic.mesh import Mesh
 from diffseg_ros.synthetic.textures import Tile
 import numpy as np
@@ -19,8 +19,6 @@ class Material:
 
     Attributes
     ----------
-    tile
-        Texture, (SIZE, SIZE, 3) float32 display-referred RGB.
     span
         Metres of surface that one tile covers along u and v.
     specular
@@ -60,26 +58,23 @@ class MaterialChooser:
     """Draws materials from curated colours, no colour twice before all were used."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        """Take the random numbers from `rng`."""
         self.rng = rng
-        self._decks: dict[int, list[int]] = {}
+        self._decks: dict[tuple[Any, ...], list[int]] = {}
 
-    def pick(self, options: Sequence[Any]) -> Any:
-        """Return one of the constant options, going round all before repeating."""
-        deck = self._decks.setdefault(id(options), [])
+    def pick(self, options: tuple[Any, ...]) -> Any:
+        """Return one of the options, going round all before repeating."""
+        deck = self._decks.setdefault(options, [])
         if not deck:
             deck.extend(self.rng.permutation(len(options)).tolist())
         return options[deck.pop()]
 
     def paint(self) -> Material:
-        """Return wall paint."""
         return Material(textures.plain(self.rng, self.pick(_WALLS), 0.025), (1.5, 1.5), 0.02, 6)
 
     def wallpaper(self) -> Material:
-        """Return a wall covering with a pattern."""
         colour = np.array(self.pick(_WALLS))
         other = np.clip(colour * self.rng.uniform(0.68, 0.82), 0, 1)
-        kind = self.pick(_WALLPAPERS)
+        kind = self.pick(('stripes', 'damask', 'brick', 'dots'))
         if kind == 'stripes':
             return Material(textures.stripes(self.rng, colour, other, 4), (0.8, 0.8), 0.03, 8)
         if kind == 'damask':
@@ -90,7 +85,6 @@ class MaterialChooser:
         return Material(textures.brick(self.rng, clay, (0.74, 0.71, 0.66)), (0.9, 0.9), 0.02, 6)
 
     def floor(self) -> Material:
-        """Return boards or tiles."""
         if self.rng.random() < 0.75:
             dark, light = self.pick(_WOODS)
             return Material(textures.planks(self.rng, dark, light), (1.6, 0.84), 0.12, 30)
@@ -98,16 +92,13 @@ class MaterialChooser:
                         (1.4, 1.4), 0.16, 40)
 
     def wood(self) -> Material:
-        """Return furniture wood."""
         dark, light = self.pick(_WOODS)
         return Material(textures.wood(self.rng, dark, light), (1.1, 0.55), 0.1, 25)
 
     def fabric(self) -> Material:
-        """Return upholstery."""
         return Material(textures.fabric(self.rng, self.pick(_FABRICS)), (0.35, 0.35), 0.02, 5)
 
     def cloth(self) -> Material:
-        """Return patterned cloth."""
         first, second, third = (self.pick(_FABRICS) for _ in range(3))
         kind = self.pick(('plaid', 'stripes', 'dots'))
         if kind == 'plaid':
@@ -119,24 +110,19 @@ class MaterialChooser:
         return Material(tile, (0.3, 0.3), 0.02, 5)
 
     def leather(self) -> Material:
-        """Return leather."""
         return Material(textures.leather(self.rng, self.pick(_FABRICS)), (0.5, 0.5), 0.18, 18)
 
     def ceramic(self) -> Material:
-        """Return glazed ceramic."""
         return Material(textures.plain(self.rng, self.pick(_BRIGHT), 0.02), (0.5, 0.5), 0.5, 70)
 
     def plastic(self) -> Material:
-        """Return shiny coloured plastic."""
         return Material(textures.plain(self.rng, self.pick(_BRIGHT), 0.01), (0.5, 0.5), 0.3, 35)
 
     def metal(self) -> Material:
-        """Return brushed metal."""
         colour = self.pick(((0.62, 0.63, 0.65), (0.72, 0.58, 0.32), (0.24, 0.24, 0.26)))
         return Material(textures.brushed(self.rng, colour), (0.4, 0.4), 0.7, 45)
 
     def stone(self) -> Material:
-        """Return marble or terrazzo."""
         if self.rng.random() < 0.6:
             return Material(textures.marble(self.rng, (0.86, 0.84, 0.8), (0.35, 0.38, 0.42)),
                             (0.6, 0.6), 0.3, 50)
@@ -156,14 +142,10 @@ class MaterialChooser:
 
     def print_cover(self, width: float, height: float) -> Material:
         """Return printed cardboard of the given size in metres."""
-        tile = prints.cover(self.rng, self.pick(_BRIGHT), self.pick(_TITLES))
+        tile = textures.cover(self.rng, self.pick(_BRIGHT), self.pick(_TITLES))
         return Material(tile, (width, height), 0.1, 20)
 
     def plain(self, colour: Sequence[float], specular: float = 0.04,
               emission: float = 0.0) -> Material:
-        """Return one colour."""
         return Material(textures.plain(self.rng, colour, 0.02), (0.8, 0.8), specular, 20,
                         emission)
-
-
-_WALLPAPERS = ('stripes', 'damask', 'brick', 'dots')

@@ -49,6 +49,10 @@ class Mesh:
         """Return the mesh moved by (x, y, z) metres."""
         return replace(self, vertices=self.vertices + np.float32([x, y, z]))
 
+    def turned(self, x: float, y: float, z: float, **angles: float) -> Mesh:
+        """Return the mesh rotated by yaw, pitch or roll (see `rigid`), then moved by (x, y, z)."""
+        return self.transformed(rigid((x, y, z), **angles))
+
 
 def rigid(position: Sequence[float], yaw: float = 0.0, pitch: float = 0.0,
           roll: float = 0.0) -> npt.NDArray[np.float64]:
@@ -63,7 +67,6 @@ def rigid(position: Sequence[float], yaw: float = 0.0, pitch: float = 0.0,
 
 
 def merged(meshes: Sequence[Mesh]) -> Mesh:
-    """Return all meshes as one."""
     offsets = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
     return Mesh(np.concatenate([mesh.vertices for mesh in meshes]),
                 np.concatenate([mesh.triangles + np.uint32(offset)
@@ -110,7 +113,6 @@ def lathe(profile: Sequence[tuple[float, float]], segments: int = 40) -> Mesh:
 
 
 def ball(radius: float) -> Mesh:
-    """Return a sphere about the origin."""
     tilt = np.linspace(-np.pi / 2, np.pi / 2, 28)
     return lathe([(radius * np.cos(t), radius * np.sin(t)) for t in tilt], 48)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from diffseg_ros.synthetic import furniture, objects
+from diffseg_ros.synthetic import objects
 from diffseg_ros.synthetic.material import MaterialChooser, Shape
 from diffseg_ros.synthetic.mesh import panel, rigid
 import numpy as np
@@ -39,7 +39,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Light:
-    """A small ball that gives light; position and radius in metres, linear RGB strength."""
+    """A small ball that gives light: position and radius in metres, strength in linear RGB."""
 
     position: tuple[float, float, float]
     colour: tuple[float, float, float]
@@ -141,14 +141,14 @@ class _Builder:
             getattr(self, f'_place_{name}')(centre)
 
     def _place_sofa(self, x: float) -> None:
-        self._add('sofa', furniture.sofa(self.choose), self._against('back', x, 0.47))
+        self._add('sofa', objects.sofa(self.choose), self._against('back', x, 0.47))
         for side in (-0.55, 0.5):
-            self._add('pillow', furniture.pillow(self.choose),
+            self._add('pillow', objects.pillow(self.choose),
                       self._against('back', x + side, 0.55, 0.47))
         self._hang_picture('back', x, 1.25, 0.95, 0.62)
 
     def _place_cabinet(self, x: float) -> None:
-        self._add('cabinet', furniture.cabinet(self.choose), self._against('back', x, 0.24))
+        self._add('cabinet', objects.cabinet(self.choose), self._against('back', x, 0.24))
         for offset in (-0.38, 0.36):
             thing = self.spare.pop()
             self._add(thing.__name__, thing(self.choose),
@@ -156,13 +156,13 @@ class _Builder:
         self._hang_picture('back', x, 1.32, 0.5, 0.62)
 
     def _place_shelf(self, x: float) -> None:
-        self._add('shelf', furniture.shelf(self.choose), self._against('back', x, 0.16))
-        levels = [level + 0.025 for level in furniture.shelf_levels()[:-1]]
+        self._add('shelf', objects.shelf(self.choose), self._against('back', x, 0.16))
+        levels = [level + 0.025 for level in objects.shelf_levels()[:-1]]
         for number, level in enumerate(levels):
             width = self.rng.uniform(0.4, 0.85) if number != 2 else 0.45
             side = self.rng.choice([-1, 1])
             place = x + side * (0.9 - width) / 2
-            self._add('books', furniture.books(self.choose, width, self.rng.uniform(0.21, 0.28)),
+            self._add('books', objects.books(self.choose, width, self.rng.uniform(0.21, 0.28)),
                       self._against('back', place, 0.16, level))
             if number == 2:
                 thing = self.spare.pop()
@@ -171,32 +171,32 @@ class _Builder:
 
     def _hang_picture(self, wall: str, along: float, z: float, width: float,
                       height: float) -> None:
-        self._add('picture', furniture.picture(self.choose, width, height),
+        self._add('picture', objects.picture(self.choose, width, height),
                   self._against(wall, along, 0.0, z))
 
     def _furnish_side_walls(self) -> None:
         bright, dim = ('left', 'right') if self.window_side < 0 else ('right', 'left')
-        self._add('window', furniture.window(self.choose), self._against(bright, 0.4, 0, 0.95))
-        drape = furniture.curtain(self.choose)
+        self._add('window', objects.window(self.choose), self._against(bright, 0.4, 0, 0.95))
+        drape = objects.curtain(self.choose)
         for side in (-1, 1):
             self._add('curtain', drape, self._against(bright, 0.4 + side * 1.02, 0, 0.2))
-        self._add('plant', furniture.plant(self.choose), self._against(bright, 1.35, 0.55))
-        self._add('door', furniture.door(self.choose), self._against(dim, -0.2))
+        self._add('plant', objects.plant(self.choose), self._against(bright, 1.35, 0.55))
+        self._add('door', objects.door(self.choose), self._against(dim, -0.2))
         self._hang_picture(dim, 0.95, 1.25, 0.5, 0.65)
-        self._add('floor lamp', furniture.floor_lamp(self.choose), self._against(dim, 1.25, 0.45))
+        self._add('floor lamp', objects.floor_lamp(self.choose), self._against(dim, 1.25, 0.45))
         self._hang_picture('front', 0.4, 1.2, 1.0, 0.7)
 
     def _furnish_middle(self) -> None:
-        self._add('rug', furniture.rug(self.choose, 3.0, 2.3),
+        self._add('rug', objects.rug(self.choose, 3.0, 2.3),
                   rigid((0, self.table_y, 0), self.rng.uniform(-0.06, 0.06)))
-        self._add('table', furniture.table(self.choose, *self.table),
+        self._add('table', objects.table(self.choose, *self.table),
                   rigid((0, self.table_y, 0.012)))
         for side in (-1, 1):
             place = (side * (self.table[0] / 2 + 0.22), self.table_y + self.rng.uniform(-0.1, 0.2),
                      0.012)
-            self._add('chair', furniture.chair(self.choose),
+            self._add('chair', objects.chair(self.choose),
                       rigid(place, -side * np.pi / 2 + self.rng.uniform(-0.3, 0.3)))
-        self._add('pendant lamp', furniture.pendant(self.choose),
+        self._add('pendant lamp', objects.pendant(self.choose),
                   rigid((0, self.table_y, self.height)))
 
     def _set_table(self) -> None:

@@ -34,16 +34,16 @@ def render_sequence(folder: Path, frames: int, seed: int = 0,
     """
     Write `frames` frames of the room `seed` and yield the number of each as it is written.
 
-    The folder appears when all frames are written; an earlier one is replaced.
+    The folder appears when all frames are written; it replaces an earlier sequence.
 
     Raises
     ------
     DiffsegError
-        The folder cannot be written, or something else stands in its place.
+        The folder cannot be written, or is something else than a sequence.
 
     """
     if folder.exists() and not (folder / 'sequence.json').is_file():
-        raise DiffsegError(f'{folder}: exists and is no sequence folder; remove it or choose '
+        raise DiffsegError(f'{folder}: exists and is not a sequence folder; remove it or choose '
                            'another --output')
     partial = folder.with_name(f'.{folder.name}.{os.getpid()}.partial')
     try:
@@ -54,8 +54,7 @@ def render_sequence(folder: Path, frames: int, seed: int = 0,
             shutil.rmtree(folder)
         partial.rename(folder)
     except OSError as error:
-        raise DiffsegError(f'{folder}: cannot be written '
-                           f'({error.strerror or error})') from error
+        raise DiffsegError(f'{folder}: cannot be written ({error.strerror or error})') from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -1,9 +1,10 @@
-"""Procedural surface patterns as seamless tiles, and a sampler over all of them at once."""
+"""Textures: seamless patterns, printed surfaces, and a sampler of many with mip maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
@@ -12,27 +13,26 @@ SIZE = 512
 """Side of every tile in texels; a power of two, so that mip levels halve exactly."""
 
 Tile = npt.NDArray[np.float32]
+"""(SIZE, SIZE, 3) float32 display-referred RGB in [0, 1]; rows go up as `v` does."""
 Colour = Sequence[float]
+
+_INK = (0.93, 0.9, 0.82)
+_LEVELS = SIZE.bit_length()
 
 
 def noise(rng: np.random.Generator, falloff: float = 1.6,
           stretch: tuple[float, float] = (1.0, 1.0)) -> Tile:
     """
-    Return seamless noise of mean 0, deviation 1 whose amplitude falls with frequency.
+    Return seamless (SIZE, SIZE) float32 noise of mean 0 and deviation 1.
 
     Parameters
     ----------
     rng
         Makes the noise.
     falloff
-        Exponent of the fall: 0 is grain, 2 is cloud.
+        Exponent by which the amplitude falls with frequency: 0 is grain, 2 is cloud.
     stretch
         How much longer the features are along x and y.
-
-    Returns
-    -------
-    numpy.ndarray
-        (SIZE, SIZE) float32.
 
     """
     rows = np.float32(fft.fftfreq(SIZE, 1 / SIZE) * stretch[1])
@@ -69,7 +69,6 @@ def plain(rng: np.random.Generator, colour: Colour, grain: float = 0.02) -> Tile
 
 def stripes(rng: np.random.Generator, first: Colour, second: Colour, count: int = 6,
             width: float = 0.5) -> Tile:
-    """Return upright stripes."""
     x, _ = _axes()
     wave = np.abs((x * count) % 1 - 0.5) * 2
     return _grained(_mix(first, second, (wave - (1 - width)) * SIZE / count / 3), rng, 0.025)
@@ -84,7 +83,6 @@ def checker(rng: np.random.Generator, first: Colour, second: Colour, count: int 
 
 def dots(rng: np.random.Generator, ground: Colour, dot: Colour, count: int = 4,
          radius: float = 0.28) -> Tile:
-    """Return staggered dots."""
     x, y = _axes()
     row = np.floor(y * count)
     distance = np.hypot((x * count + row % 2 * 0.5) % 1 - 0.5, y * count % 1 - 0.5)
@@ -92,7 +90,6 @@ def dots(rng: np.random.Generator, ground: Colour, dot: Colour, count: int = 4,
 
 
 def damask(rng: np.random.Generator, ground: Colour, motif: Colour) -> Tile:
-    """Return wallpaper with a flowery motif."""
     x, y = _axes()
     turned = 2 * np.pi * np.stack([x, y]) * 2
     shape = (np.sin(turned[0]) * np.sin(turned[1])
@@ -144,7 +141,6 @@ def brick(rng: np.random.Generator, colour: Colour, mortar: Colour, rows: int = 
 
 
 def tiles(rng: np.random.Generator, colour: Colour, grout: Colour, count: int = 4) -> Tile:
-    """Return ceramic tiles."""
     x, y = _axes()
     cell = (np.floor(y * count) * count + np.floor(x * count)).astype(int)
     edge = np.minimum(np.minimum(x * count % 1, 1 - x * count % 1),
@@ -156,14 +152,12 @@ def tiles(rng: np.random.Generator, colour: Colour, grout: Colour, count: int = 
 
 
 def marble(rng: np.random.Generator, ground: Colour, vein: Colour) -> Tile:
-    """Return stone with veins."""
     warp = noise(rng, 1.9)
     line = np.exp(-(np.abs(noise(rng, 2.0) + 0.35 * warp) * 6) ** 1.2)
     return _mix(ground, vein, 0.75 * line + 0.12 * noise(rng, 1.5))
 
 
 def terrazzo(rng: np.random.Generator, ground: Colour, chips: Sequence[Colour]) -> Tile:
-    """Return stone with coloured chips."""
     tile = np.broadcast_to(np.float32(ground), (SIZE, SIZE, 3)).copy()
     for chip in chips:
         mask = np.clip((noise(rng, 1.1) - 1.5) * 4, 0, 1)[..., None]
@@ -173,7 +167,6 @@ def terrazzo(rng: np.random.Generator, ground: Colour, chips: Sequence[Colour]) 
 
 def fabric(rng: np.random.Generator, colour: Colour, threads: int = 64,
            contrast: float = 0.16) -> Tile:
-    """Return a plain weave."""
     x, y = _axes()
     weave = np.sin(2 * np.pi * x * threads) * np.sin(2 * np.pi * y * threads)
     shade = 1 + contrast * (weave + 0.4 * noise(rng, 0.3)) * 0.6 + 0.05 * noise(rng, 1.7)
@@ -181,7 +174,6 @@ def fabric(rng: np.random.Generator, colour: Colour, threads: int = 64,
 
 
 def plaid(rng: np.random.Generator, ground: Colour, first: Colour, second: Colour) -> Tile:
-    """Return a chequered cloth of crossing bands."""
     x, y = _axes()
     tile = np.broadcast_to(np.float32(ground), (SIZE, SIZE, 3))
     for axis in (x, y):
@@ -193,7 +185,6 @@ def plaid(rng: np.random.Generator, ground: Colour, first: Colour, second: Colou
 
 
 def leather(rng: np.random.Generator, colour: Colour) -> Tile:
-    """Return leather with fine wrinkles."""
     wrinkle = np.exp(-np.abs(noise(rng, 0.9)) * 3)
     return np.float32(colour) * (1.06 - 0.3 * wrinkle + 0.06 * noise(rng, 1.8))[..., None]
 
@@ -210,3 +201,173 @@ def leaf(rng: np.random.Generator, colour: Colour) -> Tile:
     veins = np.exp(-np.abs((y * 10 - np.abs(x - 0.5) * 8) % 1 - 0.5) * 9)
     shade = 0.85 + 0.5 * rib + 0.25 * veins + 0.08 * noise(rng, 1.5)
     return np.float32(colour) * shade[..., None].astype(np.float32)
+
+
+def _canvas(colour: Colour) -> Tile:
+    return np.tile(np.float32(colour), (SIZE, SIZE, 1))
+
+
+def _palette(rng: np.random.Generator, count: int, saturation: float = 0.45) -> Tile:
+    """Return (count, 3) colours evenly spread in hue."""
+    hue = (rng.random() + np.arange(count) * 0.618034) % 1
+    hsv = np.stack([hue * 360, np.full(count, saturation), rng.uniform(0.45, 0.95, count)], -1)
+    return cv2.cvtColor(hsv.astype(np.float32)[None], cv2.COLOR_HSV2RGB)[0]
+
+
+def landscape(rng: np.random.Generator, *, bright: bool = False) -> Tile:
+    """Return hills under a sky with clouds; rows run from the bottom up as `v` does."""
+    height = np.linspace(0, 1, SIZE, dtype=np.float32)[:, None, None]
+    image = np.float32([0.62, 0.78, 0.95]) * (1 - height) + np.float32([0.93, 0.93, 0.9]) * height
+    cloud = np.clip(noise(rng, 1.9, (2.5, 1.0)), 0, 1.5)[..., None] / 1.5
+    image = image * (1 - 0.7 * cloud) + 0.97 * 0.7 * cloud
+    colours = np.float32([[0.47, 0.56, 0.62], [0.36, 0.5, 0.36], [0.28, 0.42, 0.2],
+                          [0.42, 0.5, 0.2]])
+    rows = np.linspace(0, 1, SIZE)[:, None]
+    for layer, colour in enumerate(colours):
+        line = 0.48 + 0.13 * layer + 0.045 * noise(rng, 2.4)[0] * (1 + layer % 2)
+        grass = (1 + 0.18 * noise(rng, 0.9))[..., None]
+        image = np.where((rows > line[None])[..., None], colour * grass, image)
+    image = image ** 0.8 if bright else image
+    return np.ascontiguousarray(image[::-1]).astype(np.float32)
+
+
+def abstract(rng: np.random.Generator) -> Tile:
+    colours = _palette(rng, 9, 0.7)
+    image = _canvas(_INK)
+    for number, colour in enumerate(colours):
+        centre = tuple(int(value) for value in rng.integers(60, SIZE - 60, 2))
+        size = int(rng.integers(40, 130))
+        if number % 2:
+            cv2.circle(image, centre, size, colour.tolist(), -1, cv2.LINE_AA)
+        else:
+            corner = (centre[0] + size, centre[1] + int(size * rng.uniform(0.3, 1.6)))
+            cv2.rectangle(image, centre, corner, colour.tolist(), -1)
+    return image * (1 + 0.05 * noise(rng, 0.9, (4.0, 1.0)))[..., None]
+
+
+def cover(rng: np.random.Generator, colour: Colour, title: str) -> Tile:
+    """Return a book cover or box front with a title, a band and a disc."""
+    image = _canvas(colour)
+    accent = _palette(rng, 1, 0.5)[0].tolist()
+    cv2.rectangle(image, (0, 330), (SIZE, 400), accent, -1)
+    cv2.circle(image, (SIZE // 2, 200), 90, accent, -1, cv2.LINE_AA)
+    cv2.circle(image, (SIZE // 2, 200), 55, _INK, -1, cv2.LINE_AA)
+    scale = min(4.0, 24 / max(len(title), 1))
+    (width, _), _ = cv2.getTextSize(title, cv2.FONT_HERSHEY_DUPLEX, scale, 9)
+    cv2.putText(image, title, ((SIZE - width) // 2, 90), cv2.FONT_HERSHEY_DUPLEX, scale, _INK, 9,
+                cv2.LINE_AA)
+    for line in range(3):
+        cv2.line(image, (90, 430 + 24 * line), (SIZE - 90 - 60 * line, 430 + 24 * line), _INK, 6)
+    image *= (1 + 0.03 * noise(rng, 1.2))[..., None]
+    return np.ascontiguousarray(image[::-1])
+
+
+def label(rng: np.random.Generator, glass: Colour, paper: Colour) -> Tile:
+    """Return bottle glass with a paper label between v = 0.28 and 0.62."""
+    image = _canvas(glass)
+    image[int(0.28 * SIZE):int(0.62 * SIZE)] = paper
+    ink = _palette(rng, 1, 0.8)[0].tolist()
+    for row in (0.31, 0.59):
+        cv2.line(image, (0, int(row * SIZE)), (SIZE, int(row * SIZE)), ink, 8)
+    for x in range(0, SIZE, 128):
+        cv2.circle(image, (x + 64, int(0.45 * SIZE)), 42, ink, -1, cv2.LINE_AA)
+    return image * (1 + 0.02 * noise(rng, 1.0))[..., None]
+
+
+def spines(rng: np.random.Generator, count: int = 12) -> Tile:
+    """Return book backs side by side along u."""
+    image = _canvas((0.1, 0.08, 0.06))
+    edges = np.r_[0, np.cumsum(rng.uniform(0.6, 1.4, count))]
+    edges = (edges / edges[-1] * SIZE).astype(int)
+    for left, right, colour in zip(edges[:-1], edges[1:], _palette(rng, count, 0.42)):
+        image[:, left + 1:right - 1] = colour
+        band = int(rng.integers(300, 420))
+        image[band:band + 14, left + 1:right - 1] = colour * 0.55
+        image[90:250, (left + right) // 2 - 3:(left + right) // 2 + 3] = _INK
+    return image * (1 + 0.05 * noise(rng, 0.8, (1.0, 6.0)))[..., None]
+
+
+def rug(rng: np.random.Generator) -> Tile:
+    ground, accent = _palette(rng, 2, 0.4) * 0.72
+    colours = [ground, ground * 0.62, ground * 1.2, accent]
+    image = _canvas(colours[0])
+    for inset, colour in ((26, colours[1]), (44, colours[2]), (56, colours[1]), (96, colours[0])):
+        cv2.rectangle(image, (inset, inset), (SIZE - inset, SIZE - inset),
+                      np.asarray(colour).tolist(), -1)
+    middle = (SIZE // 2, SIZE // 2)
+    for size, colour in ((130, colours[1]), (100, colours[2]), (82, colours[3])):
+        diamond = np.array([[0, -size], [size, 0], [0, size], [-size, 0]]) + middle
+        cv2.fillPoly(image, [diamond], colour.tolist(), cv2.LINE_AA)
+    for angle in np.arange(0, 2 * np.pi, np.pi / 8):
+        spot = (int(middle[0] + 45 * np.cos(angle)), int(middle[1] + 45 * np.sin(angle)))
+        cv2.circle(image, spot, 11, colours[2].tolist(), -1, cv2.LINE_AA)
+    return image * (1 + 0.1 * noise(rng, 0.3))[..., None]
+
+
+def beach_ball(rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Return eight coloured sectors along u."""
+    colours = np.concatenate([_palette(rng, 4, 0.75), np.tile(np.float32(_INK), (4, 1))])
+    sector = (np.arange(SIZE) * 8 // SIZE)
+    order = np.array([0, 4, 1, 5, 2, 6, 3, 7])
+    return np.broadcast_to(colours[order[sector]], (SIZE, SIZE, 3)).copy()
+
+
+class TextureAtlas:
+    """All tiles and their halved copies in one buffer of packed texels."""
+
+    def __init__(self, tiles: Sequence[Tile]) -> None:
+        packed = []
+        for tile in tiles:
+            level = np.clip(tile, 0, 1).astype(np.float32)
+            packed.append(_packed(level))
+            while (side := level.shape[0] // 2):
+                level = cv2.resize(level, (side, side), interpolation=cv2.INTER_AREA)
+                level = level.reshape(side, side, 3)
+                packed.append(_packed(level))
+        self._texels = np.concatenate(packed)
+        sizes = (SIZE >> np.arange(_LEVELS)) ** 2
+        self._level_offset = np.r_[0, np.cumsum(sizes)[:-1]].astype(np.int32)
+        self._tile_stride = np.int32(sizes.sum())
+
+    def sample(self, tile: npt.NDArray[np.integer], uv: npt.NDArray[np.float32],
+               level: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """
+        Return repeated, bilinearly interpolated texture colours.
+
+        Parameters
+        ----------
+        tile
+            (N,) number of the tile.
+        uv
+            (N, 2) coordinates; one tile spans [0, 1).
+        level
+            (N,) mip level, rounded down.
+
+        Returns
+        -------
+        numpy.ndarray
+            (N, 3) float32 linear RGB reflectance in [0, 1].
+
+        """
+        depth = np.clip(level, 0, _LEVELS - 1).astype(np.int32)
+        side = np.int32(SIZE) >> depth
+        base = tile.astype(np.int32) * self._tile_stride + self._level_offset[depth]
+        place = uv * side[:, None].astype(np.float32) - np.float32(0.5)
+        corner = np.floor(place)
+        weight = place - corner
+        first = corner.astype(np.int32) & (side - 1)[:, None]
+        second = (first + 1) & (side - 1)[:, None]
+        rows = (base + first[:, 1] * side, base + second[:, 1] * side)
+        colour = np.zeros((len(uv), 4), np.float32)
+        for row, row_weight in zip(rows, (1 - weight[:, 1], weight[:, 1])):
+            for column, column_weight in ((first[:, 0], 1 - weight[:, 0]),
+                                          (second[:, 0], weight[:, 0])):
+                texel = self._texels[row + column].view(np.uint8).reshape(-1, 4)
+                colour += texel * (row_weight * column_weight)[:, None]
+        return np.square(colour[:, :3] * np.float32(1 / 255))
+
+
+def _packed(level: Tile) -> npt.NDArray[np.uint32]:
+    rgba = np.zeros((*level.shape[:2], 4), np.uint8)
+    rgba[..., :3] = np.rint(level * 255)
+    return rgba.reshape(-1, 4).view(np.uint32).ravel()

@@ -48,7 +48,7 @@ def test_an_earlier_sequence_is_replaced_and_equal_seeds_agree(folder, tmp_path)
 def test_what_is_no_sequence_is_left_alone(tmp_path):
     (tmp_path / 'sequence').mkdir()
     (tmp_path / 'sequence' / 'thesis.tex').write_text('precious')
-    with pytest.raises(DiffsegError, match='no sequence folder'):
+    with pytest.raises(DiffsegError, match='not a sequence folder'):
         list(render_sequence(tmp_path / 'sequence', 1, 0, CAMERA))
     assert (tmp_path / 'sequence' / 'thesis.tex').read_text() == 'precious'
 

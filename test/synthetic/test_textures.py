@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from diffseg_ros.synthetic import prints, textures
-from diffseg_ros.synthetic.atlas import TextureAtlas
-from diffseg_ros.synthetic.textures import SIZE
+from diffseg_ros.synthetic import textures
+from diffseg_ros.synthetic.textures import SIZE, TextureAtlas
 import numpy as np
 import pytest
 
@@ -19,10 +18,10 @@ SEAMLESS = {
     'fabric': lambda rng: textures.fabric(rng, RED),
 }
 PRINTS = {
-    'landscape': prints.landscape, 'abstract': prints.abstract, 'spines': prints.spines,
-    'rug': prints.rug, 'beach_ball': prints.beach_ball,
-    'cover': lambda rng: prints.cover(rng, RED, 'TITLE'),
-    'label': lambda rng: prints.label(rng, RED, BLUE),
+    'landscape': textures.landscape, 'abstract': textures.abstract, 'spines': textures.spines,
+    'rug': textures.rug, 'beach_ball': textures.beach_ball,
+    'cover': lambda rng: textures.cover(rng, RED, 'TITLE'),
+    'label': lambda rng: textures.label(rng, RED, BLUE),
 }
 
 
