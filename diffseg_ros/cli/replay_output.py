@@ -13,8 +13,7 @@ from diffseg_ros.cli.sequence_plots import NAMES as PLOT_NAMES
 from diffseg_ros.cli.sequence_plots import SequencePlots
 from diffseg_ros.config import PipelineConfig, RemovalConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.labelled_cloud import LabelledCloud
-from diffseg_ros.geometry.packed import POINT_WORDS
+from diffseg_ros.geometry.point_cloud import LabelledCloud, POINT_WORDS
 from diffseg_ros.io.bag_writer import BagWriter
 from diffseg_ros.io.ply import write_ply
 from diffseg_ros.parameter_file import NODE_NAME

@@ -9,7 +9,7 @@ from diffseg_ros.demo.accounting import Account
 from diffseg_ros.demo.recorder import LABELS, POINTS, RECORDED
 from diffseg_ros.demo.spool import Spool
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.io.message_types import deserialise, header_stamp
 from diffseg_ros.io.sequence_folder import SequenceFolder
 from diffseg_ros.types import Frame, UNLABELLED

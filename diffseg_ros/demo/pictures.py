@@ -10,7 +10,7 @@ import sys
 import cv2
 from diffseg_ros.demo.outcome import Outcome
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.io.ply import write_ply
 from diffseg_ros.viz.cloud_picture import render_cloud
 from diffseg_ros.viz.overlay import draw_overlay, label_colours

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import cv2
-from diffseg_ros.geometry.labelled_cloud import LabelledCloud
-from diffseg_ros.geometry.rays import is_pinhole, ray_table
+from diffseg_ros.geometry.camera import is_pinhole, ray_table
+from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.types import Intrinsics, UNLABELLED
 import numpy as np
 import numpy.typing as npt

@@ -14,7 +14,7 @@ from diffseg_ros.evaluation.switches import SwitchAccumulator
 from diffseg_ros.evaluation.tracks import IdentityAccumulator
 from diffseg_ros.evaluation.tubes import TubeAccumulator
 from diffseg_ros.evaluation.voxels import VoxelAccumulator
-from diffseg_ros.geometry.labelled_cloud import labelled_cloud
+from diffseg_ros.geometry.point_cloud import labelled_cloud
 from diffseg_ros.io.sequence_folder import IGNORED_INSTANCE
 from diffseg_ros.types import Frame
 import numpy as np

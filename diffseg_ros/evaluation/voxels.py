@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.types import UNLABELLED
 import numpy as np
 import numpy.typing as npt

@@ -1,25 +1,24 @@
-"""Segments in space: centroid and oriented box of each id."""
+"""Centroid and oriented 3-D box of each segment."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import cv2
 from diffseg_ros.config import CloudConfig
-from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.depth_view import DepthView
+from diffseg_ros.geometry.label_images import first_members
+from diffseg_ros.geometry.point_cloud import label_points
 from diffseg_ros.geometry.transforms import quaternion_from_pose
-from diffseg_ros.types import Frame
+from diffseg_ros.types import DepthImage, Frame, LabelImage, Mask
 import numpy as np
 import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
 
-# A grid of 240 x 240 has fewer segments than 16 bits have values, and those sort in no time.
+# A grid of 240 x 240 has fewer segments than 16 bits have values, and those sort fast.
 _GRID = 240
 _NOWHERE = np.uint16(65535)
-_STEP = 0.05
+_DEPTH_STEP = 0.05
 _ROWS, _COLUMNS = np.triu_indices(3)
 _SYMMETRIC = [0, 1, 2, 1, 3, 4, 2, 4, 5]
 
@@ -27,7 +26,7 @@ _SYMMETRIC = [0, 1, 2, 1, 3, 4, 2, 4, 5]
 @dataclass(frozen=True)
 class SegmentBox:
     """
-    Where a segment is and how large.
+    Position and size of a segment.
 
     All lengths are metres, in the camera's optical frame (x right, y down, z forward).
 
@@ -44,7 +43,7 @@ class SegmentBox:
     rotation
         (3, 3) whose columns are the box's axes, right-handed.
     points
-        How many pixels with depth the box stands for.
+        Number of pixels with depth that the box stands for.
 
     """
 
@@ -68,51 +67,42 @@ class SegmentBox:
         return self.centre + signs * self.size @ self.rotation.T
 
 
-def segment_boxes(frame: Frame, labels: npt.NDArray[np.int32],
-                  config: CloudConfig | None = None, *, exclude: Collection[int] = (),
-                  up: Vector | None = None, min_points: int = 40) -> list[SegmentBox]:
+def segment_boxes(frame: Frame, labels: LabelImage, config: CloudConfig | None = None, *,
+                  min_points: int = 40) -> list[SegmentBox]:
     """
     Return a box for each segment, in the order of their ids.
 
     Only a segment's largest connected surface counts: pixels joined by neighbours of the same
-    id without a step in depth. Wrong pixels at its rim and behind it change nothing.
+    id without a step in depth. Wrong pixels at its rim and behind it change nothing. The box's
+    z axis is the direction in which the points spread least, towards the camera.
 
     Parameters
     ----------
     frame, labels, config
         As for `labelled_cloud`; neither the form of the cloud nor the voxel size matters.
-    exclude
-        Ids that get no box.
-    up
-        (3,) direction of any length, in the camera's optical frame, that the boxes' z axes
-        take: the boxes then stand upright. Without it z is the direction in which the points
-        spread least, turned towards the camera.
     min_points
         Segments whose largest surface has fewer pixels get no box.
 
     Raises
     ------
     DiffsegError
-        As `labelled_cloud`, or `up` is no direction.
+        As `labelled_cloud`.
 
     """
     step = max(1, -(-max(labels.shape) // _GRID))
-    view = DepthView(frame, labels, config, exclude=exclude)
-    points = view.grid(step)
+    points = label_points(frame, labels, config, step=step)
     ids = labels[step // 2::step, step // 2::step]
-    surfaces = _largest_surfaces(ids, points[2], -(-min_points // step**2))
+    surfaces = _largest_surfaces(ids, points[2], -(-min_points // step**2)).ravel()
     chosen = np.flatnonzero(surfaces != _NOWHERE)
     if not chosen.size:
         return []
-    chosen = chosen[np.argsort(surfaces.ravel()[chosen], kind='stable')]
-    starts = np.flatnonzero(np.diff(surfaces.ravel()[chosen], prepend=_NOWHERE))
+    chosen = chosen[np.argsort(surfaces[chosen], kind='stable')]
+    starts = np.flatnonzero(np.diff(surfaces[chosen], prepend=_NOWHERE))
     pixels = np.diff(starts, append=chosen.size)
     listed = np.stack([axis.ravel()[chosen] for axis in points]).astype(np.float64)
     centroids = np.add.reduceat(listed, starts, axis=1) / pixels
     centred = listed - np.repeat(centroids, pixels, axis=1)
-    axes = (_spread_axes(centred, starts, centroids) if up is None
-            else np.broadcast_to(_upright_axes(up), (starts.size, 3, 3)))
-    axes = _turned(axes, centred, starts)
+    axes = _turned(_spread_axes(centred, starts, centroids), centred, starts)
     local = _along(axes, centred, starts)
     low = np.minimum.reduceat(local, starts, axis=1).T
     high = np.maximum.reduceat(local, starts, axis=1).T
@@ -123,55 +113,38 @@ def segment_boxes(frame: Frame, labels: npt.NDArray[np.int32],
         (pixels * step**2).tolist())]
 
 
-def _largest_surfaces(ids: npt.NDArray[np.int32], depth: npt.NDArray[np.float32],
-                      fewest: int) -> npt.NDArray[np.uint16]:
+def _largest_surfaces(ids: LabelImage, depth: DepthImage, fewest: int
+                      ) -> npt.NDArray[np.uint16]:
     """Return for each pixel the rank of its id if it is on that id's largest surface."""
     surfaces = _surfaces(ids, depth)
-    flat = surfaces.ravel()
-    sizes = np.bincount(flat)
+    sizes = np.bincount(surfaces.ravel())
     sizes[0] = 0
-    first = np.empty(len(sizes), np.intp)
-    first[flat[::-1]] = np.arange(flat.size)[::-1]
     kept = np.flatnonzero(sizes >= max(fewest, 1))
-    owner = ids.ravel()[first[kept]]
-    order = np.lexsort((first[kept], -sizes[kept], owner))
+    first = first_members(surfaces)[kept]
+    owner = ids.ravel()[first]
+    order = np.lexsort((first, -sizes[kept], owner))
     largest = order[np.flatnonzero(np.diff(owner[order].astype(np.int64), prepend=-2))]
     rank = np.full(len(sizes), _NOWHERE, np.uint16)
     rank[kept[largest]] = np.arange(len(largest))
     return rank[surfaces]
 
 
-def _surfaces(ids: npt.NDArray[np.int32],
-              depth: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
-    """Give each connected surface a number from 1; 0 is for pixels without an id or depth."""
-    # Pixels lie at the even places of a picture of twice the size, links between them at the
-    # odd ones: connected components of that binary picture are those of the linked pixels.
+def _surfaces(ids: LabelImage, depth: DepthImage) -> npt.NDArray[np.int32]:
+    """Return the number, from 1, of each connected surface; 0 where there is no id or depth."""
+    # Pixels lie at the even places of an image of twice the size, links between them at the
+    # odd ones: connected components of that binary image are those of the linked pixels.
     height, width = ids.shape
-    drawn = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
-    drawn[::2, ::2] = (ids >= 0) & (depth > 0)
-    drawn[::2, 1::2] = _linked(ids[:, :-1], ids[:, 1:], depth[:, :-1], depth[:, 1:])
-    drawn[1::2, ::2] = _linked(ids[:-1], ids[1:], depth[:-1], depth[1:])
-    return cv2.connectedComponents(drawn, connectivity=4, ltype=cv2.CV_32S)[1][::2, ::2]
+    linked = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
+    linked[::2, ::2] = (ids >= 0) & (depth > 0)
+    linked[::2, 1::2] = _are_linked(ids[:, :-1], ids[:, 1:], depth[:, :-1], depth[:, 1:])
+    linked[1::2, ::2] = _are_linked(ids[:-1], ids[1:], depth[:-1], depth[1:])
+    return cv2.connectedComponents(linked, connectivity=4, ltype=cv2.CV_32S)[1][::2, ::2]
 
 
-def _linked(ids: npt.NDArray[np.int32], others: npt.NDArray[np.int32],
-            depth: npt.NDArray[np.float32],
-            behind: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    near = np.minimum(depth, behind)
-    return (ids == others) & (ids >= 0) & (np.abs(depth - behind) < _STEP * near)
-
-
-def _upright_axes(up: Vector) -> npt.NDArray[np.float64]:
-    """Return a (3, 3) frame as rows, z along `up`."""
-    z = np.asarray(up, np.float64)
-    length = np.linalg.norm(z)
-    if z.shape != (3,) or not 0 < length < np.inf:
-        raise DiffsegError(f'boxes: up is {up!r}; a direction (x, y, z) in the camera frame is '
-                           'needed')
-    z = z / length
-    x = np.cross(z, np.eye(3)[np.abs(z).argmin()])
-    x /= np.linalg.norm(x)
-    return np.stack([x, np.cross(z, x), z])
+def _are_linked(ids: LabelImage, others: LabelImage, depth: DepthImage,
+                other_depth: DepthImage) -> Mask:
+    nearer = np.minimum(depth, other_depth)
+    return (ids == others) & (ids >= 0) & (np.abs(depth - other_depth) < _DEPTH_STEP * nearer)
 
 
 def _spread_axes(centred: Vector, starts: npt.NDArray[np.intp],

@@ -1,14 +1,17 @@
-"""Voxel down-sampling of labelled clouds on Open3D's hash set."""
+"""Voxels: which voxel a point lies in, their numbering, and the votes of their points."""
 
 from __future__ import annotations
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.geometry.label_images import compact, distinct_labels, Indices, renumber
 import numpy as np
 import numpy.typing as npt
 
+AXIS_BITS = 21
+"""Bits of each axis in a voxel code: codes repeat after two million voxels along an axis."""
+
 _LARGEST_INDEX = 2**30
-_TABLE = 2**22
+_LARGEST_TABLE = 2**22
 
 
 def voxel_keys(points: npt.NDArray[np.floating], voxel_size: float) -> npt.NDArray[np.int32]:
@@ -28,9 +31,15 @@ def voxel_keys(points: npt.NDArray[np.floating], voxel_size: float) -> npt.NDArr
     return cells.astype(np.int32)
 
 
-def voxel_numbers(keys: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.intp], int]:
+def voxel_codes(keys: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Return (N,) numbers that identify voxels, from their (N, 3) keys; see AXIS_BITS."""
+    x, y, z = (keys.astype(np.int64) & ((1 << AXIS_BITS) - 1)).T
+    return x << 2 * AXIS_BITS | y << AXIS_BITS | z
+
+
+def voxel_numbers(keys: npt.NDArray[np.int32]) -> tuple[Indices, int]:
     """
-    Give the distinct voxels numbers in the order in which they first appear.
+    Return a number for each point's voxel, in the order of first appearance.
 
     Parameters
     ----------
@@ -43,27 +52,28 @@ def voxel_numbers(keys: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.intp], in
         (N,) number of each point's voxel, and how many voxels there are.
 
     """
-    import open3d
     if not len(keys):
         return np.zeros(0, np.intp), 0
-    core = open3d.core
-    voxels = core.HashSet(len(keys), core.int32, core.SizeVector([3]))
-    tensor = core.Tensor.from_numpy(np.ascontiguousarray(keys))
-    voxels.insert(tensor)
-    slots = voxels.find(tensor)[0].numpy()
-    # Open3D inserts in parallel: slots differ from run to run, first appearances do not.
-    first = np.full(int(slots.max()) + 1, len(keys), np.intp)
-    first[slots[::-1]] = np.arange(len(keys))[::-1]
-    order = np.argsort(first)[:int((first < len(keys)).sum())]
-    number = np.empty(len(first), np.intp)
-    number[order] = np.arange(len(order))
-    return number[slots], len(order)
+    low, high = keys.min(axis=0).tolist(), keys.max(axis=0).tolist()
+    if max(b - a for a, b in zip(low, high)) < 1 << AXIS_BITS:
+        codes = voxel_codes(keys - np.array(low))
+    else:
+        codes = np.unique(keys, axis=0, return_inverse=True)[1]
+    numbers = renumber(codes).astype(np.intp)
+    return numbers, int(numbers.max()) + 1
 
 
-def majority(groups: npt.NDArray[np.intp], count: int,
+def group_means(groups: Indices, count: int,
+                values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Return the (count, C) means of the (N, C) values of each group; no group is empty."""
+    sums = [np.bincount(groups, column, count) for column in values.T]
+    return np.stack(sums, axis=1) / np.bincount(groups, minlength=count)[:, None]
+
+
+def majority(groups: Indices, count: int,
              labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """
-    Return the most frequent label of each group, the lowest where several are.
+    Return the most frequent label of each group, the lowest of several as frequent.
 
     Parameters
     ----------
@@ -75,54 +85,14 @@ def majority(groups: npt.NDArray[np.intp], count: int,
     """
     if not count:
         return np.zeros(0, np.int32)
-    distinct, kinds = _distinct(labels)
-    if count * len(distinct) <= max(_TABLE, labels.size):
-        table = np.bincount(groups * len(distinct) + kinds, minlength=count * len(distinct))
-        return distinct[table.reshape(count, -1).argmax(axis=1)]
-    pairs, votes = np.unique(groups * len(distinct) + kinds, return_counts=True)
+    distinct = distinct_labels(labels)
+    pairs = groups * len(distinct) + compact(labels)
+    if count * len(distinct) <= max(_LARGEST_TABLE, labels.size):
+        votes = np.bincount(pairs, minlength=count * len(distinct))
+        return distinct[votes.reshape(count, -1).argmax(axis=1)]
+    pairs, votes = np.unique(pairs, return_counts=True)
     owner = pairs // len(distinct)
     # Within a group pairs rise with the label: a stable sort by votes leaves the lowest first.
     order = np.lexsort((-votes, owner))
     winner = order[np.searchsorted(owner[order], np.arange(count))]
     return distinct[pairs[winner] % len(distinct)]
-
-
-def _distinct(labels: npt.NDArray[np.int32]
-              ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.intp]]:
-    """Return the sorted distinct labels, and the place of each label among them."""
-    low, high = int(labels.min()), int(labels.max())
-    if high - low > labels.size:
-        return np.unique(labels, return_inverse=True)
-    offsets = np.subtract(labels, low, dtype=np.intp)
-    present = np.zeros(high - low + 1, bool)
-    present[offsets] = True
-    distinct = (np.flatnonzero(present) + low).astype(np.int32)
-    return distinct, (np.cumsum(present) - 1).take(offsets)
-
-
-def voxel_downsample(cloud: LabelledCloud, voxel_size: float) -> LabelledCloud:
-    """
-    Return one point for each voxel that holds valid points.
-
-    It has their mean place and colour and their most frequent label (the lowest where several
-    are); voxels come in the order of their first point.
-
-    Raises
-    ------
-    DiffsegError
-        A point lies too far from the origin for voxels of this size.
-
-    """
-    listed = cloud.compact()
-    numbers, count = voxel_numbers(voxel_keys(listed.points, voxel_size))
-    if not count:
-        return listed
-    members = np.bincount(numbers, minlength=count)
-
-    def mean(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-        sums = [np.bincount(numbers, column, count) for column in values.T]
-        return np.stack(sums, axis=1) / members[:, None]
-
-    return LabelledCloud(mean(listed.points).astype(np.float32),
-                         np.rint(mean(listed.rgb)).astype(np.uint8),
-                         majority(numbers, count, listed.labels))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.geometry.point_cloud import LabelledCloud
 import numpy as np
 import numpy.typing as npt
 

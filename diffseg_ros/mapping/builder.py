@@ -8,7 +8,7 @@ from diffseg_ros.backbones.base import Backbone
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.voxels import VoxelAccumulator
-from diffseg_ros.geometry.labelled_cloud import labelled_cloud
+from diffseg_ros.geometry.point_cloud import labelled_cloud
 from diffseg_ros.mapping.odometry import RgbdOdometry
 from diffseg_ros.mapping.voxel_map import FusedCloud, VoxelMap
 from diffseg_ros.pipeline import Pipeline

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import cv2
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.camera import camera_matrix, rectify
 from diffseg_ros.geometry.label_images import resize_labels
-from diffseg_ros.geometry.rays import distorted, is_pinhole, ray_table
-from diffseg_ros.types import Frame, Intrinsics
+from diffseg_ros.types import Frame
 import numpy as np
 import numpy.typing as npt
 
@@ -103,21 +102,8 @@ def _rectified(frame: Frame) -> tuple[Any, npt.NDArray[np.float64]]:
     height, width = frame.depth.shape
     camera = frame.intrinsics.resized(width, height)
     rgb, depth = resize_labels(frame.rgb, height, width), np.nan_to_num(frame.depth, posinf=0)
-    if not is_pinhole(camera):
-        columns, rows = _lens_map(camera)
-        rgb = cv2.remap(rgb, columns, rows, cv2.INTER_LINEAR)
-        depth = cv2.remap(depth, columns, rows, cv2.INTER_NEAREST)
+    rgb = rectify(rgb, camera)
+    depth = rectify(depth, camera, cv2.INTER_NEAREST)
     image = open3d.t.geometry.Image
-    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1.0]])
     return open3d.t.geometry.RGBDImage(image(np.ascontiguousarray(rgb)),
-                                       image(np.ascontiguousarray(depth))), matrix
-
-
-def _lens_map(camera: Intrinsics) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return column and row in the distorted image of every pixel of the pinhole image."""
-    ray_x, ray_y = np.broadcast_arrays(*ray_table(replace(camera, distortion=())))
-    rays = np.stack([ray_x, ray_y], axis=-1).reshape(-1, 2).astype(np.float64)
-    seen = distorted(rays, camera)
-    shape = camera.height, camera.width
-    return ((seen[:, 0] * camera.fx + camera.cx).reshape(shape).astype(np.float32),
-            (seen[:, 1] * camera.fy + camera.cy).reshape(shape).astype(np.float32))
+                                       image(np.ascontiguousarray(depth))), camera_matrix(camera)

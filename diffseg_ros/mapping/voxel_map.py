@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.geometry.voxels import majority, voxel_keys, voxel_numbers
 from diffseg_ros.types import UNLABELLED
 import numpy as np

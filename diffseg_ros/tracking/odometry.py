@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-from diffseg_ros.geometry.rays import ray_table
+from diffseg_ros.geometry.camera import ray_table
 from diffseg_ros.tracking.flow import ImageMotion
 from diffseg_ros.tracking.tracking_frame import View
 import numpy as np

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
-from diffseg_ros.geometry.rays import is_pinhole, ray_table
+from diffseg_ros.geometry.camera import is_pinhole, ray_table
 from diffseg_ros.tracking.tracking_frame import FloatArray, View
 from diffseg_ros.types import Intrinsics
 import numpy as np

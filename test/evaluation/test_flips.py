@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.flips import FlipAccumulator, landing_pixels
-from diffseg_ros.geometry.labelled_cloud import labelled_cloud
+from diffseg_ros.geometry.point_cloud import labelled_cloud
 from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import pytest

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 from diffseg_ros.evaluation import voxels
 from diffseg_ros.evaluation.voxels import VoxelAccumulator
-from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.geometry.point_cloud import LabelledCloud
 import numpy as np
 import pytest
 

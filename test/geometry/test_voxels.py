@@ -2,8 +2,8 @@ from collections import Counter, defaultdict
 
 from clouds import make_frame  # noqa: I001
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.labelled_cloud import labelled_cloud, LabelledCloud
-from diffseg_ros.geometry.voxels import majority, voxel_downsample, voxel_keys
+from diffseg_ros.geometry.point_cloud import labelled_cloud, LabelledCloud, voxel_downsample
+from diffseg_ros.geometry.voxels import majority, voxel_keys
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np

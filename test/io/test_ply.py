@@ -1,5 +1,5 @@
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.labelled_cloud import LabelledCloud
+from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.io.ply import read_ply, write_ply
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 from diffseg_ros.config import CloudConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.labelled_cloud import labelled_cloud, LabelledCloud
+from diffseg_ros.geometry.point_cloud import labelled_cloud, LabelledCloud
 from diffseg_ros.mapping.voxel_map import VoxelMap
 from diffseg_ros.types import Frame, Intrinsics
 from hypothesis import given, settings

@@ -6,9 +6,13 @@ from clouds import AZURE, FISHEYE, KINECT, make_frame, numbered_labels, projecte
 import cv2
 from diffseg_ros.config import CloudConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.label_images import resize_labels
-from diffseg_ros.geometry.labelled_cloud import labelled_cloud, reduced
-from diffseg_ros.geometry.rays import ray_table
+from diffseg_ros.geometry.point_cloud import (
+    labelled_cloud,
+    pack_cloud,
+    pack_points,
+    reduced,
+    usable_depth,
+)
 from diffseg_ros.types import Frame, Intrinsics
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +20,8 @@ import numpy as np
 import pytest
 
 DATA = Path(os.environ.get('DIFFSEG_DATA') or Path(__file__).parents[3] / 'shared' / 'data')
+STEP = CloudConfig(flying_pixels=0.05)
+NAN = np.nan
 SEQUENCES = ('tum_fr1_rpy', 'redkitchen', 'replica_office0')
 
 
@@ -126,16 +132,6 @@ def test_colour_follows_labels_of_another_size():
     np.testing.assert_array_equal(cloud.rgb, frame.rgb[1::2, 1::2])
 
 
-@pytest.mark.parametrize('size', [(7, 5), (3, 11), (13, 8), (640, 480), (1, 1)])
-def test_resize_labels_takes_the_pixel_under_each_centre(size):
-    image = np.arange(7 * 13, dtype=np.float32).reshape(7, 13)
-    height, width = size
-    rows = np.floor((np.arange(height) + 0.5) * 7 / height).astype(int)
-    columns = np.floor((np.arange(width) + 0.5) * 13 / width).astype(int)
-    np.testing.assert_array_equal(resize_labels(image, height, width),
-                                  image[np.ix_(rows, columns)])
-
-
 def test_pixels_beyond_the_lens_model_are_invalid():
     # r (1 - 0.1 r^2) never exceeds 1.22: no ray ends up farther out.
     frame = make_frame(640, 480, distortion=(-0.1, 0.0, 0.0, 0.0, 0.0))
@@ -144,14 +140,6 @@ def test_pixels_beyond_the_lens_model_are_invalid():
                                         frame.intrinsics.distortion))
     valid = assert_points_hit_their_pixels(frame, numbered_labels(480, 640)).valid
     assert not valid[0, 0] and not valid[-1, -1] and valid[:, 319].all()
-
-
-def test_zero_coefficients_are_a_pinhole_and_tables_are_shared():
-    plain = Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0)
-    zeros = Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0, (0.0,) * 8, 'rational_polynomial')
-    assert [table.shape for table in ray_table(zeros)] == [(1, 640), (480, 1)]
-    np.testing.assert_array_equal(ray_table(plain)[0], ray_table(zeros)[0])
-    assert ray_table(plain)[0] is ray_table(Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0))[0]
 
 
 @pytest.mark.parametrize(('model', 'coefficients', 'word'), [
@@ -240,3 +228,124 @@ def test_hardly_any_depth(depth, count):
     assert np.count_nonzero(cloud.valid) == count == len(cloud.compact().labels)
     for config in (CloudConfig(organised=False), CloudConfig(voxel_size=0.1)):
         assert reduced(cloud, config).points.shape == (count, 3)
+
+
+@pytest.mark.parametrize(('row', 'kept'), [
+    ([1, 1, 2, 3, 3], [1, 1, 0, 1, 1]),
+    ([3, 3, 2, 1, 1], [1, 1, 0, 1, 1]),
+    ([1, 1, 1.5, 2.2, 3, 3], [1, 1, 0, 0, 1, 1]),
+    ([1, 1, 3, 3], [1, 1, 1, 1]),
+    ([3, 3, 1, 3, 3], [1, 1, 1, 1, 1]),
+    ([1, 1, 3, 1, 1], [1, 1, 1, 1, 1]),
+    ([1, 1, NAN, 3, 3], [1, 1, 0, 1, 1]),
+    ([1, 1, 2, NAN, 3], [1, 1, 1, 0, 1]),
+    ([1, 1.04, 1.08, 1.12], [1, 1, 1, 1]),
+    ([1, 1, 2, np.inf], [1, 1, 1, 0])],
+    ids=['between', 'falling', 'two', 'clean edge', 'thin pole', 'slit', 'hole', 'beside a hole',
+         'slope', 'infinite'])
+@pytest.mark.parametrize('vertical', [False, True])
+def test_only_what_hangs_between_two_surfaces_flies(row, kept, vertical):
+    depth = np.tile(np.array(row, np.float32), (4, 1))
+    wanted = np.tile(np.array(kept, bool), (4, 1))
+    if vertical:
+        depth, wanted = np.ascontiguousarray(depth.T), wanted.T
+    found = usable_depth(depth, STEP)
+    np.testing.assert_array_equal(np.isfinite(found), wanted)
+    np.testing.assert_array_equal(found[wanted], depth[wanted])
+
+
+def test_filter_is_off_by_default():
+    depth = np.array([[1, 2, 3]], np.float32)
+    assert np.isfinite(usable_depth(depth, CloudConfig())).all()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 12),
+       st.sampled_from([0.0, 0.05, 0.5]), st.sampled_from([0.0, 1.0]),
+       st.sampled_from([0.0, 3.0]))
+def test_every_pixel_obeys_the_definition(seed, height, width, step, low, high):
+    rng = np.random.default_rng(seed)
+    depth = rng.choice([NAN, 0, -1, np.inf, 0.5, 1, 1.02, 1.5, 2, 3, 4],
+                       (height, width)).astype(np.float32)
+    before = depth.copy()
+    found = usable_depth(depth, CloudConfig(min_depth=low, max_depth=high, flying_pixels=step))
+    np.testing.assert_array_equal(depth, before)
+    valid = (depth > 0) & np.isfinite(depth) & (depth >= low) & (depth <= (high or 1e9))
+    for row, column in np.ndindex(depth.shape):
+        kept = valid[row, column] and not (step and flies(depth, valid, row, column, step))
+        assert np.isfinite(found[row, column]) == kept
+
+
+def flies(depth, valid, row, column, step):
+    own = depth[row, column]
+    for down, right in ((0, 1), (1, 0)):
+        places = [(row + sign * down, column + sign * right) for sign in (-1, 1)]
+        if all(0 <= r < depth.shape[0] and 0 <= c < depth.shape[1] and valid[r, c]
+               for r, c in places):
+            one, other = sorted(depth[place] - own for place in places)
+            if one < -np.float32(step) * own and other > np.float32(step) * own:
+                return True
+    return False
+
+
+def values_of(labels):
+    return (labels % 60000 + 7).astype(np.uint16)
+
+
+def assert_words_hold(words, cloud):
+    """Compare words with the cloud, field by field."""
+    floats = words.view(np.float32)
+    np.testing.assert_array_equal(floats[..., :3], cloud.points)
+    red, green, blue = np.moveaxis(cloud.rgb.astype(np.uint32), -1, 0)
+    np.testing.assert_array_equal(words[..., 3], red * 65536 + green * 256 + blue)
+    np.testing.assert_array_equal(words[..., 4], values_of(cloud.labels))
+    np.testing.assert_array_equal(words[..., 5], words[..., 4])
+
+
+@settings(max_examples=40)
+@given(width=st.integers(2, 300), height=st.integers(2, 250),
+       depth_size=st.none() | st.tuples(st.integers(1, 150), st.integers(1, 120)),
+       label_scale=st.sampled_from([0.5, 1.0, 1.4]), distortion=st.sampled_from([(), KINECT]),
+       flying=st.sampled_from([0.0, 0.2]), exclude=st.sampled_from([(), (0, 1, 5)]),
+       reuse=st.booleans())
+def test_words_are_those_of_the_cloud(width, height, depth_size, label_scale, distortion, flying,
+                                      exclude, reuse):
+    frame = make_frame(width, height, depth_size, distortion)
+    size = max(1, int(height * label_scale)), max(1, int(width * label_scale))
+    labels = (numbered_labels(*size) % 100 - 1).astype(np.int32)
+    config = CloudConfig(max_depth=4.0, flying_pixels=flying)
+    out = np.full((*size, 6), 12345, np.uint32) if reuse else None
+    words = pack_points(frame, labels, values_of, config, exclude=exclude, out=out)
+    assert words.dtype == np.uint32 and words.flags.c_contiguous
+    assert (words is out) == reuse
+    assert_words_hold(words, labelled_cloud(frame, labels, config, exclude=exclude))
+
+
+@pytest.mark.parametrize('config', [CloudConfig(organised=False), CloudConfig(voxel_size=0.5),
+                                    CloudConfig(organised=False, max_depth=0.1)])
+def test_lists_hold_the_reduced_cloud(config):
+    frame = make_frame()
+    labels = (numbered_labels(48, 64) // 100).astype(np.int32)
+    words = pack_points(frame, labels, values_of, config, out=np.zeros((48, 64, 6), np.uint32))
+    cloud = reduced(labelled_cloud(frame, labels, config), config)
+    assert words.shape == (len(cloud.labels), 6)
+    assert_words_hold(words, cloud)
+
+
+def test_memory_of_another_size_is_left_alone():
+    frame = make_frame()
+    labels = numbered_labels(48, 64)
+    out = np.full((48, 63, 6), 9, np.uint32)
+    words = pack_points(frame, labels, values_of, out=out)
+    assert words.shape == (48, 64, 6) and (out == 9).all()
+    cloud = labelled_cloud(frame, labels)
+    assert_words_hold(pack_cloud(cloud, values_of(labels), out=words), cloud)
+
+
+def test_invalid_points_keep_colour_and_label():
+    frame = make_frame()
+    frame = Frame(frame.rgb, depth=np.full((48, 64), np.nan, np.float32),
+                  intrinsics=frame.intrinsics)
+    labels = numbered_labels(48, 64)
+    words = pack_points(frame, labels, values_of)
+    assert np.isnan(words.view(np.float32)[..., :3]).all()
+    assert_words_hold(words, labelled_cloud(frame, labels))

@@ -1,0 +1,312 @@
+"""A camera's projection: viewing rays, lens distortion, unprojection and rectification."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import cv2
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.types import DepthImage, Intrinsics, Matrix
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.integer]
+_Image = TypeVar('_Image', bound=npt.NDArray[Any])
+
+_FISHEYE = 'equidistant'
+_COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), _FISHEYE: (4,)}
+_NO_MODEL = ('', 'none')
+_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)
+_MAX_INVERSION_ERROR = 1e-3
+_MAX_FOLDING_ERROR = 1.0
+_LENS_STEP = 0.5
+_LENS_MARGIN = 1.15
+_OUTSIDE = -1e6
+
+
+def is_pinhole(intrinsics: Intrinsics) -> bool:
+    """
+    Return whether the camera has no distortion; a fisheye lens always has.
+
+    Raises
+    ------
+    DiffsegError
+        The distortion model, or its number of coefficients, is not supported.
+
+    """
+    if not intrinsics.distortion:
+        return True
+    model, count = intrinsics.distortion_model, len(intrinsics.distortion)
+    if model in _NO_MODEL and not any(intrinsics.distortion):
+        return True
+    if model not in _COEFFICIENTS:
+        raise DiffsegError(f'camera intrinsics: distortion model {model!r}; supported are '
+                           f'{", ".join(_COEFFICIENTS)}; rectify the images or recalibrate')
+    if count not in _COEFFICIENTS[model]:
+        numbers = ' or '.join(map(str, _COEFFICIENTS[model]))
+        raise DiffsegError(f'camera intrinsics: {count} distortion coefficients; {model} has '
+                           f'{numbers}; correct the camera_info')
+    return model != _FISHEYE and not any(intrinsics.distortion)
+
+
+def camera_matrix(intrinsics: Intrinsics) -> npt.NDArray[np.float64]:
+    """Return the (3, 3) matrix K."""
+    return np.array([[intrinsics.fx, 0, intrinsics.cx], [0, intrinsics.fy, intrinsics.cy],
+                     [0, 0, 1]], np.float64)
+
+
+@lru_cache(maxsize=8)
+def ray_table(intrinsics: Intrinsics) -> tuple[FloatArray, FloatArray]:
+    """
+    Return x/z and y/z of the ray through every pixel centre; cached, read-only.
+
+    Parameters
+    ----------
+    intrinsics
+        At the size of the image that the rays are for.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Two float32 tables that broadcast to (height, width): (1, width) and (height, 1) for
+        a camera without distortion, (height, width) otherwise. NaN where the distortion
+        model has no inverse, as in corners beyond its calibrated range.
+
+    Raises
+    ------
+    DiffsegError
+        The distortion model is not supported.
+
+    """
+    columns = (np.arange(intrinsics.width, dtype=np.float64) - intrinsics.cx) / intrinsics.fx
+    rows = (np.arange(intrinsics.height, dtype=np.float64) - intrinsics.cy) / intrinsics.fy
+    tables = [columns[None, :], rows[:, None]]
+    if not is_pinhole(intrinsics):
+        seen = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+        tables = [table.reshape(intrinsics.height, intrinsics.width)
+                  for table in _undistorted(seen, intrinsics).T]
+    ray_x, ray_y = (np.ascontiguousarray(table, np.float32) for table in tables)
+    ray_x.flags.writeable = ray_y.flags.writeable = False
+    return ray_x, ray_y
+
+
+def _undistorted(seen: npt.NDArray[np.float64],
+                 intrinsics: Intrinsics) -> npt.NDArray[np.float64]:
+    """Return (N, 2) rays of distorted normalised image points, NaN where there is no inverse."""
+    coefficients = np.array(intrinsics.distortion)
+    if intrinsics.distortion_model == _FISHEYE:
+        rays = cv2.fisheye.undistortPoints(seen[:, None], np.eye(3), coefficients,
+                                           criteria=_CRITERIA)[:, 0]
+    else:
+        rays = cv2.undistortPointsIter(seen[:, None], np.eye(3), coefficients, None, None,
+                                       _CRITERIA)[:, 0]
+    focal = np.array([intrinsics.fx, intrinsics.fy])
+    with np.errstate(invalid='ignore', over='ignore'):
+        error = np.abs(distort(rays, intrinsics, np.eye(3)) - seen) * focal
+    rays[~(error < _MAX_INVERSION_ERROR).all(axis=1)] = np.nan
+    return rays
+
+
+def distort(rays: npt.NDArray[np.floating], intrinsics: Intrinsics,
+            matrix: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.float64]:
+    """
+    Return the pixels at which a camera with a lens sees rays, exactly.
+
+    A distortion polynomial also maps rays from far outside the view into the image; see
+    `visible_pixels`.
+
+    Parameters
+    ----------
+    rays
+        (N, 2) x/z and y/z.
+    intrinsics
+        With distortion.
+    matrix
+        (3, 3) used in place of K; the unit matrix gives normalised image coordinates.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, 2) float64, column and row.
+
+    """
+    matrix = camera_matrix(intrinsics) if matrix is None else matrix
+    coefficients = np.array(intrinsics.distortion)
+    if not len(rays):
+        return np.empty((0, 2))
+    ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1, dtype=np.float64)
+    if intrinsics.distortion_model == _FISHEYE:
+        return cv2.fisheye.distortPoints(ahead[:, None, :2], matrix, coefficients)[:, 0]
+    return cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), matrix, coefficients)[0][:, 0]
+
+
+def unproject(depth: DepthImage, intrinsics: Intrinsics, transform: Matrix | None = None
+              ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """
+    Return x, y and z of the point at every pixel.
+
+    Parameters
+    ----------
+    depth
+        (H, W) float32 metres; NaN gives NaN.
+    intrinsics
+        At the size of the depth image.
+    transform
+        (4, 4) applied to the points, for example camera to world.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Three (H, W) float32 arrays in metres.
+
+    """
+    ray_x, ray_y = ray_table(intrinsics)
+    if transform is None:
+        return ray_x * depth, ray_y * depth, depth
+    planes = []
+    for row in transform.astype(np.float32)[:3]:
+        plane = (row[0] * ray_x + row[2]) + row[1] * ray_y
+        plane *= depth
+        plane += row[3]
+        planes.append(plane)
+    return planes[0], planes[1], planes[2]
+
+
+def unproject_pixels(depth: DepthImage, intrinsics: Intrinsics, rows: Indices, columns: Indices,
+                     transform: Matrix | None = None) -> FloatArray:
+    """Return the (N, 3) float32 points at chosen pixels; see `unproject`."""
+    ray_x, ray_y = (np.broadcast_to(table, depth.shape)[rows, columns]
+                    for table in ray_table(intrinsics))
+    metres = depth[rows, columns]
+    points: FloatArray = np.stack([ray_x * metres, ray_y * metres, metres], axis=1)
+    return points if transform is None else transform_points(points, transform)
+
+
+def transform_points(points: FloatArray, transform: Matrix) -> FloatArray:
+    """Return (N, 3) float32 points moved by a (4, 4) transform."""
+    matrix = transform.astype(np.float32)
+    moved: FloatArray = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return moved
+
+
+def project(x: FloatArray, y: FloatArray, z: FloatArray, intrinsics: Intrinsics
+            ) -> tuple[FloatArray, FloatArray]:
+    """
+    Return the columns and rows at which a camera sees points in front of it.
+
+    Lens distortion is interpolated in a table, to a small fraction of a pixel; rays outside of
+    the lens's view land far outside of the image.
+
+    Parameters
+    ----------
+    x, y, z
+        float32 metres in the optical frame, of one shape.
+    intrinsics
+        At the size of the image.
+
+    """
+    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+        columns, rows = x / z, y / z
+    if is_pinhole(intrinsics):
+        columns *= np.float32(intrinsics.fx)
+        columns += np.float32(intrinsics.cx)
+        rows *= np.float32(intrinsics.fy)
+        rows += np.float32(intrinsics.cy)
+        return columns, rows
+    table, (left, top, scale) = _lens_table(intrinsics)
+    columns -= np.float32(left)
+    columns *= np.float32(scale)
+    rows -= np.float32(top)
+    rows *= np.float32(scale)
+    pixels = cv2.remap(table, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
+                       borderValue=(_OUTSIDE, _OUTSIDE))
+    return pixels[..., 0].reshape(x.shape), pixels[..., 1].reshape(x.shape)
+
+
+@lru_cache(maxsize=8)
+def _lens_table(intrinsics: Intrinsics) -> tuple[FloatArray, tuple[float, float, float]]:
+    """Return distorted pixels over a grid of x/z, y/z, with the grid's corner and density."""
+    ray_x, ray_y = ray_table(intrinsics)
+    left, right, top, bottom = (float(bound) * _LENS_MARGIN for bound in (
+        np.nanmin(ray_x), np.nanmax(ray_x), np.nanmin(ray_y), np.nanmax(ray_y)))
+    scale = intrinsics.fx * _LENS_STEP
+    x = np.arange(left, right + 1 / scale, 1 / scale)
+    y = np.arange(top, bottom + 1 / scale, 1 / scale)
+    pixels = distort(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2), intrinsics)
+    return pixels.reshape(len(y), len(x), 2).astype(np.float32), (left, top, scale)
+
+
+def visible_pixels(points: FloatArray, intrinsics: Intrinsics
+                   ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32],
+                              npt.NDArray[np.intp]]:
+    """
+    Return row and column of the pixels that points fall on, and which points these are.
+
+    Parameters
+    ----------
+    points
+        (N, 3) float32 in the optical frame; those behind the camera or out of view are left
+        out.
+    intrinsics
+        At the size of the image; lens distortion is computed exactly.
+
+    Raises
+    ------
+    DiffsegError
+        The distortion model is not supported.
+
+    """
+    ahead = np.flatnonzero(points[:, 2] > 0)
+    rays = points[ahead, :2] / points[ahead, 2:]
+    pinhole = is_pinhole(intrinsics)
+    if pinhole:
+        focal = np.array([intrinsics.fx, intrinsics.fy], np.float32)
+        pixels = rays * focal + np.array([intrinsics.cx, intrinsics.cy], np.float32)
+    else:
+        pixels = distort(rays, intrinsics).astype(np.float32)
+    pixels = np.rint(pixels)
+    inside = ((pixels >= 0) & (pixels < (intrinsics.width, intrinsics.height))).all(axis=1)
+    ahead, rays = ahead[inside], rays[inside]
+    column, row = pixels[inside].astype(np.int32).T
+    if pinhole:
+        return row, column, ahead
+    # A distortion polynomial folds rays from far outside back into the image.
+    ray_x, ray_y = ray_table(intrinsics)
+    error = np.hypot((ray_x[row, column] - rays[:, 0]) * intrinsics.fx,
+                     (ray_y[row, column] - rays[:, 1]) * intrinsics.fy)
+    true = error <= _MAX_FOLDING_ERROR
+    return row[true], column[true], ahead[true]
+
+
+def rectify(image: _Image, intrinsics: Intrinsics,
+            interpolation: int = cv2.INTER_LINEAR) -> _Image:
+    """
+    Return the image as a pinhole camera with the same K sees it.
+
+    Parameters
+    ----------
+    image
+        (H, W) or (H, W, C); returned as it is when the camera has no distortion.
+    intrinsics
+        At the size of the image.
+    interpolation
+        Of OpenCV; depth needs `cv2.INTER_NEAREST`.
+
+    """
+    if is_pinhole(intrinsics):
+        return image
+    columns, rows = _rectification(intrinsics)
+    rectified: _Image = cv2.remap(image, columns, rows, interpolation)
+    return rectified
+
+
+@lru_cache(maxsize=2)
+def _rectification(intrinsics: Intrinsics) -> tuple[FloatArray, FloatArray]:
+    """Return column and row in the distorted image of every pixel of the pinhole image."""
+    ray_x, ray_y = np.broadcast_arrays(*ray_table(replace(intrinsics, distortion=())))
+    pixels = distort(np.stack([ray_x, ray_y], axis=-1).reshape(-1, 2), intrinsics)
+    columns, rows = pixels.T.reshape(2, *ray_x.shape).astype(np.float32)
+    return columns, rows

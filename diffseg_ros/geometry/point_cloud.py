@@ -1,0 +1,302 @@
+"""From a depth image and a label image to points that know their segment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import cv2
+from diffseg_ros.config import CloudConfig
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.camera import ray_table
+from diffseg_ros.geometry.label_images import resize_labels
+from diffseg_ros.geometry.voxels import group_means, majority, voxel_keys, voxel_numbers
+from diffseg_ros.types import DepthImage, Frame, LabelImage, Mask
+import numpy as np
+import numpy.typing as npt
+
+POINT_WORDS = 6
+"""Words of a packed point: x, y, z (float32 metres), rgb (0x00RRGGBB), label, instance_id."""
+
+PackedPoints = npt.NDArray[np.uint32]
+LabelValues = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.integer]]
+
+_NAN = np.float32(np.nan)
+_COLOUR_BITS = np.uint32(0x00FFFFFF)
+
+
+@dataclass(frozen=True)
+class LabelledCloud:
+    """
+    Points with colour and segment id.
+
+    Organised (H, W), pixel for pixel the label image it was made with, or a plain list (N,).
+
+    Attributes
+    ----------
+    points
+        (H, W, 3) or (N, 3) float32 metres, NaN where invalid; organised clouds are in the
+        camera's optical frame (x right, y down, z forward).
+    rgb
+        (H, W, 3) or (N, 3) uint8.
+    labels
+        (H, W) or (N,) int32; UNLABELLED (-1) where there is no segment.
+
+    """
+
+    points: npt.NDArray[np.float32]
+    rgb: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not belong together."""
+        wanted = (*self.labels.shape, 3)
+        if self.points.shape != wanted or self.rgb.shape != wanted:
+            raise DiffsegError(f'cloud: points {self.points.shape}, rgb {self.rgb.shape}, labels '
+                               f'{self.labels.shape}; one point and one colour per label is '
+                               'needed')
+
+    @property
+    def valid(self) -> Mask:
+        """Which points exist, in the shape of `labels`."""
+        with np.errstate(invalid='ignore'):
+            return np.isfinite(self.points[..., 0] + self.points[..., 1] + self.points[..., 2])
+
+    def compact(self) -> LabelledCloud:
+        """Return the valid points as a list, row by row."""
+        places = np.flatnonzero(self.valid)
+        return LabelledCloud(self.points.reshape(-1, 3).take(places, axis=0),
+                             self.rgb.reshape(-1, 3).take(places, axis=0),
+                             self.labels.ravel().take(places))
+
+
+def labelled_cloud(frame: Frame, labels: LabelImage, config: CloudConfig | None = None, *,
+                   exclude: Collection[int] = ()) -> LabelledCloud:
+    """
+    Unproject the frame's depth at every pixel of the label image.
+
+    Depth and colour of another size are sampled at the label image's pixel centres, the
+    intrinsics are scaled to it and lens distortion is removed, so that each point projects
+    into its own pixel. The result is organised, whatever `config` says about the cloud's form
+    (see `reduced`); its `rgb` and `labels` share memory with the inputs where sizes agree.
+
+    Parameters
+    ----------
+    frame
+        Depth in metres registered to the image; pixels that are NaN, infinite or not above 0
+        give invalid points, as do those that `config` filters.
+    labels
+        (H, W) int32 of the same view, at any size.
+    config
+        Which depth gives points; without it everything above 0.
+    exclude
+        Ids whose points are invalid, UNLABELLED (-1) included where it is named.
+
+    Raises
+    ------
+    DiffsegError
+        The frame has no depth or no intrinsics, the distortion model is not supported, or
+        labels are of another shape or type.
+
+    """
+    planes = label_points(frame, labels, config, exclude)
+    return LabelledCloud(np.stack(planes, axis=-1), resize_labels(frame.rgb, *labels.shape),
+                         labels)
+
+
+def label_points(frame: Frame, labels: LabelImage, config: CloudConfig | None = None,
+                 exclude: Collection[int] = (), *, step: int = 1
+                 ) -> tuple[npt.NDArray[np.float32], ...]:
+    """
+    Return x, y and z of the point at every pixel of a label image.
+
+    Parameters
+    ----------
+    frame, labels, config, exclude
+        As for `labelled_cloud`.
+    step
+        Only every `step`th row and column is computed.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Three float32 arrays of the label image's shape over `step`, metres in the camera's
+        optical frame, NaN where there is no point.
+
+    Raises
+    ------
+    DiffsegError
+        As `labelled_cloud`.
+
+    """
+    if frame.depth is None:
+        raise DiffsegError('cloud: the frame has no depth; give a registered depth image, or use '
+                           'the labels alone')
+    if frame.intrinsics is None:
+        raise DiffsegError('cloud: the frame has no camera intrinsics; give a camera_info or '
+                           'camera.json, or use the labels alone')
+    if labels.ndim != 2 or labels.dtype != np.int32 or 0 in labels.shape:
+        raise DiffsegError(f'cloud labels: got {labels.dtype} {labels.shape}; HxW int32 is '
+                           'needed')
+    config = config or CloudConfig()
+    height, width = labels.shape
+    grid = np.s_[step // 2::step, step // 2::step]
+    ray_x, ray_y = (np.broadcast_to(table, labels.shape)[grid]
+                    for table in ray_table(frame.intrinsics.resized(width, height)))
+    if frame.depth.shape == labels.shape and not config.flying_pixels:
+        depth = usable_depth(frame.depth[grid], config)
+    else:
+        depth = resize_labels(usable_depth(frame.depth, config), height, width)[grid]
+    if exclude:
+        depth = np.where(np.isin(labels[grid], list(exclude)), _NAN, depth)
+    if frame.intrinsics.distortion:
+        # Where the lens has no ray, x and y are NaN; z alone would be no point.
+        depth = np.where(np.isnan(ray_x), _NAN, depth)
+    return ray_x * depth, ray_y * depth, depth
+
+
+def usable_depth(depth: DepthImage, config: CloudConfig) -> DepthImage:
+    """
+    Return a copy of the depth with NaN at every pixel that gives no point.
+
+    Parameters
+    ----------
+    depth
+        (H, W) metres; NaN, infinite values and values not above 0 are no measurements.
+    config
+        Range, and the removal of flying pixels.
+
+    """
+    farthest = config.max_depth or float(np.finfo(np.float32).max)
+    keep = depth <= farthest
+    keep &= depth >= config.min_depth if config.min_depth else depth > 0
+    if config.flying_pixels:
+        keep &= ~_flying_pixels(np.where(keep, depth, _NAN), config.flying_pixels)
+    return np.where(keep, depth, _NAN)
+
+
+def _flying_pixels(depth: DepthImage, step: float) -> Mask:
+    """
+    Return which pixels hang in the air between a foreground and its background.
+
+    Such a pixel mixes both depths: along its row or its column one neighbour is nearer and the
+    other farther, both by more than `step` times its depth. A clean edge, where each pixel
+    agrees with one side, loses nothing, nor does what is one pixel thin; a slanted surface
+    does only where it falls by `step` from pixel to pixel.
+    """
+    flying = np.zeros(depth.shape, bool)
+    # Both axes are views of the same arrays; NaN compares false, so holes are no neighbours.
+    for metres, found in ((depth, flying), (depth.T, flying.T)):
+        rise = metres[:, 1:] - metres[:, :-1]
+        limit = metres[:, 1:-1] * np.float32(step)
+        before, after = rise[:, :-1], rise[:, 1:]
+        found[:, 1:-1] |= ((np.minimum(before, after) > limit)
+                           | (np.maximum(before, after) < -limit))
+    return flying
+
+
+def reduced(cloud: LabelledCloud, config: CloudConfig) -> LabelledCloud:
+    """
+    Return the cloud in the form that `config` asks for.
+
+    `voxel_size` above 0 gives a list with one point per voxel, `organised` off a list of the
+    valid points; otherwise the cloud is returned as it is.
+    """
+    if config.voxel_size > 0:
+        return voxel_downsample(cloud, config.voxel_size)
+    return cloud if config.organised else cloud.compact()
+
+
+def voxel_downsample(cloud: LabelledCloud, voxel_size: float) -> LabelledCloud:
+    """
+    Return one point for each voxel that holds valid points.
+
+    It has their mean position and colour and their most frequent label (the lowest of several
+    as frequent); voxels are in the order of their first point.
+
+    Raises
+    ------
+    DiffsegError
+        A point lies too far from the origin for voxels of this size.
+
+    """
+    listed = cloud.compact()
+    numbers, count = voxel_numbers(voxel_keys(listed.points, voxel_size))
+    return LabelledCloud(
+        group_means(numbers, count, listed.points).astype(np.float32),
+        np.rint(group_means(numbers, count, listed.rgb)).astype(np.uint8),
+        majority(numbers, count, listed.labels))
+
+
+def pack_points(frame: Frame, labels: LabelImage, values_of: LabelValues,
+                config: CloudConfig | None = None, *, exclude: Collection[int] = (),
+                out: PackedPoints | None = None) -> PackedPoints:
+    """
+    Return the frame's labelled points as the data of a PointCloud2.
+
+    Parameters
+    ----------
+    frame, labels, config, exclude
+        As for `labelled_cloud`; `config` also says whether the cloud is organised.
+    values_of
+        Turns ids, an int32 array of any shape, into the values that the points carry as label
+        and instance_id: an integer array of the same shape.
+    out
+        Memory to write into, where its shape fits.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W, 6) or (N, 6) uint32 in the byte order of this machine; see POINT_WORDS. Invalid
+        points of an organised cloud have NaN coordinates and keep colour and label.
+
+    Raises
+    ------
+    DiffsegError
+        As `labelled_cloud`.
+
+    """
+    config = config or CloudConfig()
+    if not config.organised or config.voxel_size:
+        cloud = reduced(labelled_cloud(frame, labels, config, exclude=exclude), config)
+        return pack_cloud(cloud, values_of(cloud.labels), out=out)
+    words = _memory(labels.shape, out)
+    values = values_of(labels).astype(np.uint32, copy=False).view(np.float32)
+    colour = _packed_colour(resize_labels(frame.rgb, *labels.shape))
+    cv2.merge([*label_points(frame, labels, config, exclude), colour, values, values],
+              words.view(np.float32))
+    return words
+
+
+def pack_cloud(cloud: LabelledCloud, values: npt.NDArray[np.integer], *,
+               out: PackedPoints | None = None) -> PackedPoints:
+    """
+    Return the points of a cloud, organised or a list, as `pack_points` does.
+
+    Parameters
+    ----------
+    cloud
+        Any cloud.
+    values
+        Label values in the shape of `cloud.labels`.
+    out
+        Memory to write into, where its shape fits.
+
+    """
+    words = _memory(cloud.labels.shape, out)
+    words.view(np.float32)[..., :3] = cloud.points
+    if words.size:
+        rgb = cloud.rgb if cloud.rgb.ndim == 3 else cloud.rgb[:, None]
+        words[..., 3] = _packed_colour(rgb).view(np.uint32).reshape(cloud.labels.shape)
+    words[..., 4] = words[..., 5] = values
+    return words
+
+
+def _memory(shape: tuple[int, ...], out: PackedPoints | None) -> PackedPoints:
+    wanted = (*shape, POINT_WORDS)
+    return out if out is not None and out.shape == wanted else np.empty(wanted, np.uint32)
+
+
+def _packed_colour(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    words = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA).view('<u4')[..., 0]
+    return np.bitwise_and(words, _COLOUR_BITS).astype(np.uint32, copy=False).view(np.float32)

@@ -1,0 +1,75 @@
+from clouds import AZURE, FISHEYE, KINECT, make_frame, projected, WIDE  # noqa: I001
+import cv2
+from diffseg_ros.geometry.camera import (
+    project,
+    ray_table,
+    rectify,
+    unproject,
+    unproject_pixels,
+    visible_pixels,
+)
+from diffseg_ros.types import Intrinsics
+import numpy as np
+import pytest
+
+LENSES = [((), 'plumb_bob'), (KINECT, 'plumb_bob'), (WIDE, 'plumb_bob'),
+          (AZURE, 'rational_polynomial'), (FISHEYE, 'equidistant')]
+
+
+def test_zero_coefficients_are_a_pinhole_and_tables_are_shared():
+    plain = Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0)
+    zeros = Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0, (0.0,) * 8, 'rational_polynomial')
+    assert [table.shape for table in ray_table(zeros)] == [(1, 640), (480, 1)]
+    np.testing.assert_array_equal(ray_table(plain)[0], ray_table(zeros)[0])
+    assert ray_table(plain)[0] is ray_table(Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0))[0]
+
+
+@pytest.mark.parametrize(('distortion', 'model'), LENSES)
+def test_points_return_to_their_pixels(distortion, model):
+    frame = make_frame(96, 72, distortion=distortion, model=model)
+    camera = frame.intrinsics
+    planes = unproject(frame.depth, camera)
+    known = np.isfinite(sum(planes))
+    points = np.stack(planes, axis=-1)[known]
+    rows, columns = np.nonzero(known)
+    np.testing.assert_array_equal(unproject_pixels(frame.depth, camera, rows, columns), points)
+    for found in (np.stack(project(*points.T, camera), axis=1), projected(points, camera)):
+        np.testing.assert_allclose(found, np.stack([columns, rows], axis=1), atol=0.05)
+    row, column, index = visible_pixels(points, camera)
+    np.testing.assert_array_equal(index, np.arange(len(points)))
+    np.testing.assert_array_equal(np.stack([row, column]), [rows, columns])
+
+
+@pytest.mark.parametrize(('distortion', 'model'), LENSES)
+def test_what_is_behind_or_beside_the_camera_is_not_visible(distortion, model):
+    camera = make_frame(96, 72, distortion=distortion, model=model).intrinsics
+    points = np.float32([[0, 0, -1], [9, 0, 1], [0, -9, 1], [-40, 30, 1], [0, 0, 2]])
+    assert visible_pixels(points, camera)[2].tolist() == [4]
+
+
+def test_a_transform_moves_all_points_alike():
+    frame = make_frame()
+    motion = np.array([[0, -1, 0, 0.5], [1, 0, 0, 0], [0, 0, 1, -0.2], [0, 0, 0, 1.0]])
+    x, y, z = unproject(frame.depth, frame.intrinsics)
+    moved = unproject(frame.depth, frame.intrinsics, motion)
+    np.testing.assert_allclose(moved, [0.5 - y, x, z - 0.2], rtol=1e-5, atol=1e-5)
+    rows, columns = np.nonzero(np.isfinite(z))
+    np.testing.assert_allclose(
+        unproject_pixels(frame.depth, frame.intrinsics, rows, columns, motion),
+        np.stack(moved, axis=-1)[rows, columns], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(('distortion', 'model'), LENSES)
+def test_rectified_images_are_opencvs(distortion, model):
+    camera = make_frame(96, 72, distortion=distortion, model=model).intrinsics
+    image = cv2.GaussianBlur(make_frame(96, 72).rgb, (0, 0), 3)
+    found = rectify(image, camera)
+    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
+    if not distortion:
+        assert found is image
+    elif model == 'equidistant':
+        wanted = cv2.fisheye.undistortImage(image, matrix, np.array(distortion), Knew=matrix)
+        assert np.abs(found.astype(int) - wanted).max() <= 1
+    else:
+        wanted = cv2.undistort(image, matrix, np.array(distortion))
+        assert np.abs(found.astype(int) - wanted).max() <= 1
