@@ -14,12 +14,6 @@ from diffseg_ros.types import Frame
 if TYPE_CHECKING:
     from diffseg_ros.io.bag_writer import BagWriter
 
-RGB_TOPIC = '/rgb/image_raw'
-CAMERA_INFO_TOPIC = '/rgb/camera_info'
-DEPTH_TOPIC = '/depth_registered/image_rect'
-TF_TOPIC = '/tf'
-FIXED_FRAME = 'map'
-
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='diffseg_convert', description=__doc__)
@@ -61,21 +55,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def write_frame(writer: BagWriter, frame: Frame) -> None:
     """Write the messages of one frame: image, depth, camera_info and transform."""
-    from diffseg_ros.io.message_builders import (
-        camera_info_message,
-        image_message,
-        transform_message,
-    )
+    from diffseg_ros.io.message_stream import frame_messages
 
-    stamp, frame_id = frame.stamp, frame.frame_id
-    if frame.pose is not None:
-        writer.write(TF_TOPIC, transform_message(frame.pose, stamp, FIXED_FRAME, frame_id), stamp)
-    if frame.intrinsics is not None:
-        writer.write(CAMERA_INFO_TOPIC, camera_info_message(frame.intrinsics, stamp, frame_id),
-                     stamp)
-    if frame.depth is not None:
-        writer.write(DEPTH_TOPIC, image_message(frame.depth, stamp, frame_id), stamp)
-    writer.write(RGB_TOPIC, image_message(frame.rgb, stamp, frame_id), stamp)
+    for topic, message in frame_messages(frame).items():
+        writer.write(f'/{topic.lstrip("/")}', message, frame.stamp)
 
 
 def _report(arguments: argparse.Namespace, total: int, failed: int, counts: dict[str, int],

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 import os
 from pathlib import Path
+import re
 import signal
 import subprocess
 import sys
 import time
 
 from diffseg_ros.cli import convert, play
-from diffseg_ros.cli.play_timeline import open_timeline
+from diffseg_ros.io.message_stream import open_stream
 from diffseg_ros.io.message_types import deserialise, header_stamp
 from diffseg_ros.io.sequence_folder import SequenceFolder
 from diffseg_ros.io.source import TopicNames
@@ -39,11 +40,11 @@ def bag(room) -> Path:
 def test_bag_and_folder_give_the_same_messages(room, bag):
     lists = []
     for path in (room, bag):
-        timeline = open_timeline(path, TopicNames())
-        assert timeline.topics['rgb/image_raw'] == 'sensor_msgs/msg/Image'
-        assert timeline.topics['/tf'] == TF
-        messages = [(item.time, item.topic, item.data) for item in timeline]
-        assert messages == [(item.time, item.topic, item.data) for item in timeline]
+        stream = open_stream(path, TopicNames())
+        assert stream.topics['rgb/image_raw'] == 'sensor_msgs/msg/Image'
+        assert stream.topics['/tf'] == TF
+        messages = [(item.time, item.topic, item.data) for item in stream]
+        assert messages == [(item.time, item.topic, item.data) for item in stream]
         lists.append(sorted(messages))
     assert lists[0] == lists[1]
     assert len(lists[0]) == 3 * 4
@@ -51,7 +52,7 @@ def test_bag_and_folder_give_the_same_messages(room, bag):
 
 def test_messages_hold_the_images_and_their_stamps(room, bag):
     sequence = SequenceFolder(room)
-    images = [item for item in open_timeline(bag, TopicNames()) if item.topic == 'rgb/image_raw']
+    images = [item for item in open_stream(bag, TopicNames()) if item.topic == 'rgb/image_raw']
     for number, item in enumerate(images):
         frame = sequence.read(number).frame
         message = deserialise(item.data, 'sensor_msgs/msg/Image')
@@ -62,17 +63,18 @@ def test_messages_hold_the_images_and_their_stamps(room, bag):
 def test_named_topics_take_the_node_s_names(bag):
     names = TopicNames(rgb='rgb/image_raw', depth='/rgb/no_such_depth')
     with pytest.raises(Exception, match='no_such_depth'):
-        open_timeline(bag, names)
+        open_stream(bag, names)
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [
     (['--rate', '0'], 'between 0.01 and 100'), (['--loop', '-1'], '0 .without end. or more'),
+    (['--frames', '1'], '--frames 1: must be 2'), (['--seed', '-1'], '--seed -1'),
+    (['a.mcap', '--seed', '3'], 'applies to the generated room'),
     (['/no/such.mcap'], 'no such file')])
 def test_wrong_use_is_refused_in_one_line(arguments, words, capsys):
     assert play.main(arguments) == 2
     error = capsys.readouterr().err
     assert len(error.strip().splitlines()) == 1
-    import re
     assert re.search(words, error)
 
 

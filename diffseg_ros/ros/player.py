@@ -1,12 +1,14 @@
-"""Publishes a recording on the topics of a camera, at its own pace."""
+"""Publishes recorded messages at their times."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 import importlib
 import time
+from types import TracebackType
 from typing import Any
 
+from diffseg_ros.io.message_stream import TimedMessage
 from rclpy.context import Context
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
@@ -15,64 +17,73 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
 
 _QUEUE = 20
-_MATCH_SECONDS = 1.0
 _CLOCK_SECONDS = 0.01
 _STOP_SECONDS = 0.2
 _DELIVERY_SECONDS = 2
 _NS = 1_000_000_000
 
 
-class Playback:
-    """A node with a publisher per topic; messages go out as the bytes they were recorded as."""
+class Player:
+    """
+    A node with a publisher for each topic; messages go out as the bytes they were recorded as.
+
+    Attributes
+    ----------
+    node
+        For further subscriptions, which `wait_for` and `play` serve.
+    missing
+        Topics that are not published because the package of their type is not installed.
+
+    """
 
     def __init__(self, topics: dict[str, str], *, clock: bool = False,
-                 context: Context | None = None, arguments: list[str] | None = None) -> None:
+                 context: Context | None = None) -> None:
         """
         Advertise `topics`, given by name with their message types.
 
-        Parameters
-        ----------
-        topics
-            Types whose packages are not installed are left out and listed in `missing`.
-        clock
-            Also publish the recording's time on /clock.
-        context
-            The default one where None.
-        arguments
-            Further ROS arguments, such as remappings.
-
+        With `clock` the time of the recording is published on /clock.
         """
-        self._context = context
-        self.node = Node('diffseg_player', context=context, cli_args=arguments,
-                         start_parameter_services=False)
+        self.node = Node('diffseg_player', context=context, start_parameter_services=False)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
         self.missing: list[str] = []
         self._publishers: dict[str, Any] = {}
         for topic, type_name in topics.items():
-            kind = _message_class(type_name)
-            if kind is None:
+            message_class = _message_class(type_name)
+            if message_class is None:
                 self.missing.append(f'{topic} ({type_name})')
             else:
-                self._publishers[topic] = self.node.create_publisher(kind, topic, _qos(topic))
+                self._publishers[topic] = self.node.create_publisher(message_class, topic,
+                                                                     _qos(topic))
         self._clock = self.node.create_publisher(Clock, '/clock', 10) if clock else None
 
-    def wait(self, topic: str, seconds: float, stopped: Callable[[], bool]) -> bool:
-        """Wait until someone takes `topic`; return whether that came to pass."""
+    def __enter__(self) -> Player:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+    def has_subscribers(self, *topics: str) -> bool:
+        """Return whether every one of these topics has a subscriber."""
+        return all(self._publishers[topic].get_subscription_count() for topic in topics)
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Serve subscriptions until the condition holds; return whether it did in time."""
         end = time.monotonic() + seconds
-        while not self._publishers[topic].get_subscription_count():
-            if time.monotonic() > end or stopped():
+        while not condition():
+            if time.monotonic() > end:
                 return False
             self._executor.spin_once(timeout_sec=0.05)
-        # A writer knows its reader before the reader knows it.
-        time.sleep(_MATCH_SECONDS)
         return True
 
-    def play(self, messages: Iterable[Any], rate: float, stopped: Callable[[], bool]) -> int:
+    def play(self, messages: Iterable[TimedMessage], rate: float = 1.0,
+             stopped: Callable[[], bool] = lambda: False) -> int:
         """
-        Send every message at its time divided by `rate`; return how many went out.
+        Publish every message at its time divided by `rate`; return how many were published.
 
-        What is late goes out at once and is not left out. `stopped` ends it early.
+        Late messages are published at once, none is left out. `stopped` ends it early.
         """
         count = 0
         start: tuple[float, int] | None = None
@@ -82,30 +93,25 @@ class Playback:
             if stopped():
                 break
             if item.topic in self._publishers:
-                self._tick(item.time)
+                self._publish_clock(item.time)
                 self._publishers[item.topic].publish(item.data)
                 count += 1
         return count
 
-    def finish(self) -> None:
-        """Wait, for a few seconds at most, until readers that want every message have them."""
+    def wait_for_delivery(self) -> None:
+        """Wait a few seconds at most until reliable subscribers have received everything."""
         for publisher in self._publishers.values():
             publisher.wait_for_all_acked(Duration(seconds=_DELIVERY_SECONDS))
 
-    def close(self) -> None:
-        """Leave."""
-        self._executor.shutdown()
-        self.node.destroy_node()
-
     def _spin_until(self, due: float, stamp: int, rate: float,
                     stopped: Callable[[], bool]) -> None:
-        """Handle callbacks until `due`, when the recording's time is `stamp`."""
+        """Serve subscriptions until `due`, when the time of the recording is `stamp`."""
         step = _CLOCK_SECONDS if self._clock is not None else _STOP_SECONDS
         while (left := due - time.monotonic()) > 0 and not stopped():
-            self._tick(stamp - int(left * rate * _NS))
+            self._publish_clock(stamp - int(left * rate * _NS))
             self._executor.spin_once(timeout_sec=min(left, step))
 
-    def _tick(self, now: int) -> None:
+    def _publish_clock(self, now: int) -> None:
         if self._clock is not None:
             message = Clock()
             message.clock.sec, message.clock.nanosec = divmod(now, _NS)

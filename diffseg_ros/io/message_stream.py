@@ -1,0 +1,136 @@
+"""Recordings as serialised messages on the topics that the node subscribes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.bag_storage import BagStorage
+from diffseg_ros.io.bag_topics import choose_topics
+from diffseg_ros.io.message_builders import camera_info_message, image_message, transform_message
+from diffseg_ros.io.message_types import COMPRESSED_IMAGE, typestore
+from diffseg_ros.io.sequence_folder import SequenceFolder
+from diffseg_ros.io.source import open_source, TopicNames
+from diffseg_ros.types import Frame
+
+TF, TF_STATIC = '/tf', '/tf_static'
+FIXED_FRAME = 'map'
+"""Frame that the poses of sequence folders refer to."""
+
+_NODE_TOPICS = TopicNames()
+_ODOMETRY = 'nav_msgs/msg/Odometry'
+
+
+@dataclass(frozen=True)
+class TimedMessage:
+    """A message to publish: its time (ns, on the recording's clock), topic and CDR bytes."""
+
+    time: int
+    topic: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class MessageStream:
+    """
+    Messages in the order of their times; every iteration begins at the start.
+
+    Attributes
+    ----------
+    topics
+        Message type by topic.
+    read
+        Begins an iteration.
+    warnings
+        What the user should know.
+
+    """
+
+    topics: dict[str, str]
+    read: Callable[[], Iterator[TimedMessage]]
+    warnings: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[TimedMessage]:
+        return self.read()
+
+
+def open_stream(path: Path, names: TopicNames) -> MessageStream:
+    """
+    Open a bag or a sequence folder.
+
+    Raises
+    ------
+    DiffsegError
+        It cannot be read.
+
+    """
+    source = open_source(path, names)
+    return (_folder_stream(source) if isinstance(source, SequenceFolder)
+            else _bag_stream(path, names))
+
+
+def frame_messages(frame: Frame) -> dict[str, Any]:
+    """Return a frame as messages of rosbags types by topic, in the order to publish them."""
+    stamp, frame_id = frame.stamp, frame.frame_id
+    messages = {}
+    if frame.pose is not None:
+        messages[TF] = transform_message(frame.pose, stamp, FIXED_FRAME, frame_id)
+    if frame.intrinsics is not None:
+        messages[_NODE_TOPICS.camera_info] = camera_info_message(frame.intrinsics, stamp, frame_id)
+    if frame.depth is not None:
+        messages[_NODE_TOPICS.depth] = image_message(frame.depth, stamp, frame_id)
+    messages[_NODE_TOPICS.rgb] = image_message(frame.rgb, stamp, frame_id)
+    return messages
+
+
+def serialised_messages(frame: Frame) -> list[TimedMessage]:
+    """Return `frame_messages` as CDR bytes at the time of the frame's stamp."""
+    return [TimedMessage(frame.stamp, topic,
+                         bytes(typestore().serialize_cdr(message, message.__msgtype__)))
+            for topic, message in frame_messages(frame).items()]
+
+
+def _folder_stream(folder: SequenceFolder) -> MessageStream:
+    """Return the frames of a folder; those that cannot be read are left out."""
+    first = next(iter(folder)).frame
+    if first is None:
+        raise DiffsegError(f'{folder.name}: its first frame cannot be read')
+
+    def read() -> Iterator[TimedMessage]:
+        for item in folder:
+            if item.frame is not None:
+                yield from serialised_messages(item.frame)
+
+    topics = {topic: message.__msgtype__ for topic, message in frame_messages(first).items()}
+    return MessageStream(topics, read)
+
+
+def _bag_stream(path: Path, names: TopicNames) -> MessageStream:
+    """Return the camera's topics, chosen as for replay, the transforms and the odometry."""
+    with BagStorage(path) as storage:
+        chosen = choose_topics(path, storage, names)
+        types = storage.topics
+    targets = {chosen.rgb: _with_transport(_NODE_TOPICS.rgb, types[chosen.rgb], 'compressed')}
+    if chosen.depth:
+        targets[chosen.depth] = _with_transport(_NODE_TOPICS.depth, types[chosen.depth],
+                                                'compressedDepth')
+    if chosen.camera_info:
+        targets[chosen.camera_info] = _NODE_TOPICS.camera_info
+    odometry = sorted(name for name, kind in types.items() if kind == _ODOMETRY)[:1]
+    targets |= (dict.fromkeys(chosen.moving, TF) | dict.fromkeys(chosen.static, TF_STATIC)
+                | dict.fromkeys(odometry, 'odom'))
+
+    def read() -> Iterator[TimedMessage]:
+        with BagStorage(path) as storage:
+            for topic, time, data in storage.messages(list(targets)):
+                yield TimedMessage(time, targets[topic], data)
+
+    topics = {target: types[name] for name, target in targets.items()}
+    return MessageStream(topics, read, tuple(chosen.notes))
+
+
+def _with_transport(topic: str, kind: str, transport: str) -> str:
+    return f'{topic}/{transport}' if kind == COMPRESSED_IMAGE else topic
