@@ -40,7 +40,13 @@ setup(
     ],
     python_requires='>=3.10',
     install_requires=['setuptools'],
-    extras_require={'wheels': requirements('runtime.txt'), 'test': requirements('test.txt')},
+    extras_require={
+        'library': requirements('library.txt'),
+        'wheels': requirements('library.txt') + requirements('ros.txt'),
+        'training': requirements('library.txt'),
+        'test': requirements('test.txt'),
+        'docs': requirements('docs.txt'),
+    },
     zip_safe=False,
     entry_points={
         'console_scripts': [f'diffseg_{name} = {PACKAGE}.cli.{name}:main' for name in COMMANDS],
