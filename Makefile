@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 PYTHON_BIN := .venv/bin
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test lint docs format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -12,12 +12,17 @@ setup:  ## make .venv with everything pinned; does nothing when nothing changed
 demo: setup  ## run the node on a generated scene over real topics; results in out/demo
 	@$(PYTHON_BIN)/diffseg_demo --output out/demo
 
-test: lint  ## linters and all tests
+test: lint docs  ## linters, documentation and all tests
 	@$(PYTHON_BIN)/python -m pytest
 
-lint: setup  ## the ament linters' rules and static types
+lint: setup  ## the ament linters' rules, static types, and the direction of imports
 	@$(PYTHON_BIN)/ruff check
 	@$(PYTHON_BIN)/mypy
+	@$(PYTHON_BIN)/lint-imports
+
+docs: setup  ## the documentation as a site in out/docs
+	@$(PYTHON_BIN)/python tools/generate_docs.py --check
+	@$(PYTHON_BIN)/mkdocs build --quiet --strict --site-dir out/docs
 
 format: setup  ## correct what the linters can correct themselves
 	@$(PYTHON_BIN)/ruff check --fix

@@ -37,8 +37,8 @@ def image(tmp_path_factory):
 
 
 def run(environment, command, *arguments):
-    return subprocess.run([sys.executable, '-m', f'diffseg_ros.cli.{command}', *map(str, arguments)],
-                          env=environment, capture_output=True, text=True, timeout=120)
+    program = [sys.executable, '-m', f'diffseg_ros.cli.{command}', *map(str, arguments)]
+    return subprocess.run(program, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def test_a_method_with_its_own_settings(environment, image, tmp_path):
