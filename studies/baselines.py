@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.masks import grid_labels
+from diffseg_ros.evaluation.miou import grid_labels
 from diffseg_ros.segmentation.cues import feature_affinity, token_colours
 from diffseg_ros.segmentation.normalized_cut import normalized_cut
 from diffseg_ros.threads import one_blas_thread

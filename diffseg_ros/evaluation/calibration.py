@@ -6,55 +6,47 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.contingency import Contingency, contingency, LabelArray
-from diffseg_ros.evaluation.masks import IGNORED_CLASS
+from diffseg_ros.evaluation.contingency import Contingency, LabelArray
+from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.registry import register_measure
 import numpy as np
 import numpy.typing as npt
 
-LEVELS = 256
-"""Values that a confidence can take."""
-
 BINS = 10
-"""Steps of equal width that a report sums them up in."""
+"""Steps of equal width in the reliability curve."""
+
+_LEVELS = 256
 
 
-class CalibrationAccumulator:
+@register_measure('calibration', commands=('masks',))
+class Calibration:
     """
     Counts right and wrong pixels at each confidence; nothing is kept per image.
 
-    A pixel is right where its true class or region is the one that most of its segment shows. So
-    splitting too finely is never wrong, and what is measured is whether pixels belong together
-    that the segmentation put together. Unlabelled pixels, and those whose truth is ignored or
+    A pixel is right where its true class or region is the one that most of its segment shows.
+    So it is measured whether pixels belong together that the segmentation put together, and
+    splitting too finely is never wrong. Unlabelled pixels, and those whose truth is ignored or
     whose segment lies on ignored truth as a whole, are left out.
     """
 
     def __init__(self) -> None:
-        """Begin without a pixel."""
-        self._counts: npt.NDArray[np.float64] = np.zeros((2, LEVELS))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._counts: npt.NDArray[np.float64] = np.zeros((2, _LEVELS))
 
     @classmethod
-    def mean(cls, parts: Sequence[CalibrationAccumulator]) -> CalibrationAccumulator:
-        """Return what the parts hold together, each of equal weight; empty ones are left out."""
+    def pooled(cls, parts: Sequence[Calibration]) -> Calibration:
+        """Return the pixels of all parts, with equal weight for each part that has any."""
         joined = cls()
         for part in parts:
             joined._counts += part._counts / max(part._counts.sum(), 1)
         return joined
 
-    def add(self, prediction: LabelArray, confidence: npt.NDArray[np.uint8], truth: LabelArray,
-            ignore: int = IGNORED_CLASS) -> None:
+    def update(self, observation: Observation) -> None:
         """
-        Count one image.
-
-        Parameters
-        ----------
-        prediction
-            (H, W) integers; negative ones are unlabelled.
-        confidence
-            (H, W) uint8 of each pixel.
-        truth
-            (H, W) integers.
-        ignore
-            Value of `truth` that is not scored.
+        Take the next image; without confidence or truth it is passed over.
 
         Raises
         ------
@@ -62,58 +54,60 @@ class CalibrationAccumulator:
             The arrays cannot be compared.
 
         """
-        if confidence.shape != prediction.shape or confidence.dtype != np.uint8:
+        labels, confidence = observation.labels, observation.confidence
+        table, truth = observation.contingency, observation.truth
+        if confidence is None or table is None or truth is None:
+            return
+        if confidence.shape != labels.shape or confidence.dtype != np.uint8:
             raise DiffsegError(f'confidence: got {confidence.dtype} {confidence.shape}; uint8 '
-                               f'{prediction.shape} is needed, the size of the prediction')
-        table = contingency(prediction, truth, ignore)
-        scored = (truth != ignore) & np.isin(prediction, table.segments[table.overlap.any(axis=1)])
-        right = truth[scored] == _majority(table, prediction[scored])
-        kind = right.astype(np.int64) * LEVELS + confidence[scored]
-        self._counts += np.bincount(kind, minlength=2 * LEVELS).reshape(2, LEVELS)
+                               f'{labels.shape} is needed, the size of the labels')
+        scored = truth != observation.ignored
+        scored &= np.isin(labels, table.segments[table.overlap.any(axis=1)])
+        right = truth[scored] == _majority(table, labels[scored])
+        level = right.astype(np.int64) * _LEVELS + confidence[scored]
+        self._counts += np.bincount(level, minlength=2 * _LEVELS).reshape(2, _LEVELS)
 
-    def report(self) -> dict[str, Any]:
+    def compute(self) -> dict[str, Any]:
         """
-        Return the reliability curve and how well confidence ranks pixels.
+        Return the reliability curve and how well confidence ranks pixels, as `calibration`.
 
         - `bins`: for each tenth of the range, from low to high, the mean `confidence` (0 to 1) of
-          its pixels, their `share` of all, and the share of them that is `right`; None in bins
-          without a pixel.
-        - `right`: share of all pixels.
+          its pixels, their `share` of all, and their `accuracy`; None in bins without a pixel.
+        - `accuracy`: share of all pixels that are right.
         - `auroc`: probability that a right pixel has more confidence than a wrong one, ties
           counting half; 0.5 is chance. None where all are right or all wrong.
-        - `error`: mean over the pixels' bins of the difference between `right` and what a margin
-          m between the best and all other segments promises, (1 + m) / 2.
+        - `ece`: expected calibration error, the mean over the pixels' bins of the difference
+          between `accuracy` and what a margin m between the best and all other segments
+          promises, (1 + m) / 2.
+
+        Without a pixel there is no value.
         """
-        counts = self._counts
-        total = counts.sum()
-        value = np.arange(LEVELS) / (LEVELS - 1)
-        place = np.arange(LEVELS) * BINS // LEVELS
-        pixels = np.bincount(place, counts.sum(axis=0), BINS)
-        sums = np.bincount(place, counts.sum(axis=0) * value, BINS)
-        right = np.bincount(place, counts[1], BINS)
-        off = np.abs(right - (pixels + sums) / 2).sum()
-        return {
+        counts, total = self._counts, self._counts.sum()
+        if not total:
+            return {}
+        wrong, right = counts
+        place = np.arange(_LEVELS) * BINS // _LEVELS
+        confidence = np.arange(_LEVELS) / (_LEVELS - 1)
+        pixels = np.bincount(place, wrong + right, BINS)
+        sums = np.bincount(place, (wrong + right) * confidence, BINS)
+        hits = np.bincount(place, right, BINS)
+        wrong_below = np.cumsum(wrong) - wrong / 2
+        return {'calibration': {
             'bins': [{'confidence': _ratio(sums[step], pixels[step]),
                       'share': _ratio(pixels[step], total),
-                      'right': _ratio(right[step], pixels[step])} for step in range(BINS)],
-            'right': _ratio(counts[1].sum(), total),
-            'auroc': _auroc(*counts),
-            'error': _ratio(off, total)}
+                      'accuracy': _ratio(hits[step], pixels[step])} for step in range(BINS)],
+            'accuracy': _ratio(right.sum(), total),
+            'auroc': _ratio(float(right @ wrong_below), float(right.sum() * wrong.sum())),
+            'ece': _ratio(np.abs(hits - (pixels + sums) / 2).sum(), total)}}
 
 
 def _majority(table: Contingency, labels: LabelArray) -> npt.NDArray[np.int64]:
     """Return (n,) the class that most of the segment of each of (n,) pixels shows."""
-    order = np.argsort(table.segments)
     if not len(table.regions):
         return np.zeros(len(labels), np.int64)
+    order = np.argsort(table.segments)
     shown = table.regions[table.overlap.argmax(axis=1)]
     return shown[order[np.searchsorted(table.segments, labels, sorter=order)]]
-
-
-def _auroc(wrong: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> float | None:
-    """Return the area under the ROC curve of two histograms over the same values."""
-    below = np.cumsum(wrong) - wrong / 2
-    return _ratio(float(right @ below), float(right.sum() * wrong.sum()))
 
 
 def _ratio(part: float, whole: float) -> float | None:

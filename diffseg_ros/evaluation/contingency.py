@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.label_images import first_members, renumber
+from diffseg_ros.types import Mask
 import numpy as np
 import numpy.typing as npt
 
 LabelArray = npt.NDArray[np.integer]
 Counts = npt.NDArray[np.int64]
+
+MATCH_IOU = 0.5
+"""IoU from which on a segment counts as a detection of an object, as in MOTS."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Contingency:
     Attributes
     ----------
     segments
-        (S,) ids of the predicted segments, UNLABELLED left out.
+        (S,) ids of the predicted segments, unlabelled ones left out.
     regions
         (R,) ids of the true regions, the ignored id left out.
     overlap
@@ -32,6 +38,8 @@ class Contingency:
         (S,) int64 pixels of each segment on ignored truth.
     region_pixels
         (R,) int64 size of each region; pixels that the prediction leaves unlabelled count.
+    background
+        Id of the region that is no object, or None.
 
     """
 
@@ -40,20 +48,46 @@ class Contingency:
     overlap: Counts
     ignored: Counts
     region_pixels: Counts
+    background: int | None = None
 
-    @property
+    @cached_property
     def segment_pixels(self) -> Counts:
         """(S,) int64 size of each segment without its ignored pixels."""
         return self.overlap.sum(axis=1)
 
-    @property
+    @cached_property
     def iou(self) -> npt.NDArray[np.float64]:
         """(S, R) intersection over union; 0 for a segment that is ignored as a whole."""
         union = self.segment_pixels[:, None] + self.region_pixels - self.overlap
         return self.overlap / np.maximum(union, 1)
 
+    @cached_property
+    def objects(self) -> Mask:
+        """(R,) bool: the regions that are objects, which is all but the background."""
+        if self.background is None:
+            return np.ones(len(self.regions), bool)
+        return np.asarray(self.regions != self.background)
 
-def contingency(prediction: LabelArray, truth: LabelArray, ignore: int) -> Contingency:
+    @cached_property
+    def detections(self) -> Mask:
+        """(S, R) bool: which segments detect which objects (IoU of at least 0.5)."""
+        return (self.iou >= MATCH_IOU) & self.objects
+
+    @cached_property
+    def scored_segments(self) -> Mask:
+        """
+        (S,) bool: the segments that measures of detections count, as right or false ones.
+
+        A segment that detects no object and lies by more than half on ignored or background
+        pixels is not counted, because the truth does not say what is there.
+        """
+        unknown = self.ignored + self.overlap[:, ~self.objects].sum(axis=1)
+        size = self.ignored + self.segment_pixels
+        return np.asarray(self.detections.any(axis=1) | (2 * unknown <= size))
+
+
+def contingency(prediction: LabelArray, truth: LabelArray, ignored: int,
+                background: int | None = None) -> Contingency:
     """
     Count the overlaps of two label images.
 
@@ -63,8 +97,10 @@ def contingency(prediction: LabelArray, truth: LabelArray, ignore: int) -> Conti
         (H, W) integers; negative ones are unlabelled.
     truth
         (H, W) integers.
-    ignore
+    ignored
         Value of `truth` that is not scored.
+    background
+        Value of `truth` that is no object, or None.
 
     Raises
     ------
@@ -72,46 +108,25 @@ def contingency(prediction: LabelArray, truth: LabelArray, ignore: int) -> Conti
         The arrays are empty, of different shapes or not of integers.
 
     """
-    check_labels(prediction, truth)
-    segments, rows = _numbered(prediction)
-    regions, columns = _numbered(truth)
-    shape = len(segments), len(regions)
-    table = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
-    labelled, scored = segments >= 0, regions != ignore
-    return Contingency(segments[labelled], regions[scored],
-                       np.ascontiguousarray(table[labelled][:, scored]),
-                       table[labelled][:, ~scored].sum(axis=1),
-                       table[:, scored].sum(axis=0))
-
-
-def check_labels(prediction: LabelArray, truth: LabelArray) -> None:
-    """Refuse label images that cannot be compared."""
     for name, labels in (('prediction', prediction), ('truth', truth)):
         if labels.ndim != 2 or not labels.size or not np.issubdtype(labels.dtype, np.integer):
             raise DiffsegError(f'{name}: got {labels.dtype} {labels.shape}; an HxW array of '
                                'integers is needed')
     if prediction.shape != truth.shape:
         raise DiffsegError(f'prediction {prediction.shape} and truth {truth.shape} differ in '
-                           'size; both must be of the size of the image')
+                           'size; both must have the size of the image')
+    segments, rows = _by_first_pixel(prediction)
+    regions, columns = _by_first_pixel(truth)
+    shape = len(segments), len(regions)
+    table = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
+    labelled, scored = segments >= 0, regions != ignored
+    return Contingency(segments[labelled], regions[scored],
+                       np.ascontiguousarray(table[labelled][:, scored]),
+                       table[labelled][:, ~scored].sum(axis=1),
+                       table[:, scored].sum(axis=0), background)
 
 
-def _numbered(labels: LabelArray) -> tuple[Counts, Counts]:
+def _by_first_pixel(labels: LabelArray) -> tuple[Counts, Counts]:
     """Return the ids in the order of their first pixel, and each pixel's place in that order."""
-    flat = labels.ravel().astype(np.int64)
-    low = int(flat.min())
-    offset: Counts = flat - low
-    span = int(offset.max()) + 1
-    ids: Counts
-    if span > 2**20:
-        ids, offset = (part.astype(np.int64) for part in np.unique(offset, return_inverse=True))
-        span = len(ids)
-    else:
-        ids = np.arange(span, dtype=np.int64)
-    # Of repeated indices the last assignment stands: backwards, that is the first pixel.
-    first = np.full(span, -1, np.int64)
-    first[offset[::-1]] = np.arange(len(flat))[::-1]
-    present = np.flatnonzero(first >= 0)
-    order = present[np.argsort(first[present])]
-    place = np.empty(span, np.int64)
-    place[order] = np.arange(len(order))
-    return ids[order] + low, place[offset]
+    places = renumber(labels).ravel().astype(np.int64)
+    return labels.ravel()[first_members(places)].astype(np.int64), places

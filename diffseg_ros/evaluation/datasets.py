@@ -1,4 +1,4 @@
-"""Photos with true masks, as folders on disk."""
+"""Images with true masks, as folders on disk."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.masks import IGNORED_CLASS, MaskAccumulator
-from diffseg_ros.io.camera_file import camera_intrinsics, depth_units, json_object
-from diffseg_ros.io.depth import metres_from_units
-from diffseg_ros.io.image_files import decode_rgb, decode_units, read_bytes
-from diffseg_ros.types import Frame, Intrinsics
+from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.io.images import decode_rgb, decode_units, metres_from_units, read_bytes
+from diffseg_ros.io.sequence_folder import camera_intrinsics, depth_scale, json_object
+from diffseg_ros.types import Frame, Intrinsics, LabelImage
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 Truth = npt.NDArray[np.uint8]
+
+IGNORED_CLASS = 255
+"""Value of label images that is not scored."""
 
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
@@ -32,12 +33,8 @@ class MaskDataset:
 
     Attributes
     ----------
-    has_classes
-        Whether label values mean the same in all images; otherwise they are regions' ids.
     background
         Label value of the background, or None.
-    class_names
-        From classes.txt, else empty.
 
     """
 
@@ -48,21 +45,20 @@ class MaskDataset:
         Raises
         ------
         DiffsegError
-            A file is missing, has no partner or cannot be understood.
+            A file is missing, has no counterpart or cannot be understood.
 
         """
         self._path = Path(path)
         if not self._path.is_dir():
             raise DiffsegError(f'{path}: no such folder; give a mask data set (images/, labels/)')
         self._images = _files(self._path / 'images', _IMAGE_SUFFIXES)
-        self._labels = _partners(self._path / 'labels', self._images)
+        self._labels = _counterparts(self._path / 'labels', self._images)
         has_depth = (self._path / 'depth').is_dir()
-        self._depth = _partners(self._path / 'depth', self._images) if has_depth else {}
+        self._depth = _counterparts(self._path / 'depth', self._images) if has_depth else {}
         self._camera = _camera(self._path / 'camera.json') if has_depth else None
-        settings = json_object(self._path / 'dataset.json')
-        self.has_classes, self.background = self._read_settings(settings)
+        self._has_classes, self.background = _settings(self._path / 'dataset.json')
         names = self._path / 'classes.txt'
-        self.class_names = _lines(names) if names.exists() else []
+        self._class_names = _lines(names) if names.exists() else []
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -75,7 +71,7 @@ class MaskDataset:
         Raises
         ------
         DiffsegError
-            An image cannot be read, or its partners are of another size.
+            An image cannot be read, or its labels or depth are of another size.
 
         """
         for name in self._images:
@@ -87,26 +83,27 @@ class MaskDataset:
         return self._path.resolve().name
 
     @cached_property
-    def class_count(self) -> int | None:
+    def classes(self) -> tuple[str, ...] | None:
         """
-        Number of classes, absent ones included; None where the labels are regions.
+        Names of all classes, absent ones included; None where the labels are regions.
 
-        That is the length of classes.txt, else the largest label in any image plus one.
+        Without classes.txt they are numbers, up to the largest label in any image.
         """
-        if not self.has_classes:
+        if not self._has_classes:
             return None
-        if self.class_names:
-            return len(self.class_names)
+        if self._class_names:
+            return tuple(self._class_names)
         highest = 0 if self.background is None else self.background
         for path in self._labels.values():
             labels = _decode_labels(path)
             highest = max(highest, int(labels.max(initial=0, where=labels != IGNORED_CLASS)))
-        return highest + 1
+        return tuple(str(number) for number in range(highest + 1))
 
-    def accumulator(self) -> MaskAccumulator:
-        """Return an empty report that follows this data set's rules."""
-        return MaskAccumulator(self.class_count, ignore=IGNORED_CLASS, background=self.background,
-                               class_names=self.class_names)
+    def observation(self, frame: Frame, truth: Truth, labels: LabelImage,
+                    confidence: npt.NDArray[np.uint8] | None = None) -> Observation:
+        """Return what measures need to score `labels` by the rules of this data set."""
+        return Observation(labels, frame, confidence, truth, IGNORED_CLASS, self.background,
+                           self.classes)
 
     def _read(self, name: str) -> tuple[str, Frame, Truth]:
         path = self._images[name]
@@ -114,11 +111,11 @@ class MaskDataset:
         truth = _decode_labels(self._labels[name])
         if truth.shape != rgb.shape[:2]:
             raise _size_error(self._labels[name], truth.shape, path, rgb.shape)
-        limit = self.class_count
-        if limit is not None and (truth[truth != IGNORED_CLASS] >= limit).any():
-            raise DiffsegError(f'{self._labels[name]}: class '
-                               f'{truth[truth != IGNORED_CLASS].max()}, but classes.txt names '
-                               f'{limit}, numbered from 0; add its name or use 255 for ignored')
+        known = truth[truth != IGNORED_CLASS]
+        if self.classes is not None and (known >= len(self.classes)).any():
+            raise DiffsegError(f'{self._labels[name]}: class {known.max()}, but classes.txt names '
+                               f'{len(self.classes)}, numbered from 0; add its name or use 255 '
+                               'for ignored')
         if self._camera is None:
             return name, Frame(rgb), truth
         scale, intrinsics = self._camera
@@ -128,16 +125,18 @@ class MaskDataset:
         return name, Frame(rgb, depth=metres_from_units(units, scale),
                            intrinsics=intrinsics), truth
 
-    def _read_settings(self, settings: dict[str, Any]) -> tuple[bool, int | None]:
-        path = self._path / 'dataset.json'
-        kind, background = settings.get('labels', 'classes'), settings.get('background')
-        if kind not in ('classes', 'regions'):
-            raise DiffsegError(f'{path}: labels is {kind!r}; "classes" or "regions" is needed')
-        if background is not None and (type(background) is not int
-                                       or not 0 <= background < IGNORED_CLASS):
-            raise DiffsegError(f'{path}: background is {background!r}; null or a label from 0 to '
-                               f'{IGNORED_CLASS - 1} is needed')
-        return kind == 'classes', background
+
+def _settings(path: Path) -> tuple[bool, int | None]:
+    """Return from dataset.json whether labels are classes, and the background's label."""
+    settings = json_object(path)
+    kind, background = settings.get('labels', 'classes'), settings.get('background')
+    if kind not in ('classes', 'regions'):
+        raise DiffsegError(f'{path}: labels is {kind!r}; "classes" or "regions" is needed')
+    if background is not None and (type(background) is not int
+                                   or not 0 <= background < IGNORED_CLASS):
+        raise DiffsegError(f'{path}: background is {background!r}; null or a label from 0 to '
+                           f'{IGNORED_CLASS - 1} is needed')
+    return kind == 'classes', background
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -157,7 +156,7 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return files
 
 
-def _partners(folder: Path, images: dict[str, Path]) -> dict[str, Path]:
+def _counterparts(folder: Path, images: dict[str, Path]) -> dict[str, Path]:
     """Return the PNG of every image; refuse a folder whose names are not the images'."""
     files = _files(folder, ('.png',))
     for missing, where in ((images.keys() - files.keys(), folder),
@@ -193,7 +192,7 @@ def _camera(path: Path) -> tuple[float, Intrinsics]:
     """Return depth units per metre and intrinsics."""
     camera = json_object(path)
     intrinsics = camera_intrinsics(path, camera)
-    return depth_units(path, camera), intrinsics
+    return depth_scale(path, camera), intrinsics
 
 
 def _lines(path: Path) -> list[str]:

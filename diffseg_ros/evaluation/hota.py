@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
-from diffseg_ros.evaluation.accumulator import SequenceAccumulator
-from diffseg_ros.evaluation.contingency import Contingency
-from diffseg_ros.evaluation.detections import objects_of, scored_segments
+from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.registry import register_measure
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
@@ -21,7 +21,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class _Frame:
-    """IoUs of the overlapping pairs of one frame: pair numbers, places in the matrix, values."""
+    """IoUs of the overlapping pairs of one frame: pair numbers, matrix indices, values."""
 
     pairs: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
@@ -29,48 +29,55 @@ class _Frame:
     values: Floats
 
     def matrix(self, values: Floats) -> Floats:
-        """Return one value a pair as (segments, objects), 0 where there is no overlap."""
+        """Return one value per pair as (segments, objects), 0 where there is no overlap."""
         full = np.zeros((self.rows.max(initial=-1) + 1, self.columns.max(initial=-1) + 1))
         full[self.rows, self.columns] = values
         return full
 
 
-class HotaAccumulator(SequenceAccumulator):
+@register_measure('hota', commands=('tracks',))
+class Hota:
     """
     Keeps the IoUs of overlapping masks, frame by frame, and matches at the end.
 
     In every frame segments and objects are matched one to one so that the sum of IoU times the
     alignment of the two ids over the whole sequence is largest; a match counts at a threshold
-    alpha where its IoU reaches it. HOTA is the mean over alpha of sqrt(DetA AssA). Which
-    segments count is the rule of `scored_segments`. About 1 kB a frame is kept, no image.
+    alpha where its IoU reaches it. HOTA is the mean over alpha of sqrt(DetA AssA). About 1 kB
+    per frame is kept, no image.
     Source: Luiten et al., "HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking",
     2021.
     """
 
-    def __init__(self, *, ignore: int = 65535, background: int | None = None) -> None:
-        """Begin an empty sequence; the parameters are those of `SequenceAccumulator`."""
-        super().__init__(ignore=ignore, background=background)
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames."""
         self._frames: list[_Frame] = []
         self._pairs: dict[tuple[int, int], int] = {}
         self._segments: Counter[int] = Counter()
         self._objects: Counter[int] = Counter()
 
-    def add_table(self, table: Contingency) -> None:
-        """Count one frame whose overlaps are counted already, with the same ignored value."""
-        objects = objects_of(table, self._background)
-        scored = scored_segments(table, objects)
-        iou = table.iou[scored][:, objects]
-        segments = table.segments[scored].tolist()
-        items = table.regions[objects].tolist()
+    def update(self, observation: Observation) -> None:
+        """Take the next frame; without truth it is passed over."""
+        table = observation.contingency
+        if table is None:
+            return
+        iou = table.iou[table.scored_segments][:, table.objects]
+        segments = table.segments[table.scored_segments].tolist()
+        objects = table.regions[table.objects].tolist()
         self._segments.update(segments)
-        self._objects.update(items)
+        self._objects.update(objects)
         rows, columns = np.nonzero(iou)
-        pairs = [self._pairs.setdefault((segments[row], items[column]), len(self._pairs))
+        pairs = [self._pairs.setdefault((segments[row], objects[column]), len(self._pairs))
                  for row, column in zip(rows, columns)]
         self._frames.append(_Frame(np.array(pairs, np.int64), rows, columns, iou[rows, columns]))
 
-    def hota(self) -> float | None:
-        """Return HOTA, 0 to 1, or None where there is neither an object nor a segment."""
+    def compute(self) -> dict[str, Any]:
+        """Return hota, 0 to 1, or None where there is neither an object nor a segment."""
+        return {'hota': self._hota()}
+
+    def _hota(self) -> float | None:
         segments, objects = self._segments.total(), self._objects.total()
         if not segments + objects:
             return None
@@ -83,7 +90,7 @@ class HotaAccumulator(SequenceAccumulator):
         return float(np.sqrt(det_a * ass_a).mean())
 
     def _appearances(self) -> Floats:
-        """Return, for each pair, in how many frames its segment and its object were, summed."""
+        """Return, for each pair, the frames with its segment plus those with its object."""
         return np.array([self._segments[segment] + self._objects[item]
                          for segment, item in self._pairs], float)
 

@@ -1,33 +1,38 @@
-"""What can be said of tracks without any truth: how many there are and how much they cover."""
+"""How many tracks there are and how much they cover, which needs no truth."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from diffseg_ros.evaluation.contingency import LabelArray
+from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.registry import register_measure
 import numpy as np
 
 
+@register_measure('label_statistics', commands=('tracks',))
 class LabelStatistics:
-    """Counts the ids of label images; they show wins that mean nothing, such as one big track."""
+    """Counts ids; exposes degenerate results, such as one track that covers the whole image."""
 
     def __init__(self) -> None:
-        """Begin an empty sequence."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames."""
         self._ids: set[int] = set()
         self._per_frame: list[int] = []
         self._largest: list[float] = []
         self._unlabelled: list[float] = []
 
-    def add(self, labels: LabelArray) -> None:
-        """Count one frame: (H, W) integer ids, negative ones are unlabelled."""
-        ids, pixels = np.unique(labels, return_counts=True)
-        tracks = ids >= 0
+    def update(self, observation: Observation) -> None:
+        """Take the next frame."""
+        ids, pixels = np.unique(observation.labels, return_counts=True)
+        tracks, size = ids >= 0, observation.labels.size
         self._ids.update(ids[tracks].tolist())
         self._per_frame.append(int(tracks.sum()))
-        self._largest.append(pixels[tracks].max(initial=0) / labels.size)
-        self._unlabelled.append(pixels[~tracks].sum() / labels.size)
+        self._largest.append(pixels[tracks].max(initial=0) / size)
+        self._unlabelled.append(pixels[~tracks].sum() / size)
 
-    def report(self) -> dict[str, Any]:
+    def compute(self) -> dict[str, Any]:
         """
         Return frames, tracks, tracks_per_frame, largest_share and unlabelled_share.
 

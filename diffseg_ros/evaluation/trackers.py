@@ -6,57 +6,38 @@ import time
 from typing import Protocol
 
 from diffseg_ros.backbones.base import Backbone
-from diffseg_ros.config import PipelineConfig, updated
+from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.overlap_tracker import OverlapTracker
+from diffseg_ros.evaluation.contingency import contingency
+from diffseg_ros.geometry.label_images import distinct_labels
 from diffseg_ros.pipeline import Pipeline
-from diffseg_ros.types import Frame, Result
+from diffseg_ros.settings import updated
+from diffseg_ros.time_rules import clock_jumped_back
+from diffseg_ros.types import Frame, LabelImage, Result, UNLABELLED
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+TRACKERS = ('full', 'propagation', 'overlap')
+MIN_IOU = 0.3
+"""IoU from which on a segment can continue a track of the baseline."""
 
 _PROPAGATION_ALONE = {'tracking.keyframe_interval': 10_000, 'tracking.keyframe_change': 1.0}
 
 
-class Tracking(Protocol):
-    """What gives a frame's pixels persistent ids."""
+class TrackingPipeline(Protocol):
+    """Gives a frame's pixels persistent ids."""
 
     def process(self, frame: Frame) -> Result:
         """Return the labels of the next frame."""
 
-    def reset(self) -> None:
-        """Forget all tracks."""
 
-
-class OverlapPipeline:
-    """Segments every frame by itself and joins the segments by OverlapTracker."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        """Take the segments of `pipeline`; its tracks are not used."""
-        self._pipeline = pipeline
-        self._tracker = OverlapTracker()
-        self._epoch = 0
-
-    def process(self, frame: Frame) -> Result:
-        """Return the labels of the next frame."""
-        start = time.perf_counter()
-        segments = self._pipeline.segment(frame)
-        middle = time.perf_counter()
-        labels = self._tracker.update(segments.labels)
-        end = time.perf_counter()
-        latency = {'features and segmentation': (middle - start) * 1e3,
-                   'tracking': (end - middle) * 1e3, 'total': (end - start) * 1e3}
-        return Result(frame, labels, segments.confidence, self._epoch, latency)
-
-    def reset(self) -> None:
-        """Forget the last frame."""
-        self._tracker.reset()
-        self._epoch += 1
-
-
-def create_tracking(name: str, config: PipelineConfig, backbone: Backbone) -> Tracking:
+def create_tracking(name: str, config: PipelineConfig, backbone: Backbone) -> TrackingPipeline:
     """
-    Return a fresh pipeline that tracks in the way called `name`.
+    Return a pipeline without tracks that tracks in the way called `name`.
 
     'full' is the pipeline as it is configured; 'propagation' segments the first frame and
-    carries its labels from then on; 'overlap' is the yardstick.
+    carries its labels from then on; 'overlap' is the baseline.
 
     Raises
     ------
@@ -69,5 +50,83 @@ def create_tracking(name: str, config: PipelineConfig, backbone: Backbone) -> Tr
     if name == 'propagation':
         config = updated(config, _PROPAGATION_ALONE)
     elif name != 'full':
-        raise DiffsegError(f'tracker {name!r}: unknown; choose full, propagation or overlap')
+        raise DiffsegError(f'tracker {name!r}: unknown; choose one of {", ".join(TRACKERS)}')
     return Pipeline(config, backbone=backbone)
+
+
+class OverlapPipeline:
+    """Segments every frame by itself and joins the segments by OverlapTracker."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Take the segments of `pipeline`; its tracks are not used."""
+        self._pipeline = pipeline
+        self._tracker = OverlapTracker()
+        self._epoch = 0
+        self._last_stamp: int | None = None
+
+    def process(self, frame: Frame) -> Result:
+        """Return the labels of the next frame; where time jumps back a new epoch begins."""
+        if clock_jumped_back(self._last_stamp, frame.stamp):
+            self._tracker.reset()
+            self._epoch += 1
+        self._last_stamp = frame.stamp
+        start = time.perf_counter()
+        segments = self._pipeline.segment(frame)
+        middle = time.perf_counter()
+        labels = self._tracker.update(segments.labels)
+        end = time.perf_counter()
+        latency = {'features and segmentation': (middle - start) * 1e3,
+                   'tracking': (end - middle) * 1e3, 'total': (end - start) * 1e3}
+        return Result(frame, labels, segments.confidence, self._epoch, latency)
+
+
+class OverlapTracker:
+    """
+    The baseline: ids follow the overlap of consecutive frames' masks.
+
+    Pairs with an IoU of at least 0.3 are assigned one to one so that its sum is largest
+    (Hungarian method); other segments get new ids. Nothing older is remembered. It must not
+    change, so that figures measured against it can be compared.
+    """
+
+    def __init__(self, first_id: int = 1) -> None:
+        """Start without a frame; ids rise from `first_id`, which is above 0."""
+        self._next_id = first_id
+        self._last: LabelImage | None = None
+
+    def reset(self) -> None:
+        """Forget the last frame; ids go on rising."""
+        self._last = None
+
+    def update(self, labels: LabelImage) -> LabelImage:
+        """
+        Return the (H, W) int32 segments of a frame with ids in place of their numbers.
+
+        Negative segments are unlabelled and stay so. A frame of another size continues nothing.
+        """
+        segments = distinct_labels(labels)
+        segments = segments[segments >= 0]
+        ids = np.zeros(len(segments), np.int32)
+        if self._last is not None and self._last.shape == labels.shape:
+            continued, tracks = _overlapping(labels, self._last)
+            ids[np.searchsorted(segments, continued)] = tracks
+        new = np.flatnonzero(ids == 0)
+        ids[new] = self._next_id + np.arange(len(new))
+        self._next_id += len(new)
+        known = labels >= 0
+        self._last = np.full(labels.shape, UNLABELLED, np.int32)
+        self._last[known] = ids[np.searchsorted(segments, labels[known])]
+        return self._last
+
+
+def _overlapping(labels: LabelImage, last: LabelImage
+                 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the segments that continue a track of the last frame, and these tracks."""
+    table = contingency(labels, last, ignored=UNLABELLED)
+    # The table's IoU leaves ignored pixels out; here unlabelled ones are part of a mask.
+    size = table.segment_pixels + table.ignored
+    iou = table.overlap / np.maximum(size[:, None] + table.region_pixels - table.overlap, 1)
+    iou[iou < MIN_IOU] = 0
+    rows, columns = linear_sum_assignment(iou, maximize=True)
+    joined = iou[rows, columns] > 0
+    return table.segments[rows[joined]], table.regions[columns[joined]]

@@ -7,7 +7,7 @@ from typing import Any
 from diffseg_ros.backbones.base import Backbone
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.voxels import VoxelAccumulator
+from diffseg_ros.evaluation.voxel_agreement import VoxelAgreement
 from diffseg_ros.geometry.point_cloud import labelled_cloud
 from diffseg_ros.mapping.odometry import RgbdOdometry
 from diffseg_ros.mapping.voxel_map import FusedCloud, VoxelMap
@@ -62,7 +62,7 @@ class MapBuilder:
         self._backbone = backbone
         self._pipeline: Pipeline | None = None
         self._odometry = RgbdOdometry(config.cloud.max_depth) if odometry else None
-        self._agreement = VoxelAccumulator()
+        self._agreement = VoxelAgreement()
         self.frames = self.failed = self.without_pose = self.without_depth = 0
         self._points_seen = 0
         self.first_pose: npt.NDArray[np.float64] = np.eye(4)
@@ -156,7 +156,7 @@ class MapBuilder:
             'unlabelled_share': float(1 - labelled.mean()),
             'confidence': float(fused.confidence.mean()),
             'observations': float(fused.observations.mean()),
-            'voxel_agreement': self._agreement.agreement(),
+            **self._agreement.compute(),
             'map_mb': self._map.bytes_used / 1e6,
             'tracks': pipeline.track_count if pipeline else 0,
             'device': str(pipeline.backbone.device) if pipeline else '',

@@ -1,4 +1,4 @@
-"""The picture of a calibration report: share of right pixels against confidence."""
+"""Plot of a calibration report: accuracy against confidence."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ _LEAST_SHARE = 0.002
 
 def draw_calibration(reports: Mapping[str, dict[str, Any]], path: Path, title: str = '') -> None:
     """
-    Draw the reliability curve of each report, and below it how many pixels each bin has.
+    Draw the reliability curve of each report, and below it the share of pixels in each bin.
 
-    Bins with less than 0.2 % of the pixels are left out of the curves. The dotted line is what a
-    margin between the best segment and all others promises.
+    Bins with less than 0.2 % of the pixels are left out. The dotted line is what a margin
+    between the best segment and all others promises.
 
     Parameters
     ----------
     reports
-        `CalibrationAccumulator.report` of each data set, by name; one called 'mean' is drawn
-        thick.
+        What `Calibration` computes for each data set, by name; 'mean' is drawn thick.
     path
         PNG or another format that Matplotlib writes.
     title
-        Above the picture.
+        Above the plot.
 
     Raises
     ------
@@ -43,7 +42,7 @@ def draw_calibration(reports: Mapping[str, dict[str, Any]], path: Path, title: s
     curve.plot([0, 1], [0.5, 1], color='0.6', linestyle=':', label='promised')
     for name, report in reports.items():
         _draw_report(curve, shares, name, report, thick=name == 'mean' or len(reports) == 1)
-    curve.set_ylabel('share of right pixels')
+    curve.set_ylabel('accuracy')
     shares.set_ylabel('share of pixels')
     shares.set_xlabel('confidence')
     shares.set_xlim(0, 1)
@@ -66,7 +65,7 @@ def _draw_report(curve: Any, shares: Any, name: str, report: dict[str, Any], *,
     auroc = '-' if report['auroc'] is None else f'{report["auroc"]:.2f}'
     style = {'color': 'black', 'linewidth': 2.0} if thick else {'linewidth': 1.0}
     across = [item['confidence'] for item in bins]
-    lines = curve.plot(across, [item['right'] for item in bins], marker='o', markersize=3,
+    lines = curve.plot(across, [item['accuracy'] for item in bins], marker='o', markersize=3,
                        label=f'{name}, AUROC {auroc}', **style)
     shares.plot(across, [item['share'] for item in bins], **{**style,
                                                              'color': lines[0].get_color()})

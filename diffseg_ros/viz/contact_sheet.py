@@ -6,13 +6,12 @@ from pathlib import Path
 
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.types import UNLABELLED
+from diffseg_ros.types import LabelImage, Mask, RgbImage, UNLABELLED
 from diffseg_ros.viz.overlay import draw_overlay
 import numpy as np
-import numpy.typing as npt
 
 FRAMES = 12
-"""Pictures on a sheet."""
+"""Images on a sheet."""
 COLUMNS = 4
 
 _WIDTH = 400
@@ -21,33 +20,20 @@ _LABELLED_SHARE = 0.012
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-class Strip:
-    """Keeps the small pictures of evenly spaced frames, the first and the last among them."""
+class ContactSheet:
+    """Keeps small overlays of evenly spaced frames, the first and the last among them."""
 
     def __init__(self, total: int, count: int = FRAMES) -> None:
         """Expect `total` frames and keep at most `count` of them."""
         wanted = np.linspace(0, max(total - 1, 0), min(count, max(total, 1)))
         self._wanted = set(np.rint(wanted).astype(int).tolist())
-        self._pictures: list[npt.NDArray[np.uint8]] = []
+        self._thumbnails: list[RgbImage] = []
         self._seen = 0
 
-    def add(self, number: int, rgb: npt.NDArray[np.uint8],
-            labels: npt.NDArray[np.int32]) -> None:
-        """
-        Show the sheet the next frame.
-
-        Parameters
-        ----------
-        number
-            Of the frame in its source, for the caption.
-        rgb
-            (H, W, 3) uint8.
-        labels
-            (H, W) int32.
-
-        """
+    def add(self, number: int, rgb: RgbImage, labels: LabelImage) -> None:
+        """Take the next frame; `number` is that of the frame in its source, for the caption."""
         if self._seen in self._wanted:
-            self._pictures.append(_picture(number, rgb, labels))
+            self._thumbnails.append(_thumbnail(number, rgb, labels))
         self._seen += 1
 
     def write(self, path: Path) -> None:
@@ -60,25 +46,24 @@ class Strip:
             No frame was added, or the file cannot be written.
 
         """
-        if not self._pictures:
+        if not self._thumbnails:
             raise DiffsegError(f'{path}: no frame to show')
-        height = max(picture.shape[0] for picture in self._pictures)
-        columns = min(COLUMNS, len(self._pictures))
-        rows = -(-len(self._pictures) // columns)
+        height = max(thumbnail.shape[0] for thumbnail in self._thumbnails)
+        columns = min(COLUMNS, len(self._thumbnails))
+        rows = -(-len(self._thumbnails) // columns)
         cell_h, cell_w = height + _MARGIN, _WIDTH + _MARGIN
         sheet = np.full((rows * cell_h + _MARGIN, columns * cell_w + _MARGIN, 3), 255, np.uint8)
-        for place, picture in enumerate(self._pictures):
+        for place, thumbnail in enumerate(self._thumbnails):
             top = _MARGIN + place // columns * cell_h
             left = _MARGIN + place % columns * cell_w
-            sheet[top:top + picture.shape[0], left:left + _WIDTH] = picture
+            sheet[top:top + thumbnail.shape[0], left:left + _WIDTH] = thumbnail
         path.parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
             raise DiffsegError(f'{path}: cannot be written; is the disk full?')
 
 
-def _picture(number: int, rgb: npt.NDArray[np.uint8],
-             labels: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
-    """Return the small overlay with the ids of its larger segments and a caption."""
+def _thumbnail(number: int, rgb: RgbImage, labels: LabelImage) -> RgbImage:
+    """Return a small overlay with the ids of its larger segments and a caption."""
     size = _WIDTH, max(2, round(rgb.shape[0] * _WIDTH / rgb.shape[1]))
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     ids = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
@@ -93,8 +78,8 @@ def _picture(number: int, rgb: npt.NDArray[np.uint8],
     return picture
 
 
-def _write_id(picture: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], text: str) -> None:
-    """Write where the segment is widest."""
+def _write_id(picture: RgbImage, mask: Mask, text: str) -> None:
+    """Write the id where its segment is widest."""
     padded = np.pad(mask.astype(np.uint8), 1)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
     row, column = np.unravel_index(int(distance.argmax()), distance.shape)
@@ -102,7 +87,6 @@ def _write_id(picture: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], text:
     _write(picture, text, (int(column) - width // 2, int(row) + height // 2), 0.4)
 
 
-def _write(picture: npt.NDArray[np.uint8], text: str, place: tuple[int, int],
-           scale: float) -> None:
+def _write(picture: RgbImage, text: str, place: tuple[int, int], scale: float) -> None:
     cv2.putText(picture, text, place, _FONT, scale, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.putText(picture, text, place, _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)

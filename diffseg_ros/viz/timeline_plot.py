@@ -1,12 +1,14 @@
-"""The picture of a timeline: a row for each track, the frames from left to right."""
+"""When each track was seen, and a plot of it: a row per track, frames from left to right."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.timeline import Timeline, TrackLife
+from diffseg_ros.types import LabelImage
 from diffseg_ros.viz.overlay import label_colours
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +21,82 @@ _ROW_INCHES = 0.17
 _LEAST_ROWS = 3
 _INK = '0.25'
 
+IdSwitches = Sequence[tuple[int, int, int]]
+"""Frame, id before and id after of each identity switch."""
 
-def draw_timeline(timeline: Timeline, path: Path, title: str = '') -> None:
+
+@dataclass
+class TrackLife:
     """
-    Draw births, sleeps, ends and, with truth, identity switches; most seen tracks first.
+    When one track was seen.
 
-    Above the rows stands how many tracks each frame shows. Colours are those of overlays.
+    Attributes
+    ----------
+    spans
+        First and last frame of each run of frames that show the track.
+
+    """
+
+    track_id: int
+    spans: list[list[int]] = field(default_factory=list)
+
+    @property
+    def birth(self) -> int:
+        """First frame that shows the track."""
+        return self.spans[0][0]
+
+    @property
+    def end(self) -> int:
+        """Last frame that shows the track."""
+        return self.spans[-1][1]
+
+    @property
+    def frames_seen(self) -> int:
+        """In how many frames the track was seen."""
+        return sum(last - first + 1 for first, last in self.spans)
+
+
+class Timeline:
+    """
+    Follows which ids the frames show; between two spans a track is lost.
+
+    Memory grows with the number of spans.
+
+    Attributes
+    ----------
+    stamps
+        Nanoseconds, one per frame.
+
+    """
+
+    def __init__(self) -> None:
+        self.stamps: list[int] = []
+        self._lives: dict[int, TrackLife] = {}
+
+    def add(self, stamp: int, labels: LabelImage) -> None:
+        """Add the next frame: its stamp in nanoseconds and (H, W) ids, negative = unlabelled."""
+        frame = len(self.stamps)
+        self.stamps.append(stamp)
+        for track_id in np.unique(labels[labels >= 0]).tolist():
+            life = self._lives.setdefault(track_id, TrackLife(track_id))
+            if life.spans and life.spans[-1][1] == frame - 1:
+                life.spans[-1][1] = frame
+            else:
+                life.spans.append([frame, frame])
+
+    def lives(self) -> list[TrackLife]:
+        """Return all tracks, those seen in most frames first, of equals the oldest."""
+        return sorted(self._lives.values(),
+                      key=lambda life: (-life.frames_seen, life.birth, life.track_id))
+
+
+def draw_timeline(timeline: Timeline, path: Path, title: str = '',
+                  switches: IdSwitches | None = None) -> None:
+    """
+    Draw when tracks start, are lost and end; tracks seen most come first.
+
+    Above the rows a histogram shows how many tracks each frame has. Colours are those of
+    overlays. `switches` is None without truth.
 
     Raises
     ------
@@ -47,10 +119,11 @@ def draw_timeline(timeline: Timeline, path: Path, title: str = '') -> None:
     edges, unit = _edges(timeline.stamps)
     _draw_counts(counts, timeline, lives, edges)
     _draw_rows(rows, shown, edges)
-    _draw_switches(rows, timeline, shown, edges)
+    if switches is not None:
+        _draw_switches(rows, switches, shown, edges)
     rows.set(xlabel=unit, xlim=(edges[0], edges[-1]))
     figure.align_ylabels()
-    figure.suptitle(_title(title, timeline, lives, len(shown)), fontsize=11)
+    figure.suptitle(_title(title, timeline, len(shown), switches), fontsize=11)
     handles, names = rows.get_legend_handles_labels()
     figure.legend(handles, names, loc='outside lower center', ncols=len(names), frameon=False,
                   fontsize=8)
@@ -70,13 +143,14 @@ def _edges(stamps: list[int]) -> tuple[npt.NDArray[np.float64], str]:
     return np.arange(len(stamps) + 1, dtype=np.float64), 'frame'
 
 
-def _title(title: str, timeline: Timeline, lives: list[TrackLife], shown: int) -> str:
+def _title(title: str, timeline: Timeline, shown: int, switches: IdSwitches | None) -> str:
+    tracks = len(timeline.lives())
     parts = [title] if title else []
-    parts.append(f'{_count(len(timeline.stamps), "frame")}, {_count(len(lives), "track")}')
-    if shown < len(lives):
+    parts.append(f'{_count(len(timeline.stamps), "frame")}, {_count(tracks, "track")}')
+    if shown < tracks:
         parts.append(f'the {shown} seen in most frames are shown')
-    if timeline.switches is not None:
-        parts.append(_count(len(timeline.switches), 'identity switch', 'es'))
+    if switches is not None:
+        parts.append(_count(len(switches), 'identity switch', 'es'))
     return ', '.join(parts)
 
 
@@ -100,11 +174,11 @@ def _draw_counts(axes: Any, timeline: Timeline, lives: list[TrackLife],
     axes.set_ylabel('tracks', fontsize=9)
     axes.set_ylim(0, 1.35 * max(1, seen.max()))
     axes.locator_params(axis='y', integer=True, nbins=3)
-    _strip_frame(axes)
+    _style(axes)
 
 
 def _draw_rows(axes: Any, shown: list[TrackLife], edges: npt.NDArray[np.float64]) -> None:
-    colours = label_colours(np.array([life.identity for life in shown], np.int64)) / 255
+    colours = label_colours(np.array([life.track_id for life in shown], np.int64)) / 255
     for row, (life, colour) in enumerate(zip(shown, colours)):
         axes.plot([edges[life.birth], edges[life.end + 1]], [row, row], color='0.6',
                   linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
@@ -113,42 +187,40 @@ def _draw_rows(axes: Any, shown: list[TrackLife], edges: npt.NDArray[np.float64]
                          facecolors=colour, linewidth=0, zorder=2)
     ended = [(edges[life.end + 1], row) for row, life in enumerate(shown)
              if life.end + 2 < len(edges)]
-    axes.plot([], [], color='0.6', linewidth=0.8, linestyle=(0, (1, 2)), label='asleep')
+    axes.plot([], [], color='0.6', linewidth=0.8, linestyle=(0, (1, 2)), label='lost')
     axes.plot([edges[life.birth] for life in shown], range(len(shown)), linestyle='none',
               marker='|', markersize=8, markeredgewidth=1.6, color=_INK, zorder=3, clip_on=False,
               label='born')
     axes.plot(*(zip(*ended) if ended else ([], [])), linestyle='none', marker='x',
               markersize=4.5, markeredgewidth=1.1, color=_INK, zorder=3, clip_on=False,
               label='last seen')
-    axes.set_yticks(range(len(shown)), [str(life.identity) for life in shown], fontsize=7)
+    axes.set_yticks(range(len(shown)), [str(life.track_id) for life in shown], fontsize=7)
     axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
     axes.set_ylabel('track', fontsize=9)
     for marks in axes.lines:
         # Unclipped ones would widen the margins, those without a point up to the corner (0, 0).
         marks.set_in_layout(False)
-    _strip_frame(axes)
+    _style(axes)
 
 
-def _draw_switches(axes: Any, timeline: Timeline, shown: list[TrackLife],
+def _draw_switches(axes: Any, switches: IdSwitches, shown: list[TrackLife],
                    edges: npt.NDArray[np.float64]) -> None:
     """Mark where an object changes tracks, with a line between rows that are both shown."""
-    if timeline.switches is None:
-        return
-    row_of = {life.identity: row for row, life in enumerate(shown)}
+    row_of = {life.track_id: row for row, life in enumerate(shown)}
     marks = []
-    for switch in timeline.switches:
-        rows = [row_of[track] for track in (switch.before, switch.after) if track in row_of]
-        place = (edges[switch.frame] + edges[switch.frame + 1]) / 2
+    for frame, before, after in switches:
+        rows = [row_of[track] for track in (before, after) if track in row_of]
+        place = (edges[frame] + edges[frame + 1]) / 2
         if len(rows) == 2:
             axes.plot([place, place], rows, color='black', linewidth=0.7, alpha=0.6, zorder=4)
-        if switch.after in row_of:
-            marks.append((place, row_of[switch.after]))
+        if after in row_of:
+            marks.append((place, row_of[after]))
     axes.plot(*(zip(*marks) if marks else ([], [])), linestyle='none', marker='D',
               markersize=3.6, markerfacecolor='white', markeredgecolor='black', zorder=5,
               label='identity switch')
 
 
-def _strip_frame(axes: Any) -> None:
+def _style(axes: Any) -> None:
     axes.spines[['top', 'right']].set_visible(False)
     axes.tick_params(length=2)
     axes.grid(axis='x', color='0.92', zorder=0)

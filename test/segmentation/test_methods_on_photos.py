@@ -2,8 +2,9 @@
 
 from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.config import BackboneConfig, SegmentationConfig
-from diffseg_ros.evaluation.calibration import CalibrationAccumulator
+from diffseg_ros.evaluation.calibration import Calibration
 from diffseg_ros.evaluation.datasets import MaskDataset
+from diffseg_ros.evaluation.measure import Observation
 from diffseg_ros.segmentation.segmenter import Segmenter
 import numpy as np
 import pytest
@@ -41,11 +42,12 @@ def test_segments_rise_with_granularity(observed, method):
     ('regions', 'basins'), ('kway', 'basins'), ('kway', 'pamr'), ('diffseg', 'basins'),
     ('diffseg', 'pamr')])
 def test_pixels_of_low_confidence_are_wrong_more_often(observed, method, refinement):
-    counts = CalibrationAccumulator()
+    calibration = Calibration()
     for segments, truth in segmented(observed, method=method, refinement=refinement):
-        counts.add(segments.labels, segments.confidence, truth)
-    report = counts.report()
-    low, high = (np.average([part['right'] for part in half],
+        calibration.update(Observation(segments.labels, confidence=segments.confidence,
+                                       truth=truth, ignored=255))
+    report = calibration.compute()['calibration']
+    low, high = (np.average([part['accuracy'] for part in half],
                             weights=[part['share'] for part in half])
                  for half in (report['bins'][:5], report['bins'][5:]))
     assert report['auroc'] > 0.52 and low < high - 0.02

@@ -43,15 +43,17 @@ def test_segments_without_a_neighbour_of_another_colour_are_finite() -> None:
 def test_confidence_ranks_pixels_of_real_photos(real_masks) -> None:
     from itertools import islice
 
-    from diffseg_ros.evaluation.calibration import CalibrationAccumulator
+    from diffseg_ros.evaluation.calibration import Calibration
     from diffseg_ros.evaluation.datasets import MaskDataset
     from diffseg_ros.pipeline import Pipeline
 
-    pipeline, calibration = Pipeline(), CalibrationAccumulator()
-    for _, frame, truth in islice(MaskDataset(real_masks / 'camvid_val'), 0, 40, 8):
+    pipeline, calibration = Pipeline(), Calibration()
+    dataset = MaskDataset(real_masks / 'camvid_val')
+    for _, frame, truth in islice(dataset, 0, 40, 8):
         segments = pipeline.segment(frame)
-        calibration.add(segments.labels, segments.confidence, truth)
-    report = calibration.report()
+        calibration.update(dataset.observation(frame, truth, segments.labels,
+                                               segments.confidence))
+    report = calibration.compute()['calibration']
     assert report['auroc'] > 0.65
-    curve = [item['right'] for item in report['bins'] if item['share'] > 0.03]
+    curve = [item['accuracy'] for item in report['bins'] if item['share'] > 0.03]
     assert len(curve) >= 4 and curve == sorted(curve)

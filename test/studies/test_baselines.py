@@ -8,7 +8,8 @@ from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.datasets import MaskDataset
-from diffseg_ros.evaluation.masks import region_miou
+from diffseg_ros.evaluation.measure import MeasureSet
+from diffseg_ros.evaluation.miou import region_miou
 import numpy as np
 import pytest
 from studies.baselines import CLASSICAL, felzenszwalb, write_random_weights
@@ -61,10 +62,10 @@ def test_random_weights_are_the_seed(tmp_path: Path) -> None:
 
 
 def score(dataset: MaskDataset, baseline: str) -> dict[str, Any]:
-    accumulator = dataset.accumulator()
+    measures = MeasureSet('masks')
     for _, frame, truth in dataset:
-        accumulator.add(CLASSICAL[baseline](frame.rgb), truth)
-    return accumulator.report()
+        measures.update(dataset.observation(frame, truth, CLASSICAL[baseline](frame.rgb)))
+    return measures.compute()
 
 
 @pytest.mark.parametrize(('name', 'miou'), [

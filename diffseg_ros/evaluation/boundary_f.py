@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
-from diffseg_ros.evaluation.contingency import check_labels, LabelArray
+from diffseg_ros.evaluation.contingency import LabelArray
+from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.registry import register_measure
+from diffseg_ros.types import Mask
 import numpy as np
-import numpy.typing as npt
 
 TOLERANCE = 0.0075
 """Distance that counts as a hit, as a share of the image diagonal (as in BSDS)."""
 
-Mask = npt.NDArray[np.bool_]
+
+@register_measure('boundary_f', commands=('masks',))
+class BoundaryF:
+    """Mean F measure of the outlines over the images."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._scores: list[float] = []
+
+    def update(self, observation: Observation) -> None:
+        """Take the next image; without truth it is passed over."""
+        if observation.truth is not None:
+            self._scores.append(boundary_f(observation.labels, observation.truth,
+                                           ignored=observation.ignored))
+
+    def compute(self) -> dict[str, Any]:
+        """Return boundary_f."""
+        return {'boundary_f': float(np.mean(self._scores)) if self._scores else None}
 
 
-def boundary_f(prediction: LabelArray, truth: LabelArray, *, ignore: int = 65535,
+def boundary_f(prediction: LabelArray, truth: LabelArray, *, ignored: int = 65535,
                tolerance: float = TOLERANCE) -> float:
     """
     Return the F measure of the predicted outlines.
@@ -31,7 +54,7 @@ def boundary_f(prediction: LabelArray, truth: LabelArray, *, ignore: int = 65535
         (H, W) integers; unlabelled pixels are one more segment.
     truth
         (H, W) integers.
-    ignore
+    ignored
         Value of `truth` that is not scored.
     tolerance
         Euclidean distance as a share of the image diagonal; never less than one pixel.
@@ -41,15 +64,9 @@ def boundary_f(prediction: LabelArray, truth: LabelArray, *, ignore: int = 65535
     float
         0 to 1; 1 where neither has an outline, 0 where only one has.
 
-    Raises
-    ------
-    DiffsegError
-        The arrays are empty, of different shapes or not of integers.
-
     """
-    check_labels(prediction, truth)
     reach = max(1.0, tolerance * math.hypot(*truth.shape))
-    scored = truth != ignore
+    scored = truth != ignored
     known = ~_near(~scored, reach)
     edges, true_edges = _edges(prediction, np.ones_like(scored)), _edges(truth, scored)
     judged, true_judged = edges & known, true_edges & known

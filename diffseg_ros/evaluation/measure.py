@@ -1,0 +1,167 @@
+"""
+What measures of label images have in common.
+
+A measure is a class that registers itself: `@register_measure('my_measure')` above it, or an
+entry point of the group `diffseg_ros.measures` that names its module. Its values appear in the
+report, the printed table and the JSON of `diffseg_evaluate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+import importlib
+from typing import Any, Protocol
+
+from diffseg_ros.evaluation.contingency import Contingency, contingency, LabelArray
+from diffseg_ros.geometry.point_cloud import labelled_cloud, LabelledCloud
+from diffseg_ros.registry import measures
+from diffseg_ros.types import Frame, LabelImage
+import numpy as np
+import numpy.typing as npt
+
+COMMANDS = ('masks', 'tracks')
+
+_BUILT_IN = ('stq', 'idf1', 'hota', 'flip_rate', 'voxel_agreement', 'id_switches',
+             'label_statistics', 'miou', 'boundary_f', 'calibration')
+
+
+@dataclass(frozen=True)
+class Observation:
+    """
+    One labelled frame as all measures see it; what several of them need is computed once.
+
+    Attributes
+    ----------
+    labels
+        (H, W) int32 segment ids, UNLABELLED (-1) where there is none.
+    frame
+        With the depth and pose that the measures may use, or None.
+    confidence
+        (H, W) uint8, or None.
+    truth
+        (H, W) integer ids of true regions, or None.
+    ignored
+        Value of `truth` that is not scored.
+    background
+        Value of `truth` that is no object, or None.
+    classes
+        Names of the classes that `truth` numbers from 0; None where its ids are regions of one
+        frame or instances of a sequence.
+    epoch
+        Rises where the recording starts over and ids begin anew.
+
+    """
+
+    labels: LabelImage
+    frame: Frame | None = None
+    confidence: npt.NDArray[np.uint8] | None = None
+    truth: LabelArray | None = None
+    ignored: int = 65535
+    background: int | None = None
+    classes: Sequence[str] | None = None
+    epoch: int = 0
+
+    @cached_property
+    def contingency(self) -> Contingency | None:
+        """
+        Overlaps of the segments with the truth, or None without truth.
+
+        Raises
+        ------
+        DiffsegError
+            Labels and truth cannot be compared.
+
+        """
+        if self.truth is None:
+            return None
+        return contingency(self.labels, self.truth, self.ignored, self.background)
+
+    @cached_property
+    def cloud(self) -> LabelledCloud | None:
+        """
+        Organised cloud in the optical frame, or None without depth or intrinsics.
+
+        Raises
+        ------
+        DiffsegError
+            The distortion model is not supported.
+
+        """
+        frame = self.frame
+        if frame is None or frame.depth is None or frame.intrinsics is None:
+            return None
+        return labelled_cloud(frame, self.labels)
+
+
+class Measure(Protocol):
+    """
+    Sums up the frames of one sequence or data set.
+
+    A class is registered for the commands that its registration names as `commands`, for example
+    `@register_measure('my_measure', commands=('tracks',))`; without them for all COMMANDS.
+    Measures whose mean over data sets is not the mean of their values also have a class method
+    `pooled(parts)`, which returns one measure of several.
+    """
+
+    def update(self, observation: Observation) -> None:
+        """Take the next frame; one that lacks what the measure needs is passed over."""
+
+    def compute(self) -> dict[str, Any]:
+        """
+        Return the values by name, so far.
+
+        Values are numbers, or None where nothing could be measured; the printed table shows the
+        names that are None before the first frame. Other JSON values appear in reports only.
+        """
+
+    def reset(self) -> None:
+        """Forget all frames."""
+
+
+class MeasureSet:
+    """All measures of one command, fed together."""
+
+    def __init__(self, command: str) -> None:
+        for name in _BUILT_IN:
+            importlib.import_module(f'diffseg_ros.evaluation.{name}')
+        self._measures: dict[str, Measure] = {
+            entry.name: entry.create(entry.settings()) if entry.settings else entry.create()
+            for entry in measures if command in entry.facts.get('commands', COMMANDS)}
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the measure that was registered as `name`."""
+        return self._measures[name]
+
+    def update(self, observation: Observation) -> None:
+        """
+        Take the next frame.
+
+        Raises
+        ------
+        DiffsegError
+            Labels and truth cannot be compared, or a lens is not supported.
+
+        """
+        for measure in self._measures.values():
+            measure.update(observation)
+
+    def compute(self) -> dict[str, Any]:
+        """Return the values of all measures by their names."""
+        return {name: value for measure in self._measures.values()
+                for name, value in measure.compute().items()}
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        for measure in self._measures.values():
+            measure.reset()
+
+    @staticmethod
+    def pooled(sets: Sequence[MeasureSet]) -> dict[str, Any]:
+        """Return the values over several data sets that are more than means of their values."""
+        found: dict[str, Any] = {}
+        for name, measure in sets[0]._measures.items():
+            if hasattr(measure, 'pooled'):
+                found.update(measure.pooled([part[name] for part in sets]).compute())
+        return found

@@ -1,0 +1,186 @@
+"""
+Accuracy of segments without names against masks: mean IoU and pixel accuracy.
+
+Segments carry no class, so each image's segments are first matched one to one with its classes
+or regions (Hungarian method). The matching maximises the number of shared pixels, not the sum of
+IoUs. Three rules follow from it:
+
+- Pixels of a segment that stays unmatched are false negatives of what lies below them, and
+  false positives of nothing. So are unlabelled pixels.
+- In a data set of classes a segment is matched as long as there are free classes, the classes
+  that the image does not show included. A segment whose class it does not touch is a false
+  positive of that class; this charges methods that split beyond what the image shows.
+- With a background class the segments are matched without it first. Those that then share no
+  pixel with a class are joined into one background segment, and all are matched again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import math
+from typing import Any
+
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.evaluation.contingency import Contingency, contingency, Counts, LabelArray
+from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.registry import register_measure
+from diffseg_ros.types import LabelImage
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+
+@register_measure('miou', commands=('masks',))
+class MeanIou:
+    """
+    Sums a data set's images; nothing is kept per image.
+
+    Of classes, which mean the same in all images, TP, FP and FN are summed over the images, and
+    the IoUs of the classes that the truth shows averaged. Of regions the mean over an image's
+    regions is averaged over the images.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._classes: Sequence[str] = ()
+        self._hits: Counts = np.zeros(0, np.int64)
+        self._false: Counts = np.zeros(0, np.int64)
+        self._missed: Counts = np.zeros(0, np.int64)
+        self._scores: list[float] = []
+        self._correct = self._labelled = self._segments = self._images = 0
+
+    def update(self, observation: Observation) -> None:
+        """
+        Take the next image; without truth it is passed over.
+
+        Raises
+        ------
+        DiffsegError
+            The arrays cannot be compared, or the truth has a class without a name.
+
+        """
+        table, classes = observation.contingency, observation.classes
+        if table is None:
+            return
+        overlap, sizes, objects = table.overlap, table.region_pixels, table.objects
+        if classes is not None:
+            overlap, sizes, objects = _of_all_classes(table, len(classes))
+        overlap = overlap[overlap.any(axis=1)]
+        if table.background is not None:
+            overlap = _join_unmatched(overlap, objects)
+        hits, false = _matched_pixels(overlap)
+        self._images += 1
+        self._segments += len(table.segments)
+        self._correct += int(hits.sum())
+        self._labelled += int(sizes.sum())
+        if classes is None:
+            if len(sizes):
+                self._scores.append(float(np.mean(hits / (sizes + false))))
+        elif self._classes:
+            self._hits += hits
+            self._false += false
+            self._missed += sizes - hits
+        else:
+            self._classes = classes
+            self._hits, self._false, self._missed = hits, false, sizes - hits
+
+    def compute(self) -> dict[str, Any]:
+        """
+        Return miou, pixel_accuracy, images, segments_per_image and per_class.
+
+        `per_class` maps class names to IoUs and is empty for regions. Measures are None where
+        not a single pixel is labelled.
+        """
+        union = self._hits + self._false + self._missed
+        per_class = {self._classes[index]: float(self._hits[index] / union[index])
+                     for index in np.flatnonzero(self._hits + self._missed)}
+        scores = self._scores or list(per_class.values())
+        return {'miou': float(np.mean(scores)) if scores else None,
+                'pixel_accuracy': self._correct / self._labelled if self._labelled else None,
+                'images': self._images,
+                'segments_per_image': self._segments / self._images if self._images else None,
+                'per_class': per_class}
+
+
+def region_miou(prediction: LabelArray, truth: LabelArray, *, ignored: int = 65535,
+                background: int | None = None) -> float:
+    """
+    Return the mean IoU over one image's true regions, 0 to 1, or NaN where it has none.
+
+    Parameters
+    ----------
+    prediction
+        (H, W) integers; negative ones are unlabelled.
+    truth
+        (H, W) integers.
+    ignored
+        Value of `truth` that is not scored.
+    background
+        Value of `truth` that is no object: it is neither matched nor averaged, but lowers the
+        IoU of a segment that reaches into it.
+
+    Raises
+    ------
+    DiffsegError
+        The arrays are empty, of different shapes or not of integers.
+
+    """
+    return table_miou(contingency(prediction, truth, ignored, background))
+
+
+def table_miou(table: Contingency) -> float:
+    """Return what `region_miou` does, from overlaps that are counted already."""
+    if not table.objects.any():
+        return math.nan
+    overlap = table.overlap[:, table.objects]
+    rows, columns = _assign(overlap)
+    scores = np.zeros(overlap.shape[1])
+    scores[columns] = table.iou[:, table.objects][rows, columns]
+    return float(scores.mean())
+
+
+def grid_labels(height: int, width: int, rows: int = 4, columns: int = 5) -> LabelImage:
+    """Return (height, width) int32 labels of a grid of rectangles, the floor of any score."""
+    row = np.arange(height, dtype=np.int32) * rows // height
+    column = np.arange(width, dtype=np.int32) * columns // width
+    return row[:, None] * columns + column
+
+
+def _of_all_classes(table: Contingency, count: int
+                    ) -> tuple[Counts, Counts, npt.NDArray[np.bool_]]:
+    """Return the table's overlap, region sizes and objects with a column for each class."""
+    regions = table.regions
+    if len(regions) and not 0 <= regions.min() <= regions.max() < count:
+        raise DiffsegError(f'truth: class {regions.max() if regions.min() >= 0 else "below 0"}; '
+                           f'the data set has {count} classes, numbered from 0')
+    overlap = np.zeros((len(table.overlap), count), np.int64)
+    overlap[:, regions] = table.overlap
+    sizes = np.zeros(count, np.int64)
+    sizes[regions] = table.region_pixels
+    return overlap, sizes, np.arange(count) != table.background
+
+
+def _assign(overlap: Counts) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return rows and columns of the one-to-one matching that shares the most pixels."""
+    return linear_sum_assignment(overlap, maximize=True)
+
+
+def _matched_pixels(overlap: Counts) -> tuple[Counts, Counts]:
+    """Return (R,) true positive and (R,) false positive pixels after matching."""
+    hits, false = np.zeros((2, overlap.shape[1]), np.int64)
+    rows, columns = _assign(overlap)
+    hits[columns] = overlap[rows, columns]
+    false[columns] = overlap[rows].sum(axis=1) - overlap[rows, columns]
+    return hits, false
+
+
+def _join_unmatched(overlap: Counts, objects: npt.NDArray[np.bool_]) -> Counts:
+    """Join the rows that a matching with the object columns leaves over into one last row."""
+    candidates = overlap[:, objects]
+    rows, columns = _assign(candidates)
+    matched = np.zeros(len(overlap), bool)
+    matched[rows[candidates[rows, columns] > 0]] = True
+    return np.vstack([overlap[matched], overlap[~matched].sum(axis=0, keepdims=True)])
