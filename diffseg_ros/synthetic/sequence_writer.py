@@ -13,7 +13,7 @@ import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.transforms import quaternion_from_pose
 from diffseg_ros.synthetic.camera_path import camera_path
-from diffseg_ros.synthetic.depth_sensor import DepthSensor
+from diffseg_ros.synthetic.depth_sensor import measure_depth
 from diffseg_ros.synthetic.renderer import CAMERA, Renderer
 from diffseg_ros.synthetic.scene import create_scene
 from diffseg_ros.types import Intrinsics
@@ -68,12 +68,11 @@ def _render_frames(folder: Path, frames: int, seed: int, camera: Intrinsics) -> 
     names = {instance.number: instance.name for instance in scene.instances}
     (folder / 'sequence.json').write_text(
         json.dumps({'background': None, 'instances': names}, indent=1) + '\n')
-    sensor = DepthSensor()
 
     def produce(number: int) -> int:
         rendering = renderer.render(times[number], poses[number], seed * 100_003 + number)
-        depth = sensor.measure(rendering.depth, rendering.incidence, rendering.reflectance,
-                               camera.fx, seed * 100_003 + number)
+        depth = measure_depth(rendering.depth, rendering.incidence, rendering.reflectance,
+                              camera.fx, seed * 100_003 + number)
         units = np.nan_to_num(np.rint(depth * DEPTH_SCALE)).astype(np.uint16)
         name = f'{number:06d}'
         _write_image(folder / 'rgb' / f'{name}.jpg', rendering.rgb[..., ::-1], _JPEG)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.pipeline import Pipeline
 from diffseg_ros.synthetic.camera_path import camera_path
-from diffseg_ros.synthetic.depth_sensor import DepthSensor
+from diffseg_ros.synthetic.depth_sensor import measure_depth
 from diffseg_ros.synthetic.mesh import rigid
 from diffseg_ros.synthetic.renderer import Renderer
 from diffseg_ros.synthetic.scene import create_scene
@@ -33,7 +33,7 @@ class View:
 @pytest.fixture(scope='module', params=[0, 2], ids='room {}'.format)
 def views(request):
     """Return the views before, during and after the look away."""
-    scene, sensor = create_scene(request.param), DepthSensor()
+    scene = create_scene(request.param)
     renderer = Renderer(scene, CAMERA)
     times = np.arange(BEFORE + 2 * TURN + AWAY + AFTER) / RATE
     path = camera_path(scene, times)
@@ -48,7 +48,7 @@ def views(request):
         pose[:3, :3] = rigid((0, 0, 0), turned[number])[:3, :3] @ pose[:3, :3]
         seen = renderer.render(times[number], pose, number)
         # A VGA sensor, thinned: by the small picture's focal length it would measure far worse.
-        depth = sensor.measure(seen.depth, seen.incidence, seen.reflectance, FOCAL, number)
+        depth = measure_depth(seen.depth, seen.incidence, seen.reflectance, FOCAL, number)
         return View(Frame(seen.rgb, number * 10**9 // RATE, 'camera', depth, CAMERA, pose),
                     seen.instances)
 
