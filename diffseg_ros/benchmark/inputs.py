@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.label_images import resize_labels
-from diffseg_ros.io.image_files import decode_rgb
+from diffseg_ros.io.images import decode_rgb
 from diffseg_ros.synthetic.camera_path import camera_path
 from diffseg_ros.synthetic.renderer import Renderer
 from diffseg_ros.synthetic.scene import create_scene

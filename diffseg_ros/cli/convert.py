@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='diffseg_convert', description=__doc__)
     parser.add_argument('sequence', type=Path, metavar='SEQUENCE',
-                        help='folder with rgb/, and depth/, camera.json, poses.txt, times.txt')
+                        help='folder with rgb/, and depth/, camera.json, poses.txt, times.txt; '
+                        'or a folder of images, an image or a video file')
     parser.add_argument('bag', type=Path, metavar='BAG',
                         help='X.mcap or X.db3 for a single file, another name for a bag folder')
     parser.add_argument('--force', action='store_true', help='overwrite BAG')
@@ -28,17 +29,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     from diffseg_ros.io.bag_writer import BagWriter
-    from diffseg_ros.io.sequence_folder import SequenceFolder
-    from diffseg_ros.io.source import open_source
+    from diffseg_ros.io.source import is_bag, open_source
 
     source = open_source(arguments.sequence)
-    if not isinstance(source, SequenceFolder):
+    if is_bag(arguments.sequence):
         raise DiffsegError(f'{arguments.sequence}: is a bag already; give a sequence folder')
     if arguments.bag.exists() and not arguments.force:
         raise DiffsegError(f'{arguments.bag}: exists already; choose another name or add --force')
+    total = source.frame_count
     failed, previous = 0, -1
     with BagWriter(arguments.bag, overwrite=arguments.force) as writer:
-        for item in progress(source, source.frame_count, 'convert'):
+        for item in progress(source.numbered_frames(), total, 'convert'):
             if item.frame is None:
                 failed += 1
                 print(f'diffseg_convert: left out: {item.error}', file=sys.stderr)
@@ -48,9 +49,13 @@ def _run(arguments: argparse.Namespace) -> None:
                                    'after that of the frame before; a bag needs rising times')
             previous = item.frame.stamp
             write_frame(writer, item.frame)
-        if failed == source.frame_count:
+        if failed == total:
             raise DiffsegError(f'{arguments.sequence}: none of its {failed} frames can be read')
-    _report(arguments, source.frame_count, failed, dict(writer.counts), source.notes)
+    for warning in source.warnings:
+        print(warning, file=sys.stderr)
+    print(f'{arguments.bag}: {total - failed} of {total} frames')
+    write_json(arguments.json, {'frames': total - failed, 'frames_failed': failed,
+                                'messages': dict(writer.counts), 'warnings': source.warnings})
 
 
 def write_frame(writer: BagWriter, frame: Frame) -> None:
@@ -59,15 +64,6 @@ def write_frame(writer: BagWriter, frame: Frame) -> None:
 
     for topic, message in frame_messages(frame).items():
         writer.write(f'/{topic.lstrip("/")}', message, frame.stamp)
-
-
-def _report(arguments: argparse.Namespace, total: int, failed: int, counts: dict[str, int],
-            notes: list[str]) -> None:
-    for note in notes:
-        print(note, file=sys.stderr)
-    print(f'{arguments.bag}: {total - failed} of {total} frames')
-    write_json(arguments.json, {'frames': total - failed, 'frames_failed': failed,
-                                'messages': counts, 'notes': notes})
 
 
 def main(argv: list[str] | None = None) -> int:

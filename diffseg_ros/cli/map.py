@@ -12,13 +12,13 @@ from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_conf
 from diffseg_ros.cli.source_frames import (
     add_frame_options,
     add_topic_options,
-    EpochWatch,
     selected_frames,
     topic_names,
 )
-from diffseg_ros.config import PipelineConfig, updated
+from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.source import open_source
+from diffseg_ros.settings import updated
 
 KINECT_RANGE = 4.0
 """Metres up to which depth is fused unless asked otherwise; errors grow with its square."""
@@ -70,20 +70,19 @@ def _run(arguments: argparse.Namespace) -> None:
     from diffseg_ros.mapping.files import write_map
 
     builder = MapBuilder(config, arguments.voxel_size, odometry=arguments.odometry)
-    epochs = EpochWatch()
     for item in selected_frames(source, arguments.every, arguments.limit):
         try:
             if item.frame is None:
                 raise DiffsegError(item.error or 'cannot be read')
-            builder.add(item.frame, new_epoch=epochs.starts_over(item.frame.stamp))
+            builder.add(item.frame)
         except DiffsegError as error:
             builder.failed += 1
             print(f'frame {item.number:06d}: {error}', file=sys.stderr)
-    for note in source.notes:
-        print(f'{source.name}: {note}', file=sys.stderr)
+    for warning in source.warnings:
+        print(f'{source.name}: {warning}', file=sys.stderr)
     fused = builder.fused(str(arguments.source), arguments.min_observations)
     picture = write_map(arguments.output, fused, builder.first_pose)
-    report = {**builder.report(fused), 'source': source.name, 'notes': source.notes}
+    report = {**builder.report(fused), 'source': source.name, 'warnings': source.warnings}
     write_json(arguments.json, report)
     _print_summary(report, arguments.output, picture)
 

@@ -23,7 +23,7 @@ from diffseg_ros.io.source import open_source
 
 if TYPE_CHECKING:
     from diffseg_ros.cli.replay_output import ReplayOutput
-    from diffseg_ros.io.source import Source
+    from diffseg_ros.io.base import Source
     from diffseg_ros.pipeline import Pipeline
 
 
@@ -59,14 +59,14 @@ def _run(arguments: argparse.Namespace) -> None:
                       bag=not arguments.no_bag,
                       plots=plots if arguments.plots else None) as output:
         failed = _replay(source, pipeline, output, arguments.every, arguments.limit)
-        for note in source.notes:
-            print(f'{source.name}: {note}', file=sys.stderr)
+        for warning in source.warnings:
+            print(f'{source.name}: {warning}', file=sys.stderr)
         if not output.frames:
             raise DiffsegError(f'{arguments.source}: none of {failed} frames could be processed')
         output.draw_plots(source.name)
         report = {**output.report(), 'frames_failed': failed, 'tracks': pipeline.track_count,
                   'device': str(pipeline.backbone.device), 'model': pipeline.backbone.name,
-                  'source': source.name, 'notes': source.notes}
+                  'source': source.name, 'warnings': source.warnings}
     write_json(arguments.output / 'report.json', report)
     write_json(arguments.json, report)
     _print_summary(report, arguments.output)

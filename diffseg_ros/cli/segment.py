@@ -17,7 +17,7 @@ from diffseg_ros.cli.command import (
 )
 from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.image_files import decode_rgb
+from diffseg_ros.io.images import decode_rgb
 from diffseg_ros.types import Frame
 import numpy as np
 

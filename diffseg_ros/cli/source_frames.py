@@ -1,4 +1,4 @@
-"""Which topics and frames of a recording a command uses, and where a new epoch begins."""
+"""Which topics and frames of a recording a command uses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 from diffseg_ros.cli.command import progress
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.source import is_sequence_folder, Source, SourceFrame, TopicNames
+from diffseg_ros.io.base import Source, SourceFrame, TopicNames
+from diffseg_ros.io.source import is_bag
+from diffseg_ros.time_rules import clock_jumped_back
 
 _TOPIC_ROLES = ('rgb', 'camera_info', 'depth')
 
@@ -22,7 +24,7 @@ def add_frame_options(parser: argparse.ArgumentParser) -> None:
 
 def add_topic_options(parser: argparse.ArgumentParser,
                       description: str = 'topic in the bag ({topic})') -> None:
-    """Add `--rgb-topic` and its like; the description may name the default, `{topic}`."""
+    """Add `--rgb-topic` and the like; `{topic}` in the description is the default."""
     names = TopicNames()
     for role in _TOPIC_ROLES:
         parser.add_argument(_topic_option(role), metavar='TOPIC',
@@ -46,10 +48,9 @@ def topic_names(arguments: argparse.Namespace) -> TopicNames:
         if source is None:
             raise DiffsegError(f'{_topic_option(role)} {topic}: a generated room has no topics to '
                                'choose from; leave the option out, or name a bag')
-        if is_sequence_folder(source):
-            raise DiffsegError(f'{_topic_option(role)} {topic}: {source} is a sequence folder, '
-                               'which has no topics to choose from; leave the option out, or '
-                               'name a bag')
+        if source.exists() and not is_bag(source):
+            raise DiffsegError(f'{_topic_option(role)} {topic}: {source} is no bag and has no '
+                               'topics to choose from; leave the option out, or name a bag')
     return TopicNames(**given)
 
 
@@ -66,7 +67,7 @@ def selected_count(source: Source, every: int, limit: int | None) -> int:
 def selected_frames(source: Source, every: int, limit: int | None) -> Iterator[SourceFrame]:
     """Yield every Nth frame up to the limit, the broken ones included, with a progress bar."""
     left = selected_count(source, every, limit)
-    for item in progress(source, source.frame_count, source.name):
+    for item in progress(source.numbered_frames(), source.frame_count, source.name):
         if not left:
             break
         if item.number % every == 0:
@@ -75,18 +76,15 @@ def selected_frames(source: Source, every: int, limit: int | None) -> Iterator[S
 
 
 class EpochWatch:
-    """Tells from the stamps when a recording starts over, by the node's rule."""
+    """Tells from the stamps when a recording starts over."""
 
     def __init__(self) -> None:
-        """Begin before the first frame."""
         self._last: int | None = None
 
     def starts_over(self, stamp: int) -> bool:
         """Return whether a frame of this stamp (ns) belongs to a new epoch."""
-        from diffseg_ros.ros.synchronizer import EPOCH_JUMP
-
         last, self._last = self._last, stamp
-        return last is not None and last - stamp > EPOCH_JUMP
+        return clock_jumped_back(last, stamp)
 
 
 def _positive(text: str) -> int:

@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.transforms import TransformTree
-from diffseg_ros.io.bag_pairing import add_transforms, DEPTH_TOLERANCE_NS, Moment, Pairing
-from diffseg_ros.io.bag_storage import BagStorage
-from diffseg_ros.io.bag_topics import choose_topics
-from diffseg_ros.io.image_messages import (
+from diffseg_ros.io.bag_reader import BagReader
+from diffseg_ros.io.bag_topics import choose_topics, ChosenTopics
+from diffseg_ros.io.base import Source, SourceFrame, TopicNames
+from diffseg_ros.io.message_buffer import MessageBuffer
+from diffseg_ros.io.messages import (
+    CAMERA_INFO,
     decode_colour,
-    decode_compressed_colour,
-    decode_compressed_depth,
     decode_depth,
+    deserialise,
+    header_stamp,
     intrinsics_from_camera_info,
+    nanoseconds,
+    TRANSFORMS,
 )
-from diffseg_ros.io.message_types import CAMERA_INFO, deserialise, IMAGE
-from diffseg_ros.io.source import SourceFrame, TopicNames
-from diffseg_ros.types import Frame, Intrinsics
-import numpy as np
+from diffseg_ros.time_rules import clock_jumped_back
+from diffseg_ros.types import DepthImage, Frame, Intrinsics
 import numpy.typing as npt
 
+DEPTH_TOLERANCE_NS = 20_000_000
+"""Depth of another stamp belongs to an image up to this difference."""
 
-class Bag:
+_HORIZON_NS = 1_000_000_000
+_MOST_IMAGES = 32
+_MOST_DEPTHS = 64
+_MOST_INFOS = 256
+
+
+@dataclass(order=True)
+class SyncedMessages:
+    """A serialised image and the messages that belong to it."""
+
+    stamp: int
+    log_time: int
+    rgb: bytes = field(compare=False)
+    depth: bytes | None = field(default=None, compare=False)
+    camera_info: bytes | None = field(default=None, compare=False)
+
+
+class Bag(Source):
     """
     A recorded camera: one frame for each message of the colour image topic.
 
     Frames come in the order of their header stamps, as far as messages lie within a second
-    of each other in the recording; `Pairing` says how depth, camera_info and poses join
-    them. The bag is streamed: memory does not grow with its length.
+    of each other in the recording; `MessagePairing` says how depth, camera_info and poses
+    join them. The bag is streamed: memory does not grow with its length.
     """
 
     def __init__(self, path: Path, topics: TopicNames | None = None) -> None:
@@ -45,21 +68,18 @@ class Bag:
             The bag is empty, truncated, damaged or without usable images.
 
         """
+        resolved = path.resolve()
+        super().__init__(resolved.stem if path.is_file() else resolved.name)
         self._path = path
-        with BagStorage(path) as storage:
-            self._topics = choose_topics(path, storage, topics or TopicNames())
-            self._types = storage.topics
-            self._count = storage.counts[self._topics.rgb]
+        with BagReader(path) as reader:
+            self._topics = choose_topics(path, reader, topics or TopicNames())
+            self._types = reader.topics
+            self._count = reader.counts[self._topics.rgb]
             info = self._topics.camera_info
-            self._first_info = storage.first(info) if info else None
-            self._static = [data for _, _, data in storage.messages(self._topics.static)]
+            self._first_info = reader.first(info) if info else None
+            self._static = [data for _, _, data in reader.messages(self._topics.static)]
         self._problems: Counter[str] = Counter()
         self._intrinsics: tuple[bytes, Intrinsics] | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the file or folder, without suffix."""
-        return self._path.resolve().stem if self._path.is_file() else self._path.resolve().name
 
     @property
     def frame_count(self) -> int:
@@ -67,13 +87,13 @@ class Bag:
         return self._count
 
     @property
-    def notes(self) -> list[str]:
-        """What the user should know; counts are those of the last iteration."""
+    def warnings(self) -> list[str]:
+        """One line for each thing the user should know; counts are of the last iteration."""
         counted = [f'{problem} ({count} of {self._count} frames)'
                    for problem, count in self._problems.items()]
-        return [*self._topics.notes, *counted]
+        return [*self._topics.warnings, *counted, *super().warnings]
 
-    def __iter__(self) -> Iterator[SourceFrame]:
+    def numbered_frames(self) -> Iterator[SourceFrame]:
         """
         Read the bag from the start.
 
@@ -86,62 +106,57 @@ class Bag:
         self._problems.clear()
         tree = TransformTree()
         for data in self._static:
-            add_transforms(tree, data, moving=False)
-        with BagStorage(self._path) as storage:
-            pairing = Pairing(self._topics, self._first_info, tree)
-            messages = storage.messages(self._topics.streamed)
-            number = 0
-            for number, moment in enumerate(pairing.moments(messages), 1):
-                yield self._source_frame(number - 1, moment, tree)
+            _add_transforms(tree, data, moving=False)
+        number = 0
+        with BagReader(self._path) as reader:
+            pairing = MessagePairing(self._topics, self._first_info, tree)
+            for messages in pairing.pair(reader.messages(self._topics.streamed)):
+                try:
+                    yield SourceFrame(number, self._frame(messages, tree))
+                except DiffsegError as error:
+                    yield SourceFrame(number, None, f'{self._path} frame {number} (stamp '
+                                                    f'{messages.stamp} ns): {error}')
+                number += 1
         if number != self._count:
             raise DiffsegError(f'{self._path}: the bag is damaged: {number} of the '
                                f'{self._count} images that its index lists were found; record '
                                'it again')
 
-    def _source_frame(self, number: int, moment: Moment, tree: TransformTree) -> SourceFrame:
-        try:
-            return SourceFrame(number, self._frame(moment, tree))
-        except DiffsegError as error:
-            return SourceFrame(number, None, f'{self._path} frame {number} (stamp '
-                                             f'{moment.stamp} ns): {error}')
-
-    def _frame(self, moment: Moment, tree: TransformTree) -> Frame:
-        rgb, header = self._image(moment.rgb, self._topics.rgb, decode_colour,
-                                  decode_compressed_colour)
+    def _frame(self, messages: SyncedMessages, tree: TransformTree) -> Frame:
+        rgb, header = self._decoded(messages.rgb, self._topics.rgb, decode_colour)
         frame_id = header.frame_id
-        pose = tree.pose(frame_id, moment.stamp)
+        pose = tree.pose(frame_id, messages.stamp)
         if pose is None and (self._topics.moving or self._topics.static):
             self._problems[f'no transform from a fixed frame to {frame_id!r}: no pose'] += 1
-        return Frame(rgb, moment.stamp, frame_id, self._depth(moment, frame_id),
-                     self._camera(moment), pose)
+        return Frame(rgb, messages.stamp, frame_id, self._depth(messages, frame_id),
+                     self._camera(messages), pose)
 
-    def _image(self, data: bytes, topic: str, raw: Callable[[Any], npt.NDArray],
-               compressed: Callable[[Any], npt.NDArray]) -> tuple[npt.NDArray, Any]:
-        kind = self._types[topic]
+    def _decoded(self, data: bytes, topic: str,
+                 decode: Callable[[Any], npt.NDArray]) -> tuple[npt.NDArray, Any]:
         try:
-            message = deserialise(data, kind)
-            return (raw if kind == IMAGE else compressed)(message), message.header
+            message = deserialise(data, self._types[topic])
+            return decode(message), message.header
         except DiffsegError as error:
             raise DiffsegError(f'{topic}: {error}') from error
 
-    def _depth(self, moment: Moment, frame_id: str) -> npt.NDArray[np.float32] | None:
+    def _depth(self, messages: SyncedMessages, frame_id: str) -> DepthImage | None:
         topic = self._topics.depth
         if topic is None:
             return None
-        if moment.depth is None:
+        if messages.depth is None:
             self._problems[f'{topic}: no depth within {DEPTH_TOLERANCE_NS // 10**6} ms of the '
                            'image: masks only, no clouds'] += 1
             return None
-        depth, header = self._image(moment.depth, topic, decode_depth, decode_compressed_depth)
+        depth, header = self._decoded(messages.depth, topic, decode_depth)
         if header.frame_id.lstrip('/') != frame_id.lstrip('/'):
             self._problems[f'{topic}: depth in frame {header.frame_id!r}, image in {frame_id!r}: '
                            'unregistered depth is not used: masks only, no clouds'] += 1
             return None
         return depth
 
-    def _camera(self, moment: Moment) -> Intrinsics | None:
-        """Return the intrinsics; a useless camera_info is noted and costs only the clouds."""
-        data = moment.camera_info
+    def _camera(self, messages: SyncedMessages) -> Intrinsics | None:
+        """Return the intrinsics; a useless camera_info is counted and costs only the clouds."""
+        data = messages.camera_info
         if data is None:
             return None
         # Apart from the stamp one camera_info is like the other.
@@ -154,3 +169,93 @@ class Bag:
                                'clouds'] += 1
                 return None
         return self._intrinsics[1]
+
+
+class MessagePairing:
+    """
+    Joins the messages of a bag, in the order of log times, to images in the order of stamps.
+
+    An image is held until messages one second younger were read or 32 images wait, so that
+    what was recorded after it can belong to it; memory is bounded by that. Depth belongs to
+    the image of equal stamp, else to the nearest within 20 ms; camera_info is the last at or
+    before the image, else the first of the bag. A time jump (a looped recording) ends
+    everything before it.
+    """
+
+    def __init__(self, topics: ChosenTopics, first_info: bytes | None,
+                 tree: TransformTree) -> None:
+        """Start a pass over a bag; `tree` holds the static transforms and gets the others."""
+        self._topics = topics
+        self._first_info = first_info
+        self._tree = tree
+        self._images: list[SyncedMessages] = []
+        self._newest_image: int | None = None
+        self._depths: MessageBuffer[bytes] = MessageBuffer(_MOST_DEPTHS)
+        self._infos: MessageBuffer[bytes] = MessageBuffer(_MOST_INFOS)
+
+    def pair(self, messages: Iterable[tuple[str, int, bytes]]) -> Iterator[SyncedMessages]:
+        """Yield the images; the tree then knows the transforms around each of them."""
+        for topic, log_time, data in messages:
+            if self._jumps_back(topic, data):
+                yield from self._released(0)
+                self._restart()
+            self._add(topic, log_time, data)
+            yield from self._released(_MOST_IMAGES, log_time - _HORIZON_NS)
+        yield from self._released(0)
+
+    def _jumps_back(self, topic: str, data: bytes) -> bool:
+        if topic in self._topics.moving:
+            return any(clock_jumped_back(self._tree.last_stamp(item.child_frame_id),
+                                         nanoseconds(item.header.stamp))
+                       for item in _transforms(data))
+        stamp = header_stamp(data)
+        if stamp is None or topic == self._topics.camera_info:
+            return False
+        return clock_jumped_back(self._newest_image if topic == self._topics.rgb
+                                 else self._depths.newest, stamp)
+
+    def _restart(self) -> None:
+        self._newest_image = None
+        self._depths.clear()
+        self._infos.clear()
+        self._tree.forget_moving()
+
+    def _add(self, topic: str, log_time: int, data: bytes) -> None:
+        if topic in self._topics.moving:
+            _add_transforms(self._tree, data, moving=True)
+            return
+        stamp = header_stamp(data)
+        if topic == self._topics.rgb:
+            if stamp is not None:
+                self._newest_image = max(stamp, self._newest_image or stamp)
+            insort(self._images, SyncedMessages(log_time if stamp is None else stamp, log_time,
+                                                data))
+        elif stamp is not None:
+            (self._depths if topic == self._topics.depth else self._infos).add(stamp, data)
+
+    def _released(self, most: int, until: int | None = None) -> Iterator[SyncedMessages]:
+        """Yield the oldest images while too many wait or the oldest waited long enough."""
+        while self._images and (len(self._images) > most or (
+                until is not None and self._images[0].log_time < until)):
+            image = self._images.pop(0)
+            image.depth = self._depths.find(image.stamp, DEPTH_TOLERANCE_NS)
+            image.camera_info = self._infos.find_last(image.stamp) or self._first_info
+            yield image
+            self._depths.discard(before=image.stamp - DEPTH_TOLERANCE_NS)
+
+
+def _transforms(data: bytes) -> list:
+    try:
+        return deserialise(data, TRANSFORMS).transforms
+    except DiffsegError:
+        return []
+
+
+def _add_transforms(tree: TransformTree, data: bytes, *, moving: bool) -> None:
+    """Add a serialised tf2_msgs/TFMessage to the tree; a damaged one adds nothing."""
+    for item in _transforms(data):
+        place = item.transform
+        tree.add(item.header.frame_id, item.child_frame_id,
+                 nanoseconds(item.header.stamp) if moving else None,
+                 (place.translation.x, place.translation.y, place.translation.z),
+                 (place.rotation.x, place.rotation.y, place.rotation.z, place.rotation.w))

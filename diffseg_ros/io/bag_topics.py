@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.bag_storage import BagStorage
-from diffseg_ros.io.encodings import check_colour, check_depth
-from diffseg_ros.io.message_types import (
+from diffseg_ros.io.bag_reader import BagReader
+from diffseg_ros.io.base import TopicNames
+from diffseg_ros.io.messages import (
     CAMERA_INFO,
+    check_colour,
+    check_depth,
     COMPRESSED_IMAGE,
     deserialise,
     IMAGE,
     TRANSFORMS,
 )
-from diffseg_ros.io.source import TopicNames
 
 _TRANSPORTS = ('', '/compressed', '/compressedDepth')
 _COLOUR_HINTS = ('rgb', 'color', 'colour')
@@ -27,24 +28,24 @@ _DERIVED = ('label', 'mask', 'overlay', 'confidence', 'segment', 'infra', 'debug
 
 @dataclass
 class ChosenTopics:
-    """Full names of the topics that are read, and a line for each surprise."""
+    """Full names of the topics that are read, and what the user should know about them."""
 
     rgb: str
     depth: str | None = None
     camera_info: str | None = None
     moving: list[str] = field(default_factory=list)
     static: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def streamed(self) -> list[str]:
-        """Return the topics whose messages are read along with the images."""
+        """Names of the topics whose messages are read in one pass."""
         return [name for name in (self.rgb, self.depth, self.camera_info, *self.moving) if name]
 
 
-def choose_topics(path: Path, storage: BagStorage, names: TopicNames) -> ChosenTopics:
+def choose_topics(path: Path, reader: BagReader, names: TopicNames) -> ChosenTopics:
     """
-    Find the topics that `names` asks for, or the most sensible ones in their place.
+    Find the topics that `names` asks for, or the most likely ones in their place.
 
     Raises
     ------
@@ -52,14 +53,14 @@ def choose_topics(path: Path, storage: BagStorage, names: TopicNames) -> ChosenT
         No topic with usable images, or a topic that was asked for is absent.
 
     """
-    return _Chooser(path, storage, names).choose()
+    return _Chooser(path, reader, names).choose()
 
 
 class _Chooser:
-    def __init__(self, path: Path, storage: BagStorage, names: TopicNames) -> None:
-        self._path, self._storage, self._names = path, storage, names
+    def __init__(self, path: Path, reader: BagReader, names: TopicNames) -> None:
+        self._path, self._reader, self._names = path, reader, names
         self._heads: dict[str, Any] = {}
-        self._notes: list[str] = []
+        self._warnings: list[str] = []
 
     def choose(self) -> ChosenTopics:
         rgb = self._find('rgb', (IMAGE, COMPRESSED_IMAGE), self._colour_candidates)
@@ -70,17 +71,17 @@ class _Chooser:
             others = ', '.join(self._colour_candidates()[:3])
             raise DiffsegError(f'{self._path}: {fault}'
                                + (f'; colour images are on {others}' if others else ''))
-        chosen = ChosenTopics(rgb, notes=self._notes)
+        chosen = ChosenTopics(rgb, warnings=self._warnings)
         chosen.depth = self._depth_of(rgb)
         chosen.camera_info = self._find('camera_info', (CAMERA_INFO,),
                                         lambda: self._info_candidates(rgb))
         if chosen.camera_info is None:
-            self._notes.append('no camera_info topic: masks only, no clouds')
+            self._warnings.append('no camera_info topic: masks only, no clouds')
         transforms = [name for name, _ in self._of_type(TRANSFORMS)]
         chosen.static = [name for name in transforms if name.endswith('tf_static')]
         chosen.moving = [name for name in transforms if not name.endswith('tf_static')]
         if not transforms:
-            self._notes.append('no tf: frames have no pose')
+            self._warnings.append('no tf: frames have no pose')
         return chosen
 
     def _depth_of(self, rgb: str) -> str | None:
@@ -88,7 +89,7 @@ class _Chooser:
         depth = self._find('depth', (IMAGE, COMPRESSED_IMAGE),
                            lambda: self._depth_candidates(rgb))
         if depth is None:
-            self._notes.append('no depth topic: masks only, no clouds')
+            self._warnings.append('no depth topic: masks only, no clouds')
             return None
         fault = self._fault(depth, check_depth)
         if not fault and depth == rgb:
@@ -97,7 +98,7 @@ class _Chooser:
             return depth
         if self._names.depth != TopicNames().depth:
             raise DiffsegError(f'{self._path}: {fault}')
-        self._notes.append(f'{fault}: masks only, no clouds')
+        self._warnings.append(f'{fault}: masks only, no clouds')
         return None
 
     def _fault(self, topic: str, check: Callable[[Any], None]) -> str:
@@ -122,7 +123,7 @@ class _Chooser:
                                f'the bag holds {self._listing()}')
         found = next(iter(candidates()), None)
         if found is not None:
-            self._notes.append(f'no topic {wanted}: {role} is read from {found}')
+            self._warnings.append(f'no topic {wanted}: {role} is read from {found}')
         return found
 
     def _named(self, wanted: str, types: tuple[str, ...]) -> str | None:
@@ -135,16 +136,16 @@ class _Chooser:
         return None
 
     def _of_type(self, *types: str) -> Iterator[tuple[str, str]]:
-        for name, kind in sorted(self._storage.topics.items()):
-            if kind in types and self._storage.counts.get(name):
+        for name, kind in sorted(self._reader.topics.items()):
+            if kind in types and self._reader.counts.get(name):
                 yield name, kind
 
     def _head(self, topic: str) -> Any:
         """Return the first message of a topic, or None where it cannot be decoded."""
         if topic not in self._heads:
-            data = self._storage.first(topic)
+            data = self._reader.first(topic)
             try:
-                self._heads[topic] = deserialise(data or b'', self._storage.topics[topic])
+                self._heads[topic] = deserialise(data or b'', self._reader.topics[topic])
             except DiffsegError:
                 self._heads[topic] = None
         return self._heads[topic]
@@ -186,5 +187,5 @@ class _Chooser:
         return beside or (infos if len(infos) == 1 else [])
 
     def _listing(self) -> str:
-        return ', '.join(f'{name} ({kind}, {self._storage.counts.get(name, 0)})'
-                         for name, kind in sorted(self._storage.topics.items())) or 'no topics'
+        return ', '.join(f'{name} ({kind}, {self._reader.counts.get(name, 0)})'
+                         for name, kind in sorted(self._reader.topics.items())) or 'no topics'

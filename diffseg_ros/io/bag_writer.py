@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.message_types import require_type, typestore
+from diffseg_ros.io.messages import require_type, typestore
 from rosbags.interfaces import (
     Connection,
     Qos,
@@ -62,7 +62,6 @@ class BagWriter:
         self.counts: Counter[str] = Counter()
 
     def __enter__(self) -> BagWriter:
-        """Start writing."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._folder = Path(tempfile.mkdtemp(prefix=f'.{self._path.name}.',

@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.bag_storage import BagStorage
+from diffseg_ros.io.bag_reader import BagReader
 from diffseg_ros.io.bag_topics import choose_topics
-from diffseg_ros.io.message_builders import camera_info_message, image_message, transform_message
-from diffseg_ros.io.message_types import COMPRESSED_IMAGE, typestore
-from diffseg_ros.io.sequence_folder import SequenceFolder
-from diffseg_ros.io.source import open_source, TopicNames
+from diffseg_ros.io.base import Source, TopicNames
+from diffseg_ros.io.messages import (
+    CAMERA_INFO,
+    camera_info_message,
+    COMPRESSED_IMAGE,
+    IMAGE,
+    image_message,
+    transform_message,
+    TRANSFORMS,
+    typestore,
+)
+from diffseg_ros.io.source import is_bag, open_source
 from diffseg_ros.types import Frame
 
 TF, TF_STATIC = '/tf', '/tf_static'
@@ -21,6 +29,10 @@ FIXED_FRAME = 'map'
 """Frame that the poses of sequence folders refer to."""
 
 _NODE_TOPICS = TopicNames()
+FRAME_TOPICS = {TF: TRANSFORMS, _NODE_TOPICS.camera_info: CAMERA_INFO, _NODE_TOPICS.depth: IMAGE,
+                _NODE_TOPICS.rgb: IMAGE}
+"""Topics, with their types, of a frame with depth, intrinsics and pose."""
+
 _ODOMETRY = 'nav_msgs/msg/Odometry'
 
 
@@ -51,7 +63,7 @@ class MessageStream:
 
     topics: dict[str, str]
     read: Callable[[], Iterator[TimedMessage]]
-    warnings: tuple[str, ...] = ()
+    warnings: list[str]
 
     def __iter__(self) -> Iterator[TimedMessage]:
         return self.read()
@@ -59,7 +71,7 @@ class MessageStream:
 
 def open_stream(path: Path, names: TopicNames) -> MessageStream:
     """
-    Open a bag or a sequence folder.
+    Open a recording of any kind that `open_source` reads.
 
     Raises
     ------
@@ -68,8 +80,7 @@ def open_stream(path: Path, names: TopicNames) -> MessageStream:
 
     """
     source = open_source(path, names)
-    return (_folder_stream(source) if isinstance(source, SequenceFolder)
-            else _bag_stream(path, names))
+    return _bag_stream(path, names) if is_bag(path) else _frame_stream(source)
 
 
 def frame_messages(frame: Frame) -> dict[str, Any]:
@@ -89,28 +100,27 @@ def frame_messages(frame: Frame) -> dict[str, Any]:
 def serialised_messages(frame: Frame) -> list[TimedMessage]:
     """Return `frame_messages` as CDR bytes at the time of the frame's stamp."""
     return [TimedMessage(frame.stamp, topic,
-                         bytes(typestore().serialize_cdr(message, message.__msgtype__)))
+                         bytes(typestore().serialize_cdr(message, FRAME_TOPICS[topic])))
             for topic, message in frame_messages(frame).items()]
 
 
-def _folder_stream(folder: SequenceFolder) -> MessageStream:
-    """Return the frames of a folder; those that cannot be read are left out."""
-    first = next(iter(folder)).frame
+def _frame_stream(source: Source) -> MessageStream:
+    """Return the frames of a source; those that cannot be read are left out."""
+    first = next(iter(source), None)
     if first is None:
-        raise DiffsegError(f'{folder.name}: its first frame cannot be read')
+        raise DiffsegError(f'{source.name}: none of its {source.frame_count} frames can be read')
 
     def read() -> Iterator[TimedMessage]:
-        for item in folder:
-            if item.frame is not None:
-                yield from serialised_messages(item.frame)
+        for frame in source:
+            yield from serialised_messages(frame)
 
-    topics = {topic: message.__msgtype__ for topic, message in frame_messages(first).items()}
-    return MessageStream(topics, read)
+    return MessageStream({topic: FRAME_TOPICS[topic] for topic in frame_messages(first)}, read,
+                         source.warnings)
 
 
 def _bag_stream(path: Path, names: TopicNames) -> MessageStream:
     """Return the camera's topics, chosen as for replay, the transforms and the odometry."""
-    with BagStorage(path) as storage:
+    with BagReader(path) as storage:
         chosen = choose_topics(path, storage, names)
         types = storage.topics
     targets = {chosen.rgb: _with_transport(_NODE_TOPICS.rgb, types[chosen.rgb], 'compressed')}
@@ -124,12 +134,12 @@ def _bag_stream(path: Path, names: TopicNames) -> MessageStream:
                 | dict.fromkeys(odometry, 'odom'))
 
     def read() -> Iterator[TimedMessage]:
-        with BagStorage(path) as storage:
+        with BagReader(path) as storage:
             for topic, time, data in storage.messages(list(targets)):
                 yield TimedMessage(time, targets[topic], data)
 
     topics = {target: types[name] for name, target in targets.items()}
-    return MessageStream(topics, read, tuple(chosen.notes))
+    return MessageStream(topics, read, chosen.warnings)
 
 
 def _with_transport(topic: str, kind: str, transport: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.point_cloud import LabelledCloud
+from diffseg_ros.io.images import read_bytes, write_bytes
 import numpy as np
 import numpy.typing as npt
 
@@ -29,7 +30,7 @@ property int label
 """
 
 
-def write_ply(path: Path, cloud: LabelledCloud,
+def write_ply(path: str | Path, cloud: LabelledCloud,
               confidence: npt.NDArray[np.float32] | None = None) -> int:
     """
     Write all valid points with colour and label, and return how many there are.
@@ -41,7 +42,7 @@ def write_ply(path: Path, cloud: LabelledCloud,
     path
         Missing folders are made.
     cloud
-        What is written.
+        Organised or a list.
     confidence
         Of each label, 0 to 1, in the shape of `cloud.labels`; the property `confidence`.
 
@@ -61,58 +62,40 @@ def write_ply(path: Path, cloud: LabelledCloud,
     vertices['label'] = listed.labels
     if confidence is not None:
         vertices['confidence'] = confidence[cloud.valid]
-    _write_whole(path, header.format(count=len(vertices)) + 'end_header\n', vertices)
+    header = header.format(count=len(vertices)) + 'end_header\n'
+    write_bytes(Path(path), header.encode(), vertices.tobytes())
     return len(vertices)
 
 
-def _write_whole(path: Path, header: str, vertices: npt.NDArray[np.void]) -> None:
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open('wb') as file:
-                file.write(header.encode())
-                vertices.tofile(file)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise DiffsegError(f'cloud {path}: cannot be written ({error.strerror or error}); '
-                           'choose another place') from error
-
-
-def read_ply(path: Path) -> LabelledCloud:
+def read_ply(path: str | Path) -> LabelledCloud:
     """
     Read the vertices of a binary PLY file as a list of labelled points.
 
     Raises
     ------
     DiffsegError
-        The file does not exist, is no whole binary PLY file, or lacks coordinates, colours or
-        labels.
+        The file does not exist, is not a whole binary PLY file, or lacks coordinates, colours
+        or labels.
 
     """
-    try:
-        with path.open('rb') as file:
-            count, vertex = _read_header(file, path)
-            vertices = np.fromfile(file, vertex, count)
-    except OSError as error:
-        raise DiffsegError(f'cloud {path}: cannot be read ({error.strerror or error}); '
-                           'give a PLY file') from error
-    if len(vertices) < count:
-        raise DiffsegError(f'cloud {path}: cut off, {len(vertices)} of {count} points; write it '
-                           'again')
+    data = read_bytes(Path(path))
+    file = BytesIO(data)
+    count, vertex = _read_header(file, path)
+    whole = min(count, (len(data) - file.tell()) // max(vertex.itemsize, 1))
+    if whole < count:
+        raise DiffsegError(f'cloud {path}: cut off, {whole} of {count} points; write it again')
     missing = [name for name in _NAMES if name not in (vertex.names or ())]
     if missing:
         raise DiffsegError(f'cloud {path}: no {", ".join(missing)}; points with '
                            f'{", ".join(_NAMES)} are needed')
+    vertices = np.frombuffer(data, vertex, count, file.tell())
     x, y, z, red, green, blue, label = (vertices[name] for name in _NAMES)
     return LabelledCloud(np.stack([x, y, z], axis=-1).astype(np.float32, copy=False),
                          np.stack([red, green, blue], axis=-1).astype(np.uint8, copy=False),
                          label.astype(np.int32))
 
 
-def _read_header(file: BinaryIO, path: Path) -> tuple[int, np.dtype[np.void]]:
+def _read_header(file: BinaryIO, path: str | Path) -> tuple[int, np.dtype[np.void]]:
     count, fields = 0, []
     element = ''
     if file.readline(16).strip() != b'ply':

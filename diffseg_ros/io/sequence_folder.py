@@ -1,37 +1,68 @@
-"""Sequence folders: numbered images with optional depth, intrinsics, poses and instances."""
+"""Recordings as image files: sequence folders, folders of images, single images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.transforms import Matrix, pose_from_quaternion
-from diffseg_ros.io.camera_file import camera_intrinsics, depth_units, json_object
-from diffseg_ros.io.depth import metres_from_units
-from diffseg_ros.io.image_files import decode_rgb, decode_units, read_bytes
-from diffseg_ros.io.source import SourceFrame
-from diffseg_ros.types import Frame
+from diffseg_ros.geometry.transforms import pose_from_quaternion
+from diffseg_ros.io.base import CAMERA_FRAME, DEFAULT_PERIOD_NS, Source, SourceFrame
+from diffseg_ros.io.images import (
+    decode_units,
+    metres_from_units,
+    read_bytes,
+    read_image,
+    sorted_images,
+)
+from diffseg_ros.types import DepthImage, Frame, Intrinsics, Matrix
 import numpy as np
 import numpy.typing as npt
 
-CAMERA_FRAME = 'camera'
-"""frame_id of the images of every sequence folder."""
 IGNORED_INSTANCE = 65535
 """Value of instance images that is not scored."""
 
-_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
-_DEFAULT_PERIOD_NS = 33_333_333
+_RGB_SUFFIXES = ('.jpg', '.jpeg', '.png')
 _LATEST_NS = 2**31 * 10**9
+_INTRINSICS = ('width', 'height', 'fx', 'fy', 'cx', 'cy')
+_POSE_LINE = '"tx ty tz qx qy qz qw"'
 
 _Value = TypeVar('_Value')
 
 
-class SequenceFolder:
+class ImageSequence(Source):
+    """Image files in order, 1/30 s apart."""
+
+    def __init__(self, name: str, images: list[Path], warnings: list[str] | None = None) -> None:
+        super().__init__(name, warnings)
+        self._images = images
+
+    @property
+    def frame_count(self) -> int:
+        """Number of images."""
+        return len(self._images)
+
+    def numbered_frames(self) -> Iterator[SourceFrame]:
+        """Yield the frames in the order of the files."""
+        return (self.read(number) for number in range(len(self._images)))
+
+    def read(self, number: int) -> SourceFrame:
+        """Read one frame by its number."""
+        try:
+            return SourceFrame(number, self._frame(number))
+        except DiffsegError as error:
+            return SourceFrame(number, None, str(error))
+
+    def _frame(self, number: int) -> Frame:
+        return Frame(read_image(self._images[number]), number * DEFAULT_PERIOD_NS, CAMERA_FRAME)
+
+
+class SequenceFolder(ImageSequence):
     """
-    A recording as a folder: rgb/, and optionally depth/, instances/ and text files.
+    A folder with rgb/, and optionally depth/, instances/ and text files.
 
     Attributes
     ----------
@@ -52,51 +83,33 @@ class SequenceFolder:
             Counts differ, or a file of the folder cannot be understood.
 
         """
+        super().__init__(path.resolve().name, sorted_images(path / 'rgb', _RGB_SUFFIXES))
         self._path = path
-        self._rgb = _images(path / 'rgb', _IMAGE_SUFFIXES)
-        self._depth = _images(path / 'depth', ('.png',))
-        self._instances = _images(path / 'instances', ('.png',))
-        times = _parsed_lines(path / 'times.txt', _nanoseconds)
-        poses = _parsed_lines(path / 'poses.txt', _pose)
+        self._depth = sorted_images(path / 'depth', ('.png',))
+        self._instances = sorted_images(path / 'instances', ('.png',))
+        times = _parsed_lines(path / 'times.txt', _nanoseconds, 'decimal seconds')
+        poses = _parsed_lines(path / 'poses.txt', _pose, _POSE_LINE)
         self._check_counts(times, poses)
-        self._times = times or [number * _DEFAULT_PERIOD_NS for number in range(len(self._rgb))]
-        self._poses: list[Matrix | None] = poses or [None] * len(self._rgb)
-        camera = json_object(path / 'camera.json')
-        self.intrinsics = (camera_intrinsics(path / 'camera.json', camera) if camera
-                           else None)
-        self._depth_scale = self._read_depth_scale(camera)
+        self._times = times or [number * DEFAULT_PERIOD_NS for number in range(self.frame_count)]
+        self._poses: list[Matrix | None] = poses or [None] * self.frame_count
+        camera = path / 'camera.json'
+        values = json_object(camera)
+        self.intrinsics = camera_intrinsics(camera, values) if values else None
+        self._depth_scale = depth_scale(camera, values) if self._depth and values else None
         background = json_object(path / 'sequence.json').get('background')
         self.background: int | None = None if background is None else int(background)
-        self.notes = self._make_notes(has_times=bool(times))
-
-    @property
-    def name(self) -> str:
-        """Name of the folder."""
-        return self._path.resolve().name
-
-    @property
-    def frame_count(self) -> int:
-        """Number of images in rgb/."""
-        return len(self._rgb)
+        if not times:
+            self._warnings.append('no times.txt: frames are stamped 1/30 s apart')
+        if not self._depth:
+            self._warnings.append('no depth: masks only, no clouds')
+        elif self._depth_scale is None:
+            self._warnings.append('no camera.json: depth without scale and intrinsics is not '
+                                  'used: masks only, no clouds')
 
     @property
     def has_instances(self) -> bool:
         """Whether there is ground truth."""
         return bool(self._instances)
-
-    def __iter__(self) -> Iterator[SourceFrame]:
-        """Yield the frames in the order of the file names."""
-        return (self.read(number) for number in range(len(self._rgb)))
-
-    def read(self, number: int) -> SourceFrame:
-        """Read one frame."""
-        try:
-            rgb = decode_rgb(read_bytes(self._rgb[number]), str(self._rgb[number]))
-            frame = Frame(rgb, self._times[number], CAMERA_FRAME, self._read_depth(number),
-                          self.intrinsics, self._poses[number])
-        except DiffsegError as error:
-            return SourceFrame(number, None, str(error))
-        return SourceFrame(number, frame)
 
     def instances(self, number: int) -> npt.NDArray[np.uint16]:
         """
@@ -110,62 +123,80 @@ class SequenceFolder:
         """
         if not self._instances:
             raise DiffsegError(f'{self._path}: no instances/; ground truth is needed')
-        return _units(self._instances[number])
+        path = self._instances[number]
+        return decode_units(read_bytes(path), str(path))
 
-    def _read_depth(self, number: int) -> npt.NDArray[np.float32] | None:
+    def _frame(self, number: int) -> Frame:
+        return Frame(read_image(self._images[number]), self._times[number], CAMERA_FRAME,
+                     self._read_depth(number), self.intrinsics, self._poses[number])
+
+    def _read_depth(self, number: int) -> DepthImage | None:
         if self._depth_scale is None:
             return None
-        return metres_from_units(_units(self._depth[number]), self._depth_scale)
+        path = self._depth[number]
+        return metres_from_units(decode_units(read_bytes(path), str(path)), self._depth_scale)
 
     def _check_counts(self, times: list[int], poses: list[Matrix | None]) -> None:
-        if not self._rgb:
+        if not self._images:
             raise DiffsegError(f'{self._path / "rgb"}: no images; rgb/NNNNNN.jpg or .png are '
                                'needed')
         parts: dict[str, Sequence[object]] = {
             'depth': self._depth, 'instances': self._instances, 'times.txt': times,
             'poses.txt': poses}
-        counts = {'rgb': len(self._rgb)} | {
+        counts = {'rgb': self.frame_count} | {
             part: len(items) for part, items in parts.items()
             if items or (self._path / part).exists()}
         if len(set(counts.values())) > 1:
             listed = ', '.join(f'{part} {count}' for part, count in counts.items())
             raise DiffsegError(f'{self._path}: counts differ: {listed}; each must hold one entry '
-                               'a frame')
+                               'per frame')
         for others in (self._depth, self._instances):
-            for image, other in zip(self._rgb, others):
+            for image, other in zip(self._images, others):
                 if image.stem != other.stem:
-                    raise DiffsegError(f'{other}: the image at its place is {image.name}; both '
+                    raise DiffsegError(f'{other}: the image in its place is {image.name}; both '
                                        'need the same number')
 
-    def _read_depth_scale(self, camera: dict[str, Any]) -> float | None:
-        if not self._depth or not camera:
-            return None
-        return depth_units(self._path / 'camera.json', camera)
 
-    def _make_notes(self, *, has_times: bool) -> list[str]:
-        notes = []
-        if not has_times:
-            notes.append('no times.txt: frames are stamped 1/30 s apart')
-        if not self._depth:
-            notes.append('no depth: masks only, no clouds')
-        elif self._depth_scale is None:
-            notes.append('no camera.json: depth without scale and intrinsics is not used: masks '
-                         'only, no clouds')
-        return notes
+def json_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file, {} without a file; raise DiffsegError for others."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(read_bytes(path))
+    except ValueError as error:
+        raise DiffsegError(f'{path}: no JSON ({error})') from None
+    if not isinstance(content, dict):
+        raise DiffsegError(f'{path}: {type(content).__name__}; an object {{...}} is needed')
+    return content
 
 
-def _images(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted((path for path in folder.iterdir() if path.suffix.lower() in suffixes),
-                  key=lambda path: (path.stem.zfill(20), path.name))
+def camera_intrinsics(path: Path, camera: dict[str, Any]) -> Intrinsics:
+    """Return the intrinsics in camera.json, or raise DiffsegError, which names `path`."""
+    missing = [key for key in _INTRINSICS if type(camera.get(key)) not in (int, float)]
+    if missing:
+        raise DiffsegError(f'{path}: no number for {", ".join(missing)}; '
+                           f'{", ".join(_INTRINSICS)} are needed')
+    try:
+        fx, fy, cx, cy = (float(camera[key]) for key in _INTRINSICS[2:])
+        distortion = tuple(float(value) for value in camera.get('distortion') or ())
+        return Intrinsics(int(camera['width']), int(camera['height']), fx, fy, cx, cy, distortion)
+    except (TypeError, ValueError):
+        raise DiffsegError(f'{path}: distortion is {camera["distortion"]!r}; a list '
+                           '[k1, k2, p1, p2, k3] is needed') from None
+    except DiffsegError as error:
+        raise DiffsegError(f'{path}: {error}') from None
 
 
-def _units(path: Path) -> npt.NDArray[np.uint16]:
-    return decode_units(read_bytes(path), str(path))
+def depth_scale(path: Path, camera: dict[str, Any]) -> float:
+    """Return the depth units per metre in camera.json, or raise DiffsegError."""
+    scale = camera.get('depth_scale')
+    if not isinstance(scale, int | float) or not 0 < scale < float('inf'):
+        raise DiffsegError(f'{path}: depth_scale is {scale!r}; the units per metre of depth/ are '
+                           'needed, for example 1000')
+    return float(scale)
 
 
-def _parsed_lines(path: Path, parse: Callable[[str], _Value]) -> list[_Value]:
+def _parsed_lines(path: Path, parse: Callable[[str], _Value], kind: str) -> list[_Value]:
     if not path.exists():
         return []
     try:
@@ -178,7 +209,6 @@ def _parsed_lines(path: Path, parse: Callable[[str], _Value]) -> list[_Value]:
             if line.strip():
                 values.append(parse(line))
         except (ValueError, InvalidOperation, DiffsegError):
-            kind = '"tx ty tz qx qy qz qw"' if parse is _pose else 'decimal seconds'
             raise DiffsegError(f'{path}: line {number} is {line.strip()[:80]!r}; {kind} is '
                                'needed') from None
     return values

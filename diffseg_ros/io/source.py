@@ -1,113 +1,65 @@
-"""Recordings as a stream of frames: bags and sequence folders behind one interface."""
+"""Opens whatever a recording is stored as: a bag, folder of images, image or video file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.types import Frame
+from diffseg_ros.io.base import BAG_SUFFIXES, Source, TopicNames
+from diffseg_ros.io.images import IMAGE_SUFFIXES, sorted_images
+from diffseg_ros.io.sequence_folder import ImageSequence, SequenceFolder
 
-BAG_SUFFIXES = ('.mcap', '.db3')
+__all__ = ['is_bag', 'open_source', 'Source']
+
+VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.gif')
+_SUPPORTED = ('bags (.mcap, .db3 or a bag folder), sequence folders (rgb/), folders of images, '
+              'images and video files')
 
 
-@dataclass(frozen=True)
-class TopicNames:
+def open_source(path: str | Path, topics: TopicNames | None = None) -> Source:
     """
-    Which topics of a bag are read.
+    Open a recording: a bag, a sequence folder, a folder of images, an image or a video file.
 
-    A name matches with or without a leading slash and below any namespace; images also as
-    NAME/compressed and NAME/compressedDepth. Where a default name is absent the most sensible
-    topic of the right type is taken and `Source.notes` says which; another name must exist.
-    """
-
-    rgb: str = 'rgb/image_raw'
-    camera_info: str = 'rgb/camera_info'
-    depth: str = 'depth_registered/image_rect'
-
-
-@dataclass(frozen=True)
-class SourceFrame:
-    """
-    One moment of a recording.
-
-    Attributes
+    Parameters
     ----------
-    number
-        0-based place in the recording.
-    frame
-        None where the image could not be read.
-    error
-        One line that says why there is no frame, or None.
-
-    """
-
-    number: int
-    frame: Frame | None
-    error: str | None = None
-
-
-class Source(Protocol):
-    """A recording. It can be iterated several times and yields the same each time."""
-
-    @property
-    def name(self) -> str:
-        """Name of the recording, without folder and suffix."""
-
-    @property
-    def frame_count(self) -> int:
-        """How many frames an iteration yields, the broken ones included."""
-
-    @property
-    def notes(self) -> list[str]:
-        """
-        One line for each thing the user should know, such as 'no depth: ...'.
-
-        Complete after an iteration, which may add lines with counts.
-        """
-
-    def __iter__(self) -> Iterator[SourceFrame]:
-        """Yield the frames in order; a broken image gives an error in its place."""
-
-
-def is_sequence_folder(path: Path) -> bool:
-    """Return whether `open_source` reads `path` as a sequence folder, which has no topics."""
-    return path.is_dir() and not _is_bag_folder(path) and (path / 'rgb').is_dir()
-
-
-def open_source(path: Path, topics: TopicNames | None = None) -> Source:
-    """
-    Open a bag (.mcap, .db3, bag folder) or a sequence folder.
+    path
+        Bag (.mcap, .db3 or a bag folder), folder with rgb/, folder with images, image, or
+        video file.
+    topics
+        Which topics of a bag are read; by default the usual names, or the most likely ones.
 
     Raises
     ------
     DiffsegError
-        There is nothing at `path`, it is of another kind, empty, truncated or inconsistent.
+        There is nothing at `path`, it is of another kind, empty, damaged or inconsistent.
 
     """
-    from diffseg_ros.io.bag import Bag
-    from diffseg_ros.io.sequence_folder import SequenceFolder
-
     path = Path(path)
+    suffix = path.suffix.lower()
     if not path.exists():
-        raise DiffsegError(f'{path}: no such file or folder; give a bag (.mcap, .db3 or a bag '
-                           'folder) or a sequence folder')
-    if path.is_file():
-        if path.suffix in BAG_SUFFIXES:
-            return Bag(path, topics)
-        hint = ' (a ROS 1 bag: convert it with rosbags-convert)' if path.suffix == '.bag' else ''
-        raise DiffsegError(f'{path}: unsupported file{hint}; supported are .mcap, .db3, bag '
-                           'folders and sequence folders')
-    if is_sequence_folder(path):
-        return SequenceFolder(path)
-    if _is_bag_folder(path):
+        raise DiffsegError(f'{path}: no such file or folder; supported are {_SUPPORTED}')
+    if is_bag(path):
+        from diffseg_ros.io.bag import Bag
         return Bag(path, topics)
-    raise DiffsegError(f'{path}: neither a bag folder (metadata.yaml) nor a sequence folder '
-                       '(rgb/)')
+    if path.is_dir():
+        if (path / 'rgb').is_dir():
+            return SequenceFolder(path)
+        if images := sorted_images(path):
+            return ImageSequence(path.resolve().name, images)
+        raise DiffsegError(f'{path}: neither a bag folder (metadata.yaml), nor a sequence folder '
+                           '(rgb/), nor a folder of images')
+    if suffix in IMAGE_SUFFIXES:
+        return ImageSequence(path.stem, [path])
+    if suffix in VIDEO_SUFFIXES:
+        from diffseg_ros.io.video import Video
+        return Video(path)
+    hint = ' (a ROS 1 bag: convert it with rosbags-convert)' if suffix == '.bag' else ''
+    raise DiffsegError(f'{path}: unsupported file{hint}; supported are {_SUPPORTED}')
 
 
-def _is_bag_folder(path: Path) -> bool:
-    return (path / 'metadata.yaml').exists() or any(
-        entry.suffix in BAG_SUFFIXES for entry in path.iterdir())
+def is_bag(path: Path) -> bool:
+    """Return whether `open_source` reads `path` as a bag, which alone has topics."""
+    if path.is_file():
+        return path.suffix in BAG_SUFFIXES
+    return path.is_dir() and ((path / 'metadata.yaml').exists() or any(
+        entry.suffix in BAG_SUFFIXES for entry in path.iterdir()))

@@ -67,18 +67,12 @@ class MapBuilder:
         self._points_seen = 0
         self.first_pose: npt.NDArray[np.float64] = np.eye(4)
 
-    def add(self, frame: Frame, *, new_epoch: bool = False) -> None:
+    def add(self, frame: Frame) -> None:
         """
         Track one frame and fuse its cloud; what it lacks for that is counted.
 
-        Frames that come before the first with depth and pose are passed over.
-
-        Parameters
-        ----------
-        frame
-            The next one of the recording.
-        new_epoch
-            Whether the recording starts over with it: tracks are forgotten, the map stays.
+        Frames before the first with depth and pose are skipped. After a time jump tracks are
+        forgotten, but the map stays.
 
         Raises
         ------
@@ -97,8 +91,6 @@ class MapBuilder:
             if not usable:
                 return
             self._pipeline = Pipeline(self._config, backbone=self._backbone)
-        elif new_epoch:
-            self._pipeline.reset()
         labels = self._pipeline.process(frame).labels
         if not usable or pose is None:
             return

@@ -11,11 +11,10 @@ import tarfile
 import zlib
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.bag_storage import BagStorage
+from diffseg_ros.io.bag_reader import BagReader
 from diffseg_ros.io.bag_topics import choose_topics
-from diffseg_ros.io.image_messages import decode_colour, decode_compressed_colour
-from diffseg_ros.io.message_types import COMPRESSED_IMAGE, deserialise, IMAGE
-from diffseg_ros.io.source import BAG_SUFFIXES, TopicNames
+from diffseg_ros.io.base import BAG_SUFFIXES, TopicNames
+from diffseg_ros.io.messages import COMPRESSED_IMAGE, decode_colour, deserialise, IMAGE
 from diffseg_ros.training.photos import shrunk
 import numpy as np
 import numpy.typing as npt
@@ -144,7 +143,7 @@ class PhotoFiles:
             yield name, data
 
     def _bag(self, path: Path) -> Iterator[tuple[str, Photo]]:
-        with BagStorage(path) as storage:
+        with BagReader(path) as storage:
             topic = choose_topics(path, storage, self._topics).rgb
             kind, count = storage.topics[topic], storage.counts[topic]
             every = -(-count // MOST_FRAMES)
@@ -158,7 +157,7 @@ class PhotoFiles:
                     continue
                 try:
                     message = deserialise(data, kind)
-                    rgb = (decode_colour if kind == IMAGE else decode_compressed_colour)(message)
+                    rgb = decode_colour(message)
                 except DiffsegError:
                     self.skipped['frames of bags that cannot be decoded'] += 1
                     continue

@@ -12,10 +12,10 @@ import sys
 import time
 
 from diffseg_ros.cli import convert, play
+from diffseg_ros.io.base import TopicNames
 from diffseg_ros.io.message_stream import open_stream
-from diffseg_ros.io.message_types import deserialise, header_stamp
+from diffseg_ros.io.messages import deserialise, header_stamp
 from diffseg_ros.io.sequence_folder import SequenceFolder
-from diffseg_ros.io.source import TopicNames
 from diffseg_ros.synthetic.sequence_writer import render_sequence
 import numpy as np
 import pytest

@@ -6,7 +6,7 @@ import shutil
 from box_recording import FRAMES, label_images, write_sequence
 import cv2
 from diffseg_ros.cli.convert import main as convert
-from diffseg_ros.io.message_types import typestore
+from diffseg_ros.io.messages import typestore
 from diffseg_ros.io.ply import read_ply
 from diffseg_ros.ros.detections import vision_messages
 import numpy as np

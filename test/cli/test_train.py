@@ -13,7 +13,7 @@ import time
 import cv2
 from diffseg_ros.cli.train import main as train
 from diffseg_ros.io.bag_writer import BagWriter
-from diffseg_ros.io.message_builders import image_message
+from diffseg_ros.io.messages import image_message
 from diffseg_ros.training import trainer
 from diffseg_ros.training.checkpoint import STATE_FILE, WEIGHTS_FILE
 from diffseg_ros.training.heldout import Heldout

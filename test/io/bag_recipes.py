@@ -6,13 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from diffseg_ros.io.bag_writer import BagWriter
-from diffseg_ros.io.message_builders import (
+from diffseg_ros.io.messages import (
     camera_info_message,
     header,
     image_message,
     transform_message,
+    typestore,
 )
-from diffseg_ros.io.message_types import typestore
 from diffseg_ros.types import Intrinsics
 import numpy as np
 

@@ -23,8 +23,9 @@ from bag_recipes import (
 )
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.bag_storage import BagStorage
-from diffseg_ros.io.source import open_source, TopicNames
+from diffseg_ros.io.bag_reader import BagReader
+from diffseg_ros.io.base import TopicNames
+from diffseg_ros.io.source import open_source
 import numpy as np
 import pytest
 
@@ -33,7 +34,7 @@ NAMES = ('bag.mcap', 'bag.db3', 'bag')
 
 def frames_of(path, topics=None):
     """Return the frames of a bag in which none is broken."""
-    items = list(open_source(path, topics))
+    items = list(open_source(path, topics).numbered_frames())
     assert [item.error for item in items] == [None] * len(items)
     assert [item.number for item in items] == list(range(len(items)))
     return [item.frame for item in items]
@@ -50,16 +51,16 @@ def test_depth_info_and_pose_join_the_image(tmp_path, name):
     items = [item for n in range(5) for item in (
         transform(n, 100 * n), info(10 + n, 100 * n), depth(n + 1, 100 * n), image(n, 100 * n))]
     source = open_source(record(tmp_path / name, *items))
-    assert (source.name, source.frame_count, source.notes) == ('bag', 5, [])
+    assert (source.name, source.frame_count, source.warnings) == ('bag', 5, [])
     for _ in range(2):
-        frames = [item.frame for item in source]
+        frames = list(source)
         assert numbers(frames) == [0, 1, 2, 3, 4]
         for n, frame in enumerate(frames):
             assert (frame.stamp, frame.frame_id) == (START + 100 * n * MS, 'camera')
             assert (frame.depth == n + 1).all()
             assert frame.intrinsics.fx == 10 + n
             np.testing.assert_allclose(frame.pose, pose_at(n))
-    assert source.notes == []
+    assert source.warnings == []
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -78,9 +79,9 @@ def test_depth_of_another_stamp(tmp_path):
     path = record(tmp_path / 'bag.mcap', depth(1, 0), image(0, 0), depth(2, 15), image(1, 30),
                   depth(3, 79), image(2, 100), depth(4, 121), image(3, 121), image(4, 150))
     source = open_source(path)
-    found = [item.frame.depth for item in source]
+    found = [frame.depth for frame in source]
     assert [None if item is None else item[0, 0] for item in found] == [1, 2, None, 4, None]
-    assert any('no depth within 20 ms' in note and '2 of 5' in note for note in source.notes)
+    assert any('no depth within 20 ms' in note and '2 of 5' in note for note in source.warnings)
 
 
 def test_camera_info_is_the_last_at_or_before(tmp_path):
@@ -93,8 +94,8 @@ def test_camera_info_is_the_last_at_or_before(tmp_path):
 def test_useless_camera_info_costs_only_the_clouds(tmp_path):
     """K = 0 is said in a note."""
     source = open_source(record(tmp_path / 'bag.mcap', info(0, 0), image(0, 0), image(1, 50)))
-    assert [item.frame.intrinsics for item in source] == [None, None]
-    assert any('uncalibrated' in note and '2 of 2' in note for note in source.notes)
+    assert [frame.intrinsics for frame in source] == [None, None]
+    assert any('uncalibrated' in note and '2 of 2' in note for note in source.warnings)
 
 
 def test_poses_are_interpolated_along_the_chain(tmp_path):
@@ -105,12 +106,12 @@ def test_poses_are_interpolated_along_the_chain(tmp_path):
         transform(1, 20, 'odom', 'base'), transform(10, 20, 'map', 'odom'),
         image(1, 20), image(2, 70), transform(3, 120, 'odom', 'base'),
         transform(20, 120, 'map', 'odom'), image(3, 200)))
-    poses = [item.frame.pose for item in source]
+    poses = [frame.pose for frame in source]
     assert poses[0] is None
     np.testing.assert_allclose(poses[1], pose_at(111))
     np.testing.assert_allclose(poses[2], pose_at(117))
     assert poses[3] is None
-    assert any('no pose' in note and '2 of 4' in note for note in source.notes)
+    assert any('no pose' in note and '2 of 4' in note for note in source.warnings)
 
 
 def test_place_on_the_robot_is_no_pose(tmp_path):
@@ -144,37 +145,40 @@ def test_broken_image_in_the_middle(tmp_path):
     items[1].message.data = items[1].message.data[:20]
     items[3].message.encoding = '64FC1'
     items.insert(0, depth(1, 0))
-    items = list(open_source(record(tmp_path / 'bag.mcap', *items)))
+    source = open_source(record(tmp_path / 'bag.mcap', *items))
+    items = list(source.numbered_frames())
     assert [item.frame is None for item in items] == [False, True, True, False]
     assert '20 bytes of data, 144 are needed' in items[1].error
     assert '64FC1' in items[2].error
     assert DEPTH in items[2].error
+    assert [frame.stamp for frame in source] == [items[n].frame.stamp for n in (0, 3)]
+    assert source.warnings[-1].startswith('2 of 4 frames cannot be read and were skipped')
 
 
 def test_message_cut_short(tmp_path):
     """CDR bytes that end early are an error of that frame only."""
     from diffseg_ros.io.bag_writer import BagWriter
-    from diffseg_ros.io.message_types import IMAGE, typestore
+    from diffseg_ros.io.messages import IMAGE, typestore
 
     data = bytes(typestore().serialize_cdr(image(1, 0).message, IMAGE))
     with BagWriter(tmp_path / 'bag.mcap') as writer:
         for number, part in enumerate((data, data[:60], data[:7], b'', data)):
             writer.write_raw(RGB, IMAGE, START + number * 10, part)
-    items = list(open_source(tmp_path / 'bag.mcap'))
+    items = list(open_source(tmp_path / 'bag.mcap').numbered_frames())
     assert sorted(item.frame is None for item in items) == [False, False, True, True, True]
 
 
 def test_unregistered_depth_is_refused_by_name(tmp_path):
     """Depth of another optical frame is no depth of this image."""
     source = open_source(record(tmp_path / 'bag.mcap', depth(1, 0, 'infrared'), image(0, 0)))
-    assert [item.frame.depth for item in source] == [None]
-    assert any("'infrared'" in note and 'unregistered' in note for note in source.notes)
+    assert [frame.depth for frame in source] == [None]
+    assert any("'infrared'" in note and 'unregistered' in note for note in source.warnings)
 
 
 def test_missing_parts_are_noted(tmp_path):
     """An image alone is enough; each missing part has its line."""
     source = open_source(record(tmp_path / 'bag.mcap', image(0, 0)))
-    assert [note.split(':')[0] for note in source.notes] == [
+    assert [note.split(':')[0] for note in source.warnings] == [
         'no depth topic', 'no camera_info topic', 'no tf']
 
 
@@ -200,7 +204,7 @@ def test_most_sensible_topics_are_chosen(tmp_path):
     path = record(tmp_path / 'bag.mcap', *items)
     (frame,) = frames_of(path)
     assert (numbers([frame]), frame.depth[0, 0], frame.intrinsics.fx) == ([2], 4, 6)
-    assert any('/camera/color/image_raw' in note for note in open_source(path).notes)
+    assert any('/camera/color/image_raw' in note for note in open_source(path).warnings)
 
 
 def test_named_topics(tmp_path):
@@ -224,9 +228,9 @@ def test_depth_topic_that_carries_colour(tmp_path, kind, shift):
                                       f'{DEPTH}/compressed')}[kind]
     path = record(tmp_path / 'bag.mcap', image(0, 0), image(1, 50), info(9, 0), wrong)
     source = open_source(path)
-    assert [item.frame.depth for item in source] == [None, None]
+    assert [frame.depth for frame in source] == [None, None]
     encoding = {'raw': 'rgb8', 'compressed': 'bgr8'}[kind]
-    note, = [note for note in source.notes if 'depth' in note]
+    note, = [note for note in source.warnings if 'depth' in note]
     assert note == (f"{wrong.topic}: image encoding '{encoding}' is not supported as a depth "
                     'image; supported are 16UC1, 32FC1, mono16; this is a colour image: name the '
                     'topic of the depth: masks only, no clouds')
@@ -299,12 +303,12 @@ def test_bag_without_images_lists_its_topics(tmp_path):
 def test_memory_does_not_grow_with_the_bag(tmp_path):
     """At most a bounded number of images waits, however long the bag."""
     from diffseg_ros.geometry.transforms import TransformTree
-    from diffseg_ros.io.bag_pairing import Pairing
+    from diffseg_ros.io.bag import MessagePairing
     from diffseg_ros.io.bag_topics import choose_topics
 
     items = [item for n in range(200) for item in (depth(n + 1, n), image(n, n))]
     path = record(tmp_path / 'bag.mcap', *items)
-    with BagStorage(path) as storage:
+    with BagReader(path) as storage:
         topics = choose_topics(path, storage, TopicNames())
         read = 0
 
@@ -314,8 +318,8 @@ def test_memory_does_not_grow_with_the_bag(tmp_path):
                 read += 1
                 yield item
 
-        pairing = Pairing(topics, None, TransformTree())
-        waiting = [read / 2 - n for n, _ in enumerate(pairing.moments(counted()))]
+        pairing = MessagePairing(topics, None, TransformTree())
+        waiting = [read / 2 - n for n, _ in enumerate(pairing.pair(counted()))]
     assert len(waiting) == 200
     assert max(waiting) < 40
 
@@ -324,7 +328,7 @@ def test_memory_does_not_grow_with_the_bag(tmp_path):
 def test_bag_of_another_writer(tmp_path, compression):
     """Compressed chunks of the reference writer are read, and their damage is found."""
     writer_module = pytest.importorskip('mcap.writer', reason='mcap is missing')
-    from diffseg_ros.io.message_types import IMAGE, typestore
+    from diffseg_ros.io.messages import IMAGE, typestore
 
     path = tmp_path / 'bag.mcap'
     kind = {'zstd': 'ZSTD', 'lz4': 'LZ4', 'none': 'NONE'}[compression]
@@ -341,7 +345,7 @@ def test_bag_of_another_writer(tmp_path, compression):
                                bytes(typestore().serialize_cdr(item.message, IMAGE)), item.stamp)
         writer.finish()
     assert numbers(frames_of(path)) == list(range(50))
-    with BagStorage(path) as storage:
+    with BagReader(path) as storage:
         chunk = storage._readers[0].storage.chunks[1]
     data = bytearray(path.read_bytes())
     data[chunk.chunk_start_offset + chunk.chunk_length - 20] ^= 0xFF

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bag_recipes import depth, image, info, record, START, transform
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io import message_types
+from diffseg_ros.io import messages
 from diffseg_ros.io.bag_writer import BagWriter
-from diffseg_ros.io.message_builders import header, image_message
+from diffseg_ros.io.messages import header, image_message
 from diffseg_ros.io.source import open_source
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_failure_leaves_everything_as_it_was(tmp_path, name, existing):
             raise RuntimeError('power cut')
     assert [entry.name for entry in tmp_path.iterdir()] == ([name] if existing else [])
     if existing:
-        assert next(iter(open_source(path))).frame.rgb[0, 0, 0] == 7
+        assert next(iter(open_source(path))).rgb[0, 0, 0] == 7
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -50,7 +50,7 @@ def test_overwriting_is_asked_for(tmp_path, name):
         BagWriter(path)
     with BagWriter(path, overwrite=True) as writer:
         writer.write('/rgb/image_raw', image(2, 0).message, START)
-    assert next(iter(open_source(path))).frame.rgb[0, 0, 0] == 2
+    assert next(iter(open_source(path))).rgb[0, 0, 0] == 2
 
 
 def test_folders_that_are_no_bags_are_safe(tmp_path):
@@ -122,9 +122,9 @@ def test_messages_of_rclpy(tmp_path):
         for topic, message, kind in (('/rgb/image_raw', picture, 'sensor_msgs/msg/Image'),
                                      ('/m', markers, 'visualization_msgs/msg/MarkerArray')):
             writer.write_raw(topic, kind, 5, serialization.serialize_message(message))
-    (item,) = open_source(tmp_path / 'bag.mcap')
-    assert (item.frame.stamp, item.frame.frame_id) == (5_000_000_007, 'lens')
-    assert item.frame.rgb.tobytes() == bytes(range(18))
+    (frame,) = open_source(tmp_path / 'bag.mcap')
+    assert (frame.stamp, frame.frame_id) == (5_000_000_007, 'lens')
+    assert frame.rgb.tobytes() == bytes(range(18))
     with Reader(tmp_path / 'bag.mcap') as reader:
         raw = {connection.topic: data for connection, _, data in reader.messages()}
     assert serialization.deserialize_message(raw['/m'], MarkerArray).markers[0].ns == 'boxes'
@@ -135,8 +135,8 @@ def test_messages_of_rclpy(tmp_path):
     'diagnostic_msgs/msg/DiagnosticArray', 'nav_msgs/msg/Odometry'])
 def test_types_of_the_node_are_known(name):
     """No installation is needed for what the node publishes."""
-    message_types.require_type(name)
-    assert message_types.typestore().generate_msgdef(name)[0]
+    messages.require_type(name)
+    assert messages.typestore().generate_msgdef(name)[0]
 
 
 def test_type_of_an_installed_package(tmp_path, monkeypatch):
@@ -146,11 +146,11 @@ def test_type_of_an_installed_package(tmp_path, monkeypatch):
     (folder / 'Bolt.msg').write_text('std_msgs/Header header\nNut[] nuts\n')
     (folder / 'Nut.msg').write_text('float64 size\n')
     monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
-    message_types.typestore.cache_clear()
+    messages.typestore.cache_clear()
     try:
         with BagWriter(tmp_path / 'bag.mcap') as writer:
-            types = message_types.typestore().types
-            message_types.require_type('acme_msgs/msg/Bolt')
+            types = messages.typestore().types
+            messages.require_type('acme_msgs/msg/Bolt')
             bolt = types['acme_msgs/msg/Bolt'](header(5, 'x'), [types['acme_msgs/msg/Nut'](2.5)])
             writer.write('/bolt', bolt, 5)
             with pytest.raises(DiffsegError, match='acme_msgs/msg/Washer.*install its package'):
@@ -159,10 +159,10 @@ def test_type_of_an_installed_package(tmp_path, monkeypatch):
             ((connection, _, data),) = reader.messages()
         assert 'float64 size' in connection.msgdef.data
         assert types['acme_msgs/msg/Bolt'].__msgtype__ == connection.msgtype
-        found = message_types.deserialise(data, 'acme_msgs/msg/Bolt')
+        found = messages.deserialise(data, 'acme_msgs/msg/Bolt')
         assert found.nuts[0].size == 2.5
     finally:
-        message_types.typestore.cache_clear()
+        messages.typestore.cache_clear()
 
 
 def test_one_type_for_each_topic(tmp_path):

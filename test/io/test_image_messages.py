@@ -8,10 +8,8 @@ from types import SimpleNamespace
 
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.image_messages import (
+from diffseg_ros.io.messages import (
     decode_colour,
-    decode_compressed_colour,
-    decode_compressed_depth,
     decode_depth,
     intrinsics_from_camera_info,
 )
@@ -185,14 +183,14 @@ def test_compressed_colour():
     """PNG is exact, grey becomes RGB, truncated JPEG is refused."""
     rgb = random_pixels(3, 8, 10, 3, np.uint8)
     data = png(rgb[..., ::-1])
-    np.testing.assert_array_equal(decode_compressed_colour(compressed('rgb8; png', data)), rgb)
+    np.testing.assert_array_equal(decode_colour(compressed('rgb8; png', data)), rgb)
     grey = random_pixels(3, 8, 10, 1, np.uint16)
-    np.testing.assert_array_equal(decode_compressed_colour(compressed('png', png(grey))),
+    np.testing.assert_array_equal(decode_colour(compressed('png', png(grey))),
                                   np.repeat(scaled(grey)[..., None], 3, axis=2))
     jpeg = cv2.imencode('.jpg', np.repeat(rgb, 8, axis=0))[1].tobytes()
     for broken in (jpeg[:len(jpeg) // 2], jpeg[:-1], b'', b'nonsense'):
         with pytest.raises(DiffsegError, match=f'jpeg.*{len(broken)} bytes'):
-            decode_compressed_colour(compressed('rgb8; jpeg compressed bgr8', broken))
+            decode_colour(compressed('rgb8; jpeg compressed bgr8', broken))
 
 
 def test_compressed_depth():
@@ -204,15 +202,15 @@ def test_compressed_depth():
     for name, data in (('16UC1; compressedDepth png', header + png(units)),
                        ('16UC1; compressedDepth', header + png(units)),
                        ('16UC1; png compressed ', png(units))):
-        np.testing.assert_array_equal(decode_compressed_depth(compressed(name, data)), expected)
+        np.testing.assert_array_equal(decode_depth(compressed(name, data)), expected)
 
 
 @pytest.mark.parametrize(('decode', 'name', 'words'), [
-    (decode_compressed_depth, 'rgb8; jpeg compressed bgr8', "'rgb8' .* depth .* colour image"),
-    (decode_compressed_depth, 'jpeg', "'jpeg' .* depth .* 16UC1, 32FC1, mono16; .* colour image"),
-    (decode_compressed_colour, '16UC1; compressedDepth png', "'16UC1' .* colour .* is depth"),
-    (decode_compressed_colour, '16UC1; png compressed ', "'16UC1' .* colour .* is depth"),
-    (decode_compressed_colour, '32FC1; compressedDepth png', "'32FC1' .* colour .* is depth")])
+    (decode_depth, 'rgb8; jpeg compressed bgr8', "'rgb8' .* depth .* colour image"),
+    (decode_depth, 'jpeg', "'jpeg' .* depth .* 16UC1, 32FC1, mono16; .* colour image"),
+    (decode_colour, '16UC1; compressedDepth png', "'16UC1' .* colour .* is depth"),
+    (decode_colour, '16UC1; png compressed ', "'16UC1' .* colour .* is depth"),
+    (decode_colour, '32FC1; compressedDepth png', "'32FC1' .* colour .* is depth")])
 def test_compressed_image_of_the_other_kind_is_not_taken_for_it(decode, name, words):
     """Depth in a PNG would give a dark grey photo."""
     data = png(random_pixels(3, 8, 10, 1, np.uint16))
@@ -228,7 +226,7 @@ def test_quantised_compressed_depth():
     values = np.round(scale / metres + offset).astype(np.uint16)
     values[0, 0] = 0
     data = struct.pack('<iff', 0, scale, offset) + png(values)
-    depth = decode_compressed_depth(compressed('32FC1; compressedDepth png', data))
+    depth = decode_depth(compressed('32FC1; compressedDepth png', data))
     assert np.isnan(depth[0, 0])
     metres[0, 0] = depth[0, 0] = 1
     np.testing.assert_allclose(depth, metres, atol=0.5 * 6**2 / scale * 1.01)
@@ -243,7 +241,7 @@ def test_quantised_compressed_depth():
 def test_broken_compressed_depth(name, data, reason):
     """Each is refused by name."""
     with pytest.raises(DiffsegError, match=reason):
-        decode_compressed_depth(compressed(name, data))
+        decode_depth(compressed(name, data))
 
 
 def camera_info(**changes):

@@ -6,6 +6,7 @@ import json
 import re
 
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.images import read_image
 from diffseg_ros.io.sequence_folder import SequenceFolder
 from diffseg_ros.io.source import open_source
 import numpy as np
@@ -17,8 +18,8 @@ def test_everything_is_read(sequence):
     """Stamps are exact, depth is metres with NaN, poses are camera to world."""
     source = open_source(sequence)
     assert isinstance(source, SequenceFolder)
-    assert (source.name, source.frame_count, source.notes) == ('tiny', 4, [])
-    frames = [item.frame for item in source]
+    assert (source.name, source.frame_count, source.warnings) == ('tiny', 4, [])
+    frames = list(source)
     assert [frame.stamp for frame in frames] == [
         1305031232861666123, 1305031232893683000, 1305031232900000000, 1305031233100000001]
     units = np.asarray(Image.open(sequence / 'depth' / '000002.png')).astype(np.float32)
@@ -51,9 +52,9 @@ def test_optional_parts(sequence, removed, note):
     else:
         target.unlink()
     source = open_source(sequence)
-    (found,) = source.notes
+    (found,) = source.warnings
     assert re.match(note, found)
-    frames = [item.frame for item in source]
+    frames = list(source)
     assert len(frames) == 4
     if removed != 'times.txt':
         assert all(frame.depth is None for frame in frames)
@@ -109,7 +110,7 @@ def test_lost_pose(sequence):
     lines = (sequence / 'poses.txt').read_text().splitlines()
     lines[2] = ' '.join(['nan'] * 7)
     (sequence / 'poses.txt').write_text('\n'.join(lines))
-    poses = [item.frame.pose for item in open_source(sequence)]
+    poses = [frame.pose for frame in open_source(sequence)]
     assert [pose is None for pose in poses] == [False, False, True, False]
 
 
@@ -139,11 +140,15 @@ def test_broken_image_in_the_middle(sequence, part):
     """Its frame is an error, the others come."""
     path = sequence / part / '000001.png'
     path.write_bytes(path.read_bytes()[:90])
-    items = list(open_source(sequence))
+    source = open_source(sequence)
+    items = list(source.numbered_frames())
     assert [item.number for item in items] == [0, 1, 2, 3]
     assert [item.frame is None for item in items] == [False, True, False, False]
     assert str(path) in items[1].error
     assert '\n' not in items[1].error
+    assert len(list(source)) == 3 and len(list(source)) == 3
+    assert source.warnings == [f'1 of 4 frames cannot be read and were skipped; the first: '
+                               f'{items[1].error}']
 
 
 def test_folder_without_images(sequence, tmp_path):
@@ -155,3 +160,23 @@ def test_folder_without_images(sequence, tmp_path):
     (tmp_path / 'else').mkdir()
     with pytest.raises(DiffsegError, match='neither a bag folder'):
         open_source(tmp_path / 'else')
+
+
+def test_images_without_a_sequence_folder(sequence, tmp_path):
+    """A folder of images comes by name, 1/30 s apart; a single image is one frame."""
+    folder = tmp_path / 'holiday'
+    folder.mkdir()
+    for number, name in ((0, '10.png'), (1, '9.png'), (2, 'beach.png')):
+        (sequence / 'rgb' / f'{number:06d}.png').rename(folder / name)
+    (folder / 'notes.txt').write_text('sunny')
+    (folder / '11.jpg').write_bytes(b'broken')
+    source = open_source(folder)
+    assert (source.name, source.frame_count) == ('holiday', 4)
+    items = list(source.numbered_frames())
+    assert [item.frame is None for item in items] == [False, False, True, False]
+    frames = list(source)
+    assert [frame.stamp for frame in frames] == [0, 33_333_333, 99_999_999]
+    np.testing.assert_array_equal(frames[0].rgb, read_image(folder / '9.png'))
+    single = open_source(folder / '10.png')
+    assert (single.name, single.frame_count) == ('10', 1)
+    np.testing.assert_array_equal(next(iter(single)).rgb, frames[1].rgb)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from diffseg_ros.config import RemovalConfig
-from diffseg_ros.io.image_messages import decode_depth
+from diffseg_ros.io.messages import decode_depth
 from diffseg_ros.postprocessing.segment_filter import (
     depth_pixels,
     filtered_depth,

@@ -10,9 +10,9 @@ import sys
 import time
 from typing import Any
 
-from diffseg_ros.io.bag_storage import BagStorage
+from diffseg_ros.io.bag_reader import BagReader
 from diffseg_ros.io.bag_writer import BagWriter
-from diffseg_ros.io.message_builders import camera_info_message, image_message
+from diffseg_ros.io.messages import camera_info_message, image_message
 from diffseg_ros.profiles import load_profile
 from diffseg_ros.ros.transport import use_large_message_profile
 from diffseg_ros.types import Intrinsics
@@ -108,7 +108,7 @@ class ProfileRig:
         self._until(lambda: all(self.node.count_publishers(topic) for topic in self.got))
         # A writer knows its reader before the reader knows it, and best effort does not resend.
         self._spin(1.5)
-        with BagStorage(recording) as bag:
+        with BagReader(recording) as bag:
             played = 0
             for topic, _, data in bag.messages(CAMERA):
                 publishers[topic].publish(bytes(data))

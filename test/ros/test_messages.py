@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import cv2
 from diffseg_ros.config import CloudConfig, PipelineConfig, RemovalConfig
-from diffseg_ros.io.image_messages import (
+from diffseg_ros.io.messages import (
     decode_colour,
     decode_depth,
     intrinsics_from_camera_info,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import csv
 
 import cv2
-from diffseg_ros.io.image_messages import intrinsics_from_camera_info
+from diffseg_ros.io.messages import intrinsics_from_camera_info
 from diffseg_ros.ros.detections import vision_messages
 import numpy as np
 import pytest

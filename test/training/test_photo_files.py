@@ -12,8 +12,7 @@ import zlib
 import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.bag_writer import BagWriter
-from diffseg_ros.io.message_builders import image_message
-from diffseg_ros.io.message_types import typestore
+from diffseg_ros.io.messages import image_message, typestore
 from diffseg_ros.training import photo_files
 from diffseg_ros.training.photo_files import PhotoFiles
 from diffseg_ros.training.photos import LONGEST_SHORT_SIDE, PhotoBank

@@ -1,4 +1,4 @@
-"""Opening rosbag2 recordings, checked for damage, and their raw messages."""
+"""Reads the raw messages of rosbag2 recordings, which are checked for damage."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import os
 from pathlib import Path
 import sqlite3
 import struct
-from types import TracebackType
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.source import BAG_SUFFIXES
+from diffseg_ros.io.base import BAG_SUFFIXES
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
 _MCAP_CHUNK = b'\x06'
 
 
-class BagStorage:
+class BagReader:
     """
     An open bag: a single file, or a folder with or without metadata.yaml.
 
@@ -42,31 +41,24 @@ class BagStorage:
             It is truncated, damaged, empty or of an unsupported kind.
 
         """
-        self._path = path
-        self._stack = ExitStack()
         self._readers: list[Reader] = []
-        try:
+        with ExitStack() as stack:
             for file in _storage_files(path):
                 _check_size(file)
             for part in [path] if _is_unit(path) else _storage_files(path):
                 reader = _opened(part)
-                self._stack.callback(reader.close)
+                stack.callback(reader.close)
                 self._readers.append(reader)
             self._readers.sort(key=lambda reader: reader.start_time)
             self.topics, self.counts = self._read_index()
             if not sum(self.counts.values()):
                 raise DiffsegError(f'{path}: the bag is empty (no messages)')
-        except BaseException:
-            self._stack.close()
-            raise
+            self._stack = stack.pop_all()
 
-    def __enter__(self) -> BagStorage:
-        """Return the open bag."""
+    def __enter__(self) -> BagReader:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        """Close all files."""
+    def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
@@ -93,9 +85,7 @@ class BagStorage:
 
     def first(self, topic: str) -> bytes | None:
         """Return the first message of a topic, or None."""
-        messages = self.messages([topic])
-        found = next(messages, None)
-        return None if found is None else found[2]
+        return next((data for _, _, data in self.messages([topic])), None)
 
     def _read_index(self) -> tuple[dict[str, str], dict[str, int]]:
         topics: dict[str, str] = {}

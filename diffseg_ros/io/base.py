@@ -1,0 +1,95 @@
+"""The interface of all recordings: numbered frames in order, and warnings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from diffseg_ros.types import Frame
+
+BAG_SUFFIXES = ('.mcap', '.db3')
+CAMERA_FRAME = 'camera'
+"""frame_id of images that do not come from a bag."""
+DEFAULT_PERIOD_NS = 33_333_333
+"""Time between frames of recordings without stamps: 30 Hz."""
+
+
+@dataclass(frozen=True)
+class TopicNames:
+    """
+    Which topics of a bag are read.
+
+    A name matches with or without a leading slash and in any namespace; images also as
+    NAME/compressed and NAME/compressedDepth. Where a default name is absent, the most likely
+    topic of the right type is taken and a warning says which; any other name must exist.
+    """
+
+    rgb: str = 'rgb/image_raw'
+    camera_info: str = 'rgb/camera_info'
+    depth: str = 'depth_registered/image_rect'
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """
+    A frame by its 0-based number in the recording, or why it cannot be read.
+
+    Attributes
+    ----------
+    frame
+        None where the image could not be read.
+    error
+        One line that says why there is no frame, or None.
+
+    """
+
+    number: int
+    frame: Frame | None
+    error: str | None = None
+
+
+class Source(ABC):
+    """
+    A recording. It can be iterated several times and yields the same each time.
+
+    Iterating yields the frames that can be read; those that cannot are skipped and counted in
+    `warnings`. `numbered_frames` yields these too, in their places.
+
+    Attributes
+    ----------
+    name
+        Name of the recording, without folder and suffix.
+
+    """
+
+    def __init__(self, name: str, warnings: list[str] | None = None) -> None:
+        self.name = name
+        self._warnings = warnings or []
+        self._skipped: list[str] = []
+
+    @property
+    @abstractmethod
+    def frame_count(self) -> int:
+        """Number of frames that `numbered_frames` yields, the broken ones included."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """One line for each thing the user should know; complete after an iteration."""
+        if not self._skipped:
+            return list(self._warnings)
+        return [*self._warnings, f'{len(self._skipped)} of {self.frame_count} frames cannot be '
+                                 f'read and were skipped; the first: {self._skipped[0]}']
+
+    @abstractmethod
+    def numbered_frames(self) -> Iterator[SourceFrame]:
+        """Yield all frames in order; a broken image gives an error in its place."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames that can be read."""
+        self._skipped = []
+        for item in self.numbered_frames():
+            if item.frame is not None:
+                yield item.frame
+            else:
+                self._skipped.append(str(item.error))

@@ -1,0 +1,187 @@
+"""Images as files and encoded bytes: RGB, label images, depth."""
+
+from __future__ import annotations
+
+from io import BytesIO
+import os
+from pathlib import Path
+
+import cv2
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.types import DepthImage, LabelImage, RgbImage, UNLABELLED
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
+UNLABELLED_16BIT = 65535
+"""Value of pixels without a segment in 16-bit label files."""
+
+
+def read_image(path: str | Path) -> RgbImage:
+    """
+    Return an image file as (H, W, 3) uint8 RGB, upright by its EXIF orientation.
+
+    Raises
+    ------
+    DiffsegError
+        The file cannot be read, is truncated or is no image.
+
+    """
+    return decode_rgb(read_bytes(Path(path)), str(path))
+
+
+def write_image(path: str | Path, image: npt.NDArray[np.generic]) -> None:
+    """
+    Write an image; the suffix chooses the format. The file appears whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Ends in .png, .jpg or another suffix that OpenCV knows; missing folders are made.
+    image
+        (H, W, 3) uint8 RGB, or (H, W) uint8 or uint16.
+
+    Raises
+    ------
+    DiffsegError
+        The suffix is not supported, or the file cannot be written.
+
+    """
+    path = Path(path)
+    try:
+        # In memory: OpenCV itself cannot write to names that are not UTF-8.
+        encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+                               if image.ndim == 3 else image)[1]
+    except cv2.error as error:
+        raise DiffsegError(f'{path}: {image.dtype} {image.shape} cannot be written with the '
+                           f'suffix {path.suffix!r}; use .png or .jpg') from error
+    write_bytes(path, encoded.tobytes())
+
+
+def read_labels(path: str | Path) -> LabelImage:
+    """
+    Return a 16-bit label image as (H, W) int32 ids, UNLABELLED (-1) where it is 65535.
+
+    Raises
+    ------
+    DiffsegError
+        The file cannot be read or is no 16-bit image with one channel.
+
+    """
+    labels = decode_units(read_bytes(Path(path)), str(path)).astype(np.int32)
+    labels[labels == UNLABELLED_16BIT] = UNLABELLED
+    return labels
+
+
+def write_labels(path: str | Path, labels: LabelImage) -> None:
+    """
+    Write (H, W) ids as a 16-bit PNG, UNLABELLED (-1) as 65535.
+
+    Raises
+    ------
+    DiffsegError
+        An id does not fit into 16 bits, or the file cannot be written.
+
+    """
+    if labels.size and not -1 <= labels.min() <= labels.max() < UNLABELLED_16BIT:
+        raise DiffsegError(f'{path}: ids from {labels.min()} to {labels.max()}; a 16-bit label '
+                           f'image holds 0 to {UNLABELLED_16BIT - 1} and -1')
+    write_image(path, labels.astype(np.uint16))
+
+
+def sorted_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
+    """Return the images in a folder by name, numbers by their value; [] without a folder."""
+    if not folder.is_dir():
+        return []
+    return sorted((path for path in folder.iterdir() if path.suffix.lower() in suffixes),
+                  key=lambda path: (path.stem.zfill(20), path.name))
+
+
+def decode_rgb(data: bytes | memoryview, name: str) -> RgbImage:
+    """
+    Return encoded bytes as (H, W, 3) uint8 RGB, upright by the EXIF orientation.
+
+    16-bit grey is scaled to 8 bits, transparency is ignored. Raises DiffsegError, which says
+    `name`, when the data is truncated or no image.
+    """
+    pixels = _decode(data, name, colour=True)
+    if pixels.dtype != np.uint8:
+        grey = np.round(pixels.astype(np.float32) / 257).clip(0, 255).astype(np.uint8)
+        pixels = np.repeat(grey[..., None], 3, axis=2)
+    return pixels
+
+
+def decode_units(data: bytes | memoryview, name: str) -> npt.NDArray[np.uint16]:
+    """Return the (H, W) uint16 values of an encoded 16-bit image, or raise DiffsegError."""
+    pixels = _decode(data, name, colour=False)
+    if pixels.ndim != 2 or pixels.dtype not in (np.uint16, np.int32):
+        raise DiffsegError(f'{name}: {pixels.dtype} {pixels.shape}; a 16-bit image with one '
+                           'channel is needed')
+    return pixels.astype(np.uint16, copy=False)
+
+
+def decode_floats(data: bytes | memoryview, name: str) -> npt.NDArray[np.float32]:
+    """Return the (H, W) float32 values of an encoded TIFF, or raise DiffsegError."""
+    pixels = _decode(data, name, colour=False)
+    if pixels.ndim != 2 or pixels.dtype != np.float32:
+        raise DiffsegError(f'{name}: {pixels.dtype} {pixels.shape}; a float32 image with one '
+                           'channel is needed')
+    return pixels
+
+
+def _decode(data: bytes | memoryview, name: str, *, colour: bool) -> npt.NDArray:
+    # Pillow, because OpenCV returns a truncated JPEG half grey without an error.
+    try:
+        with Image.open(BytesIO(data)) as image:
+            if not colour:
+                return np.asarray(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            if image.mode != 'RGB' and not image.mode.startswith(('I', 'F')):
+                return np.asarray(image.convert('RGB'))
+            return np.asarray(image)
+    except Exception as error:  # Pillow's plugins raise many kinds for damaged data
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        if 'BytesIO' in reason:
+            reason = 'unknown format'
+        raise DiffsegError(f'{name}: no readable image ({len(data)} bytes: {reason}); JPEG and '
+                           'PNG are supported') from error
+
+
+def metres_from_units(units: npt.NDArray[np.uint16], per_metre: float) -> DepthImage:
+    """Return depth in metres from (H, W) integer units, NaN where a unit is 0."""
+    metres = units.astype(np.float32)
+    metres /= np.float32(per_metre)
+    metres[units == 0] = np.nan
+    return metres
+
+
+def valid_metres(metres: DepthImage) -> DepthImage:
+    """Return depth with 0, negative and infinite values set to NaN; a copy only if needed."""
+    # NaN compares false, so depth that already marks holes by NaN costs no copy.
+    invalid = (metres <= 0) | (metres == np.inf)
+    return np.where(invalid, np.float32(np.nan), metres) if invalid.any() else metres
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file, or raise DiffsegError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DiffsegError(f'{path}: cannot be read ({error.strerror})') from error
+
+
+def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file that appears whole or not at all; raise DiffsegError when that fails."""
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open('wb') as file:
+                file.writelines(parts)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise DiffsegError(f'{path}: cannot be written ({error.strerror or error}); check the '
+                           'permissions and the space on the disk') from error

@@ -1,0 +1,368 @@
+"""
+ROS messages without a ROS installation: decoding, building and (de)serialisation.
+
+Messages are taken by their fields, so those of rclpy and of rosbags both work.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+import os
+from pathlib import Path
+import struct
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.camera import camera_matrix
+from diffseg_ros.geometry.transforms import quaternion_from_pose
+from diffseg_ros.io.images import (
+    decode_floats,
+    decode_rgb,
+    decode_units,
+    metres_from_units,
+    valid_metres,
+)
+from diffseg_ros.types import DepthImage, Intrinsics, Matrix, RgbImage
+import numpy as np
+import numpy.typing as npt
+from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from rosbags.typesys.store import Typestore
+
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+TRANSFORMS = 'tf2_msgs/msg/TFMessage'
+
+_NS = 1_000_000_000
+_MILLIMETRES = 1000.0
+
+# NumPy type and number of channels by encoding.
+_COLOUR_LAYOUT: dict[str, tuple[str, int]] = {
+    'rgb8': ('u1', 3), 'bgr8': ('u1', 3), 'rgba8': ('u1', 4), 'bgra8': ('u1', 4),
+    'mono8': ('u1', 1), '8UC1': ('u1', 1), '8UC3': ('u1', 3), '8UC4': ('u1', 4),
+    'rgb16': ('u2', 3), 'bgr16': ('u2', 3), 'rgba16': ('u2', 4), 'bgra16': ('u2', 4),
+    'mono16': ('u2', 1),
+    'bayer_rggb8': ('u1', 1), 'bayer_bggr8': ('u1', 1), 'bayer_gbrg8': ('u1', 1),
+    'bayer_grbg8': ('u1', 1), 'bayer_rggb16': ('u2', 1), 'bayer_bggr16': ('u2', 1),
+    'bayer_gbrg16': ('u2', 1), 'bayer_grbg16': ('u2', 1),
+    'yuv422': ('u1', 2), 'uyvy': ('u1', 2), 'yuv422_yuy2': ('u1', 2), 'yuyv': ('u1', 2),
+}
+_DEPTH_LAYOUT: dict[str, tuple[str, int]] = {
+    '16UC1': ('u2', 1), 'mono16': ('u2', 1), '32FC1': ('f4', 1)}
+_COLOUR_ONLY = _COLOUR_LAYOUT.keys() - _DEPTH_LAYOUT.keys() | {'jpeg', 'jpg'}
+_DEPTH_ONLY = _DEPTH_LAYOUT.keys() - _COLOUR_LAYOUT.keys()
+
+_SAME_AS = {'8UC1': 'mono8', '8UC3': 'bgr8', '8UC4': 'bgra8', 'uyvy': 'yuv422',
+            'yuyv': 'yuv422_yuy2'}
+# cv_bridge lacks these, or knows them in some releases only.
+_OPENCV_CODES = {
+    'bayer_rggb8': cv2.COLOR_BayerBG2RGB, 'bayer_bggr8': cv2.COLOR_BayerRG2RGB,
+    'bayer_gbrg8': cv2.COLOR_BayerGR2RGB, 'bayer_grbg8': cv2.COLOR_BayerGB2RGB,
+    'yuv422': cv2.COLOR_YUV2RGB_UYVY, 'yuv422_yuy2': cv2.COLOR_YUV2RGB_YUY2}
+_BUILT_ENCODINGS = {('uint8', 3): 'rgb8', ('uint8', 1): 'mono8', ('uint16', 1): '16UC1',
+                    ('int32', 1): '32SC1', ('float32', 1): '32FC1'}
+
+
+def check_colour(message: Any) -> None:
+    """Raise DiffsegError if an Image or CompressedImage says that it holds no colour image."""
+    _check(message, 'a colour image', _COLOUR_LAYOUT, _DEPTH_ONLY,
+           'this is depth: name the topic of the colour images')
+
+
+def check_depth(message: Any) -> None:
+    """Raise DiffsegError if an Image or CompressedImage says that it holds no depth."""
+    _check(message, 'a depth image', _DEPTH_LAYOUT, _COLOUR_ONLY,
+           'this is a colour image: name the topic of the depth')
+
+
+def _check(message: Any, kind: str, supported: dict[str, tuple[str, int]], others: set[str],
+           hint: str) -> None:
+    """Refuse what is not supported; of a CompressedImage only what `others` names."""
+    raw = hasattr(message, 'encoding')
+    # A CompressedImage's format begins with the encoding before compression, or is 'jpeg'.
+    encoding = str(message.encoding if raw else message.format).partition(';')[0].strip()
+    if encoding in supported or not (raw or encoding in others):
+        return
+    raise DiffsegError(f'image encoding {encoding!r} is not supported as {kind}; supported are '
+                       f'{", ".join(sorted(supported))}'
+                       + (f'; {hint}' if encoding in others else ''))
+
+
+def decode_colour(message: Any) -> RgbImage:
+    """
+    Return the (H, W, 3) uint8 RGB pixels of a sensor_msgs/Image or CompressedImage.
+
+    Tightly packed rgb8 is returned without a copy: a view of the message's data, read-only
+    where that is. 16-bit colours are scaled to 8 bits; 8UC3 and 8UC4 are taken as BGR.
+
+    Raises
+    ------
+    DiffsegError
+        The encoding is not supported, the sizes contradict the data, or it is damaged.
+
+    """
+    check_colour(message)
+    if not hasattr(message, 'encoding'):
+        return decode_rgb(memoryview(message.data), f'compressed image ({message.format})')
+    encoding = message.encoding
+    pixels = _pixels(message, *_COLOUR_LAYOUT[encoding])
+    if pixels.dtype.itemsize == 2:
+        native = np.ascontiguousarray(pixels, np.uint16)
+        pixels = cv2.convertScaleAbs(native, alpha=1 / 257)
+        encoding = encoding.removesuffix('16') + '8'
+    pixels = np.ascontiguousarray(pixels)
+    encoding = _SAME_AS.get(encoding, encoding)
+    if encoding == 'rgb8':
+        return pixels
+    if encoding not in _OPENCV_CODES:
+        return _bridge_to_rgb(pixels, encoding)
+    try:
+        return cv2.cvtColor(pixels, _OPENCV_CODES[encoding])
+    except cv2.error as error:
+        raise DiffsegError(f'image {message.encoding} {message.width}x{message.height}: this '
+                           'size cannot be converted to rgb8; an even size is needed') from error
+
+
+def decode_depth(message: Any) -> DepthImage:
+    """
+    Return the (H, W) float32 metres of a depth Image or CompressedImage, NaN where invalid.
+
+    16UC1 and mono16 are millimetres, 32FC1 metres. 0, negative, NaN and infinity are invalid.
+    Tightly packed 32FC1 whose only invalid values are NaN is returned without a copy.
+    Compressed depth is compressedDepth with PNG (16UC1, or 32FC1 as quantised inverse depth),
+    a plain 16-bit PNG in millimetres or a float32 TIFF in metres.
+
+    Raises
+    ------
+    DiffsegError
+        The encoding is not supported, the sizes contradict the data, or it is damaged.
+
+    """
+    check_depth(message)
+    if not hasattr(message, 'encoding'):
+        return _decode_compressed_depth(message)
+    dtype, channels = _DEPTH_LAYOUT[message.encoding]
+    pixels = _pixels(message, dtype, channels)
+    if dtype == 'u2':
+        return metres_from_units(pixels, _MILLIMETRES)
+    return valid_metres(np.ascontiguousarray(pixels, np.float32))
+
+
+def _decode_compressed_depth(message: Any) -> DepthImage:
+    name = f'compressed depth image ({message.format})'
+    data = memoryview(message.data)
+    floating = message.format.startswith('32FC1')
+    if 'compressedDepth' not in message.format:
+        if floating:
+            return valid_metres(decode_floats(data, name))
+        return metres_from_units(decode_units(data, name), _MILLIMETRES)
+    if 'rvl' in message.format.lower():
+        raise DiffsegError(f'{name}: RVL is not supported; set the publisher to '
+                           'compressedDepth png')
+    if len(data) < 12:
+        raise DiffsegError(f'{name}: {len(data)} bytes, shorter than its 12-byte header; the '
+                           'message is truncated')
+    units = decode_units(data[12:], name)
+    if not floating:
+        return metres_from_units(units, _MILLIMETRES)
+    _, scale, offset = struct.unpack('<iff', data[:12])
+    with np.errstate(divide='ignore'):
+        metres = np.float32(scale) / (units.astype(np.float32) - np.float32(offset))
+    metres[units == 0] = np.nan
+    return valid_metres(metres)
+
+
+def intrinsics_from_camera_info(message: Any) -> Intrinsics:
+    """
+    Return the intrinsics of the image that a sensor_msgs/CameraInfo comes with.
+
+    A region of interest and binning are applied to K, which holds for the full sensor.
+
+    Raises
+    ------
+    DiffsegError
+        K is zero or not finite, or the size is not positive.
+
+    """
+    roi = message.roi
+    width, height = int(roi.width) or int(message.width), int(roi.height) or int(message.height)
+    matrix = [float(value) for value in message.k]
+    intrinsics = Intrinsics(
+        width, height, matrix[0], matrix[4],
+        matrix[2] - int(roi.x_offset), matrix[5] - int(roi.y_offset),
+        tuple(float(value) for value in message.d), str(message.distortion_model))
+    binning_x, binning_y = max(1, int(message.binning_x)), max(1, int(message.binning_y))
+    if width < binning_x or height < binning_y:
+        raise DiffsegError(f'camera intrinsics: size {width}x{height} with binning '
+                           f'{binning_x}x{binning_y}; the binning must be smaller')
+    return intrinsics.resized(width // binning_x, height // binning_y)
+
+
+def _pixels(message: Any, dtype: str, channels: int) -> npt.NDArray:
+    """Return a (H, W) or (H, W, C) view of the data, in the message's byte order."""
+    width, height, step = int(message.width), int(message.height), int(message.step)
+    kind = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
+    row = width * channels * kind.itemsize
+    data = np.frombuffer(message.data, np.uint8)
+    what = f'image {message.encoding} {width}x{height} with step {step}'
+    if width < 1 or height < 1:
+        raise DiffsegError(f'{what}: width and height must be above 0')
+    if step < row:
+        raise DiffsegError(f'{what}: a row takes {row} bytes; the step must not be below that')
+    # The padding of the last row may be missing.
+    needed = step * (height - 1) + row
+    if data.size < needed:
+        raise DiffsegError(f'{what}: {data.size} bytes of data, {needed} are needed; the '
+                           'message is truncated')
+    pixels: npt.NDArray = np.ndarray((height, width, channels), kind, data,
+                                     strides=(step, channels * kind.itemsize, kind.itemsize))
+    return pixels if channels > 1 else pixels[..., 0]
+
+
+@lru_cache(maxsize=1)
+def _bridge() -> Any:
+    try:
+        from cv_bridge import CvBridge
+    except ImportError as error:
+        raise DiffsegError(f'cv_bridge cannot be imported ({error}); install it, or publish the '
+                           'images as rgb8') from error
+    return CvBridge()
+
+
+def _bridge_to_rgb(pixels: npt.NDArray[np.uint8], encoding: str) -> RgbImage:
+    """Convert with cv_bridge, which sees only what all its releases do right: tight bytes."""
+    tight = SimpleNamespace(
+        encoding=encoding, height=pixels.shape[0], width=pixels.shape[1],
+        step=pixels.strides[0], is_bigendian=0, data=pixels.reshape(-1))
+    return _bridge().imgmsg_to_cv2(tight, 'rgb8')
+
+
+def header(stamp: int, frame_id: str) -> Any:
+    """Return a std_msgs/Header of a stamp in ns; raise DiffsegError if ROS cannot hold it."""
+    if not 0 <= stamp < 2**31 * _NS:
+        raise DiffsegError(f'stamp {stamp} ns: a ROS time lies between 0 and 2**31 seconds')
+    time = _type('builtin_interfaces/msg/Time')(*divmod(stamp, _NS))
+    return _type('std_msgs/msg/Header')(time, frame_id)
+
+
+def image_message(pixels: npt.NDArray, stamp: int, frame_id: str,
+                  encoding: str | None = None) -> Any:
+    """
+    Return a sensor_msgs/Image of an (H, W) or (H, W, 3) array.
+
+    The encoding follows from the array: rgb8, mono8, 16UC1, 32SC1 or 32FC1.
+
+    Raises
+    ------
+    DiffsegError
+        The array is of another kind.
+
+    """
+    kind = (pixels.dtype.name, pixels.shape[2] if pixels.ndim == 3 else 1)
+    if encoding is None and kind not in _BUILT_ENCODINGS:
+        raise DiffsegError(f'image of {kind[1]} x {kind[0]}: supported are '
+                           f'{", ".join(_BUILT_ENCODINGS.values())}')
+    little = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder('<'))
+    height, width = pixels.shape[:2]
+    return _type(IMAGE)(header(stamp, frame_id), height, width,
+                        encoding or _BUILT_ENCODINGS[kind], 0, little.nbytes // height,
+                        little.reshape(-1).view(np.uint8))
+
+
+def camera_info_message(intrinsics: Intrinsics, stamp: int, frame_id: str) -> Any:
+    """Return a sensor_msgs/CameraInfo of a monocular camera."""
+    matrix = camera_matrix(intrinsics)
+    projection = np.hstack([matrix, np.zeros((3, 1))])
+    region = _type('sensor_msgs/msg/RegionOfInterest')(0, 0, 0, 0, False)
+    return _type(CAMERA_INFO)(
+        header(stamp, frame_id), intrinsics.height, intrinsics.width, intrinsics.distortion_model,
+        np.array(intrinsics.distortion, np.float64), matrix.reshape(-1), np.eye(3).reshape(-1),
+        projection.reshape(-1), 0, 0, region)
+
+
+def transform_message(pose: Matrix, stamp: int, parent: str, child: str) -> Any:
+    """Return a tf2_msgs/TFMessage with the (4, 4) pose of `child` in `parent`."""
+    vector = _type('geometry_msgs/msg/Vector3')(*pose[:3, 3].tolist())
+    rotation = _type('geometry_msgs/msg/Quaternion')(*quaternion_from_pose(pose))
+    place = _type('geometry_msgs/msg/Transform')(vector, rotation)
+    stamped = _type('geometry_msgs/msg/TransformStamped')(header(stamp, parent), child, place)
+    return _type(TRANSFORMS)([stamped])
+
+
+def _type(name: str) -> Any:
+    return typestore().types[name]
+
+
+@lru_cache(maxsize=1)
+def typestore() -> Typestore:
+    """Return the definitions of all messages of ROS 2, extended by `require_type`."""
+    return get_typestore(Stores.ROS2_KILTED)
+
+
+def deserialise(data: bytes, type_name: str) -> Any:
+    """Return the message in CDR bytes, with views of `data`; raise DiffsegError if damaged."""
+    try:
+        return typestore().deserialize_cdr(data, type_name)
+    except Exception as error:  # truncated bytes surface as many kinds
+        raise DiffsegError(f'{type_name} message: {len(data)} bytes cannot be decoded; it is '
+                           'truncated or damaged') from error
+
+
+def header_stamp(data: bytes) -> int | None:
+    """Return the stamp (ns) of a serialised message that begins with a header, or None."""
+    if len(data) < 12:
+        return None
+    seconds, nanoseconds = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
+    return seconds * _NS + nanoseconds
+
+
+def nanoseconds(stamp: Any) -> int:
+    """Return a builtin_interfaces/Time as nanoseconds."""
+    return int(stamp.sec) * _NS + int(stamp.nanosec)
+
+
+def require_type(type_name: str) -> None:
+    """
+    Make sure that a message type is defined, from installed packages if need be.
+
+    Raises
+    ------
+    DiffsegError
+        No definition is found.
+
+    """
+    if type_name in typestore().fielddefs:
+        return
+    path = _definition_file(type_name)
+    if path is None:
+        raise DiffsegError(f'message type {type_name}: no definition found; install its package '
+                           f'{type_name.split("/")[0]}, or source the workspace that has it')
+    types = get_types_from_msg(path.read_text(), type_name)
+    for _, fields in types.values():
+        for _, description in fields:
+            for nested in _named_types(description):
+                if nested not in types:
+                    require_type(nested)
+    typestore().register(types)
+
+
+def _definition_file(type_name: str) -> Path | None:
+    package, _, name = type_name.split('/')
+    prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
+    for prefix in filter(None, (*prefixes, sys.prefix)):
+        path = Path(prefix, 'share', package, 'msg', f'{name}.msg')
+        if path.is_file():
+            return path
+    return None
+
+
+def _named_types(description: Any) -> list[str]:
+    """Return the message types in a field description: (kind, (name | nested, size))."""
+    if isinstance(description, str):
+        return [description] if description.count('/') == 2 else []
+    if isinstance(description, tuple):
+        return [name for part in description for name in _named_types(part)]
+    return []

@@ -1,0 +1,94 @@
+"""Video files as recordings, decoded by PyAV (FFmpeg)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.base import CAMERA_FRAME, DEFAULT_PERIOD_NS, Source, SourceFrame
+from diffseg_ros.types import Frame
+import numpy as np
+
+_NS = 1_000_000_000
+
+
+class Video(Source):
+    """
+    The first video stream of a file.
+
+    Frames are stamped with their time in the video, 0 at its start, and turned upright by the
+    rotation that phones write into the file. Variable frame rates keep their times.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """
+        Open the file and count its frames.
+
+        Raises
+        ------
+        DiffsegError
+            PyAV is not installed, or the file is damaged or holds no video.
+
+        """
+        super().__init__(path.stem)
+        self._path = path
+        with self._opened() as container:
+            stream = container.streams.video[0]
+            # Some containers, such as Matroska, do not say how many frames they hold.
+            self._count = stream.frames or sum(packet.size > 0 for packet in
+                                               container.demux(stream))
+        if not self._count:
+            raise DiffsegError(f'{path}: the video has no frames')
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames, from the container or counted."""
+        return self._count
+
+    def numbered_frames(self) -> Iterator[SourceFrame]:
+        """Decode the video from its start; a damaged part gives an error in its place."""
+        import av
+        number = 0
+        stamp = -DEFAULT_PERIOD_NS
+        with self._opened() as container:
+            stream = container.streams.video[0]
+            stream.thread_type = 'AUTO'
+            start = stream.start_time or 0
+            for packet in container.demux(stream):
+                try:
+                    pictures = packet.decode()
+                except av.error.FFmpegError as error:
+                    yield SourceFrame(number, None, f'{self._path} frame {number}: cannot be '
+                                                    f'decoded ({error.strerror})')
+                    number += 1
+                    continue
+                for picture in pictures:
+                    stamp = (stamp + DEFAULT_PERIOD_NS if picture.pts is None else
+                             max(0, round((picture.pts - start) * picture.time_base * _NS)))
+                    yield SourceFrame(number, _frame(picture, stamp))
+                    number += 1
+
+    def _opened(self) -> Any:
+        try:
+            import av
+        except ImportError as error:
+            raise DiffsegError(f'{self._path}: reading video needs PyAV; install it with: pip '
+                               'install av') from error
+        try:
+            container = av.open(str(self._path))
+        except (av.error.FFmpegError, OSError) as error:
+            raise DiffsegError(f'{self._path}: the video cannot be read ({error.strerror}); '
+                               'convert it with ffmpeg, for example to .mp4') from error
+        if not container.streams.video:
+            container.close()
+            raise DiffsegError(f'{self._path}: the file holds no video')
+        return container
+
+
+def _frame(picture: Any, stamp: int) -> Frame:
+    rgb = picture.to_ndarray(format='rgb24')
+    # FFmpeg's angle turns counterclockwise, as that of np.rot90 does.
+    turned = np.rot90(rgb, round(picture.rotation / 90))
+    return Frame(np.ascontiguousarray(turned), stamp, CAMERA_FRAME)
