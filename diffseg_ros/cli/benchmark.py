@@ -7,6 +7,7 @@ from collections.abc import Callable
 import os
 from pathlib import Path
 import platform
+import sys
 from typing import Any
 
 from diffseg_ros.cli.command import add_json_option, run_command, write_json
@@ -154,3 +155,7 @@ def _print(name: str, values: dict[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     return run_command(_run, _parser(), argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -35,3 +35,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     return run_command(_run, _parser(), argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -11,8 +11,8 @@ from box_recording import FRAMES, write_sequence
 import cv2
 from diffseg_ros.cli.convert import main as convert
 from diffseg_ros.cli.evaluate import main
+from diffseg_ros.cli.evaluate_tracks import Setting
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.track_run import Setting
 from diffseg_ros.evaluation.trackers import create_tracking
 from diffseg_ros.pipeline import Pipeline
 from diffseg_ros.types import Frame
@@ -120,9 +120,10 @@ def test_what_is_withheld_is_not_seen(box: Path) -> None:
     assert Setting('full', pose=False).name == 'full-no-pose'
 
 
-def test_yardstick_has_the_masks_of_single_frames(weights: Path, box: Path) -> None:
-    from diffseg_ros.config import PipelineConfig, updated
+def test_baseline_has_the_masks_of_single_frames(weights: Path, box: Path) -> None:
+    from diffseg_ros.config import PipelineConfig
     from diffseg_ros.io.sequence_folder import SequenceFolder
+    from diffseg_ros.settings import updated
 
     config = updated(PipelineConfig(), {'backbone.model': str(weights), 'backbone.tokens': 48})
     alone = Pipeline(config)
@@ -166,7 +167,7 @@ def test_truth_of_another_size(run: Run, box: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(('options', 'message'), [
     (['--plots'], 'give one with --output'),
     (['--set', 'tracking.nonsense=1'], 'parameter tracking.nonsense: unknown'),
-    (['box'], 'each name may occur once'),
+    (['box'], 'every name must be different'),
     (['nowhere'], 'nowhere: no such file or folder'),
 ])
 def test_bad_input(run: Run, box: Path, options: list[str], message: str,

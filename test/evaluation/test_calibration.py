@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.calibration import BINS, CalibrationAccumulator
+from diffseg_ros.evaluation.calibration import BINS, Calibration
+from diffseg_ros.evaluation.measure import Observation
 from diffseg_ros.viz.calibration_plot import draw_calibration
 from hypothesis import given, strategies
 from hypothesis.extra.numpy import arrays
@@ -13,49 +14,61 @@ import numpy as np
 import pytest
 
 
-def accumulated(prediction: list, confidence: list, truth: list) -> CalibrationAccumulator:
-    accumulator = CalibrationAccumulator()
-    accumulator.add(np.array(prediction), np.array(confidence, np.uint8), np.array(truth))
-    return accumulator
+def image(prediction: np.ndarray | list, confidence: np.ndarray | list,
+          truth: np.ndarray | list) -> Observation:
+    return Observation(np.asarray(prediction, np.int32), truth=np.asarray(truth), ignored=255,
+                       confidence=np.asarray(confidence, np.uint8))
+
+
+def calibration(*images: Observation) -> Calibration:
+    measure = Calibration()
+    for observation in images:
+        measure.update(observation)
+    return measure
+
+
+def report_of(*images: Observation) -> dict:
+    return calibration(*images).compute()['calibration']
 
 
 def test_by_hand() -> None:
     # Segment 7 shows mostly class 3 and holds one pixel of class 4; segment 9 is pure.
-    report = accumulated([[7, 7, 7, 9]], [[255, 204, 51, 204]], [[3, 3, 4, 5]]).report()
+    report = report_of(image([[7, 7, 7, 9]], [[255, 204, 51, 204]], [[3, 3, 4, 5]]))
     bins = report['bins']
     assert [item['share'] for item in bins] == [0, 0.25, 0, 0, 0, 0, 0, 0.5, 0, 0.25]
-    assert [item['right'] for item in bins] == [None, 0, *[None] * 5, 1, None, 1]
+    assert [item['accuracy'] for item in bins] == [None, 0, *[None] * 5, 1, None, 1]
     assert bins[1]['confidence'] == pytest.approx(0.2)
     assert bins[0]['confidence'] is None
-    assert report['right'] == 0.75
+    assert report['accuracy'] == 0.75
     assert report['auroc'] == 1
     # A margin of 0.2 promises 0.6 and held 0; 0.8 promises 0.9 and held 1; 1 promises 1.
-    assert report['error'] == pytest.approx((0.6 + 2 * 0.1 + 0) / 4)
+    assert report['ece'] == pytest.approx((0.6 + 2 * 0.1 + 0) / 4)
 
 
 def test_ranks_count_ties_half() -> None:
     prediction, truth = [[0] * 5], [[1, 1, 1, 2, 2]]
     # Of 6 pairs of a right and a wrong pixel: 3 above, 1 tie, 2 below.
-    assert accumulated(prediction, [[90, 50, 10, 20, 50]], truth).report()['auroc'] == (
-        pytest.approx(3.5 / 6))
+    report = report_of(image(prediction, [[90, 50, 10, 20, 50]], truth))
+    assert report['auroc'] == pytest.approx(3.5 / 6)
 
 
 def test_what_is_left_out() -> None:
     # An unlabelled pixel, an ignored one, and a segment that lies on ignored truth as a whole.
-    report = accumulated([[-1, 0, 0, 4]], [[9, 200, 9, 9]], [[1, 1, 255, 255]]).report()
-    assert report['right'] == 1 and report['auroc'] is None
+    report = report_of(image([[-1, 0, 0, 4]], [[9, 200, 9, 9]], [[1, 1, 255, 255]]))
+    assert report['accuracy'] == 1 and report['auroc'] is None
     assert report['bins'][7]['share'] == 1
-    nothing = accumulated([[0]], [[9]], [[255]]).report()
-    assert nothing['right'] is nothing['auroc'] is nothing['error'] is None
+    assert calibration(image([[0]], [[9]], [[255]])).compute() == {}
+    without = Observation(np.zeros((1, 1), np.int32), truth=np.ones((1, 1), int))
+    assert calibration(without).compute() == {}
 
 
 def test_images_add_up_and_sets_have_equal_weight() -> None:
-    small = accumulated([[0]], [[255]], [[1]])
-    large = accumulated([[0, 0, 0, 0]], [[0, 0, 255, 255]], [[1, 1, 1, 2]])
-    assert CalibrationAccumulator.mean([small, large, CalibrationAccumulator()]).report(
-        )['right'] == pytest.approx((1 + 3 / 4) / 2)
-    small.add(np.zeros((1, 4), int), np.zeros((1, 4), np.uint8), np.array([[1, 1, 1, 2]]))
-    assert small.report()['right'] == pytest.approx(4 / 5)
+    small = image([[0]], [[255]], [[1]])
+    large = image([[0, 0, 0, 0]], [[0, 0, 255, 255]], [[1, 1, 1, 2]])
+    sets = [calibration(small), calibration(large), Calibration()]
+    assert Calibration.pooled(sets).compute()['calibration']['accuracy'] == pytest.approx(
+        (1 + 3 / 4) / 2)
+    assert report_of(small, large)['accuracy'] == pytest.approx(4 / 5)
 
 
 @given(arrays(np.int32, (5, 6), elements=strategies.integers(-1, 3)),
@@ -73,11 +86,10 @@ def test_against_a_plain_loop(prediction: np.ndarray, confidence: np.ndarray,
             shown = max(order, key=lambda kind: (classes.count(kind), -order.index(kind)))
             for kind, value in zip(classes, confidence[inside].tolist(), strict=True):
                 (right if kind == shown else wrong).append(value)
-    accumulator = CalibrationAccumulator()
-    accumulator.add(prediction, confidence, truth)
-    report = accumulator.report()
+    report = calibration(image(prediction, confidence, truth)).compute().get('calibration', {})
+    assert bool(report) == bool(right or wrong)
     if right or wrong:
-        assert report['right'] == pytest.approx(len(right) / len(right + wrong))
+        assert report['accuracy'] == pytest.approx(len(right) / len(right + wrong))
         shares = [sum(value * BINS // 256 == step for value in right + wrong)
                   / len(right + wrong) for step in range(BINS)]
         assert [item['share'] for item in report['bins']] == pytest.approx(shares)
@@ -89,11 +101,12 @@ def test_against_a_plain_loop(prediction: np.ndarray, confidence: np.ndarray,
 @pytest.mark.parametrize('confidence', [np.zeros((1, 3), np.uint8), np.zeros((1, 2), np.float32)])
 def test_confidence_of_another_kind_is_refused(confidence: np.ndarray) -> None:
     with pytest.raises(DiffsegError, match=r'uint8 \(1, 2\) is needed'):
-        CalibrationAccumulator().add(np.zeros((1, 2), int), confidence, np.zeros((1, 2), int))
+        Calibration().update(Observation(np.zeros((1, 2), np.int32), confidence=confidence,
+                                         truth=np.zeros((1, 2), int)))
 
 
 def test_a_picture_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
-    report = accumulated([[0]], [[255]], [[1]]).report()
+    report = report_of(image([[0]], [[255]], [[1]]))
     with pytest.raises(DiffsegError, match='cannot be written'):
         draw_calibration({'one': report}, tmp_path / 'file/curve.png')

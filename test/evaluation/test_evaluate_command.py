@@ -60,7 +60,7 @@ def test_several_data_sets_and_methods(dataset: Path, tmp_path: Path) -> None:
 
 def test_pipeline_on_given_weights(dataset: Path, weights: Path, tmp_path: Path) -> None:
     common = ['masks', str(dataset), '--set', f'backbone.model={weights}', '--set',
-              'backbone.tokens=48', '--set', 'segmentation.colour=50',
+              'backbone.tokens=48', '--set', 'segmentation.cut.colour=50',
               '--set', 'segmentation.max_segments=2', '--json', str(tmp_path / 'report.json')]
     reports = []
     for _ in range(2):
@@ -101,7 +101,7 @@ def test_calibration_of_several_sets_and_its_picture(dataset: Path, weights: Pat
     assert regions['datasets']['more']['calibration'] == pytest.approx(
         regions['datasets']['halves']['calibration'])
     # Every pixel lies in one of two segments, each within one half.
-    assert regions['mean']['calibration']['right'] > 0.95
+    assert regions['mean']['calibration']['accuracy'] > 0.95
     assert sum(item['share'] for item in bins) == pytest.approx(1)
     assert 'calibration' not in methods['grid']['mean']
     picture = cv2.imread(str(tmp_path / 'out/regions/calibration.png'))
@@ -110,7 +110,7 @@ def test_calibration_of_several_sets_and_its_picture(dataset: Path, weights: Pat
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (['--plots'], '--plots: the picture needs a folder'),
+    (['--plots'], '--plots: the plot needs a folder'),
     (['--limit', '0'], '--limit 0: at least 1 is needed'),
     (['--set', 'segmentation.tau'], 'NAME=VALUE is needed'),
     (['--set', 'segmentation.tua=1'], 'parameter segmentation.tua: unknown'),
@@ -130,7 +130,7 @@ def test_bad_data_sets(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(['masks', str(tmp_path / 'nowhere'), '--baseline', 'grid']) == 2
     assert 'nowhere: no such folder' in capsys.readouterr().err
     assert main(['masks', str(dataset), str(dataset), '--baseline', 'grid']) == 2
-    assert 'each name may occur once' in capsys.readouterr().err
+    assert 'every name must be different' in capsys.readouterr().err
     for arguments in ([], ['masks'], ['masks', str(dataset), '--baseline', 'gird']):
         with pytest.raises(SystemExit) as caught:
             main(arguments)

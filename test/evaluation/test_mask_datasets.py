@@ -8,14 +8,15 @@ from pathlib import Path
 import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.datasets import MaskDataset
+from diffseg_ros.evaluation.measure import MeasureSet
 import numpy as np
 import pytest
 
 
 def test_everything_is_read(dataset: Path) -> None:
     masks = MaskDataset(dataset)
-    assert (masks.name, len(masks), masks.has_classes, masks.background, masks.class_count) == (
-        'halves', 3, True, None, 2)
+    assert (masks.name, len(masks), masks.background, masks.classes) == (
+        'halves', 3, None, ('wall', 'window'))
     for _ in range(2):
         items = list(masks)
         assert [name for name, _, _ in items] == ['a', 'b', 'c']
@@ -29,12 +30,12 @@ def test_everything_is_read(dataset: Path) -> None:
     assert (frame.intrinsics.fy, frame.intrinsics.width) == (51.0, 48)
 
 
-def test_class_names_reach_the_report(dataset: Path) -> None:
+def test_an_observation_follows_the_rules_of_the_set(dataset: Path) -> None:
     masks = MaskDataset(dataset)
-    accumulator = masks.accumulator()
-    for _, _, truth in masks:
-        accumulator.add(truth, truth)
-    assert accumulator.report()['per_class'] == {'wall': 1, 'window': 1}
+    measures = MeasureSet('masks')
+    for _, frame, truth in masks:
+        measures.update(masks.observation(frame, truth, truth.astype(np.int32)))
+    assert measures.compute()['per_class'] == {'wall': 1, 'window': 1}
 
 
 def test_optional_files(dataset: Path) -> None:
@@ -44,11 +45,11 @@ def test_optional_files(dataset: Path) -> None:
         path.unlink()
     (dataset / 'depth').rmdir()
     masks = MaskDataset(dataset)
-    assert (masks.class_count, masks.class_names) == (2, [])
+    assert masks.classes == ('0', '1')
     assert next(iter(masks))[1].depth is None
     (dataset / 'dataset.json').write_text('{"labels": "regions", "background": 0}')
     masks = MaskDataset(dataset)
-    assert (masks.class_count, masks.background) == (None, 0)
+    assert (masks.classes, masks.background) == (None, 0)
 
 
 def _resize(path: Path, width: int, height: int) -> None:
@@ -117,7 +118,8 @@ def test_missing_folder(tmp_path: Path) -> None:
 def test_real_data_sets(real_masks: Path, name: str, images: int, classes: int | None,
                         background: int | None, depth: bool) -> None:
     masks = MaskDataset(real_masks / name)
-    assert (len(masks), masks.class_count, masks.background) == (images, classes, background)
+    assert (len(masks), masks.background) == (images, background)
+    assert (masks.classes and len(masks.classes)) == classes
     _, frame, truth = next(iter(masks))
     assert frame.rgb.shape[:2] == truth.shape
     assert (frame.depth is not None) == depth

@@ -6,8 +6,10 @@ from itertools import permutations
 import math
 
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.evaluation.boundary_f import boundary_f
 from diffseg_ros.evaluation.contingency import contingency
-from diffseg_ros.evaluation.masks import boundary_f, grid_labels, MaskAccumulator, region_miou
+from diffseg_ros.evaluation.measure import MeasureSet, Observation
+from diffseg_ros.evaluation.miou import grid_labels, region_miou
 from hypothesis import given, strategies
 from hypothesis.extra.numpy import arrays
 import numpy as np
@@ -16,10 +18,16 @@ import pytest
 IMAGES = arrays(np.int32, (6, 7), elements=strategies.integers(0, 4))
 
 
-def report_of(accumulator: MaskAccumulator, *pairs: tuple[list, list]) -> dict:
+def report_of(*pairs: tuple[list | np.ndarray, list | np.ndarray],
+              classes: int | tuple[str, ...] | None = None, ignored: int = 255,
+              background: int | None = None) -> dict:
+    """Return what the measures of masks say of pairs of labels and truth."""
+    names = tuple(map(str, range(classes))) if isinstance(classes, int) else classes
+    measures = MeasureSet('masks')
     for prediction, truth in pairs:
-        accumulator.add(np.array(prediction), np.array(truth))
-    return accumulator.report()
+        measures.update(Observation(np.asarray(prediction), truth=np.asarray(truth),
+                                    ignored=ignored, background=background, classes=names))
+    return measures.compute()
 
 
 def test_region_miou_by_hand() -> None:
@@ -30,7 +38,7 @@ def test_region_miou_by_hand() -> None:
     # 5 shares 4 of region 0's 6 pixels; 7 has 4 pixels and holds region 1's 2.
     expected = (4 / 6 + 2 / 4) / 2
     assert region_miou(np.array(prediction), np.array(truth)) == pytest.approx(expected)
-    report = report_of(MaskAccumulator(None), (prediction, truth))
+    report = report_of((prediction, truth))
     assert report['miou'] == pytest.approx(expected)
     assert report['pixel_accuracy'] == pytest.approx((4 + 2) / 8)
     assert report['per_class'] == {}
@@ -49,14 +57,13 @@ def test_matching_shares_the_most_pixels_and_not_the_best_iou() -> None:
 def test_regions_are_averaged_per_image_first() -> None:
     three = [[0, 1, 2]]
     # First image: one segment, IoU 1/3 for one region, 0 for two. Second image: 1.
-    report = report_of(MaskAccumulator(None), ([[0, 0, 0]], three), ([[0, 0, 0]], [[4, 4, 4]]))
+    report = report_of(([[0, 0, 0]], three), ([[0, 0, 0]], [[4, 4, 4]]))
     assert report['miou'] == pytest.approx((1 / 9 + 1) / 2)
 
 
 def test_classes_are_summed_over_images() -> None:
-    report = report_of(MaskAccumulator(2, class_names=('road', 'sky')),
-                       ([[0, 0], [0, 0]], [[0, 0], [0, 0]]),
-                       ([[3, 3], [3, 3]], [[0, 1], [1, 1]]))
+    report = report_of(([[0, 0], [0, 0]], [[0, 0], [0, 0]]),
+                       ([[3, 3], [3, 3]], [[0, 1], [1, 1]]), classes=('road', 'sky'))
     # Class 0: TP 4 + 0, FN 0 + 1. Class 1: TP 3, FP 1.
     assert report['per_class'] == pytest.approx({'road': 4 / 5, 'sky': 3 / 4})
     assert report['miou'] == pytest.approx((4 / 5 + 3 / 4) / 2)
@@ -65,27 +72,27 @@ def test_classes_are_summed_over_images() -> None:
 
 def test_left_over_segment_is_charged_to_a_free_class() -> None:
     pairs = (([[7, 7], [7, 8]], [[0, 0], [0, 0]]), ([[4, 4], [5, 5]], [[1, 1], [2, 2]]))
-    report = report_of(MaskAccumulator(3), *pairs)
+    report = report_of(*pairs, classes=3)
     # 7: TP 3 of class 0, whose FN is 1. 8: one FP of class 1 or class 2, each with TP 2.
     assert report['miou'] == pytest.approx((3 / 4 + 2 / 3 + 1) / 3)
 
 
 def test_unmatched_segment_is_no_false_positive() -> None:
-    report = report_of(MaskAccumulator(1), ([[7, 7], [7, 8]], [[0, 0], [0, 0]]))
+    report = report_of(([[7, 7], [7, 8]], [[0, 0], [0, 0]]), classes=1)
     # No class is free for 8: its pixel is a false negative and nothing else.
     assert report['miou'] == pytest.approx(3 / 4)
 
 
 def test_absent_classes_do_not_enter_the_mean() -> None:
-    report = report_of(MaskAccumulator(9), ([[2, 3, 3, 3]], [[5, 5, 5, 5]]))
+    report = report_of(([[2, 3, 3, 3]], [[5, 5, 5, 5]]), classes=9)
     # 2 is charged to a class that no image shows.
     assert report['per_class'] == {'5': 3 / 4}
     assert report['miou'] == 3 / 4
 
 
 def test_segment_on_ignored_truth_takes_no_class() -> None:
-    report = report_of(MaskAccumulator(2), ([[9, 7, 7, 7, 8]], [[255, 0, 0, 0, 0]]),
-                       ([[1, 1]], [[1, 1]]))
+    report = report_of(([[9, 7, 7, 7, 8]], [[255, 0, 0, 0, 0]]),
+                       ([[1, 1]], [[1, 1]]), classes=2)
     # 8 is a false positive of class 1, whatever becomes of 9.
     assert report['per_class'] == pytest.approx({'0': 3 / 4, '1': 2 / 3})
 
@@ -93,10 +100,10 @@ def test_segment_on_ignored_truth_takes_no_class() -> None:
 def test_background_joins_what_touches_no_object() -> None:
     truth = [[1, 1, 0, 0, 0, 0]] * 2
     prediction = [[3, 3, 4, 4, 5, 5]] * 2
-    report = report_of(MaskAccumulator(2, background=0), (prediction, truth))
+    report = report_of((prediction, truth), classes=2, background=0)
     assert report['miou'] == 1
     # Without the rule only one of 4 and 5 is background: 4 of 8 pixels.
-    report = report_of(MaskAccumulator(2), (prediction, truth))
+    report = report_of((prediction, truth), classes=2)
     assert report['miou'] == pytest.approx((1 + 4 / 8) / 2)
 
 
@@ -106,7 +113,7 @@ def test_background_joins_segments_that_lost_the_matching() -> None:
     prediction = [[3, 3, 3, 5, 5, 5],
                   [3, 4, 4, 5, 5, 5]]
     # Free classes, 2 to 5, keep no segment from being joined.
-    report = report_of(MaskAccumulator(6, background=0), (prediction, truth))
+    report = report_of((prediction, truth), classes=6, background=0)
     # 3 holds 3 pixels of class 1 and one of the background. 4 and 5 are joined: 8 pixels, one
     # of them class 1.
     assert report['per_class'] == pytest.approx({'0': 7 / (7 + 1 + 1), '1': 3 / (3 + 1 + 1)})
@@ -118,18 +125,18 @@ def test_ignored_truth_counts_for_nothing() -> None:
              [1, 1, 255, 255]]
     prediction = [[2, 2, 2, 9],
                   [3, 3, 3, 9]]
-    report = report_of(MaskAccumulator(2), (prediction, truth))
+    report = report_of((prediction, truth), classes=2)
     assert (report['miou'], report['pixel_accuracy']) == (1, 1)
     assert report['segments_per_image'] == 3
-    assert region_miou(np.array(prediction), np.array(truth), ignore=255) == 1
+    assert region_miou(np.array(prediction), np.array(truth), ignored=255) == 1
 
 
 def test_unlabelled_pixels_are_false_negatives_only() -> None:
     truth = [[0, 0, 1, 1]]
-    report = report_of(MaskAccumulator(2), ([[-1, 4, 6, 6]], truth))
+    report = report_of(([[-1, 4, 6, 6]], truth), classes=2)
     assert report['miou'] == pytest.approx((1 / 2 + 1) / 2)
     assert report['segments_per_image'] == 2
-    report = report_of(MaskAccumulator(2), ([[-1, -1, -1, -1]], truth))
+    report = report_of(([[-1, -1, -1, -1]], truth), classes=2)
     assert (report['miou'], report['pixel_accuracy'], report['segments_per_image']) == (0, 0, 0)
 
 
@@ -143,11 +150,11 @@ def test_background_region_is_not_averaged() -> None:
 
 def test_nothing_to_score() -> None:
     blank = np.full((2, 3), 255, np.uint8)
-    assert math.isnan(region_miou(blank, blank, ignore=255))
-    report = report_of(MaskAccumulator(None), (blank, blank))
+    assert math.isnan(region_miou(blank, blank, ignored=255))
+    report = report_of((blank, blank))
     assert (report['miou'], report['pixel_accuracy'], report['images']) == (None, None, 1)
-    with pytest.raises(DiffsegError, match='no image was scored'):
-        MaskAccumulator(3).report()
+    nothing = report_of(classes=3)
+    assert nothing['images'] == 0 and nothing['segments_per_image'] is nothing['miou'] is None
 
 
 @pytest.mark.parametrize(('prediction', 'truth', 'message'), [
@@ -161,7 +168,7 @@ def test_nothing_to_score() -> None:
 def test_unusable_labels_are_refused(prediction: np.ndarray, truth: np.ndarray,
                                      message: str) -> None:
     with pytest.raises(DiffsegError, match=message):
-        MaskAccumulator(5).add(prediction, truth)
+        report_of((prediction, truth), classes=5)
 
 
 def test_contingency_with_far_apart_ids() -> None:
@@ -214,7 +221,7 @@ def test_boundary_f_does_not_judge_borders_of_ignored_truth() -> None:
     prediction[:, 20:] = 1
     prediction[:, :8] = 2
     prediction[:4, :4] = 3
-    assert boundary_f(prediction, truth, ignore=255) == 1
+    assert boundary_f(prediction, truth, ignored=255) == 1
     assert boundary_f(prediction, truth) < 1
 
 
@@ -223,9 +230,8 @@ def test_numbers_of_segments_and_regions_do_not_matter(
         prediction: np.ndarray, truth: np.ndarray, names: list[int], others: list[int]) -> None:
     renamed = np.array(names)[prediction] * 1000
     assert region_miou(renamed, np.array(others)[truth]) == region_miou(prediction, truth)
-    for settings in ({'class_count': 7}, {'class_count': 7, 'background': 2},
-                     {'class_count': None}):
-        reports = [report_of(MaskAccumulator(**settings), (labels, truth))
+    for settings in ({'classes': 7}, {'classes': 7, 'background': 2}, {}):
+        reports = [report_of((labels, truth), **settings)
                    for labels in (prediction, renamed)]
         assert reports[0] == reports[1]
 
@@ -234,8 +240,8 @@ def test_numbers_of_segments_and_regions_do_not_matter(
 def test_perfect_prediction_scores_one(truth: np.ndarray, background: int | None) -> None:
     prediction = truth + 10
     for class_count in (None, 5):
-        report = report_of(MaskAccumulator(class_count, ignore=4, background=background),
-                           (prediction, truth))
+        report = report_of((prediction, truth), classes=class_count, ignored=4,
+                           background=background)
         scored = (truth != 4).any()
         assert report['miou'] == report['pixel_accuracy'] == (1 if scored else None)
         assert report['boundary_f'] == 1
@@ -256,5 +262,5 @@ def test_accuracy_is_that_of_the_best_assignment(prediction: np.ndarray,
                                                  truth: np.ndarray) -> None:
     best = max(np.isin(np.array(names)[prediction] - truth, [0]).sum()
                for names in permutations(range(4)))
-    report = report_of(MaskAccumulator(None), (prediction, truth))
+    report = report_of((prediction, truth))
     assert report['pixel_accuracy'] == pytest.approx(best / truth.size)

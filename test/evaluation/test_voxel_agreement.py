@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from diffseg_ros.evaluation import voxels
-from diffseg_ros.evaluation.voxels import VoxelAccumulator
+from diffseg_ros.evaluation import voxel_agreement
+from diffseg_ros.evaluation.voxel_agreement import VoxelAgreement
 from diffseg_ros.geometry.point_cloud import LabelledCloud
 import numpy as np
 import pytest
@@ -21,10 +21,10 @@ def cloud(*points: tuple[tuple[float, float, float], int]) -> LabelledCloud:
 
 
 def agreement(*clouds: LabelledCloud) -> float | None:
-    accumulator = VoxelAccumulator()
+    measure = VoxelAgreement()
     for item in clouds:
-        accumulator.add(item, np.eye(4))
-    return accumulator.agreement()
+        measure.add(item, np.eye(4))
+    return measure.compute()['voxel_agreement']
 
 
 def test_votes_by_hand() -> None:
@@ -56,25 +56,25 @@ def test_nothing_to_score() -> None:
 
 
 def test_poses_bring_points_to_one_place() -> None:
-    accumulator = VoxelAccumulator()
+    measure = VoxelAgreement()
     for number in range(3):
         pose = np.eye(4)
         pose[0, 3] = number
-        accumulator.add(cloud(((0.5 - number, 0, 1), 7)), pose)
-    assert accumulator.agreement() == 1
+        measure.add(cloud(((0.5 - number, 0, 1), 7)), pose)
+    assert measure.compute()['voxel_agreement'] == 1
 
 
 @pytest.mark.parametrize('compact_above', [0, 1 << 21])
 def test_against_counting_one_by_one(compact_above: int,
                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voxels, '_COMPACT_ABOVE', compact_above)
+    monkeypatch.setattr(voxel_agreement, '_COMPACT_ABOVE', compact_above)
     random = np.random.default_rng(5)
-    accumulator = VoxelAccumulator()
+    measure = VoxelAgreement()
     votes: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for _ in range(6):
         points = random.uniform(-0.12, 0.12, (200, 3)).astype(np.float32)
         labels = random.integers(-1, 4, 200).astype(np.int32)
-        accumulator.add(LabelledCloud(points, np.zeros((200, 3), np.uint8), labels), np.eye(4))
+        measure.add(LabelledCloud(points, np.zeros((200, 3), np.uint8), labels), np.eye(4))
         seen: defaultdict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
         for point, label in zip(points.astype(float), labels.tolist()):
             seen[tuple(np.floor(point / 0.05).astype(int))][label] += 1
@@ -84,4 +84,4 @@ def test_against_counting_one_by_one(compact_above: int,
     agreeing = sum(max((ids.count(label) for label in ids if label >= 0), default=0)
                    for ids in scored)
     assert len(scored) > 50
-    assert accumulator.agreement() == pytest.approx(agreeing / sum(map(len, scored)))
+    assert measure.compute()['voxel_agreement'] == pytest.approx(agreeing / sum(map(len, scored)))

@@ -1,4 +1,4 @@
-"""Births, sleeps and ends, and the pictures of them."""
+"""When tracks are seen, the plot of it, and contact sheets."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from pathlib import Path
 
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.switches import Switch
-from diffseg_ros.evaluation.timeline import Timeline
-from diffseg_ros.viz.contact_sheet import Strip
+from diffseg_ros.viz.contact_sheet import ContactSheet
 from diffseg_ros.viz.overlay import label_colours
-from diffseg_ros.viz.timeline_plot import draw_timeline, MAX_TRACKS
+from diffseg_ros.viz.timeline_plot import draw_timeline, MAX_TRACKS, Timeline
 import numpy as np
 import pytest
 
@@ -30,7 +28,7 @@ def filled_timeline() -> Timeline:
 def test_spans() -> None:
     lives = filled_timeline().lives()
     # 5, 6 and 7 are seen in three frames each: the oldest come first.
-    assert [(life.identity, life.spans) for life in lives] == [
+    assert [(life.track_id, life.spans) for life in lives] == [
         (5, [[0, 2]]), (6, [[0, 0], [3, 4]]), (7, [[2, 4]])]
     assert [(life.birth, life.end, life.frames_seen) for life in lives] == [
         (0, 2, 3), (0, 4, 3), (2, 4, 3)]
@@ -41,25 +39,25 @@ def near(picture: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return (np.abs(picture.astype(int) - colour).max(axis=2) <= 3).any(axis=0)
 
 
-def drawn(timeline: Timeline, path: Path) -> np.ndarray:
-    draw_timeline(timeline, path, 'a title')
+def drawn(timeline: Timeline, path: Path, switches: list | None = None) -> np.ndarray:
+    draw_timeline(timeline, path, 'a title', switches)
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
 
 
 def test_timeline_shows_spans_in_the_colours_of_the_overlay(tmp_path: Path) -> None:
     timeline = filled_timeline()
     picture = drawn(timeline, tmp_path / 'new' / 'timeline.png')
-    left, right = (np.flatnonzero(near(picture, label_colours(np.array(identity))))
-                   for identity in (5, 7))
+    left, right = (np.flatnonzero(near(picture, label_colours(np.array(track_id))))
+                   for track_id in (5, 7))
     # 5 covers frames 0 to 2, 7 frames 2 to 4, of five.
     width = right.max() - left.min()
     assert (left.max() - left.min()) / width == pytest.approx(3 / 5, abs=0.02)
     assert (right.min() - left.min()) / width == pytest.approx(2 / 5, abs=0.02)
-    asleep = np.flatnonzero(near(picture, label_colours(np.array(6))))
-    gaps = np.diff(asleep)
+    lost = np.flatnonzero(near(picture, label_colours(np.array(6))))
+    gaps = np.diff(lost)
     assert gaps.max() / width == pytest.approx(2 / 5, abs=0.02)
-    timeline.switches = [Switch(3, 1, 5, 6)]
-    assert not np.array_equal(picture, drawn(timeline, tmp_path / 'switches.png'))
+    switched = drawn(timeline, tmp_path / 'switches.png', [(3, 5, 6)])
+    assert not np.array_equal(picture, switched)
 
 
 def test_many_tracks_and_stamps_that_stand_still(tmp_path: Path) -> None:
@@ -98,34 +96,33 @@ def test_title_counts_one_thing_as_one(tmp_path: Path) -> None:
 
     one, several = Timeline(), filled_timeline()
     one.add(0, image(4))
-    one.switches = [Switch(0, 1, 4, 4)]
-    assert _title('x', one, one.lives(), 1) == 'x, 1 frame, 1 track, 1 identity switch'
-    assert _title('', several, several.lives(), 2) == (
+    assert _title('x', one, 1, [(0, 4, 4)]) == 'x, 1 frame, 1 track, 1 identity switch'
+    assert _title('', several, 2, None) == (
         '5 frames, 3 tracks, the 2 seen in most frames are shown')
 
 
 @pytest.mark.parametrize(('total', 'count', 'numbers'), [
     (10, 4, [0, 3, 6, 9]), (3, 4, [0, 1, 2]), (1, 4, [0])])
-def test_strip_keeps_evenly_spaced_frames(total: int, count: int, numbers: list[int],
+def test_sheet_keeps_evenly_spaced_frames(total: int, count: int, numbers: list[int],
                                           tmp_path: Path) -> None:
-    strip = Strip(total, count)
+    sheet = ContactSheet(total, count)
     ids = np.repeat([3, 4], 40)[None].repeat(60, axis=0).astype(np.int32)
     for number in range(total):
         rgb = np.full((60, 80, 3), 25 * number, np.uint8)
-        strip.add(number, rgb, ids)
-    strip.write(tmp_path / 'strip.png')
-    sheet = cv2.cvtColor(cv2.imread(str(tmp_path / 'strip.png')), cv2.COLOR_BGR2RGB)
-    assert sheet.shape == (312, 6 + 406 * len(numbers), 3)
+        sheet.add(number, rgb, ids)
+    sheet.write(tmp_path / 'sheet.png')
+    picture = cv2.cvtColor(cv2.imread(str(tmp_path / 'sheet.png')), cv2.COLOR_BGR2RGB)
+    assert picture.shape == (312, 6 + 406 * len(numbers), 3)
     for place, number in enumerate(numbers):
-        # A quarter from the left: half of the photo's grey, half of the colour of id 3.
-        pixel = sheet[260, 6 + 406 * place + 40].astype(int)
+        # A quarter from the left: half of the image's grey, half of the colour of id 3.
+        pixel = picture[260, 6 + 406 * place + 40].astype(int)
         expected = (25 * number + label_colours(np.array(3)).astype(int)) / 2
         assert np.abs(pixel - expected).max() <= 1
 
 
 def test_nothing_to_draw(tmp_path: Path) -> None:
     with pytest.raises(DiffsegError, match='no frame to show'):
-        Strip(5).write(tmp_path / 'strip.jpg')
+        ContactSheet(5).write(tmp_path / 'sheet.jpg')
     with pytest.raises(DiffsegError, match='no frame to show'):
         draw_timeline(Timeline(), tmp_path / 'timeline.png')
     (tmp_path / 'taken.png').mkdir()
