@@ -5,13 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-import math
+from typing import NamedTuple
 
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.types import Matrix
 import numpy as np
-import numpy.typing as npt
-
-Matrix = npt.NDArray[np.float64]
+from scipy.spatial.transform import Rotation, Slerp
 
 FIXED_FRAMES = frozenset({'map', 'odom', 'world', 'earth'})
 _KEPT_NS = 10_000_000_000
@@ -28,77 +27,62 @@ def pose_from_quaternion(translation: Sequence[float], quaternion: Sequence[floa
         A value is not finite, or the quaternion is 0.
 
     """
-    norm = math.hypot(*quaternion)
-    if not norm > 1e-9 or not all(map(math.isfinite, (*translation, norm))):
+    if not np.isfinite([*translation, *quaternion]).all() or np.linalg.norm(quaternion) < 1e-9:
         raise DiffsegError(f'transform: translation {tuple(translation)}, quaternion '
                            f'{tuple(quaternion)}; finite values and a quaternion of length 1 '
                            'are needed')
-    x, y, z, w = (value / norm for value in quaternion)
     pose = np.eye(4)
-    pose[:3, :3] = ((1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
-                    (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
-                    (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)))
+    pose[:3, :3] = Rotation.from_quat(quaternion).as_matrix()
     pose[:3, 3] = translation
     return pose
 
 
 def quaternion_from_pose(pose: Matrix) -> tuple[float, float, float, float]:
-    """Return the unit quaternion (x y z w) of a (4, 4) transform."""
-    (a, b, c), (d, e, f), (g, h, i) = pose[:3, :3].tolist()
-    # The largest component is computed from a root, the others from it: no cancellation.
-    squares = (1 + a - e - i, 1 - a + e - i, 1 - a - e + i, 1 + a + e + i)
-    largest = max(range(4), key=squares.__getitem__)
-    products = ((squares[0], b + d, c + g, h - f), (b + d, squares[1], f + h, c - g),
-                (c + g, f + h, squares[2], d - b), (h - f, c - g, d - b, squares[3]))[largest]
-    norm = math.hypot(*products)
-    x, y, z, w = (value / norm for value in products)
+    """Return the unit quaternion (x y z w) of a (4, 4) or (3, 3) transform."""
+    x, y, z, w = Rotation.from_matrix(pose[:3, :3]).as_quat().tolist()
     return x, y, z, w
 
 
-def interpolated(first: _Transform, second: _Transform, share: float) -> _Transform:
+class _Transform(NamedTuple):
+    translation: Sequence[float]
+    quaternion: Sequence[float]
+
+    def matrix(self) -> Matrix:
+        return pose_from_quaternion(self.translation, self.quaternion)
+
+
+def _interpolated(first: _Transform, second: _Transform, share: float) -> Matrix:
     """Return the transform between two: linear in translation, slerp in rotation."""
-    start, end = np.array(first.quaternion), np.array(second.quaternion)
-    start, end = start / np.linalg.norm(start), end / np.linalg.norm(end)
-    cosine = float(start @ end)
-    if cosine < 0:
-        end, cosine = -end, -cosine
-    angle = math.acos(min(1.0, cosine))
-    if angle < 1e-6:
-        quaternion = start + share * (end - start)
-    else:
-        quaternion = (math.sin((1 - share) * angle) * start
-                      + math.sin(share * angle) * end) / math.sin(angle)
-    translation = tuple((1 - share) * a + share * b
-                        for a, b in zip(first.translation, second.translation))
-    return _Transform(translation, tuple(quaternion.tolist()))
-
-
-@dataclass(frozen=True)
-class _Transform:
-    translation: tuple[float, ...]
-    quaternion: tuple[float, ...]
+    before, after = first.matrix(), second.matrix()
+    pose = before + share * (after - before)
+    turns = Rotation.from_quat([first.quaternion, second.quaternion])
+    pose[:3, :3] = Slerp([0, 1], turns)(share).as_matrix()
+    return pose
 
 
 @dataclass
 class _Edge:
+    """Transforms of a frame in its parent: one for always, or a history by stamp."""
+
     parent: str
     static: _Transform | None = None
     stamps: list[int] = field(default_factory=list)
     history: list[_Transform] = field(default_factory=list)
 
-    def at(self, stamp: int) -> _Transform | None:
+    def at(self, stamp: int) -> Matrix | None:
         if self.static is not None:
-            return self.static
+            return self.static.matrix()
         index = bisect_left(self.stamps, stamp)
         if index == len(self.stamps):
             return None
-        if self.stamps[index] == stamp:
-            return self.history[index]
+        after = self.stamps[index]
+        if after == stamp:
+            return self.history[index].matrix()
         if index == 0:
             return None
-        before, after = self.stamps[index - 1], self.stamps[index]
-        return interpolated(self.history[index - 1], self.history[index],
-                            (stamp - before) / (after - before))
+        before = self.stamps[index - 1]
+        return _interpolated(self.history[index - 1], self.history[index],
+                             (stamp - before) / (after - before))
 
     def add(self, stamp: int, transform: _Transform) -> None:
         index = bisect_left(self.stamps, stamp)
@@ -114,19 +98,18 @@ class _Edge:
 
 class TransformTree:
     """
-    What /tf and /tf_static said of each frame's place in its parent frame.
+    Transforms of /tf and /tf_static: the pose of each frame in its parent frame.
 
     It remembers at least ten seconds of moving transforms, interpolates between them and
     never extrapolates.
     """
 
     def __init__(self) -> None:
-        """Start without any frame."""
         self._edges: dict[str, _Edge] = {}
 
     def add(self, parent: str, child: str, stamp: int | None, translation: Sequence[float],
             quaternion: Sequence[float]) -> None:
-        """Add the place of `child` in `parent` at a stamp in ns; None means always."""
+        """Add the pose of `child` in `parent` at a stamp in ns; None means always."""
         parent, child = parent.lstrip('/'), child.lstrip('/')
         transform = _Transform(tuple(translation), tuple(quaternion))
         edge = self._edges.get(child)
@@ -153,20 +136,20 @@ class TransformTree:
         Return the (4, 4) pose of a frame in the fixed frame at a stamp, or None.
 
         The fixed frame is the root of the tree above `frame`. It counts as fixed when a
-        transform on the way moves, or when it is called map, odom, world or earth: a camera's
-        place on its robot alone is not a pose.
+        transform on the way moves, or when it is called map, odom, world or earth: the place of
+        a camera on its robot alone is not a pose.
         """
         pose, moving, visited = np.eye(4), False, set[str]()
         frame = frame.lstrip('/')
         while (edge := self._edges.get(frame)) is not None and frame not in visited:
             visited.add(frame)
-            transform = edge.at(stamp)
-            if transform is None:
-                return None
             try:
-                pose = pose_from_quaternion(transform.translation, transform.quaternion) @ pose
+                transform = edge.at(stamp)
             except DiffsegError:
                 return None
+            if transform is None:
+                return None
+            pose = transform @ pose
             moving |= edge.static is None
             frame = edge.parent
         fixed = frame not in visited and (moving or frame in FIXED_FRAMES)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from diffseg_ros.mapping.voxel_map import FusedCloud
 from diffseg_ros.viz.cloud_picture import fit_view, render_cloud
-from diffseg_ros.viz.overlay import label_colours
+from diffseg_ros.viz.colours import label_colours
 import numpy as np
 import numpy.typing as npt
 

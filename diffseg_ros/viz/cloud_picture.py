@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-import math
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 BACKGROUND = 225
 _FOCAL_PER_SIZE = 1.1
@@ -45,12 +45,8 @@ class View:
     @property
     def rotation(self) -> npt.NDArray[np.float32]:
         """(3, 3) from the points' frame into the virtual camera's."""
-        yaw, pitch = math.radians(self.yaw), math.radians(self.pitch)
-        around_y = np.array([[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0],
-                             [-math.sin(yaw), 0, math.cos(yaw)]])
-        around_x = np.array([[1, 0, 0], [0, math.cos(pitch), -math.sin(pitch)],
-                             [0, math.sin(pitch), math.cos(pitch)]])
-        return (around_x @ around_y).astype(np.float32)
+        turn = Rotation.from_euler('yx', [self.yaw, self.pitch], degrees=True)
+        return turn.as_matrix().astype(np.float32)
 
 
 def fit_view(points: npt.NDArray[np.float32], width: int, height: int, *,
@@ -61,7 +57,7 @@ def fit_view(points: npt.NDArray[np.float32], width: int, height: int, *,
     Parameters
     ----------
     points
-        (N, 3) metres; NaN are ignored. Keep the view for all frames of a film.
+        (N, 3) metres; NaN are ignored.
     width, height
         Size in pixels of the picture.
     yaw, pitch

@@ -9,7 +9,7 @@ from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.types import LabelImage
-from diffseg_ros.viz.overlay import label_colours
+from diffseg_ros.viz.colours import label_colours
 import numpy as np
 import numpy.typing as npt
 

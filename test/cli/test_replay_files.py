@@ -7,7 +7,7 @@ from collections import Counter
 from box_recording import FRAMES, label_images
 import cv2
 from diffseg_ros.io.ply import read_ply
-from diffseg_ros.viz.overlay import label_colours
+from diffseg_ros.viz.colours import label_colours
 import numpy as np
 
 

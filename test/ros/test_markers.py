@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffseg_ros.geometry.boxes import SegmentBox
-from diffseg_ros.viz.overlay import label_colours
+from diffseg_ros.viz.colours import label_colours
 import numpy as np
 import pytest
 

@@ -13,7 +13,7 @@ from diffseg_ros.io.messages import (
 )
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.types import Frame, Intrinsics
-from diffseg_ros.viz.palette import label_palette
+from diffseg_ros.viz.colours import label_palette
 import numpy as np
 import pytest
 

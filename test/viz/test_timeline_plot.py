@@ -6,8 +6,8 @@ from pathlib import Path
 
 import cv2
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.viz.colours import label_colours
 from diffseg_ros.viz.contact_sheet import ContactSheet
-from diffseg_ros.viz.overlay import label_colours
 from diffseg_ros.viz.timeline_plot import draw_timeline, MAX_TRACKS, Timeline
 import numpy as np
 import pytest

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from diffseg_ros.viz.palette import label_csv, label_palette, palette_rows
+from diffseg_ros.viz.colours import label_csv, label_palette, palette_rows
 import numpy as np
 import pytest
 
-CSV = Path(__file__).resolve().parents[1] / 'config' / 'profiles' / 'kimera_labels.csv'
+CSV = Path(__file__).resolve().parents[2] / 'config' / 'profiles' / 'kimera_labels.csv'
 
 
 def test_no_two_colours_are_alike():

@@ -1,0 +1,94 @@
+"""
+Colours of labels, for people and for consumers that know labels by their colour.
+
+`python -m diffseg_ros.viz.colours > config/profiles/kimera_labels.csv` writes the table.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from functools import lru_cache
+
+import cv2
+from diffseg_ros.types import UNLABELLED
+import numpy as np
+import numpy.typing as npt
+
+UNLABELLED_COLOUR = (64, 64, 64)
+
+_GOLDEN_RATIO = 0.618034
+_COLOURS = 4096
+_PALETTE_SIZE = 256
+
+
+def label_colours(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+    """
+    Return an RGB colour per label, the same for the same id in every frame.
+
+    Parameters
+    ----------
+    labels
+        Any shape; UNLABELLED is grey.
+
+    Returns
+    -------
+    numpy.ndarray
+        labels.shape + (3,) uint8.
+
+    """
+    colours = _colour_table()[labels % _COLOURS]
+    colours[labels == UNLABELLED] = UNLABELLED_COLOUR
+    return colours
+
+
+@lru_cache(maxsize=1)
+def _colour_table() -> npt.NDArray[np.uint8]:
+    """Return (4096, 3) RGB; neighbours differ by the golden ratio in hue."""
+    ids = np.arange(_COLOURS)
+    hue = (ids * _GOLDEN_RATIO % 1.0 * 180).astype(np.uint8)
+    saturation = np.array([220, 150, 255, 180], np.uint8)[ids // 3 % 4]
+    value = np.array([255, 200, 230], np.uint8)[ids % 3]
+    hsv = np.stack([hue, saturation, value], axis=-1)[None]
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0]
+
+
+@lru_cache(maxsize=1)
+def label_palette() -> npt.NDArray[np.uint8]:
+    """Return (256, 3) RGB, no two alike: white for no label, then the values from 1 on."""
+    rows = [(1.0, 1.0, 1.0)]
+    rows += [colorsys.hsv_to_rgb(number * _GOLDEN_RATIO % 1,
+                                 (0.86, 0.6, 1.0, 0.7)[number // 3 % 4],
+                                 (1.0, 0.78, 0.9)[number % 3])
+             for number in range(1, _PALETTE_SIZE)]
+    palette = (np.array(rows) * 255).round().astype(np.uint8)
+    palette.flags.writeable = False
+    return palette
+
+
+def palette_rows(values: npt.NDArray[np.integer], unlabelled: int) -> npt.NDArray[np.intp]:
+    """
+    Return the row of `label_palette` of each label value.
+
+    Values from 1 to 255 have a row each; larger ones share them. 0 has the last row unless it
+    is `unlabelled`, the value that means no label.
+    """
+    rows = (values.astype(np.int64) - 1) % (_PALETTE_SIZE - 1) + 1
+    rows[values == unlabelled] = 0
+    return rows
+
+
+def label_csv() -> str:
+    """
+    Return the palette as Kimera-Semantics reads it: name,red,green,blue,alpha,id.
+
+    Id 0 is the unlabelled value; the node needs `unlabelled_value: 0` for it.
+    """
+    lines = ['name,red,green,blue,alpha,id']
+    for number, (red, green, blue) in enumerate(label_palette().tolist()):
+        name = f'segment_{number}' if number else 'unlabelled'
+        lines.append(f'{name},{red},{green},{blue},255,{number}')
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    print(label_csv(), end='')
