@@ -18,7 +18,7 @@ from diffseg_ros.registry import segmentation_methods
 from diffseg_ros.segmentation.base import SegmentationMethod, SegmentationSettings
 from diffseg_ros.threads import one_blas_thread
 from diffseg_ros.time_rules import clock_jumped_back
-from diffseg_ros.tracking.tracker import Tracker
+from diffseg_ros.tracking.tracker import Prediction, Tracker
 from diffseg_ros.types import Frame, Result, Segments
 import torch
 
@@ -117,7 +117,7 @@ class Pipeline:
         Raises
         ------
         DiffsegError
-            The frame cannot be segmented. The tracks are as they were expected in it.
+            The frame cannot be segmented. The tracks are as they were predicted in it.
 
         """
         if clock_jumped_back(self._last_stamp, frame.stamp):
@@ -125,25 +125,24 @@ class Pipeline:
         self._last_stamp = frame.stamp
         watch = _StopWatch()
         with one_blas_thread():
-            keyframe = self._tracker.expect(frame)
+            prediction = self._tracker.predict(frame)
             watch.lap('tracking')
-        segments = self._segment_expected(frame, watch) if keyframe else None
+        segments = None
+        if prediction.keyframe:
+            segments = self._segment_keyframe(frame, prediction, watch)
         with one_blas_thread():
-            if segments is None:
-                labels, confidence = self._tracker.hold()
-            else:
-                labels, confidence = self._tracker.update(segments)
+            labels, confidence = self._tracker.update(prediction, segments)
             watch.lap('tracking')
-        return Result(frame, labels, confidence, self._tracker.epoch, watch.finish(), keyframe,
-                      self._tracker.tracks)
+        return Result(frame, labels, confidence, self._tracker.epoch, watch.finish(),
+                      prediction.keyframe, self._tracker.tracks)
 
-    def _segment_expected(self, frame: Frame, watch: _StopWatch) -> Segments:
-        """Segment a frame that tracks are expected in."""
+    def _segment_keyframe(self, frame: Frame, prediction: Prediction,
+                          watch: _StopWatch) -> Segments:
+        """Segment a frame, told where its tracks are predicted to be."""
         features, attention = self._observe(frame)
         watch.lap('features')
         with one_blas_thread():
-            self._tracker.match(features)
-            prior = self._tracker.prior(*features.shape[1:])
+            prior = self._tracker.prior(prediction, features)
             watch.lap('tracking')
             segments = self._method.segment(frame, features, prior, attention)
             watch.lap('segmentation')

@@ -9,10 +9,10 @@ from typing import Any
 import cv2
 from diffseg_ros.benchmark.inputs import resized, there_and_back
 from diffseg_ros.benchmark.measurement import milliseconds, PeakMemory, rounded_percentiles
-from diffseg_ros.config import TrackingConfig
+from diffseg_ros.config import PipelineConfig, TrackingConfig
 from diffseg_ros.pipeline import Pipeline
 from diffseg_ros.tracking.tracker import Tracker
-from diffseg_ros.types import Frame, Intrinsics, LabelImage, Segments
+from diffseg_ros.types import Frame, Intrinsics, LabelImage, Result, Segments
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
@@ -108,22 +108,23 @@ def cloud_scene(width: int, height: int) -> tuple[Frame, LabelImage]:
 def _measure_cloud(width: int, height: int, repetitions: int,
                    plain_points: PointsFunction | None) -> dict[str, float]:
     from diffseg_ros.postprocessing.label_encoding import LabelEncoder
-    from diffseg_ros.ros.messages import header_of
-    from diffseg_ros.ros.point_cloud import fill_points
+    from diffseg_ros.postprocessing.output_context import OutputContext
+    from diffseg_ros.ros.outputs.points import points
     from sensor_msgs.msg import PointCloud2
 
     frame, labels = cloud_scene(width, height)
-    encoder, header = LabelEncoder(), header_of(0, 'camera')
-    message, plain_message = PointCloud2(), PointCloud2()
+    result = Result(frame, labels, np.zeros(labels.shape, np.uint8), epoch=0)
+    encoder, config = LabelEncoder(), PipelineConfig()
+    buffers: dict[str, array.array[int]] = {}
+    plain_message = PointCloud2()
 
     def ours() -> None:
-        encoder.encode(labels)
-        fill_points(message, frame, labels, encoder, header)
+        points(OutputContext(result, encoder, config, buffers=buffers))
 
     def plain() -> None:
         assert plain_points is not None
-        points = plain_points(frame, encoder.encode(labels))
-        plain_message.data = array.array('B', points.tobytes())
+        made = plain_points(frame, encoder.encode(labels))
+        plain_message.data = array.array('B', made.tobytes())
 
     times, plain_times = [], []
     for _ in range(repetitions):
@@ -141,7 +142,8 @@ def _measure_cloud(width: int, height: int, repetitions: int,
 def measure_tracking(frames: Sequence[Frame], config: TrackingConfig, count: int,
                      size: tuple[int, int] = (640, 480)) -> dict[str, Any]:
     """Return milliseconds of the tracker alone, with 100 live tracks, every frame segmented."""
-    tracker = Tracker(config)
+    tracker = Tracker(config.replace(correspondence=False))
+    tokens = torch.zeros(1, 24, 32)
     embeddings = np.random.default_rng(0).standard_normal((TRACKS, 32)).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     side = int(np.sqrt(TRACKS))
@@ -153,9 +155,9 @@ def measure_tracking(frames: Sequence[Frame], config: TrackingConfig, count: int
         sized = frame if frame.rgb.shape[:2] == labels.shape else resized(frame, *size)
 
         def track(frame: Frame = sized) -> None:
-            tracker.expect(frame)
-            tracker.prior(24, 32)
-            tracker.update(segments)
+            prediction = tracker.predict(frame)
+            tracker.prior(prediction, tokens)
+            tracker.update(prediction, segments)
 
         times.append(milliseconds(track))
     return {'tracks': tracker.started, **rounded_percentiles(times[_WARM_UP:]), 'frames': count}

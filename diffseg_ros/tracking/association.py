@@ -1,24 +1,30 @@
-"""Which track each pixel of freshly found segments speaks for."""
+"""Data association: segments with tracks in view by overlap, new segments with lost tracks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diffseg_ros.tracking.track import CAPACITY
+from diffseg_ros.tracking.label_map import CAPACITY
+from diffseg_ros.tracking.track_manager import TrackRecord
+from diffseg_ros.types import Mask
 import numpy as np
 import numpy.typing as npt
 
 _CONTINUES_SHARE = 0.2
 _UNLIKE_SHARE = 0.3
-_SWALLOWS_SHARE = 0.5
+_SWALLOWED_SHARE = 0.5
 _LEAST_SHARE = 0.05
 _ALIKE = 0.5
+_MARGIN = 0.02
+_PLACE_BONUS = 0.05
+_PLACE_SLACK = 0.1
 
 Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Cells:
+class Overlap:
     """
     How a frame's segments lie on the tracks expected in it.
 
@@ -27,8 +33,8 @@ class Cells:
     slots
         (T,) slots of the tracks.
     rows
-        (H, W) number of each pixel's track, T where none is known.
-    places
+        (H, W) row of each pixel's track in the table, T where none is known.
+    cells
         (H, W) place of each pixel's track and segment in the flattened table.
     table
         (T + 1, S) pixels that they share, those of no track in the last row.
@@ -37,31 +43,31 @@ class Cells:
 
     slots: Counts
     rows: Counts
-    places: Counts
+    cells: Counts
     table: Counts
 
 
 @dataclass(frozen=True)
 class Association:
     """
-    What segments say about tracks.
+    Which track the pixels of each segment are assigned to.
 
     Attributes
     ----------
-    says
-        (T + 1, S) number of the track that a segment's pixels on a track speak for, or T + s
-        for what segment s begins; the last row is for pixels of no known track.
-    new
-        (S,) pixels of what each segment begins.
+    assignment
+        (T + 1, S) row of the track that a segment's pixels on a track are assigned to, or T + s
+        for the new track that segment s starts; the last row is for pixels of no known track.
+    new_pixels
+        (S,) pixels of the new track that each segment starts.
 
     """
 
-    says: Counts
-    new: Counts
+    assignment: Counts
+    new_pixels: Counts
 
 
-def tabulate(slots: npt.NDArray[np.integer], known: npt.NDArray[np.bool_] | None,
-             segments: npt.NDArray[np.integer], count: int) -> Cells:
+def count_overlap(slots: npt.NDArray[np.integer], known: Mask | None,
+                  segments: npt.NDArray[np.integer], count: int) -> Overlap:
     """
     Count the pixels that tracks and segments share.
 
@@ -80,49 +86,127 @@ def tabulate(slots: npt.NDArray[np.integer], known: npt.NDArray[np.bool_] | None
     if known is not None:
         slots = np.where(known, slots, np.uint16(CAPACITY))
     present = np.flatnonzero(np.bincount(slots.ravel(), minlength=CAPACITY)[:CAPACITY])
-    number = np.full(CAPACITY + 1, len(present), np.int64)
-    number[present] = np.arange(len(present))
-    rows = number.take(slots)
-    places = rows * count
-    places += segments
-    table = np.bincount(places.ravel(), minlength=(len(present) + 1) * count)
-    return Cells(present, rows, places, table.reshape(-1, count))
+    row_of = np.full(CAPACITY + 1, len(present), np.int64)
+    row_of[present] = np.arange(len(present))
+    rows = row_of.take(slots)
+    cells = rows * count + segments
+    table = np.bincount(cells.ravel(), minlength=(len(present) + 1) * count)
+    return Overlap(present, rows, cells, table.reshape(-1, count))
 
 
-def associate(table: Counts, likeness: npt.NDArray[np.floating] | None = None) -> Association:
+def associate(table: Counts,
+              similarity: npt.NDArray[np.floating] | None = None) -> Association:
     """
-    Join segments to expected tracks without demanding one segment a track.
+    Assign segments to expected tracks without demanding one segment a track.
 
-    A segment continues the track that holds most of it, if that is a fifth of the segment (half
+    A segment continues the track that holds most of it, if that is a fifth of the segment (30 %
     where they do not look alike at all) or half of a track that looks like it. Several segments
     may continue one track (over-segmentation leaves ids alone). Where a segment swallows tracks,
     more than half of each, they keep their pixels (under-segmentation). The rest of a segment
-    speaks for the track it continues, or begins one.
+    is assigned to the track it continues, or to a new one.
 
     Parameters
     ----------
     table
-        (T + 1, S) of Cells.
-    likeness
-        (T, S) cosine of how tracks and segments look: of two tracks in a segment the one that
-        looks like it may hold less. None leaves looks out.
+        (T + 1, S) of Overlap.
+    similarity
+        (T, S) cosine of the embeddings of tracks and segments: of two tracks in a segment the
+        one that looks like it may hold less. None leaves appearance out.
 
     """
     overlap, sizes = table[:-1], table.sum(axis=0)
     tracks, segments = overlap.shape
-    begins = np.arange(segments) + tracks
+    starts = np.arange(segments) + tracks
     if not tracks:
-        return Association(begins[None, :], sizes)
+        return Association(starts[None, :], sizes)
     inside = overlap / np.maximum(overlap.sum(axis=1, keepdims=True), 1)
-    score = overlap if likeness is None else overlap * (1 + likeness.clip(0, 1))
-    best, columns = score.argmax(axis=0), np.arange(segments)
-    like = np.ones(segments) if likeness is None else likeness[best, columns].clip(0, 1)
-    share = overlap[best, columns] / np.maximum(sizes, 1)
-    continues = ((share >= _UNLIKE_SHARE + (_CONTINUES_SHARE - _UNLIKE_SHARE) * like)
-                 | ((inside[best, columns] >= _SWALLOWS_SHARE) & (share >= _LEAST_SHARE)
-                    & (like >= _ALIKE)))
-    main = np.where(continues, best, begins)
-    own = np.arange(tracks)[:, None]
-    says = np.where(inside >= _SWALLOWS_SHARE, own, main[None, :])
-    says = np.concatenate([says, main[None, :]])
-    return Association(says, np.where(says == begins, table, 0).sum(axis=0))
+    similarity = (np.ones(overlap.shape) if similarity is None else similarity).clip(0, 1)
+    best = (overlap * (1 + similarity)).argmax(axis=0), np.arange(segments)
+    alike, share = similarity[best], overlap[best] / np.maximum(sizes, 1)
+    continues = ((share >= _UNLIKE_SHARE + (_CONTINUES_SHARE - _UNLIKE_SHARE) * alike)
+                 | ((inside[best] >= _SWALLOWED_SHARE) & (share >= _LEAST_SHARE)
+                    & (alike >= _ALIKE)))
+    main = np.where(continues, best[0], starts)
+    assignment = np.where(inside >= _SWALLOWED_SHARE, np.arange(tracks)[:, None], main)
+    assignment = np.concatenate([assignment, main[None, :]])
+    return Association(assignment, np.where(assignment == starts, table, 0).sum(axis=0))
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """
+    Something new in a frame.
+
+    Attributes
+    ----------
+    embedding
+        (C,) float32 of length 1.
+    centre, extent
+        (3,) float64 world metres: mean and standard deviation of its points, or None.
+
+    """
+
+    embedding: npt.NDArray[np.float32]
+    centre: npt.NDArray[np.float64] | None = None
+    extent: npt.NDArray[np.float64] | None = None
+
+
+def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
+               threshold: float) -> list[TrackRecord | None]:
+    """
+    Return, for everything new, the lost track that it is, or None.
+
+    A pair must be each other's best match, by a margin over the second choice of either. Where
+    both have a position it must be the same one, and then less similarity is enough.
+
+    Parameters
+    ----------
+    new
+        What is new.
+    lost
+        Tracks out of view; those without an embedding match nothing.
+    threshold
+        Cosine of the embeddings that is needed where no position is known.
+
+    """
+    found: list[TrackRecord | None] = [None] * len(new)
+    known = [track for track in lost if track.embedding is not None
+             and new and track.embedding.shape == new[0].embedding.shape]
+    if not known:
+        return found
+    score = _similarity(new, known)
+    ids = np.array([track.id for track in known])
+    for row in range(len(new)):
+        column = int(score[row].argmax())
+        best = score[row, column]
+        rivals = max(score[row, ids != ids[column]].max(initial=-1),
+                     np.delete(score[:, column], row).max(initial=-1))
+        if best >= threshold and best - rivals >= _MARGIN:
+            found[row] = known[column]
+    return found
+
+
+def _similarity(new: Sequence[Appearance],
+                tracks: Sequence[TrackRecord]) -> npt.NDArray[np.float32]:
+    """Return (N, T) cosines, raised where the positions agree and -1 where they contradict."""
+    cosine = np.stack([one.embedding for one in new]) @ np.stack(
+        [track.embedding for track in tracks if track.embedding is not None]).T
+    centres, extents = _boxes(new)
+    track_centres, track_extents = _boxes(tracks)
+    distance = np.abs(centres[:, None] - track_centres)
+    placed = np.isfinite(distance).all(axis=2)
+    reach = np.minimum(extents[:, None], track_extents) + _PLACE_SLACK
+    agree = (distance <= reach).all(axis=2)
+    return np.where(placed, np.where(agree, cosine + np.float32(_PLACE_BONUS), -1), cosine)
+
+
+def _boxes(things: Sequence[Appearance | TrackRecord]
+           ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return (N, 3) centres and extents, NaN where no position is known or it may have changed."""
+    boxes = np.full((2, len(things), 3), np.nan)
+    for row, thing in enumerate(things):
+        if isinstance(thing, TrackRecord) and thing.dynamic:
+            continue
+        if thing.centre is not None and thing.extent is not None:
+            boxes[:, row] = thing.centre, thing.extent
+    return boxes[0], boxes[1]

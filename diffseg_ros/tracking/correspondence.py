@@ -1,10 +1,11 @@
-"""Labels by likeness: which earlier tokens of the diffusion features look like each one now."""
+"""Feature correspondence: which earlier tokens of the diffusion features match each one now."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from diffseg_ros.tracking.tracking_frame import FloatArray
 import numpy as np
@@ -20,33 +21,34 @@ _RECENT = 2
 _SPARSE = 1
 _SPARSE_EVERY = 8
 _CYCLE_TOKENS = 1.5
-_LIKE = 0.8
+_LEAST_SIMILARITY = 0.8
+
+Ids = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Memory:
-    """Features (C, h, w) of length 1 a token, and the (h, w, p, p) ids of each token's pixels."""
+    """Features (C, h, w) of length 1 per token, and (4 h, 4 w) ids."""
 
     features: torch.Tensor
-    ids: npt.NDArray[np.int32]
-    number: int
+    ids: Ids
 
 
 @dataclass(frozen=True)
 class Match:
     """
-    What earlier frames say of a frame's tokens.
+    Ids that earlier frames suggest for a frame.
 
     Attributes
     ----------
     ids
-        (h * p, w * p) int32 track ids on a grid p times as fine as the tokens.
+        (4 h, 4 w) int32 track ids, on a grid four times as fine as the tokens.
     share
-        (h * p, w * p) float32: agreement of the like tokens on that id, 0 to 1.
+        (4 h, 4 w) float32: agreement of the similar tokens on that id, 0 to 1.
 
     """
 
-    ids: npt.NDArray[np.int32]
+    ids: Ids
     share: FloatArray
 
 
@@ -66,21 +68,14 @@ class Correspondence:
     """Label cells along each side of a token."""
 
     def __init__(self) -> None:
-        """Start without frames."""
         self._anchor: _Memory | None = None
         self._recent: deque[_Memory] = deque(maxlen=_RECENT)
         self._sparse: deque[_Memory] = deque(maxlen=_SPARSE)
         self._count = 0
 
-    def clear(self) -> None:
-        """Forget all frames."""
-        self._anchor = None
-        self._recent.clear()
-        self._sparse.clear()
-
-    def remember(self, features: torch.Tensor, ids: npt.NDArray[np.int32]) -> None:
+    def remember(self, features: torch.Tensor, ids: Ids) -> None:
         """
-        Keep a segmented frame.
+        Keep a keyframe.
 
         Parameters
         ----------
@@ -90,12 +85,10 @@ class Correspondence:
             (4 h, 4 w) int32 track of each label cell.
 
         """
-        height, width = features.shape[1:]
-        fine = self.FINE
-        memory = _Memory(_unit(features), ids.reshape(height, fine, width, fine).swapaxes(1, 2),
-                         self._count)
-        if self._anchor is None or self._anchor.features.shape != memory.features.shape:
-            self.clear()
+        memory = _Memory(_normalised(features), ids)
+        if self._anchor is None or self._anchor.features.shape != features.shape:
+            self._recent.clear()
+            self._sparse.clear()
             self._anchor = memory
         if self._count % _SPARSE_EVERY == 0:
             self._sparse.append(memory)
@@ -107,82 +100,78 @@ class Correspondence:
         Return the ids that earlier frames give to a frame's (C, h, w) float32 features.
 
         `radius` is how far, in widths of the image, a token may have moved since the last
-        frames; the anchor and the sparse frames are searched as a whole. None where nothing is
-        remembered of this shape.
+        frames; the anchor and the sparse frames are searched as a whole. None where nothing of
+        this shape is remembered.
         """
         if self._anchor is None or self._anchor.features.shape != features.shape:
             return None
-        now = _unit(features)
+        now = _normalised(features)
+        height, width = features.shape[1:]
+        near = _within(height, width, radius, now.device)
+        frames = list(dict.fromkeys((self._anchor, *self._sparse, *self._recent)))
+        scores = now.flatten(1).T @ torch.cat([frame.features.flatten(1) for frame in frames], 1)
+        by_frame = dict(zip(frames, scores.split(len(near), dim=1), strict=True))
+        for frame in self._recent:
+            by_frame[frame].masked_fill_(~near, -1.0)
+        ids, share = self._vote(frames, scores)
         latest = self._recent[-1]
-        near = _within(features.shape[1], features.shape[2], radius, now.device)
-        frames = {memory.number: memory for memory in
-                  (self._anchor, *self._sparse, *self._recent)}
-        recent = {memory.number for memory in self._recent}
-        known = torch.cat([memory.features.flatten(1) for memory in frames.values()], dim=1)
-        scores = now.flatten(1).T @ known
-        tokens = near.shape[0]
-        parts = dict(zip(frames, scores.split(tokens, dim=1), strict=True))
-        for number in recent:
-            parts[number].masked_fill_(~near, -1.0)
-        ids, share = self._vote(list(frames.values()), scores)
-        fine = self._inside(latest, parts[latest.number], features.shape[1:])
-        middle = self.FINE // 2
-        agrees = (fine[:, :, middle, middle] == ids)[:, :, None, None]
-        chosen = np.where(agrees, fine, ids[:, :, None, None])
-        weight = np.broadcast_to(share[:, :, None, None], chosen.shape)
-        height, width = features.shape[1] * self.FINE, features.shape[2] * self.FINE
-        return Match(chosen.swapaxes(1, 2).reshape(height, width),
-                     weight.swapaxes(1, 2).reshape(height, width).astype(np.float32))
+        fine_ids = self._sample(latest.ids, by_frame[latest], height, width)
+        agrees = self._token_ids(fine_ids) == ids
+        return Match(np.where(self._cells(agrees), fine_ids, self._cells(ids)),
+                     self._cells(share.astype(np.float32)))
+
+    def _cells(self, tokens: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return (h, w) values of tokens at each of their label cells."""
+        return tokens.repeat(self.FINE, 0).repeat(self.FINE, 1)
+
+    def _token_ids(self, ids: Ids) -> Ids:
+        """Return the (h, w) id in the middle of each token."""
+        return ids[self.FINE // 2::self.FINE, self.FINE // 2::self.FINE]
 
     def _vote(self, frames: list[_Memory],
-              scores: torch.Tensor) -> tuple[npt.NDArray[np.int32], FloatArray]:
+              scores: torch.Tensor) -> tuple[Ids, npt.NDArray[np.float64]]:
         """
-        Return (h, w) ids that most of the like tokens have, and their share.
+        Return (h, w) ids that most of the similar tokens have, and their share.
 
         The share is 0 where the best match has a better one elsewhere: what comes into view is
         like something seen before without being it.
         """
         shape = frames[0].features.shape[1:]
-        likeness, places = scores.topk(min(_NEIGHBOURS, scores.shape[1]), dim=1)
-        best_back = scores[:, places[:, 0]].argmax(dim=0).cpu().numpy()
-        sure = (_apart(best_back, shape[1]) <= _CYCLE_TOKENS) & (
-            likeness[:, 0].cpu().numpy() >= _LIKE)
-        weight = torch.softmax(likeness / _TEMPERATURE, dim=1).cpu().numpy()
-        middle = self.FINE // 2
-        known = np.concatenate([memory.ids[:, :, middle, middle].ravel() for memory in frames])
+        similarity, places = scores.topk(min(_NEIGHBOURS, scores.shape[1]), dim=1)
+        returned = scores[:, places[:, 0]].argmax(dim=0).cpu().numpy()
+        sure = (_token_distance(returned, shape[1]) <= _CYCLE_TOKENS) & (
+            similarity[:, 0].cpu().numpy() >= _LEAST_SIMILARITY)
+        weight = torch.softmax(similarity / _TEMPERATURE, dim=1).cpu().numpy()
+        known = np.concatenate([self._token_ids(frame.ids).ravel() for frame in frames])
         votes = known[places.cpu().numpy()]
         same = votes[:, :, None] == votes[:, None, :]
         total = (same * weight[:, None, :]).sum(axis=2)
-        best = total.argmax(axis=1)
-        rows = np.arange(len(votes))
-        share = np.where(sure, total[rows, best], 0)
-        return votes[rows, best].reshape(shape), share.reshape(shape)
+        best = np.arange(len(votes)), total.argmax(axis=1)
+        share = np.where(sure, total[best], 0)
+        return votes[best].reshape(shape), share.reshape(shape)
 
-    def _inside(self, latest: _Memory, scores: torch.Tensor,
-                shape: torch.Size) -> npt.NDArray[np.int32]:
-        """Return (h, w, p, p) ids at the matched places of the latest frame, -1 unmatched."""
-        height, width = shape
+    def _sample(self, ids: Ids, scores: torch.Tensor, height: int, width: int) -> Ids:
+        """Return the (4 h, 4 w) ids at the matched places of a frame, -1 without a match."""
         best = scores.argmax(dim=1)
         returned = scores[:, best].argmax(dim=0).cpu().numpy()
+        matched = _token_distance(returned, width) <= _CYCLE_TOKENS
         target = _window_mean(scores, best, height, width)
-        cycle = _apart(returned, width)
-        fine = self.FINE
-        ticks = (np.arange(fine) + 0.5) / fine
-        row = np.floor((target[:, 0, None] + ticks) * fine).astype(int)
-        column = np.floor((target[:, 1, None] + ticks) * fine).astype(int)
-        grid = latest.ids.swapaxes(1, 2).reshape(height * fine, width * fine)
-        ids = grid[row.clip(0, height * fine - 1)[:, :, None],
-                   column.clip(0, width * fine - 1)[:, None, :]]
-        ids = np.where((cycle <= _CYCLE_TOKENS)[:, None, None], ids, -1)
-        return ids.reshape(height, width, fine, fine).astype(np.int32)
+        offsets = (np.arange(self.FINE) + 0.5) / self.FINE
+        rows, columns = (
+            np.floor((target[:, axis, None] + offsets) * self.FINE).astype(int).clip(0, size - 1)
+            for axis, size in enumerate(ids.shape))
+        sampled = ids[rows[:, :, None], columns[:, None, :]]
+        sampled = np.where(matched[:, None, None], sampled, np.int32(-1))
+        return sampled.reshape(height, width, self.FINE, self.FINE).swapaxes(1, 2).reshape(
+            ids.shape)
 
 
-def _unit(features: torch.Tensor) -> torch.Tensor:
-    centred = features - features.mean(dim=(1, 2), keepdim=True)
-    return functional.normalize(centred, dim=0)
+def _normalised(features: torch.Tensor) -> torch.Tensor:
+    """Return the features less their mean over the image, of length 1."""
+    return functional.normalize(features - features.mean(dim=(1, 2), keepdim=True), dim=0)
 
 
-def _apart(places: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.float64]:
+def _token_distance(places: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.float64]:
     """Return how many tokens lie between each of (n,) places and the token it is for."""
     rows, columns = np.divmod(places, width)
     own_rows, own_columns = np.divmod(np.arange(len(places)), width)
@@ -206,8 +195,8 @@ def _window_mean(scores: torch.Tensor, best: torch.Tensor, height: int,
     columns = (best % width)[:, None, None] + steps[None, None, :]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     places = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten(1)
-    likeness = scores.gather(1, places).masked_fill(~inside.flatten(1), -torch.inf)
-    weight = torch.softmax(likeness / _WINDOW_TEMPERATURE, dim=1)
+    similarity = scores.gather(1, places).masked_fill(~inside.flatten(1), -torch.inf)
+    weight = torch.softmax(similarity / _WINDOW_TEMPERATURE, dim=1)
     row = (weight * (places // width)).sum(dim=1)
     column = (weight * (places % width)).sum(dim=1)
     return torch.stack([row, column], dim=1).double().cpu().numpy()

@@ -1,120 +1,140 @@
-"""The tracked label image: one track a pixel, and how firmly it is held."""
+"""The tracked label image: one track per pixel, and the confidence in it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
+from diffseg_ros.tracking.tracking_frame import FloatArray, Indices
 from diffseg_ros.tracking.warp import Source
+from diffseg_ros.types import DepthImage, Mask
 import numpy as np
 import numpy.typing as npt
 
-THIN = 2
-"""What is only counted is counted on every second pixel along each axis."""
+CAPACITY = 1024
+"""Slots: tracks that can be known at a time, the lost ones included."""
+KNOWN_CONFIDENCE = 0.2
+"""Confidence from which on a pixel's track is more than a guess."""
+STRIDE = 2
+"""Pixels are counted on every second row and column."""
 
-_STEP_IN_DEPTH = 0.1
-_BESIDE = 7
+_DEPTH_STEP = 0.1
+_SURROUNDINGS = 7
+
+SlotImage = npt.NDArray[np.uint16]
 
 
 @dataclass
-class LabelField:
+class LabelMap:
     """
-    What is believed of every pixel.
+    Which track every pixel belongs to.
 
     Attributes
     ----------
     slots
         (H, W) uint16 slot of the track.
-    strength
+    confidence
         (H, W) float32 in [0, 1]: evidence for it; 0 is a guess that nothing supports.
-    pieces
+    split_candidates
         (H / 2, W / 2), rounded up, uint8 number of the possible part of a track, 0 for none.
 
     """
 
-    slots: npt.NDArray[np.uint16]
-    strength: npt.NDArray[np.float32]
-    pieces: npt.NDArray[np.uint8]
+    slots: SlotImage
+    confidence: FloatArray
+    split_candidates: npt.NDArray[np.uint8]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> LabelMap:
+        """Return a map of nothing but guesses."""
+        return cls(np.zeros(shape, np.uint16), np.zeros(shape, np.float32),
+                   np.zeros(_subsampled_shape(shape), np.uint8))
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width."""
         return self.slots.shape[0], self.slots.shape[1]
 
-    def thinned(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]:
-        """Return slots and strength of every second pixel along each axis: enough to count."""
-        return self.slots[::THIN, ::THIN], self.strength[::THIN, ::THIN]
+    @property
+    def known(self) -> Mask:
+        """Where the track is more than a guess."""
+        return self.confidence >= KNOWN_CONFIDENCE
 
-    def count(self, slots: int) -> npt.NDArray[np.int64]:
-        """Return about how many pixels each of so many slots has."""
-        thin = np.bincount(self.slots[::THIN, ::THIN].ravel(), minlength=slots)
-        return thin * THIN**2
+    @property
+    def unknown_share(self) -> float:
+        """Share of the pixels whose track is no more than a guess."""
+        return 1 - np.count_nonzero(self.known) / self.slots.size
 
-    def moved(self, source: Source) -> LabelField:
-        """Return the field with every pixel taken from its source, of strength 0 without one."""
+    def pixel_counts(self) -> npt.NDArray[np.int64]:
+        """Return about how many pixels each of the (CAPACITY,) slots has."""
+        return np.bincount(subsample(self.slots).ravel(), minlength=CAPACITY) * STRIDE**2
+
+    def warped(self, source: Source) -> LabelMap:
+        """Return the map with each pixel taken from its source; confidence 0 without one."""
         index, known = source.index, source.known
-        strength = self.strength.take(index)
-        strength *= known
-        thin = index[::THIN, ::THIN]
-        rows = thin // self.shape[1]
-        columns = thin - rows * self.shape[1]
-        pieces = self.pieces.take(rows // THIN * self.pieces.shape[1] + columns // THIN)
-        pieces *= known[::THIN, ::THIN]
-        return LabelField(self.slots.take(index), strength, pieces)
+        rows, columns = np.divmod(subsample(index), self.shape[1])
+        parts = self.split_candidates[rows // STRIDE, columns // STRIDE]
+        return LabelMap(self.slots.take(index), self.confidence.take(index) * known,
+                        parts * subsample(known))
 
-    def resized(self, shape: tuple[int, int]) -> LabelField:
-        """Return the field at another size."""
-        if shape == self.shape:
-            return self
-        size, thin = shape[::-1], (-(-shape[1] // THIN), -(-shape[0] // THIN))
-        return LabelField(cv2.resize(self.slots, size, interpolation=cv2.INTER_NEAREST),
-                          cv2.resize(self.strength, size, interpolation=cv2.INTER_NEAREST),
-                          cv2.resize(self.pieces, thin, interpolation=cv2.INTER_NEAREST))
+    def resized(self, shape: tuple[int, int]) -> LabelMap:
+        """Return the map at another size."""
+        return LabelMap(resize_nearest(self.slots, shape), resize_nearest(self.confidence, shape),
+                        resize_nearest(self.split_candidates, _subsampled_shape(shape)))
 
-    def fill(self, known: npt.NDArray[np.bool_],
-             depth: npt.NDArray[np.float32] | None = None) -> None:
+    def fill(self, known: Mask, depth: DepthImage | None = None) -> None:
         """
         Give pixels that are not known the track of the nearest known one.
 
         What comes into view beside a near surface belongs to what lies behind it: with depth,
         pixels do not take the track of a surface in front of them while there is another.
         """
-        thin = known[::THIN, ::THIN]
         if known.all() or not known.any():
             return
-        if not thin.any():
+        seeds = subsample(known)
+        if not seeds.any():
             self.slots[~known] = self.slots[known][0]
             return
-        unknown = np.flatnonzero(~known)
-        rows = unknown // known.shape[1]
-        cell = rows // THIN * thin.shape[1] + (unknown - rows * known.shape[1]) // THIN
-        place = _nearest_place(thin, cell)
+        rows, columns = np.nonzero(~known)
+        cells = rows // STRIDE * seeds.shape[1] + columns // STRIDE
+        nearest = _nearest_seed(seeds, cells)
         if depth is not None:
-            metres = depth[::THIN, ::THIN]
-            wrong = depth.take(unknown) - metres.ravel()[place] > _STEP_IN_DEPTH
-            place[wrong] = _nearest_place(thin & ~_in_front(metres), cell[wrong])
-        self.slots.ravel()[unknown] = self.slots[::THIN, ::THIN].ravel()[place]
+            metres = subsample(depth)
+            in_front = depth[rows, columns] - metres.ravel()[nearest] > _DEPTH_STEP
+            nearest[in_front] = _nearest_seed(seeds & ~_occluders(metres), cells[in_front])
+        self.slots[rows, columns] = subsample(self.slots).ravel()[nearest]
 
 
-def empty_field(shape: tuple[int, int]) -> LabelField:
-    """Return a field of nothing but guesses."""
-    thin = -(-shape[0] // THIN), -(-shape[1] // THIN)
-    return LabelField(np.zeros(shape, np.uint16), np.zeros(shape, np.float32),
-                      np.zeros(thin, np.uint8))
+def subsample(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a view of every second row and column: enough to count pixels."""
+    return image[::STRIDE, ::STRIDE]
 
 
-def _nearest_place(known: npt.NDArray[np.bool_],
-                   places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the known pixels nearest to (N,) pixels, all as places in the flattened image."""
-    if not known.any():
-        return places.copy()
-    nearest = cv2.distanceTransformWithLabels((~known).view(np.uint8), cv2.DIST_L2, 3,
+def resize_nearest(image: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return an image at another (H, W) by OpenCV's nearest neighbour, the fastest there is."""
+    if image.shape == shape:
+        return image
+    return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def _subsampled_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    return -(-shape[0] // STRIDE), -(-shape[1] // STRIDE)
+
+
+def _nearest_seed(seeds: Mask, cells: Indices) -> Indices:
+    """Return the seed nearest to each of (N,) cells, as places in the flattened image."""
+    if not seeds.any():
+        return cells.copy()
+    nearest = cv2.distanceTransformWithLabels((~seeds).view(np.uint8), cv2.DIST_L2, 3,
                                               labelType=cv2.DIST_LABEL_PIXEL)[1]
-    # OpenCV numbers the known pixels from 1 in the order of the image.
-    return np.flatnonzero(known).take(nearest.ravel().take(places) - 1)
+    # OpenCV numbers the seeds from 1 in the order of the image.
+    return np.flatnonzero(seeds).take(nearest.ravel().take(cells) - 1)
 
 
-def _in_front(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def _occluders(depth: DepthImage) -> Mask:
     """Return where a surface stands in front of another one beside it."""
     filled = np.where(np.isfinite(depth), depth, np.float32(0))
-    return cv2.dilate(filled, np.ones((_BESIDE, _BESIDE), np.uint8)) - filled > _STEP_IN_DEPTH
+    around = np.ones((_SURROUNDINGS, _SURROUNDINGS), np.uint8)
+    occluders: Mask = cv2.dilate(filled, around) - filled > _DEPTH_STEP
+    return occluders

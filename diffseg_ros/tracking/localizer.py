@@ -1,97 +1,308 @@
-"""Where the camera is in the world, by its pose or by its motion summed up."""
+"""Where the camera is: motion between RGB-D frames, relocalization, pose in the world."""
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
 from enum import Enum
 
-from diffseg_ros.tracking.relocalisation import KeyViews
-from diffseg_ros.tracking.tracking_frame import View
+import cv2
+from diffseg_ros.tracking.tracking_frame import FloatArray, TrackingFrame
+from diffseg_ros.tracking.warp import ImageMotion, rigid_source
+from diffseg_ros.types import Matrix
 import numpy as np
 import numpy.typing as npt
 
-_GIVE_UP = 300
+_SAMPLES = 800
+_TRIALS = 96
+_MINIMUM_POINTS = 30
+_MINIMUM_SHARE = 0.35
+_NOISE_FLOOR, _NOISE_SHARE = 0.02, 0.02
+_REFINEMENTS = 3
+_ORB_FEATURES = 600
+_THUMBNAIL = 16, 12
+_NEW_VIEW_SIMILARITY = 0.8
+_KEPT_VIEWS, _RUNNERS_UP = 24, 2
+_AGREEING_POINTS = 15
+_SURFACE_SHARE = 0.6
+_SURFACE_WIDTH = 160
+_GIVE_UP_FRAMES = 300
+
+Points = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.floating] | npt.NDArray[np.integer]
 
 
-class World(Enum):
-    """What a frame did to the world that places are kept in."""
-
-    SAME = 0
-    """It is that of the frame before, or there still is none."""
-    NEW = 1
-    """It begins here, or ends: places of before mean nothing."""
-    ASTRAY = 2
-    """From here on nobody knows where in it the camera is."""
-    FOUND = 3
-    """The camera is in it again."""
-
-
-class Whereabouts:
+def camera_motion(now: TrackingFrame, before: TrackingFrame, flow: ImageMotion,
+                  seed: int = 0) -> Matrix | None:
     """
-    Follows the camera.
+    Estimate the rigid motion that carries most points of one frame onto the other.
 
-    Where the motion between two frames was lost the camera goes astray: nothing is put in its
-    place in the world until a view is known again, or a pose is there again, in a world that
-    began with poses. After 300 frames another world begins.
+    Points that optical flow pairs, with depth in both frames, vote by random sampling
+    (Fischler and Bolles 1981); the agreeing ones give the motion by least squares (Kabsch 1976).
+    Where the image moved too far for that, ORB features (Rublee et al., ICCV 2011) pair points.
+
+    Parameters
+    ----------
+    now, before
+        Both with depth and intrinsics.
+    flow
+        Optical flow between them.
+    seed
+        Of the sampling; the same input gives the same motion.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        (4, 4) float64 from the camera now to the camera before, or None where too few points
+        agree on one.
+
+    """
+    found = ransac_motion(*_flow_pairs(now, before, flow), seed)
+    if found is None:
+        found = ransac_motion(*orb_features(now).pairs(orb_features(before)), seed)
+    return found
+
+
+def ransac_motion(here: Points, there: Points, seed: int = 0, *,
+                  least: int = _MINIMUM_POINTS) -> Matrix | None:
+    """
+    Return the (4, 4) motion that most of (N, 3) paired points agree on.
+
+    None where fewer than `least` or than a third do.
+    """
+    if len(here) < least:
+        return None
+    tolerance = _NOISE_FLOOR + _NOISE_SHARE * there[:, 2]
+    triples = np.random.default_rng(seed).integers(0, len(here), (_TRIALS, 3))
+    rotations, shifts = _rigid_fit(here[triples], there[triples])
+    moved = rotations @ here.T + shifts[:, :, None]
+    agrees = np.linalg.norm(moved - there.T, axis=1) < tolerance
+    inliers = agrees[agrees.sum(axis=1).argmax()]
+    transform = np.eye(4)
+    for _ in range(_REFINEMENTS):
+        if inliers.sum() < least:
+            return None
+        rotation, shift = _rigid_fit(here[inliers], there[inliers])
+        inliers = np.linalg.norm(here @ rotation.T + shift - there, axis=1) < tolerance
+        transform[:3, :3], transform[:3, 3] = rotation, shift
+    if inliers.mean() < _MINIMUM_SHARE or inliers.sum() < least:
+        return None
+    return transform
+
+
+def _rigid_fit(here: Points, there: Points) -> tuple[Points, Points]:
+    """Return the (..., 3, 3) rotations and (..., 3) shifts between (..., N, 3) point sets."""
+    centre, target = here.mean(axis=-2), there.mean(axis=-2)
+    covariance = np.swapaxes(here - centre[..., None, :], -1, -2) @ (there - target[..., None, :])
+    left, _, right = np.linalg.svd(covariance)
+    turn = np.swapaxes(right, -1, -2)
+    mirrored = np.linalg.det(turn @ np.swapaxes(left, -1, -2)) < 0
+    turn[..., 2] *= np.where(mirrored, -1, 1)[..., None]
+    rotation = turn @ np.swapaxes(left, -1, -2)
+    return rotation, target - np.einsum('...ij,...j->...i', rotation, centre)
+
+
+def _flow_pairs(now: TrackingFrame, before: TrackingFrame,
+                flow: ImageMotion) -> tuple[Points, Points]:
+    """Return (N, 3) points of both frames that show the same, on an even grid of the image."""
+    rows, columns = np.nonzero(flow.consistent)
+    height, width = flow.consistent.shape
+    step = max(1, int(np.sqrt(height * width / _SAMPLES)))
+    even = (rows % step == step // 2) & (columns % step == step // 2)
+    rows, columns = rows[even], columns[even]
+    steps = flow.backward[rows, columns]
+    return _both_finite(
+        _points(now, rows, columns, (height, width)),
+        _points(before, rows + steps[:, 1], columns + steps[:, 0], (height, width)))
+
+
+def _points(frame: TrackingFrame, rows: Positions, columns: Positions,
+            small: tuple[int, ...]) -> Points:
+    """Return (N, 3) points at positions of an image of a small shape, NaN without depth."""
+    row, column = (
+        np.rint((positions + 0.5) * (size / small_size) - 0.5).astype(int).clip(0, size - 1)
+        for positions, size, small_size in zip((rows, columns), frame.shape, small, strict=True))
+    return frame.points(row, column).astype(np.float64)
+
+
+def _both_finite(here: Points, there: Points) -> tuple[Points, Points]:
+    both = np.isfinite(here).all(axis=1) & np.isfinite(there).all(axis=1)
+    return here[both], there[both]
+
+
+@dataclass(frozen=True)
+class OrbFeatures:
+    """The (N, 3) points of a frame's corners, NaN without depth, and (N, 32) uint8 descriptors."""
+
+    points: Points
+    descriptors: npt.NDArray[np.uint8]
+
+    def pairs(self, other: OrbFeatures) -> tuple[Points, Points]:
+        """Return (M, 3) points of both frames whose surroundings match, wherever they are."""
+        if not len(self.descriptors) or not len(other.descriptors):
+            return np.zeros((0, 3)), np.zeros((0, 3))
+        matcher = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True)
+        pairs = matcher.match(self.descriptors, other.descriptors)
+        return _both_finite(self.points[[pair.queryIdx for pair in pairs]],
+                            other.points[[pair.trainIdx for pair in pairs]])
+
+
+def orb_features(frame: TrackingFrame) -> OrbFeatures:
+    """Return the corners of a frame with depth and intrinsics."""
+    corners, descriptors = cv2.ORB.create(_ORB_FEATURES).detectAndCompute(frame.grey, None)
+    if descriptors is None:
+        return OrbFeatures(np.zeros((0, 3)), np.zeros((0, 32), np.uint8))
+    columns, rows = np.array([corner.pt for corner in corners]).T
+    return OrbFeatures(_points(frame, rows, columns, frame.grey.shape), descriptors)
+
+
+@dataclass(frozen=True)
+class _ReferenceView:
+    """A thumbnail of a view, its corners, a small form of it, and its (4, 4) pose."""
+
+    thumbnail: FloatArray
+    features: OrbFeatures
+    small: TrackingFrame
+    pose: Matrix
+
+    def similarity(self, thumbnail: FloatArray) -> float:
+        """Return the correlation with the thumbnail of another view."""
+        return float(np.vdot(self.thumbnail, thumbnail))
+
+
+class Relocalizer:
+    """
+    Finds the camera's pose again by a few of the views that it had.
+
+    Views are chosen by their thumbnails; matched corners with depth in both have to agree on
+    one rigid motion, and the surfaces have to meet.
     """
 
     def __init__(self) -> None:
-        """Begin nowhere."""
-        self._world: npt.NDArray[np.float64] | None = None
+        self._views: deque[_ReferenceView] = deque(maxlen=_KEPT_VIEWS)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def remember(self, frame: TrackingFrame, pose: Matrix) -> None:
+        """Keep a frame with depth and its (4, 4) camera-to-world pose, if it is a new view."""
+        thumbnail = _thumbnail(frame)
+        if all(view.similarity(thumbnail) < _NEW_VIEW_SIMILARITY for view in self._views):
+            self._views.append(_ReferenceView(thumbnail, orb_features(frame), _small(frame), pose))
+
+    def find(self, frame: TrackingFrame, attempt: int = 0) -> Matrix | None:
+        """
+        Return the (4, 4) camera-to-world pose of a frame with depth, None if unknown.
+
+        To be fast two kept views are tried: the most similar, and one of the two next, which
+        alternate with the number of the `attempt`.
+        """
+        if not self._views:
+            return None
+        thumbnail = _thumbnail(frame)
+        views = sorted(self._views, key=lambda view: -view.similarity(thumbnail))
+        features, small = orb_features(frame), _small(frame)
+        for view in [views[0], *views[1 + attempt % _RUNNERS_UP:][:1]]:
+            motion = ransac_motion(*features.pairs(view.features), least=_AGREEING_POINTS)
+            if motion is not None and rigid_source(small, view.small, motion)[1] >= _SURFACE_SHARE:
+                pose: Matrix = view.pose @ motion
+                return pose
+        return None
+
+
+def _small(frame: TrackingFrame) -> TrackingFrame:
+    """Return a frame with so few pixels that surfaces can just be compared."""
+    rows = max(2, round(frame.shape[0] * _SURFACE_WIDTH / frame.shape[1]))
+    return frame.resized((rows, _SURFACE_WIDTH))
+
+
+def _thumbnail(frame: TrackingFrame) -> FloatArray:
+    """Return a small image of mean 0 and length 1."""
+    small = cv2.resize(frame.grey, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small -= small.mean()
+    thumbnail: FloatArray = small / np.maximum(np.linalg.norm(small), 1e-6).astype(np.float32)
+    return thumbnail
+
+
+class CameraState(Enum):
+    """What is known of the camera's pose in the world that positions are kept in."""
+
+    TRACKING = 'tracking'
+    """The world is that of the frame before, or there is none yet."""
+    RESET = 'reset'
+    """The world begins here, or ends: earlier positions mean nothing."""
+    LOST = 'lost'
+    """Nobody knows where in the world the camera is."""
+    RELOCALIZED = 'relocalized'
+    """The camera is found in the world again."""
+
+
+class CameraLocalizer:
+    """
+    Follows the camera's pose in the world, by given poses or by its motion summed up.
+
+    Where the motion between two frames is unknown the camera is lost: nothing has a position in
+    the world until a view is known again, or a pose is given again in a world that began with
+    poses. After 300 frames another world begins.
+
+    Attributes
+    ----------
+    pose
+        (4, 4) camera-to-world transform of the last frame, None if unknown.
+
+    """
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self.pose: Matrix | None = None
         self._posed = False
-        self._views = KeyViews()
-        self._astray = 0
+        self._lost_frames = 0
+        self._relocalizer = Relocalizer()
 
-    @property
-    def world(self) -> npt.NDArray[np.float64] | None:
-        """Return the (4, 4) camera-to-world transform of the last frame, if one is known."""
-        return self._world
-
-    def clear(self) -> None:
-        """Begin nowhere again."""
-        self._world, self._posed, self._astray = None, False, 0
-        self._views.clear()
-
-    def follow(self, now: View, motion: npt.NDArray[np.float64] | None, *,
-               measured: bool) -> World:
+    def update(self, frame: TrackingFrame, motion: Matrix | None, *,
+               use_depth: bool) -> CameraState:
         """
         Take in a frame.
 
         Parameters
         ----------
-        now
+        frame
             The frame; a pose that it has wins over a motion.
         motion
             (4, 4) from the camera now to the camera before, None if that is not known.
-        measured
-            Whether places may be told without a pose, by depth.
+        use_depth
+            Whether the camera may be localized without a pose, by depth.
 
         """
-        if now.pose is not None:
-            change = World.SAME if self._posed else World.NEW
-            if self._posed and self._astray:
-                change = World.FOUND
-            self._world, self._posed, self._astray = now.pose, True, 0
-            return change
-        if self._world is not None and motion is not None:
-            self._world = self._world @ motion
-            self._views.remember(now, self._world)
-            return World.SAME
-        place = self._views.find(now, self._astray) if measured else None
-        if place is not None:
-            self._world, self._astray = place, 0
-            return World.FOUND
-        return self._wait(now, measured=measured)
+        if frame.pose is not None:
+            return self._take_pose(frame.pose)
+        if self.pose is not None and motion is not None:
+            self.pose = self.pose @ motion
+            self._relocalizer.remember(frame, self.pose)
+            return CameraState.TRACKING
+        if use_depth:
+            self.pose = self._relocalizer.find(frame, self._lost_frames)
+            if self.pose is not None:
+                self._lost_frames = 0
+                return CameraState.RELOCALIZED
+        self.pose = None
+        self._lost_frames += 1
+        has_world = self._posed or len(self._relocalizer) > 0
+        if has_world and self._lost_frames <= _GIVE_UP_FRAMES:
+            return CameraState.LOST
+        self._start()
+        if use_depth:
+            self.pose = np.eye(4)
+            self._relocalizer.remember(frame, self.pose)
+        return CameraState.RESET if use_depth or has_world else CameraState.TRACKING
 
-    def _wait(self, now: View, *, measured: bool) -> World:
-        """Go astray, or begin another world where none is worth waiting for."""
-        lost_now, self._world = self._world is not None, None
-        self._astray += 1
-        if (self._posed or not self._views.empty) and self._astray <= _GIVE_UP:
-            return World.ASTRAY if lost_now else World.SAME
-        ends = self._posed or not self._views.empty
-        self.clear()
-        if not measured:
-            return World.NEW if ends else World.SAME
-        self._world = np.eye(4)
-        self._views.remember(now, self._world)
-        return World.NEW
+    def _take_pose(self, pose: Matrix) -> CameraState:
+        state = CameraState.TRACKING
+        if not self._posed:
+            state = CameraState.RESET
+        elif self._lost_frames:
+            state = CameraState.RELOCALIZED
+        self.pose, self._posed, self._lost_frames = pose, True, 0
+        return state

@@ -1,15 +1,18 @@
-"""Motion of the things in view, apart from what the camera's own motion does to the image."""
+"""Motion of objects: what moves apart from the camera, and which tracks move as one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import cv2
-from diffseg_ros.tracking.flow import ImageMotion
-from diffseg_ros.tracking.tracking_frame import FloatArray, View
-from diffseg_ros.tracking.warp import Source
+from diffseg_ros.tracking.label_map import CAPACITY, resize_nearest, SlotImage
+from diffseg_ros.tracking.track_manager import Table
+from diffseg_ros.tracking.tracking_frame import FloatArray, Indices, TrackingFrame
+from diffseg_ros.tracking.warp import ImageMotion, Source
+from diffseg_ros.types import DepthImage, Mask
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse.csgraph import connected_components
 
 _GRID_WIDTH = 107
 _REFERENCE_WIDTH = 320
@@ -21,33 +24,44 @@ _WINDOW = 3
 _BETTER, _GREY_LEVELS = 1.5, 2.0
 _MARGIN = 0.1
 _AROUND, _JUMP = 3, 0.1
+_MEMORY = 12
+_LEAST_FRAMES = 4
+_LEAST_CELLS = 8
+_MOVING_SHARE, _STILL_SHARE = 0.3, 0.15
+_UNDECIDED_WEIGHT = 0.5
+_EXPLAINED = 0.4
+_ELSEWHERE = 0.05
+_LAYER_COSINE = 0.9
+_ALIKE_SHARE = 0.2
+_ALIKE_STEP = 0.0005
+_BORDER_SHARE = 0.5
+_TOGETHER_FRAMES = 5
 
-Mask = npt.NDArray[np.bool_]
+Pairs = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class OwnMotion:
+class ObjectMotion:
     """
     What moves by itself between two frames, on a grid of about 107 columns.
 
-    A pixel that is neither still nor moving is undecided: both motions explain it, as on a
-    surface without texture, or none does.
+    A pixel that is neither still nor moving is undecided: both the flow and the camera's motion
+    explain it, as on a surface without texture, or neither does.
 
     Attributes
     ----------
     steps
-        (h, w, 2) float32: by how much the image motion differs from what the camera's motion
-        alone would give, x and y, now minus before, in widths of the image.
+        (h, w, 2) float32: flow minus what the camera's motion alone would give, x and y, now
+        minus before, in widths of the image.
     moving
-        (h, w) bool: it differs, and explains the brightness clearly better.
+        (h, w) bool: the flow differs, and explains the brightness clearly better.
     still
-        (h, w) bool: it does not differ.
+        (h, w) bool: the flow does not differ.
     errors
-        (2, h, w) float32: difference in brightness, grey levels, of what is seen to what the
-        image motion and to what the camera's motion alone would bring there.
+        (2, h, w) float32: difference in brightness, grey levels, that the flow and the camera's
+        motion alone leave.
     measured
-        Whether the camera's motion is known by depth; what is near seems to move where it is
-        not.
+        Whether the camera's motion is known by depth; without, near surfaces seem to move.
 
     """
 
@@ -58,39 +72,40 @@ class OwnMotion:
     measured: bool = False
 
 
-def own_motion(now: View, before: View, moved: ImageMotion,
-               rigid: Source | None = None) -> OwnMotion | None:
+def object_motion(now: TrackingFrame, before: TrackingFrame, flow: ImageMotion,
+                  rigid: Source | None = None) -> ObjectMotion | None:
     """
-    Tell what moves by itself from what only the camera moves.
+    Separate what moves by itself from what only the camera moves.
 
     Parameters
     ----------
     now, before
         Both frames, of one size.
-    moved
-        Image motion between them.
+    flow
+        Optical flow between them.
     rigid
         Where each pixel was if nothing but the camera moved. None: the camera's motion is taken
         to be the homography that most of the image follows (RANSAC, Fischler and Bolles 1981).
 
     Returns
     -------
-    OwnMotion or None
-        None where a homography is not what most of the image, and most of its margin, follows:
-        then what moves and what stands still cannot be told apart.
+    ObjectMotion or None
+        None where most of the image, or of its margin, does not follow a homography: what
+        moves and what stands still cannot be told apart then.
 
     """
-    height, width = moved.consistent.shape
+    height, width = flow.consistent.shape
     stride = max(1, round(width / _GRID_WIDTH))
-    here = _positions(height, width, stride)
-    backward = moved.backward[::stride, ::stride]
-    sure = moved.consistent[::stride, ::stride]
+    here = np.stack(np.meshgrid(np.arange(0, width, stride, dtype=np.float32),
+                                np.arange(0, height, stride, dtype=np.float32)), axis=-1)
+    backward = flow.backward[::stride, ::stride]
+    sure = flow.consistent[::stride, ::stride]
     known = sure
     if rigid is None:
         camera = _homography_steps(here, backward, sure, width)
     else:
-        camera, seen = _rigid_steps(here, rigid, now, width)
-        known = sure & seen
+        camera, measured = _rigid_steps(here, rigid, now, width)
+        known = sure & measured
     if camera is None:
         return None
     steps = backward - camera
@@ -98,15 +113,15 @@ def own_motion(now: View, before: View, moved: ImageMotion,
     rounding = 0.0 if rigid is None else _ROUNDING * width / now.shape[1]
     slack = np.float32(_STEP * width / _REFERENCE_WIDTH + rounding)
     differs = _length(steps) > slack + np.float32(_STEP_SHARE) * _length(camera)
-    scale = now.grey.shape[1] / width
-    seen_now = _sample(now.grey, here * scale)
-    error, camera_error = (cv2.blur(np.abs(seen_now - _sample(before.grey, (here + way) * scale)),
+    scale = np.float32(now.grey.shape[1] / width)
+    seen = _sample(now.grey, here * scale)
+    error, camera_error = (cv2.blur(np.abs(seen - _sample(before.grey, (here + way) * scale)),
                                     (_WINDOW, _WINDOW)) for way in (backward, camera))
     better = camera_error > _BETTER * error + _GREY_LEVELS
     still, moving = known & ~differs, known & differs & better
     if rigid is None and not _mostly(still, moving):
         return None
-    return OwnMotion(-steps / np.float32(width), moving, still,
+    return ObjectMotion(-steps / np.float32(width), moving, still,
                      np.stack([error, camera_error]), rigid is not None)
 
 
@@ -138,7 +153,7 @@ def _homography_steps(here: FloatArray, backward: FloatArray, sure: Mask,
     return steps
 
 
-def _rigid_steps(here: FloatArray, rigid: Source, now: View,
+def _rigid_steps(here: FloatArray, rigid: Source, now: TrackingFrame,
                  width: int) -> tuple[FloatArray, Mask]:
     """Return the steps that the camera's motion gives each position, and where it is known."""
     assert now.depth is not None
@@ -153,18 +168,12 @@ def _rigid_steps(here: FloatArray, rigid: Source, now: View,
     return steps, (index > 0) & _smooth(now.depth[rows, columns])
 
 
-def _smooth(depth: FloatArray) -> Mask:
+def _smooth(depth: DepthImage) -> Mask:
     """Return where depth is known and does not jump; at a jump motion is that of either side."""
     metres = np.where(np.isfinite(depth), depth, np.float32(0))
     around = np.ones((_AROUND, _AROUND), np.uint8)
     smooth: Mask = cv2.dilate(metres, around) - cv2.erode(metres, around) < _JUMP * metres
     return smooth
-
-
-def _positions(height: int, width: int, stride: int) -> FloatArray:
-    columns, rows = np.meshgrid(np.arange(0, width, stride, dtype=np.float32),
-                                np.arange(0, height, stride, dtype=np.float32))
-    return np.stack([columns, rows], axis=-1)
 
 
 def _sample(image: npt.NDArray[np.uint8], positions: FloatArray) -> FloatArray:
@@ -173,6 +182,164 @@ def _sample(image: npt.NDArray[np.uint8], positions: FloatArray) -> FloatArray:
     return sampled.astype(np.float32)
 
 
-def _length(steps: FloatArray) -> FloatArray:
-    length: FloatArray = np.hypot(steps[..., 0], steps[..., 1])
+def _length(steps: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    length: npt.NDArray[np.floating] = np.hypot(steps[..., 0], steps[..., 1])
     return length
+
+
+class MotionGrouper:
+    """
+    Finds which tracks move by themselves, and which of them move as one.
+
+    A track moves if, over the last frames, enough of its pixels did, and if that explains how
+    its brightness changed: waves, flicker and shadows do not move. Two tracks are one object
+    if both move, by the same mean step, and lie beside each other along a border that is long
+    for their size, for several frames more than not.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: Table = np.full(CAPACITY, -1, np.int32)
+        self._frames, self._stepped = np.zeros((2, CAPACITY), np.int32)
+        # Of each slot: share of its pixels that move, stand still, are undecided; the mean step;
+        # the mean difference in brightness that the flow and the camera's motion leave.
+        self._shares = np.zeros((CAPACITY, 3))
+        self._steps, self._errors = np.zeros((2, CAPACITY, 2))
+        self._votes: dict[tuple[int, int], int] = {}
+
+    @property
+    def moving(self) -> Mask:
+        """Which of the (CAPACITY,) slots move."""
+        explains = self._errors[:, 0] <= (1 - _EXPLAINED) * self._errors[:, 1]
+        moving: Mask = ((self._frames >= _LEAST_FRAMES) & explains
+                        & (self._moving_share() >= _MOVING_SHARE))
+        return moving
+
+    @property
+    def still(self) -> Mask:
+        """Which of the (CAPACITY,) slots stand still; some do neither."""
+        most = self._shares[:, 1] >= self._shares.sum(axis=1) / 2
+        still: Mask = ((self._frames >= _LEAST_FRAMES) & most
+                       & (self._moving_share() < _STILL_SHARE))
+        return still
+
+    def skip(self) -> None:
+        """Take in a frame without evidence: what is known gets old."""
+        np.maximum(self._frames - 1, 0, out=self._frames)
+
+    def update(self, motion: ObjectMotion, slots: SlotImage, numbers: Table) -> Pairs:
+        """
+        Take in a frame.
+
+        Parameters
+        ----------
+        motion
+            What moves in it.
+        slots
+            (H, W) slot of each pixel's track.
+        numbers
+            Number of the track that each slot stands for.
+
+        Returns
+        -------
+        list of tuple
+            Pairs of slots that move as one; a pair is given once.
+
+        """
+        self.forget_replaced(numbers)
+        small = resize_nearest(slots, motion.moving.shape)
+        sizes = np.bincount(small.ravel(), minlength=CAPACITY)
+        self._measure(motion, small, sizes)
+        pairs = _neighbours(small, sizes)
+        pairs = pairs[self.moving[pairs].all(axis=1)]
+        if (self._scattered(motion, small)
+                or not motion.measured and self._layered(pairs, sizes)):
+            return []
+        agree = set(map(tuple, pairs[self._alike(pairs)].tolist()))
+        ripe = []
+        for pair in agree | {pair for pair in self._votes if sizes[list(pair)].all()}:
+            votes = self._votes.pop(pair, 0) + (1 if pair in agree else -1)
+            if votes >= _TOGETHER_FRAMES:
+                ripe.append(pair)
+            elif votes > 0:
+                self._votes[pair] = votes
+        return sorted(ripe)
+
+    def forget_replaced(self, numbers: Table) -> None:
+        """Drop what is known of slots that stand for another track now."""
+        changed = numbers != self._numbers
+        self._numbers = numbers
+        self._frames[changed] = self._stepped[changed] = 0
+        self._shares[changed] = self._steps[changed] = self._errors[changed] = 0
+        self._votes = {pair: votes for pair, votes in self._votes.items()
+                       if not changed[list(pair)].any()}
+
+    def _measure(self, motion: ObjectMotion, slots: SlotImage, sizes: Indices) -> None:
+        """Average in how much of each track moves, and how far."""
+        flat, where = slots.ravel(), motion.moving
+        movers = slots[where]
+        moving = np.bincount(movers, minlength=CAPACITY)
+        still = np.bincount(slots[motion.still], minlength=CAPACITY)
+        seen = sizes >= _LEAST_CELLS
+        shares = np.stack([moving, still, sizes - moving - still], axis=1)[seen]
+        shares = shares / sizes[seen, None]
+        self._frames[seen] = np.minimum(self._frames[seen] + 1, _MEMORY)
+        # A mean over all frames at first, over about the last ones later.
+        new = 1 / self._frames[seen, None]
+        self._shares[seen] += new * (shares - self._shares[seen])
+        errors = np.stack([np.bincount(flat, part.ravel(), CAPACITY) for part in motion.errors],
+                          axis=1)[seen] / sizes[seen, None]
+        self._errors[seen] += new * (errors - self._errors[seen])
+        goes = seen & (moving > 0)
+        self._stepped[goes] += 1
+        new = 1 / np.minimum(self._stepped[goes], _MEMORY)[:, None]
+        mean = np.stack([np.bincount(movers, motion.steps[where, axis], CAPACITY)[goes]
+                         for axis in (0, 1)], axis=1) / moving[goes, None]
+        self._steps[goes] += new * (mean - self._steps[goes])
+
+    def _moving_share(self) -> npt.NDArray[np.float64]:
+        """Return the share of each slot that moves; what is undecided counts half."""
+        weight = self._shares @ np.array([1, 1, _UNDECIDED_WEIGHT])
+        share: npt.NDArray[np.float64] = self._shares[:, 0] / np.maximum(weight, 1e-9)
+        return share
+
+    def _scattered(self, motion: ObjectMotion, slots: SlotImage) -> bool:
+        """Return whether too much moves on tracks that do not: then it is the camera's motion."""
+        rest = ~self.moving.take(slots)
+        moving, still = (np.count_nonzero(part & rest) for part in (motion.moving, motion.still))
+        return moving > _ELSEWHERE * (moving + still)
+
+    def _layered(self, pairs: Indices, sizes: Indices) -> bool:
+        """Return whether separate objects move one way, as near surfaces seem to by parallax."""
+        slots = np.flatnonzero(self.moving & (sizes >= _LEAST_CELLS))
+        if len(slots) < 2:
+            return False
+        beside = np.zeros((CAPACITY, CAPACITY), bool)
+        beside[pairs[:, 0], pairs[:, 1]] = True
+        count, group = connected_components(beside[np.ix_(slots, slots)], directed=False)
+        weight = np.bincount(group, sizes[slots])
+        steps = np.stack([np.bincount(group, sizes[slots] * self._steps[slots, axis])
+                          for axis in (0, 1)], axis=1) / weight[:, None]
+        speeds = _length(steps)
+        alike = steps @ steps.T > _LAYER_COSINE * np.outer(speeds, speeds)
+        return bool(alike[~np.eye(count, dtype=bool)].any())
+
+    def _alike(self, pairs: Indices) -> Mask:
+        """Return which of (N, 2) pairs of slots move by the same step."""
+        steps = self._steps[pairs]
+        apart = _length(steps[:, 0] - steps[:, 1])
+        slower = _length(steps).min(axis=1)
+        alike: Mask = apart <= _ALIKE_STEP + _ALIKE_SHARE * slower
+        return alike
+
+
+def _neighbours(slots: SlotImage, sizes: Indices) -> Indices:
+    """Return (N, 2) slots, the lower first, with a border that is long for the smaller."""
+    keys = []
+    for one, other in ((slots[:, :-1], slots[:, 1:]), (slots[:-1], slots[1:])):
+        edge = one != other
+        low, high = np.minimum(one[edge], other[edge]), np.maximum(one[edge], other[edge])
+        keys.append(low.astype(np.int64) * CAPACITY + high)
+    keys, lengths = np.unique(np.concatenate(keys), return_counts=True)
+    pairs = np.stack(np.divmod(keys, CAPACITY), axis=1)
+    smaller = sizes[pairs].min(axis=1)
+    return pairs[(lengths >= _BORDER_SHARE * np.sqrt(smaller)) & (smaller >= _LEAST_CELLS)]

@@ -1,33 +1,67 @@
-"""The label image of the last frame, carried into the present one."""
+"""The labels of the last frame, carried into the present one."""
 
 from __future__ import annotations
 
-from diffseg_ros.config import TrackingConfig
-from diffseg_ros.tracking.flow import Flow, flow_source, ImageMotion
-from diffseg_ros.tracking.label_map import LabelField
-from diffseg_ros.tracking.localizer import Whereabouts, World
-from diffseg_ros.tracking.object_motion import own_motion, OwnMotion
-from diffseg_ros.tracking.odometry import camera_motion
-from diffseg_ros.tracking.track_manager import TrackBook
-from diffseg_ros.tracking.tracking_frame import View
-from diffseg_ros.tracking.voxel_label_map import WorldMemory
-from diffseg_ros.tracking.warp import grid, rigid_source, Source, world_points
-from diffseg_ros.tracking.world_points import Places
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass
+from typing import NamedTuple
 
+from diffseg_ros.config import TrackingConfig
+from diffseg_ros.tracking.label_map import LabelMap
+from diffseg_ros.tracking.localizer import camera_motion, CameraLocalizer, CameraState
+from diffseg_ros.tracking.object_motion import object_motion, ObjectMotion
+from diffseg_ros.tracking.track_manager import Table, TrackManager
+from diffseg_ros.tracking.tracking_frame import TrackingFrame
+from diffseg_ros.tracking.warp import flow_source, ImageMotion, OpticalFlow, rigid_source, Source
+from diffseg_ros.tracking.world_map import VoxelLabelMap, WorldPoints
+from diffseg_ros.types import Mask, Matrix
+import numpy as np
+
+_TRUSTED_SHARE = 0.6
+_USABLE_SHARE = 0.3
 _FLOW_FROM = 0.02
-_MOTION_FROM = 0.005
-_TRUSTED_MOTION = 0.6
-_LEAP, _LEAP_SHARE = 0.15, 0.05
+_OBJECT_MOTION_FROM = 0.005
+_DEPTH_CHANGE, _DEPTH_CHANGE_SHARE = 0.15, 0.05
 _RECALL_WIDTH = 320
 _VOTE_WIDTH = 160
-_SURE_VOTES = 2
+_LEAST_VOTES = 2
 _FULL_VOTES = 10
-_SHIFT_STEP = 8
 
 
-_Rigid = tuple[npt.NDArray[np.float64] | None, Source | None, float]
+class _CameraMotion(NamedTuple):
+    """A (4, 4) motion from now to before, the source of pixels, and the share it explains."""
+
+    motion: Matrix | None = None
+    source: Source | None = None
+    share: float = 0.0
+
+    @property
+    def trusted(self) -> bool:
+        return self.share >= _TRUSTED_SHARE
+
+    @property
+    def unknown_share(self) -> float:
+        return 1.0 if self.source is None else self.source.unknown_share
+
+
+@dataclass
+class Propagation:
+    """
+    What is expected of a frame.
+
+    Attributes
+    ----------
+    labels
+        Complete: pixels that nothing is known of have the nearest track and confidence 0.
+    shift
+        How far pixels moved on average, in widths of the image.
+    object_motion
+        What moves by itself; None where nothing is known of it.
+
+    """
+
+    labels: LabelMap
+    shift: float = 0.0
+    object_motion: ObjectMotion | None = None
 
 
 class Propagator:
@@ -35,211 +69,153 @@ class Propagator:
     Carries labels from frame to frame by every cue there is.
 
     First come surfaces seen again: depth and the camera's motion, with an occlusion test. What
-    they leave open goes to optical flow, checked both ways, then to the memory of places.
+    they leave open goes to optical flow, checked both ways, then to the voxel map of labels.
     """
 
     def __init__(self, config: TrackingConfig) -> None:
-        """Start without a frame."""
         self.config = config
-        self._flow = Flow()
-        self._memory = WorldMemory()
-        self._before: View | None = None
-        self._camera = Whereabouts()
-        self._change = World.SAME
-        self._strangers: int | None = None
-        self._unseen: npt.NDArray[np.bool_] | None = None
-        self._own_motion: OwnMotion | None = None
+        self.voxels = VoxelLabelMap()
+        self._flow = OpticalFlow()
+        self._localizer = CameraLocalizer()
+        self._before: TrackingFrame | None = None
+        self._started_before_loss: int | None = None
 
-    @property
-    def world(self) -> npt.NDArray[np.float64] | None:
-        """Return the (4, 4) camera-to-world transform of the last frame, if one is known."""
-        return self._camera.world
+    def begin(self, frame: TrackingFrame) -> Propagation:
+        """Take a first frame, before there are labels."""
+        self._before = frame
+        self._localize(frame, None)
+        return Propagation(LabelMap.empty(frame.shape))
 
-    @property
-    def own_motion(self) -> OwnMotion | None:
-        """Return what moved by itself in the last frame, None where nothing is known of it."""
-        return self._own_motion
-
-    @property
-    def memory(self) -> WorldMemory:
-        """Return the memory of places."""
-        return self._memory
-
-    def clear(self) -> None:
-        """Forget the last frame and all places."""
-        self._before = self._own_motion = self._strangers = None
-        self._memory.clear()
-        self._camera.clear()
-
-    def propagate(self, now: View, field: LabelField,
-                  book: TrackBook) -> tuple[LabelField, float]:
-        """
-        Carry the labels of the view before into the present one.
-
-        Returns
-        -------
-        tuple
-            The labels, complete: pixels that nothing is known of have the nearest track and
-            strength 0; and how far pixels moved on average, in widths of the image.
-
-        """
+    def propagate(self, now: TrackingFrame, labels: LabelMap,
+                  tracks: TrackManager) -> Propagation:
+        """Carry the labels of the frame before into the present one."""
         assert self._before is not None
         before = self._before.resized(now.shape)
-        source = self._source(now, before)
-        moved = field.resized(now.shape).moved(source)
-        known = self._settled(moved, source.known, book)
-        unseen, self._unseen = self._unseen, None
-        if self.world is not None and self.config.memory:
-            known = self._recall(now, moved, known, unseen, book)
-        moved.fill(known, now.depth if now.measured else None)
+        depth = self.config.depth and now.has_points and before.has_points
+        camera, flow = self._motions(now, before, depth=depth)
+        state = self._localize(now, camera.motion if camera.trusted else None)
+        moving = self._object_motion(now, before, camera, flow, depth=depth)
+        source, unseen = self._source(now, before, camera, flow)
+        moved = labels.resized(now.shape).warped(source)
+        known = self._apply_camera_state(state, moved, source.known, tracks)
+        if self._localizer.pose is not None and now.has_points and self.config.memory:
+            known = self._recall(now, self._localizer.pose, moved, known, unseen, tracks)
+        moved.fill(known, now.depth if now.has_points else None)
         self._before = now
-        return moved, _mean_shift(source)
+        return Propagation(moved, source.mean_shift, moving)
 
-    def _settled(self, field: LabelField, known: npt.NDArray[np.bool_],
-                 book: TrackBook) -> npt.NDArray[np.bool_]:
-        """Return what is known of the field now that the camera is where it is."""
-        if self._change is World.NEW:
-            self._memory.clear()
-            book.forget_places()
-        elif self._change is World.ASTRAY:
-            self._strangers = book.count
-        elif self._change is World.FOUND and self._strangers is not None:
-            # What began while the camera was astray may be what is remembered here.
-            known = known & (book.births() < self._strangers).take(field.slots)
-            field.strength *= known
-            self._strangers = None
-        return known
-
-    def begin(self, now: View) -> None:
-        """Take a first frame."""
-        self._before = now
-        self._follow(now, None)
-
-    def places(self) -> Places | None:
-        """Return where the last view's pixels are in the world, if that is known."""
-        if self._before is None or self.world is None or not self._before.measured:
+    def world_points(self) -> WorldPoints | None:
+        """Return where the last frame's pixels are in the world, if that is known."""
+        if (self._before is None or self._localizer.pose is None
+                or not self._before.has_points):
             return None
-        return Places(self._before, self.world)
+        return WorldPoints(self._before, self._localizer.pose)
 
-    def remember(self, field: LabelField, identities: npt.NDArray[np.int32]) -> None:
-        """Let the labels of the last frame vote in the memory of places."""
-        view = self._before
-        if view is None or self.world is None or not view.measured or not self.config.memory:
+    def remember(self, labels: LabelMap, ids: Table) -> None:
+        """Let the labels of the last frame vote in the voxel map."""
+        frame, pose = self._before, self._localizer.pose
+        if frame is None or pose is None or not frame.has_points or not self.config.memory:
             return
-        assert view.depth is not None
-        step = _every(view, _VOTE_WIDTH)
-        held = field.strength[::step, ::step] > 0
-        rows, columns = grid(held & (view.depth[::step, ::step] > 0), step)
-        self._memory.vote(world_points(view, self.world, rows, columns),
-                          identities[field.slots[rows, columns]])
+        rows, columns = frame.grid(_step(frame, _VOTE_WIDTH), labels.confidence > 0)
+        self.voxels.vote(frame.points(rows, columns, pose), ids[labels.slots[rows, columns]])
 
-    def _source(self, now: View, before: View) -> Source:
-        """Return where each pixel comes from, and follow the camera."""
-        self._own_motion = None
-        motion: npt.NDArray[np.float64] | None = None
-        rigid: Source | None = None
-        share = 0.0
-        measured = now.measured and before.measured and self.config.depth
-        if measured and now.pose is not None and before.pose is not None:
+    def _motions(self, now: TrackingFrame, before: TrackingFrame, *,
+                 depth: bool) -> tuple[_CameraMotion, ImageMotion | None]:
+        """Return the camera's motion, and the optical flow where it leaves pixels open."""
+        camera = _CameraMotion()
+        if depth and now.pose is not None and before.pose is not None:
             motion = np.linalg.inv(before.pose) @ now.pose
-            rigid, share = rigid_source(now, before, motion)
-            self._watch(now, before, rigid, share)
-        if rigid is not None and share >= _TRUSTED_MOTION and _open(rigid) < _FLOW_FROM:
-            self._follow(now, motion)
-            return rigid
-        moved = self._flow.between(now, before, coarse=share >= _TRUSTED_MOTION)
-        if measured and share < _TRUSTED_MOTION and self.config.odometry:
-            motion, rigid, share = self._estimate(now, before, moved, (motion, rigid, share))
-            self._watch(now, before, rigid, share)
-        self._follow(now, motion if share >= _TRUSTED_MOTION else None)
-        if not measured and self.config.common_motion:
-            self._own_motion = own_motion(now, before, moved)
-        return self._joined(now, before, rigid if share >= _TRUSTED_MOTION / 2 else None, moved)
+            camera = _CameraMotion(motion, *rigid_source(now, before, motion))
+        if camera.trusted and camera.unknown_share < _FLOW_FROM:
+            return camera, None
+        flow = self._flow.checked(now, before, coarse=camera.trusted)
+        if depth and not camera.trusted and self.config.odometry:
+            estimate = camera_motion(now, before, flow)
+            if estimate is not None:
+                found = _CameraMotion(estimate, *rigid_source(now, before, estimate))
+                camera = max(camera, found, key=lambda one: one.share)
+        return camera, flow
 
-    def _watch(self, now: View, before: View, rigid: Source | None, share: float) -> None:
-        """Look for what moves by itself, if the camera's motion explains most of the image."""
-        if (self.config.common_motion and rigid is not None and share >= _TRUSTED_MOTION
-                and _open(rigid) >= _MOTION_FROM):
-            moved = self._flow.towards(now, before)
-            self._own_motion = own_motion(now, before, moved, rigid)
+    def _localize(self, frame: TrackingFrame, motion: Matrix | None) -> CameraState:
+        config = self.config
+        return self._localizer.update(
+            frame, motion, use_depth=frame.has_points and config.odometry and config.depth)
 
-    @staticmethod
-    def _estimate(now: View, before: View, moved: ImageMotion, given: _Rigid) -> _Rigid:
-        """Return the better of a given camera motion and one from image motion."""
-        motion = camera_motion(now, before, moved)
-        if motion is None:
-            return given
-        rigid, share = rigid_source(now, before, motion)
-        return (motion, rigid, share) if share > given[2] else given
+    def _object_motion(self, now: TrackingFrame, before: TrackingFrame, camera: _CameraMotion,
+                       flow: ImageMotion | None, *, depth: bool) -> ObjectMotion | None:
+        """Return what moves by itself, where the camera's motion explains most of the image."""
+        if not self.config.common_motion:
+            return None
+        if not depth:
+            return object_motion(now, before, flow) if flow is not None else None
+        if not camera.trusted or camera.unknown_share < _OBJECT_MOTION_FROM:
+            return None
+        return object_motion(now, before, self._flow.unchecked(now, before), camera.source)
 
-    def _joined(self, now: View, before: View, rigid: Source | None,
-                moved: ImageMotion) -> Source:
-        """Return the source by camera motion where that is known, by image motion elsewhere."""
-        nothing = Source(np.zeros(now.shape, np.int32), np.zeros(now.shape, bool))
-        joined = rigid or nothing
-        if not self.config.flow:
-            return joined
-        places = np.flatnonzero(~joined.known)
-        if rigid is not None and now.depth is not None:
-            # What has depth but no place before it was out of view: flow can but guess there.
-            self._unseen = (rigid.index == 0) & (now.depth > 0)
-        index, known = flow_source(moved, now.shape, places)
+    def _source(self, now: TrackingFrame, before: TrackingFrame, camera: _CameraMotion,
+                flow: ImageMotion | None) -> tuple[Source, Mask | None]:
+        """
+        Return where pixels come from by the camera's motion, and by optical flow elsewhere.
+
+        Also returns which pixels were out of view before, where that is known: flow can but
+        guess there.
+        """
+        if camera.source is not None and camera.share >= _USABLE_SHARE:
+            source, rigid = camera.source, True
+        else:
+            source, rigid = Source(np.zeros(now.shape, np.int32), np.zeros(now.shape, bool)), False
+        if flow is None or not self.config.flow:
+            return source, None
+        unseen = (source.index == 0) & (now.depth > 0) if rigid and now.depth is not None else None
+        pixels = np.flatnonzero(~source.known)
+        index, known = flow_source(flow, now.shape, pixels)
         if now.depth is not None and before.depth is not None:
-            metres = now.depth.take(places)
-            step = metres - before.depth.take(index)
-            known &= ~(np.abs(step, out=step) > _LEAP + _LEAP_SHARE * metres)
-        joined.index.ravel()[places] = index
-        joined.known.ravel()[places] = known
-        return joined
+            metres = now.depth.take(pixels)
+            change = np.abs(metres - before.depth.take(index))
+            known &= ~(change > _DEPTH_CHANGE + _DEPTH_CHANGE_SHARE * metres)
+        source.index.ravel()[pixels] = index
+        source.known.ravel()[pixels] = known
+        return source, unseen
 
-    def _follow(self, now: View, motion: npt.NDArray[np.float64] | None) -> None:
-        """Keep where the camera is."""
-        self._change = self._camera.follow(
-            now, motion, measured=now.measured and self.config.odometry and self.config.depth)
+    def _apply_camera_state(self, state: CameraState, labels: LabelMap, known: Mask,
+                            tracks: TrackManager) -> Mask:
+        """Drop what the camera's state makes invalid; return which labels are known then."""
+        if state is CameraState.RESET:
+            self.voxels.clear()
+            tracks.forget_positions()
+            self._started_before_loss = None
+        elif state is CameraState.LOST and self._started_before_loss is None:
+            self._started_before_loss = tracks.started
+        elif state is CameraState.RELOCALIZED and self._started_before_loss is not None:
+            # What was started while the camera was lost may be what is remembered here.
+            old = tracks.track_numbers() < self._started_before_loss
+            known = known & old.take(labels.slots)
+            labels.confidence *= known
+            self._started_before_loss = None
+        return known
 
-    def _recall(self, now: View, field: LabelField, known: npt.NDArray[np.bool_],
-                unseen: npt.NDArray[np.bool_] | None, book: TrackBook) -> npt.NDArray[np.bool_]:
-        """Fill in what the memory of places knows; return what is known with it."""
-        if now.depth is None or self.world is None or not now.measured:
-            return known
+    def _recall(self, now: TrackingFrame, pose: Matrix, labels: LabelMap, known: Mask,
+                unseen: Mask | None, tracks: TrackManager) -> Mask:
+        """Fill in what the voxel map knows; return which labels are known then."""
         wanted = ~known if unseen is None else ~known | unseen
-        step = _every(now, _RECALL_WIDTH)
-        rows, columns = grid(wanted[::step, ::step] & (now.depth[::step, ::step] > 0), step)
-        ids, votes = self._memory.recall(world_points(now, self.world, rows, columns))
-        slots = np.where(votes >= _SURE_VOTES, book.slots_of(ids), -1)
-        found = np.full((-(-now.shape[0] // step), -(-now.shape[1] // step)), -1, np.int16)
-        firmness = np.zeros(found.shape, np.float32)
-        found[rows // step, columns // step] = slots
-        firmness[rows // step, columns // step] = votes.clip(0, _FULL_VOTES) / _FULL_VOTES
-        taken = np.flatnonzero(wanted)
-        row = taken // now.shape[1]
-        near = row // step * found.shape[1] + (taken - row * now.shape[1]) // step
-        recalled = found.take(near) >= 0
-        taken, near = taken[recalled], near[recalled]
-        field.slots.ravel()[taken] = found.take(near)
-        field.strength.ravel()[taken] = firmness.take(near)
+        step = _step(now, _RECALL_WIDTH)
+        rows, columns = now.grid(step, wanted)
+        ids, votes = self.voxels.recall(now.points(rows, columns, pose))
+        slots = np.full(wanted[::step, ::step].shape, -1, np.int16)
+        confidence = np.zeros(slots.shape, np.float32)
+        cells = rows // step, columns // step
+        slots[cells] = np.where(votes >= _LEAST_VOTES, tracks.slots_of(ids), -1)
+        confidence[cells] = votes.clip(0, _FULL_VOTES) / _FULL_VOTES
+        rows, columns = np.nonzero(wanted)
+        found = slots[rows // step, columns // step] >= 0
+        rows, columns = rows[found], columns[found]
+        labels.slots[rows, columns] = slots[rows // step, columns // step]
+        labels.confidence[rows, columns] = confidence[rows // step, columns // step]
         known = known.copy()
-        known.ravel()[taken] = True
+        known[rows, columns] = True
         return known
 
 
-def _every(view: View, columns: int) -> int:
-    """Return which of the pixels along an axis to take so that about so many columns remain."""
-    return max(1, round(view.shape[1] / columns))
-
-
-def _open(source: Source) -> float:
-    """Return the share of pixels without a known source."""
-    return 1 - np.count_nonzero(source.known) / source.known.size
-
-
-def _mean_shift(source: Source) -> float:
-    """Return how far pixels moved on average, in image widths; 0 where none is known."""
-    index, known = (part[::_SHIFT_STEP, ::_SHIFT_STEP] for part in (source.index, source.known))
-    if not known.any():
-        return 0.0
-    width = source.index.shape[1]
-    rows, columns = np.nonzero(known)
-    from_rows, from_columns = np.divmod(index[known], width)
-    return float(np.hypot(from_rows - rows * _SHIFT_STEP,
-                          from_columns - columns * _SHIFT_STEP).mean()) / width
+def _step(frame: TrackingFrame, columns: int) -> int:
+    """Return which pixels along an axis to take so that about so many columns remain."""
+    return max(1, round(frame.shape[1] / columns))

@@ -1,167 +1,166 @@
-"""Evidence, over several segmented frames, that a track is two things, or two tracks are one."""
+"""Evidence, over several keyframes, that a track is two objects, or that two tracks are one."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
-from diffseg_ros.tracking.association import Cells, Counts, tabulate
-from diffseg_ros.tracking.track import CAPACITY
+from diffseg_ros.config import TrackingConfig
+from diffseg_ros.tracking.association import count_overlap, Counts, Overlap
+from diffseg_ros.tracking.label_map import CAPACITY, LabelMap
+from diffseg_ros.tracking.object_motion import MotionGrouper, ObjectMotion
+from diffseg_ros.tracking.track_manager import Table, TrackManager, TrackRecord
+from diffseg_ros.tracking.world_map import VoxelLabelMap
+from diffseg_ros.types import Mask
 import numpy as np
 import numpy.typing as npt
 
-_SAME_PIECE_IOU = 0.5
+_SAME_PART_IOU = 0.5
 _TOGETHER_SHARE = 0.6
 _LEAST_SHARE = 0.1
-_MOST_PIECES = 255
+_MOST_CANDIDATES = 255
 
-Mask = npt.NDArray[np.bool_]
+CandidateImage = npt.NDArray[np.uint8]
 
 
 @dataclass
-class _Piece:
+class _Candidate:
     slot: int
     votes: float
 
 
-class SplitWatch:
+class SplitDetector:
     """
-    Pieces that segments cut from tracks, until enough frames agree on them.
+    Parts that segments cut from tracks, until enough keyframes agree on them.
 
-    A piece is carried along with the labels in an image of its own. A segmented frame that
-    cuts its track along the same line votes for it, one that does not against it.
+    A candidate is carried along with the labels in an image of its own. A keyframe that cuts its
+    track along the same line votes for it, one that does not against it.
     """
 
     def __init__(self) -> None:
-        """Start without pieces."""
-        self._pieces: dict[int, _Piece] = {}
+        self._candidates: dict[int, _Candidate] = {}
 
-    def clear(self) -> None:
-        """Forget all pieces."""
-        self._pieces.clear()
-
-    def update(self, pieces: npt.NDArray[np.uint8], cells: Cells,
+    def update(self, candidates: CandidateImage, overlap: Overlap,
                segments: npt.NDArray[np.integer], *, least: float, after: float,
-               weight: float = 1.0) -> tuple[npt.NDArray[np.uint8], list[Mask]]:
+               weight: float = 1.0) -> tuple[CandidateImage, list[Mask]]:
         """
-        Compare the tracks with a frame's segments.
+        Compare the tracks with a keyframe's segments.
 
         Parameters
         ----------
-        pieces
-            (H, W) number of the piece, 0 for none.
-        cells
+        candidates
+            (H, W) number of the candidate, 0 for none.
+        overlap
             How the segments lie on the tracks, every pixel known.
         segments
             (H, W) number of the segment.
         least
-            Pixels that a piece must have.
+            Pixels that a part must have.
         after
             Votes that split a track.
         weight
-            Of this frame's votes.
+            Of this keyframe's votes.
 
         Returns
         -------
         tuple
-            The new image of pieces, and the (H, W) mask of every piece that is now a thing of
-            its own.
+            The new image of candidates, and the (H, W) mask of every part that is now an object
+            of its own.
 
         """
-        table = cells.table[:-1]
-        worthy = (table >= least) & (table >= _LEAST_SHARE * table.sum(axis=1, keepdims=True))
-        cut = worthy & (worthy.sum(axis=1, keepdims=True) > 1)
-        pieces = self._on_their_tracks(pieces, cells)
-        numbers = self._vote(pieces, cells, segments, cut, weight)
-        self._open(table, cut, numbers, cells.slots, weight)
-        again = numbers.astype(np.uint8).take(cells.places)
-        renewed = np.zeros(_MOST_PIECES + 1, bool)
+        table = overlap.table[:-1]
+        large = (table >= least) & (table >= _LEAST_SHARE * table.sum(axis=1, keepdims=True))
+        cut = large & (large.sum(axis=1, keepdims=True) > 1)
+        candidates = self._on_their_tracks(candidates, overlap)
+        numbers = self._vote(candidates, overlap, segments, cut, weight)
+        self._open(table, cut, numbers, overlap.slots, weight)
+        again = numbers.astype(np.uint8).take(overlap.cells)
+        renewed = np.zeros(_MOST_CANDIDATES + 1, bool)
         renewed[numbers[numbers > 0]] = True
-        pieces = np.where((again > 0) | renewed.take(pieces), again, pieces)
-        found = []
-        for number in [number for number, piece in self._pieces.items() if piece.votes >= after]:
-            del self._pieces[number]
-            found.append(pieces == number)
-            pieces[found[-1]] = 0
-        return pieces, [mask for mask in found if mask.any()]
+        candidates = np.where((again > 0) | renewed.take(candidates), again, candidates)
+        parts = []
+        for number, candidate in list(self._candidates.items()):
+            if candidate.votes >= after:
+                del self._candidates[number]
+                parts.append(candidates == number)
+                candidates[parts[-1]] = 0
+        return candidates, [part for part in parts if part.any()]
 
-    def _on_their_tracks(self, pieces: npt.NDArray[np.uint8],
-                         cells: Cells) -> npt.NDArray[np.uint8]:
-        """Return the pieces without what no longer lies on the track they were cut from."""
+    def _on_their_tracks(self, candidates: CandidateImage, overlap: Overlap) -> CandidateImage:
+        """Return the candidates without what no longer lies on the track they were cut from."""
         row_of = np.full(CAPACITY, -1)
-        row_of[cells.slots] = np.arange(len(cells.slots))
-        owner = np.full(_MOST_PIECES + 1, -2)
-        for number, piece in self._pieces.items():
-            owner[number] = row_of[piece.slot]
-        return pieces * (owner.take(pieces) == cells.rows)
+        row_of[overlap.slots] = np.arange(len(overlap.slots))
+        owner = np.full(_MOST_CANDIDATES + 1, -2)
+        for number, candidate in self._candidates.items():
+            owner[number] = row_of[candidate.slot]
+        return candidates * (owner.take(candidates) == overlap.rows)
 
-    def _vote(self, pieces: npt.NDArray[np.uint8], cells: Cells,
+    def _vote(self, candidates: CandidateImage, overlap: Overlap,
               segments: npt.NDArray[np.integer], cut: Mask, weight: float) -> Counts:
-        """Return the (T, S) numbers of the pieces that are cut again, after counting votes."""
-        table = cells.table[:-1]
+        """Return the (T, S) numbers of the candidates that are cut again, after counting votes."""
+        table = overlap.table[:-1]
         numbers = np.zeros(table.shape, np.int64)
-        marked = pieces > 0
-        shared = tabulate(pieces[marked], None, segments[marked], table.shape[1])
-        own = dict(zip(shared.slots.tolist(), shared.table, strict=False))
-        row_of = {int(slot): row for row, slot in enumerate(cells.slots)}
-        for number, piece in list(self._pieces.items()):
-            row = row_of.get(piece.slot)
-            if row is None or number not in own:
-                del self._pieces[number]
+        marked = candidates > 0
+        shared = count_overlap(candidates[marked], None, segments[marked], table.shape[1])
+        pixels = dict(zip(shared.slots.tolist(), shared.table, strict=False))
+        row_of = {slot: row for row, slot in enumerate(overlap.slots.tolist())}
+        for number, candidate in list(self._candidates.items()):
+            row = row_of.get(candidate.slot)
+            if row is None or number not in pixels:
+                del self._candidates[number]
                 continue
-            overlap = own[number]
-            iou = cut[row] * overlap / np.maximum(overlap.sum() + table[row] - overlap, 1)
+            common = pixels[number]
+            iou = cut[row] * common / np.maximum(common.sum() + table[row] - common, 1)
             best = int(iou.argmax())
-            if iou[best] >= _SAME_PIECE_IOU:
-                piece.votes += weight
+            if iou[best] >= _SAME_PART_IOU:
+                candidate.votes += weight
                 numbers[row, best] = number
             else:
-                piece.votes -= weight
-                if piece.votes <= 0:
-                    del self._pieces[number]
+                candidate.votes -= weight
+                if candidate.votes <= 0:
+                    del self._candidates[number]
         return numbers
 
     def _open(self, table: Counts, cut: Mask, numbers: Counts, slots: Counts,
               weight: float) -> None:
-        """Open pieces for tracks that are cut and have none yet; the largest part is none."""
-        watched = {piece.slot for piece in self._pieces.values()}
-        free = iter([number for number in range(1, _MOST_PIECES + 1)
-                     if number not in self._pieces])
+        """Open candidates on tracks that are cut and have none; the largest part stays."""
+        watched = {candidate.slot for candidate in self._candidates.values()}
+        free = (number for number in range(1, _MOST_CANDIDATES + 1)
+                if number not in self._candidates)
         for row in np.flatnonzero(cut.any(axis=1)):
-            if int(slots[row]) in watched:
+            slot = int(slots[row])
+            if slot in watched:
                 continue
             parts = np.flatnonzero(cut[row])
             for part in parts[parts != table[row].argmax()]:
                 number = next(free, None)
                 if number is None:
                     return
-                self._pieces[number] = _Piece(int(slots[row]), weight)
+                self._candidates[number] = _Candidate(slot, weight)
                 numbers[row, part] = number
 
 
-class MergeWatch:
-    """Pairs of tracks that lie in one segment, until enough frames agree that they are one."""
+class MergeDetector:
+    """Pairs of tracks that lie in one segment, until enough keyframes agree that they are one."""
 
     def __init__(self) -> None:
-        """Start without pairs."""
         self._votes: dict[tuple[int, int], float] = {}
+        self._numbers: Table = np.full(CAPACITY, -1, np.int32)
 
-    def clear(self) -> None:
-        """Forget all pairs."""
-        self._votes.clear()
-
-    def update(self, cells: Cells, *, after: float, weight: float = 1.0) -> list[tuple[int, int]]:
+    def update(self, overlap: Overlap, numbers: Table, *, after: float,
+               weight: float = 1.0) -> list[tuple[int, int]]:
         """
-        Count who lies together.
+        Count which tracks lie together.
 
         Parameters
         ----------
-        cells
+        overlap
             How the segments lie on the tracks, every pixel known.
+        numbers
+            Number of the track that each slot stands for; a new track inherits no votes.
         after
             Votes that make two tracks one.
         weight
-            Of this frame's votes.
+            Of this keyframe's votes.
 
         Returns
         -------
@@ -169,27 +168,97 @@ class MergeWatch:
             Pairs of slots that are one.
 
         """
-        table = cells.table[:-1]
+        replaced, self._numbers = numbers != self._numbers, numbers
+        table = overlap.table[:-1]
         inside = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
         home = np.where(inside.max(axis=1) >= _TOGETHER_SHARE, inside.argmax(axis=1), -1)
-        homes = dict(zip(cells.slots.tolist(), home.tolist(), strict=True))
+        homes = dict(zip(overlap.slots.tolist(), home.tolist(), strict=True))
         for pair in list(self._votes):
             first, second = (homes.get(slot, -1) for slot in pair)
             if first >= 0 and second >= 0 and first != second:
                 self._votes[pair] -= weight
-                if self._votes[pair] <= 0:
-                    del self._votes[pair]
+            if self._votes[pair] <= 0 or replaced[list(pair)].any():
+                del self._votes[pair]
         together = (home[:, None] == home) & (home >= 0)
-        for first, second in np.argwhere(np.triu(together, 1)):
-            pair = int(cells.slots[first]), int(cells.slots[second])
-            self._votes[pair] = self._votes.get(pair, 0.0) + weight
-        ripe = [pair for pair, votes in self._votes.items() if votes >= after]
-        for pair in ripe:
+        for rows in np.argwhere(np.triu(together, 1)):
+            one, other = overlap.slots[rows].tolist()
+            self._votes[one, other] = self._votes.get((one, other), 0.0) + weight
+        agreed = [pair for pair, votes in self._votes.items() if votes >= after]
+        for pair in agreed:
             del self._votes[pair]
-        return ripe
+        return agreed
 
-    def drop(self, slots: Collection[int]) -> None:
-        """Forget the pairs of slots."""
-        if slots:
-            self._votes = {pair: votes for pair, votes in self._votes.items()
-                           if pair[0] not in slots and pair[1] not in slots}
+
+class TrackMerger:
+    """
+    Merges two tracks that segments see as one, and gives one id to those that move as one.
+
+    Parts of a moving object, such as legs and trunk, are segments of their own in every frame:
+    each goes on being followed by itself, so that no segment takes them all, and they share an
+    id.
+    """
+
+    def __init__(self, config: TrackingConfig, tracks: TrackManager,
+                 voxels: VoxelLabelMap) -> None:
+        self.config = config
+        self._tracks = tracks
+        self._voxels = voxels
+        self._detector = MergeDetector()
+        self._grouper = MotionGrouper()
+
+    def observe(self, motion: ObjectMotion | None, labels: LabelMap) -> None:
+        """Take in what moves by itself in a frame, and the labels carried into it."""
+        if motion is None:
+            self._grouper.skip()
+            return
+        pairs = self._grouper.update(motion, labels.slots, self._tracks.track_numbers())
+        for slot in np.flatnonzero(self._grouper.moving).tolist():
+            self._tracks[slot].dynamic = True
+        for pair in pairs:
+            stays, goes = sorted((self._tracks[slot] for slot in pair), key=_seniority)
+            if stays.id != goes.id:
+                self._voxels.rename(goes.id, stays.id)
+                self._tracks.join_ids(stays, goes)
+        self._split_what_stopped()
+
+    def merge(self, labels: LabelMap, overlap: Overlap, weight: float) -> None:
+        """Merge tracks that enough keyframes have seen as one; the larger goes on."""
+        numbers = self._tracks.track_numbers()
+        self._grouper.forget_replaced(numbers)
+        moving, still = self._grouper.moving, self._grouper.still
+        sizes = dict(zip(overlap.slots.tolist(), overlap.table[:-1].sum(axis=1).tolist(),
+                         strict=True))
+        heir = np.arange(CAPACITY, dtype=np.uint16)
+        merged = False
+        for pair in self._detector.update(overlap, numbers, after=self.config.merge_after,
+                                          weight=weight):
+            slots = heir[list(pair)].tolist()
+            if slots[0] == slots[1] or (moving[slots].any() and still[slots].any()):
+                continue
+            stays, goes = sorted((self._tracks[slot] for slot in slots), key=lambda track: (
+                not track.confirmed, -sizes.get(track.slot, 0), track.id))
+            if goes.confirmed and not (goes.settled and stays.settled):
+                # What comes back into view is segmented poorly at first; its id would be lost.
+                continue
+            heir[heir == goes.slot] = stays.slot
+            merged = True
+            if not self._tracks.shares_id(goes):
+                self._voxels.rename(goes.id, stays.id)
+            self._tracks.remove(goes)
+        if merged:
+            labels.slots = heir.take(labels.slots)
+
+    def _split_what_stopped(self) -> None:
+        """Give a new id to what stands still of an object that moves on."""
+        moving, still = self._grouper.moving, self._grouper.still
+        if not moving.any():
+            return
+        for parts in self._tracks.by_id().values():
+            onward = sum(part.pixels for part in parts if moving[part.slot])
+            for part in parts if onward else ():
+                if still[part.slot] and 0 < part.pixels < onward:
+                    self._tracks.split_id(part)
+
+
+def _seniority(track: TrackRecord) -> tuple[bool, int, int]:
+    return not track.confirmed, -track.pixels, track.id

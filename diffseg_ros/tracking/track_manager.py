@@ -1,59 +1,160 @@
-"""All tracks: how they begin, share ids, fall asleep and end."""
+"""Tracks and their life: start, confirmation, loss, shared ids, removal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from diffseg_ros.config import TrackingConfig
-from diffseg_ros.tracking.track import CAPACITY, TrackRecord
-from diffseg_ros.types import Track, TrackState
+from diffseg_ros.tracking.label_map import CAPACITY
+from diffseg_ros.types import Mask, Track, TrackState
 import numpy as np
 import numpy.typing as npt
 
-_IN_VIEW = 0.3
-_LONG = 10
+_MOMENTUM = 0.8
+_SETTLED_FRAMES = 20
+_LONG_LOSS = 10
+_IN_VIEW_TRAVEL = 0.3
+
+Table = npt.NDArray[np.int32]
+"""(CAPACITY,) int32: one value per slot."""
 
 
-class TrackBook:
+@dataclass
+class TrackRecord:
+    """
+    What is known of a track.
+
+    Attributes
+    ----------
+    id
+        Persistent id; tracks found to be one object share it.
+    slot
+        Number that stands for the track in label images of the tracker.
+    number
+        How many tracks were started before it: no two have the same.
+    started, last_seen
+        Frame numbers.
+    hits
+        Keyframes in which it was found.
+    misses
+        Keyframes in which its place was in view but went to others.
+    displaced
+        Whether it vanished because its pixels were given to others.
+    displaced_at
+        Total travel of the image when it was.
+    embedding
+        (C,) float32 of length 1, or None.
+    centre, extent
+        (3,) float64 world metres: mean and standard deviation of its points, or None.
+    reactivated_at
+        Frame in which it was last seen again after a long loss; None for never.
+    dynamic
+        Whether it was seen to move by itself, so that it may be elsewhere by now.
+
+    """
+
+    id: int
+    slot: int
+    number: int
+    started: int
+    last_seen: int
+    hits: int = 0
+    misses: int = 0
+    pixels: int = 0
+    confirmed: bool = False
+    displaced: bool = False
+    displaced_at: float = 0.0
+    embedding: npt.NDArray[np.float32] | None = None
+    centre: npt.NDArray[np.float64] | None = None
+    extent: npt.NDArray[np.float64] | None = None
+    reactivated_at: int | None = None
+    dynamic: bool = False
+
+    @property
+    def state(self) -> TrackState:
+        """Where in its life the track is."""
+        if self.pixels == 0:
+            return TrackState.LOST
+        return TrackState.CONFIRMED if self.confirmed else TrackState.TENTATIVE
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has been in view for a while since its last long loss."""
+        return (self.reactivated_at is None
+                or self.last_seen - self.reactivated_at >= _SETTLED_FRAMES)
+
+    def update_position(self, centre: npt.NDArray[np.float64],
+                        extent: npt.NDArray[np.float64]) -> None:
+        """Average in where the track is now."""
+        if self.centre is not None and self.extent is not None:
+            centre = _MOMENTUM * self.centre + (1 - _MOMENTUM) * centre
+            extent = _MOMENTUM * self.extent + (1 - _MOMENTUM) * extent
+        self.centre, self.extent = centre, extent
+
+
+def update_appearance(tracks: Sequence[TrackRecord], embeddings: npt.NDArray[np.float32]) -> None:
+    """Average in how (N,) tracks look now: (N, C) of length 1."""
+    if not tracks:
+        return
+    before = [new if track.embedding is None or track.embedding.shape != new.shape
+              else track.embedding for track, new in zip(tracks, embeddings, strict=True)]
+    mean = _MOMENTUM * np.stack(before) + (1 - _MOMENTUM) * embeddings
+    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.float32(1e-12))
+    for track, embedding in zip(tracks, mean, strict=True):
+        track.embedding = embedding.copy()
+
+
+class TrackManager:
     """
     All tracks that are alive. Ids rise and are never reused; slots are.
 
-    Tracks found to be one thing share an id; each goes on being followed by itself.
+    Tracks found to be one object share an id; each goes on being followed by itself.
+
+    Attributes
+    ----------
+    next_id
+        Id that the next track will get.
+    started
+        How many tracks were started so far.
+    frame
+        Number of the present frame.
+
     """
 
-    def __init__(self, first_id: int) -> None:
-        """Start without tracks; ids rise from `first_id`."""
+    def __init__(self, next_id: int = 1) -> None:
+        self.next_id = next_id
+        self.started = self.frame = 0
         self._by_slot: dict[int, TrackRecord] = {}
         self._free = list(range(CAPACITY - 1, -1, -1))
-        self.first_id = self.next_id = first_id
-        self.count = 0
         self._travel = 0.0
 
     def __len__(self) -> int:
-        """Return how many tracks are alive."""
         return len(self._by_slot)
 
     def __iter__(self) -> Iterator[TrackRecord]:
         """Iterate over the tracks, the oldest first."""
         return iter(list(self._by_slot.values()))
 
-    def at(self, slot: int) -> TrackRecord:
-        """Return the track that a slot stands for."""
+    def __getitem__(self, slot: int) -> TrackRecord:
         return self._by_slot[slot]
 
-    def start(self, frame: int, part_of: TrackRecord | None = None) -> TrackRecord | None:
+    def start(self, part_of: TrackRecord | None = None) -> TrackRecord | None:
         """
         Start a track, or return None where all slots are taken by tracks in view.
 
         It gets a new id, or that of the track it is `part_of`.
         """
-        if not self._free and not self._evict():
-            return None
-        identity = self.next_id if part_of is None else part_of.identity
-        track = TrackRecord(identity, self._free.pop(), frame, frame, number=self.count)
-        self.count += 1
+        if not self._free:
+            lost = self._lost()
+            if not lost:
+                return None
+            self.remove(lost[0])
+        track_id = self.next_id if part_of is None else part_of.id
+        track = TrackRecord(track_id, self._free.pop(), self.started, self.frame, self.frame)
+        self.started += 1
         self._by_slot[track.slot] = track
-        self.next_id = max(self.next_id, identity + 1)
+        self.next_id = max(self.next_id, track_id + 1)
         return track
 
     def remove(self, track: TrackRecord) -> None:
@@ -61,117 +162,108 @@ class TrackBook:
         del self._by_slot[track.slot]
         self._free.append(track.slot)
 
-    def join(self, stays: TrackRecord, goes: TrackRecord) -> None:
+    def join_ids(self, stays: TrackRecord, goes: TrackRecord) -> None:
         """Give one track's id to another and to all that shared the other's."""
-        old = goes.identity
+        old = goes.id
         for track in self._by_slot.values():
-            if track.identity == old:
-                track.identity = stays.identity
+            if track.id == old:
+                track.id = stays.id
 
-    def leave(self, track: TrackRecord) -> None:
+    def split_id(self, track: TrackRecord) -> None:
         """Give a track that shared its id a new one."""
-        track.identity = self.next_id
+        track.id = self.next_id
         self.next_id += 1
 
-    def by_identity(self) -> dict[int, list[TrackRecord]]:
+    def shares_id(self, track: TrackRecord) -> bool:
+        """Return whether other tracks have the same id."""
+        return sum(other.id == track.id for other in self._by_slot.values()) > 1
+
+    def by_id(self) -> dict[int, list[TrackRecord]]:
         """Return the tracks that have each id."""
-        things: dict[int, list[TrackRecord]] = {}
+        groups: dict[int, list[TrackRecord]] = {}
         for track in self._by_slot.values():
-            things.setdefault(track.identity, []).append(track)
-        return things
+            groups.setdefault(track.id, []).append(track)
+        return groups
 
-    def clear(self) -> None:
-        """End all tracks."""
-        for track in self:
-            self.remove(track)
+    def ids(self) -> Table:
+        """Return the id of each slot, -1 where it is free."""
+        table = np.full(CAPACITY, -1, np.int32)
+        for slot, track in self._by_slot.items():
+            table[slot] = track.id
+        return table
 
-    def births(self) -> npt.NDArray[np.int32]:
-        """Return the (CAPACITY,) int32 number of each slot's track, -1 where it is free."""
+    def track_numbers(self) -> Table:
+        """Return the number of each slot's track, -1 where it is free."""
         table = np.full(CAPACITY, -1, np.int32)
         for slot, track in self._by_slot.items():
             table[slot] = track.number
         return table
 
-    def identities(self) -> npt.NDArray[np.int32]:
-        """Return the (CAPACITY,) int32 id of each slot, -1 where it is free."""
-        table = np.full(CAPACITY, -1, np.int32)
-        for slot, track in self._by_slot.items():
-            table[slot] = track.identity
-        return table
-
     def slots_of(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Return the slot of each of (N,) ids, -1 where there is none; of several the largest."""
-        tracks = sorted(self._by_slot.values(), key=lambda track: (track.identity, -track.pixels))
+        tracks = sorted(self._by_slot.values(), key=lambda track: (track.id, -track.pixels))
         if not tracks:
             return np.full(ids.shape, -1, np.int32)
-        known, first = np.unique([track.identity for track in tracks], return_index=True)
+        known, first = np.unique([track.id for track in tracks], return_index=True)
         slots = np.array([track.slot for track in tracks], np.int32)[first]
         place = np.searchsorted(known, ids).clip(0, len(known) - 1)
         return np.where(known[place] == ids, slots[place], -1).astype(np.int32)
 
-    def count_pixels(self, pixels: npt.NDArray[np.integer], expected: npt.NDArray[np.bool_],
-                     frame: int) -> None:
-        """Note the (CAPACITY,) pixels of every slot in a frame, and who was expected in it."""
+    def advance(self, shift: float) -> None:
+        """Go on to the next frame, in which the image moved by a mean `shift`, in its widths."""
+        self.frame += 1
+        self._travel += shift
+
+    def observe(self, pixels: npt.NDArray[np.integer], expected: Mask) -> None:
+        """Note the (CAPACITY,) pixels of every slot in the frame, and who was expected in it."""
         for track in self._by_slot.values():
             track.pixels = int(pixels[track.slot])
             if track.pixels:
-                if frame - track.last_seen > _LONG:
-                    track.woken = frame
-                track.last_seen = frame
-                track.overruled = False
+                if self.frame - track.last_seen > _LONG_LOSS:
+                    track.reactivated_at = self.frame
+                track.last_seen = self.frame
+                track.displaced = False
                 track.misses = 0
             elif expected[track.slot]:
-                track.overruled = True
-                track.lost_at = self._travel
+                track.displaced = True
+                track.displaced_at = self._travel
 
-    def travel(self, shift: float) -> None:
-        """Note that the image moved on by a mean `shift`, in its widths."""
-        self._travel += shift
-
-    def forget_places(self) -> None:
-        """Forget where the tracks are: the world has another origin now."""
-        for track in self._by_slot.values():
-            track.centre = track.extent = None
-
-    def age(self) -> None:
+    def count_misses(self) -> None:
         """
-        Count a segmented frame in which overruled tracks were not found.
+        Count a keyframe in which displaced tracks were not found.
 
         It says nothing of those whose place has left the view since.
         """
         for track in self._by_slot.values():
-            track.misses += track.overruled and self._travel - track.lost_at <= _IN_VIEW
+            track.misses += (track.displaced
+                             and self._travel - track.displaced_at <= _IN_VIEW_TRAVEL)
 
-    def let_go(self, config: TrackingConfig) -> None:
-        """Remove overruled tracks that stayed away, and the longest asleep beyond the bound."""
-        asleep = []
+    def forget_positions(self) -> None:
+        """Forget where the tracks are: the world has another origin now."""
+        for track in self._by_slot.values():
+            track.centre = track.extent = None
+
+    def prune(self, config: TrackingConfig) -> None:
+        """Remove displaced tracks that were missed too often, and the longest lost."""
         for track in self:
-            if track.state is not TrackState.LOST:
-                continue
-            if track.misses > (config.max_misses if track.confirmed else 0):
+            allowed = config.max_misses if track.confirmed else 0
+            if track.state is TrackState.LOST and track.misses > allowed:
                 self.remove(track)
-            else:
-                asleep.append(track)
-        asleep.sort(key=lambda track: (track.confirmed, track.last_seen))
-        for track in asleep[:max(0, len(asleep) - config.max_sleeping)]:
+        lost = self._lost()
+        for track in lost[:max(0, len(lost) - config.max_lost)]:
             self.remove(track)
 
-    def summaries(self, frame: int) -> tuple[Track, ...]:
-        """Return what others see of the tracks, by id; those that share one are one."""
-        return tuple(_summary(parts, frame) for _, parts in sorted(self.by_identity().items()))
+    def _lost(self) -> list[TrackRecord]:
+        """Return the lost tracks, those first that are missed least."""
+        return sorted((track for track in self if track.state is TrackState.LOST),
+                      key=lambda track: (track.confirmed, track.last_seen))
 
-    def _evict(self) -> bool:
-        asleep = [track for track in self if track.state is TrackState.LOST]
-        if asleep:
-            self.remove(min(asleep, key=lambda track: (track.confirmed, track.last_seen)))
-        return bool(asleep)
-
-
-def _summary(parts: list[TrackRecord], frame: int) -> Track:
-    """Return what others see of tracks that share an id."""
-    state = next(state for state in (TrackState.CONFIRMED, TrackState.TENTATIVE,
-                                     TrackState.LOST)
-                 if any(part.state is state for part in parts))
-    return Track(parts[0].identity, state, frame - min(part.born for part in parts),
-                        frame - max(part.last_seen for part in parts),
-                        sum(part.pixels for part in parts))
+    def summaries(self) -> tuple[Track, ...]:
+        """Return the public view of the tracks, by id; those that share one are one."""
+        order = TrackState.CONFIRMED, TrackState.TENTATIVE, TrackState.LOST
+        return tuple(
+            Track(track_id, min((part.state for part in parts), key=order.index),
+                  self.frame - min(part.started for part in parts),
+                  self.frame - max(part.last_seen for part in parts),
+                  sum(part.pixels for part in parts))
+            for track_id, parts in sorted(self.by_id().items()))

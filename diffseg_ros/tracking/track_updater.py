@@ -1,176 +1,226 @@
-"""What a segmented frame changes: labels, splits and merges of tracks, how and where they are."""
+"""What a keyframe changes: labels, splits and merges of tracks, their looks and positions."""
 
 from __future__ import annotations
 
 from diffseg_ros.config import TrackingConfig
-from diffseg_ros.tracking.association import associate, Cells, tabulate
-from diffseg_ros.tracking.fusion import fuse, KNOWN_STRENGTH, SegmentMap
-from diffseg_ros.tracking.label_map import LabelField, THIN
-from diffseg_ros.tracking.reidentification import Appearance, reidentify
-from diffseg_ros.tracking.split_merge import SplitWatch
-from diffseg_ros.tracking.track import CAPACITY, look_like, TrackRecord
-from diffseg_ros.tracking.track_manager import TrackBook
-from diffseg_ros.tracking.track_merger import Unifier
-from diffseg_ros.tracking.voxel_label_map import WorldMemory
-from diffseg_ros.tracking.world_points import Places
+from diffseg_ros.tracking.association import (
+    Appearance,
+    associate,
+    count_overlap,
+    Overlap,
+    reidentify,
+)
+from diffseg_ros.tracking.label_map import (
+    CAPACITY,
+    LabelMap,
+    resize_nearest,
+    SlotImage,
+    STRIDE,
+    subsample,
+)
+from diffseg_ros.tracking.split_merge import SplitDetector, TrackMerger
+from diffseg_ros.tracking.track_manager import TrackManager, TrackRecord, update_appearance
+from diffseg_ros.tracking.tracking_frame import FloatArray
+from diffseg_ros.tracking.world_map import WorldPoints
+from diffseg_ros.types import Mask, Segments
 import numpy as np
 import numpy.typing as npt
 
 _REMNANT = 0.5
 _OWN_SHARE = 0.3
+_GAIN, _GAIN_BY_CONFIDENCE = 0.15, 0.35
 
 
-class Corrector:
-    """Brings the tracks' labels into line with fresh segments, slowly where they disagree."""
+class SegmentMap:
+    """
+    A frame's segments at the size that labels are tracked at.
 
-    def __init__(self, config: TrackingConfig, book: TrackBook, memory: WorldMemory) -> None:
-        """Work on the tracks of `book`, and keep `memory` in step when tracks become one."""
+    Attributes
+    ----------
+    labels
+        (H, W) uint16 number of the segment.
+    small
+        Every second pixel of `labels` along each axis.
+    gain
+        (H, W) float32 evidence that a pixel gives: more where its segment is clear.
+    embeddings
+        (S, C) float32 of length 1.
+    count
+        Number of segments; at a small size some may have no pixel.
+
+    """
+
+    def __init__(self, segments: Segments, shape: tuple[int, int]) -> None:
+        self.labels = resize_nearest(segments.labels.astype(np.uint16), shape)
+        self.small = subsample(self.labels)
+        confidence = resize_nearest(segments.confidence, shape).astype(np.float32)
+        self.gain: FloatArray = (confidence * np.float32(_GAIN_BY_CONFIDENCE / 255)
+                                 + np.float32(_GAIN))
+        self.embeddings = segments.embeddings
+        self.count = len(segments.embeddings)
+
+
+def fuse(labels: LabelMap, assigned: SlotImage, gain: FloatArray, weight: float) -> None:
+    """
+    Strengthen pixels that a segment confirms, weaken the others, and give up the weakest.
+
+    Parameters
+    ----------
+    labels
+        Changed in place.
+    assigned
+        (H, W) slot that each pixel's segment is assigned to.
+    gain
+        (H, W) evidence of each pixel.
+    weight
+        0 to 1: novelty of the evidence. Pixels without a known track take the assigned one at
+        full weight.
+
+    """
+    step = gain * np.float32(weight)
+    agrees = assigned == labels.slots
+    confidence = np.where(agrees, labels.confidence + step, labels.confidence - step)
+    takes = ~labels.known | (confidence < 0)
+    np.copyto(confidence, gain, where=takes)
+    np.copyto(labels.slots, assigned, where=takes)
+    labels.confidence = np.minimum(confidence, np.float32(1))
+
+
+class TrackUpdater:
+    """Brings the tracks' labels into line with segments, slowly where they disagree."""
+
+    def __init__(self, config: TrackingConfig, tracks: TrackManager, merger: TrackMerger) -> None:
         self.config = config
-        self.unifier = Unifier(config, book, memory)
-        self._book = book
-        self._splits = SplitWatch()
+        self._tracks = tracks
+        self._merger = merger
+        self._splits = SplitDetector()
 
-    def configure(self, config: TrackingConfig) -> None:
-        """Apply changed settings."""
-        self.config = self.unifier.config = config
-
-    def clear(self) -> None:
-        """Forget the evidence for splits and merges."""
-        self._splits.clear()
-        self.unifier.clear()
-
-    def correct(self, field: LabelField, fresh: SegmentMap, weight: float, places: Places | None,
-                frame: int) -> None:
+    def update(self, labels: LabelMap, segments: SegmentMap, novelty: float,
+               points: WorldPoints | None) -> None:
         """
-        Correct a field by the segments of its frame.
+        Correct labels and tracks by the segments of a keyframe.
 
         Parameters
         ----------
-        field
-            The expected labels; changed in place. Before the first segments its strength is 0.
-        fresh
+        labels
+            The predicted labels; changed in place. Before the first segments their confidence
+            is 0.
+        segments
             The segments.
-        weight
-            0 to 1: how much of them is news since the last segmented frame.
-        places
+        novelty
+            0 to 1: how much they add to those of the last keyframe.
+        points
             Where the pixels are in the world, if that is known.
-        frame
-            Number of the frame.
 
         """
-        sizes = field.count(CAPACITY)
-        remnants = sizes < _REMNANT * self._least(field)
-        np.copyto(field.strength, 0, where=remnants.take(field.slots))
-        speaks = self._speaks(field, fresh, places, frame)
-        gain, silent = fresh.gain, speaks < 0
-        if silent.any():
-            # Too little to be a track yet: it stays a guess, so that nothing takes it over.
-            np.copyto(speaks, field.slots, where=silent, casting='unsafe')
-            gain = np.where(silent, np.float32(0), gain)
-        fuse(field, speaks.view(np.uint16), gain, weight)
-        cells = self._split(field, fresh, weight, places, frame)
-        self._look(cells, fresh, field, places)
-        self.unifier.merge(field, cells, weight)
+        remnants = labels.pixel_counts() < _REMNANT * self._least_pixels(labels)
+        np.copyto(labels.confidence, 0, where=remnants.take(labels.slots))
+        assigned = self._assigned_slots(labels, segments, points)
+        # Too little to be a track yet: it stays a guess, so that nothing takes it over.
+        none = assigned < 0
+        fuse(labels, np.where(none, labels.slots, assigned.view(np.uint16)),
+             np.where(none, np.float32(0), segments.gain), novelty)
+        overlap = self._split(labels, segments, novelty, points)
+        self._update_tracks(labels, segments, overlap, points)
+        self._merger.merge(labels, overlap, novelty)
 
-    def _speaks(self, field: LabelField, fresh: SegmentMap, places: Places | None,
-                frame: int) -> npt.NDArray[np.int16]:
-        """Return the (H, W) slot that pixels speak for, -1 for none; new tracks are started."""
-        slots, strength = field.thinned()
-        cells = tabulate(slots, strength >= KNOWN_STRENGTH, fresh.thin, fresh.count)
-        joined = associate(cells.table, self._likeness(cells, fresh))
-        tracks = len(cells.slots)
-        enough = joined.new * THIN**2 >= (self._least(field) if tracks else 1)
-        begun = np.flatnonzero(enough & (joined.new > 0))
-        spoken = np.full(tracks + fresh.count, -1, np.int64)
-        spoken[:tracks] = cells.slots
-        parts = joined.says.take(cells.places)
-        seen = [self._appearance(fresh.embeddings[segment], parts == tracks + segment, places)
-                for segment in begun]
-        for segment, track in zip(begun, self._known_or_new(seen, cells, frame), strict=True):
+    def _assigned_slots(self, labels: LabelMap, segments: SegmentMap,
+                        points: WorldPoints | None) -> npt.NDArray[np.int16]:
+        """Return the (H, W) slot that pixels are assigned to, -1 for none; may start tracks."""
+        overlap = count_overlap(subsample(labels.slots), subsample(labels.known), segments.small,
+                                segments.count)
+        found = associate(overlap.table, self._similarity(overlap, segments))
+        tracks = len(overlap.slots)
+        least = self._least_pixels(labels) if tracks else 1
+        started = np.flatnonzero((found.new_pixels * STRIDE**2 >= least) & (found.new_pixels > 0))
+        slot_of = np.full(tracks + segments.count, -1, np.int64)
+        slot_of[:tracks] = overlap.slots
+        parts = found.assignment.take(overlap.cells)
+        new = [self._appearance(segments.embeddings[segment], parts == tracks + segment, points)
+               for segment in started]
+        for segment, track in zip(started, self._known_or_new(new, overlap), strict=True):
             if track is not None:
-                spoken[tracks + segment] = track.slot
+                slot_of[tracks + segment] = track.slot
         # One look-up by (slot, segment) for known pixels and one by segment for the others.
-        by_slot = np.full((CAPACITY, fresh.count), -1, np.int16)
-        by_slot[cells.slots] = spoken[joined.says[:-1]]
-        by_segment = spoken[joined.says[-1]].astype(np.int16)
-        place = field.slots.astype(np.intp)
-        place *= fresh.count
-        place += fresh.labels
-        speaks: npt.NDArray[np.int16] = by_slot.take(place)
-        guesses = np.flatnonzero(field.strength < KNOWN_STRENGTH)
-        speaks.ravel()[guesses] = by_segment[fresh.labels.ravel()[guesses]]
-        return speaks
+        by_slot = np.full((CAPACITY, segments.count), -1, np.int16)
+        by_slot[overlap.slots] = slot_of[found.assignment[:-1]]
+        by_segment = slot_of[found.assignment[-1]].astype(np.int16)
+        cells = labels.slots.astype(np.intp) * segments.count + segments.labels
+        return np.where(labels.known, by_slot.take(cells), by_segment.take(segments.labels))
 
-    def _likeness(self, cells: Cells, fresh: SegmentMap) -> npt.NDArray[np.float32]:
-        """Return the (T, S) cosine of tracks and segments; 1 for tracks never looked at."""
-        likeness = np.ones((len(cells.slots), fresh.count), np.float32)
-        looks = {row: known for row, slot in enumerate(cells.slots.tolist())
-                 if (known := self._book.at(slot).embedding) is not None
-                 and known.shape == fresh.embeddings.shape[1:]}
-        if looks:
-            likeness[list(looks)] = np.stack(list(looks.values())) @ fresh.embeddings.T
-        return likeness
+    def _similarity(self, overlap: Overlap, segments: SegmentMap) -> FloatArray:
+        """Return the (T, S) cosine of tracks and segments; 1 for tracks without embedding."""
+        similarity = np.ones((len(overlap.slots), segments.count), np.float32)
+        known = {row: embedding for row, slot in enumerate(overlap.slots.tolist())
+                 if (embedding := self._tracks[slot].embedding) is not None
+                 and embedding.shape == segments.embeddings.shape[1:]}
+        if known:
+            similarity[list(known)] = np.stack(list(known.values())) @ segments.embeddings.T
+        return similarity
 
-    def _known_or_new(self, seen: list[Appearance], cells: Cells,
-                      frame: int) -> list[TrackRecord | None]:
-        """Return a confirmed track that is not in `cells`, or else a new one, for each."""
-        present = set(cells.slots.tolist())
-        absent = [track for track in self._book
-                  if track.confirmed and track.slot not in present]
-        found = reidentify(seen, absent, self.config.reidentify_similarity)
-        return [track or self._book.start(frame) for track in found]
+    def _known_or_new(self, new: list[Appearance],
+                      overlap: Overlap) -> list[TrackRecord | None]:
+        """Return for each a confirmed track that is not in view, or else a new one."""
+        in_view = set(overlap.slots.tolist())
+        lost = [track for track in self._tracks
+                if track.confirmed and track.slot not in in_view]
+        found = reidentify(new, lost, self.config.reidentify_similarity)
+        return [track or self._tracks.start() for track in found]
 
-    def _appearance(self, embedding: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_],
-                    places: Places | None) -> Appearance:
-        place = places.of(mask) if places is not None else None
-        return Appearance(embedding, *(place or (None, None)))
+    def _appearance(self, embedding: npt.NDArray[np.float32], mask: Mask,
+                    points: WorldPoints | None) -> Appearance:
+        box = points.box(mask) if points is not None else None
+        return Appearance(embedding, *(box or (None, None)))
 
-    def _split(self, field: LabelField, fresh: SegmentMap, weight: float, places: Places | None,
-               frame: int) -> Cells:
+    def _split(self, labels: LabelMap, segments: SegmentMap, novelty: float,
+               points: WorldPoints | None) -> Overlap:
         """
-        Start tracks for pieces that enough segmented frames have cut from a track.
+        Start tracks for parts that enough keyframes have cut from a track.
 
         Returns how the segments lie on the tracks then.
         """
-        cells = tabulate(field.thinned()[0], None, fresh.thin, fresh.count)
-        field.pieces, found = self._splits.update(
-            field.pieces, cells, fresh.thin, least=2 * self._least(field) / THIN**2,
-            after=self.config.split_after, weight=weight)
-        for mask in found:
-            cut = self._book.at(int(field.thinned()[0][mask][0]))
-            if self.unifier.whole(cut) is None:
-                embedding = fresh.embeddings[np.bincount(fresh.thin[mask]).argmax()]
-                seen = [self._appearance(embedding, mask, places)]
-                track, = self._known_or_new(seen, cells, frame)
+        overlap = count_overlap(subsample(labels.slots), None, segments.small, segments.count)
+        labels.split_candidates, parts = self._splits.update(
+            labels.split_candidates, overlap, segments.small,
+            least=2 * self._least_pixels(labels) / STRIDE**2, after=self.config.split_after,
+            weight=novelty)
+        if not parts:
+            return overlap
+        for part in parts:
+            whole = self._tracks[int(subsample(labels.slots)[part][0])]
+            if self._tracks.shares_id(whole):
+                track = self._tracks.start(part_of=whole)
             else:
-                track = self._book.start(frame, part_of=cut)
+                embedding = segments.embeddings[np.bincount(segments.small[part]).argmax()]
+                new = [self._appearance(embedding, part, points)]
+                track, = self._known_or_new(new, overlap)
             if track is not None:
-                height, width = field.shape
-                field.slots[mask.repeat(THIN, 0).repeat(THIN, 1)[:height, :width]] = track.slot
-        return tabulate(field.thinned()[0], None, fresh.thin, fresh.count) if found else cells
+                height, width = labels.shape
+                pixels = part.repeat(STRIDE, 0).repeat(STRIDE, 1)[:height, :width]
+                labels.slots[pixels] = track.slot
+        return count_overlap(subsample(labels.slots), None, segments.small, segments.count)
 
-    def _look(self, cells: Cells, fresh: SegmentMap, field: LabelField,
-              places: Places | None) -> None:
+    def _update_tracks(self, labels: LabelMap, segments: SegmentMap, overlap: Overlap,
+                       points: WorldPoints | None) -> None:
         """
         Note how the tracks in view look, and where they are.
 
         A track that holds little of the segment it lies in looks like that segment by mistake.
         """
-        table = cells.table[:-1]
-        purity = table / np.maximum(cells.table.sum(axis=0), 1)
-        looks = (table * purity) @ fresh.embeddings
-        looks /= np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-12)
-        home = purity[np.arange(len(table)), table.argmax(axis=1)]
-        own = home >= _OWN_SHARE
-        tracks = [self._book.at(slot) for slot in cells.slots[own].tolist()]
+        table = overlap.table[:-1]
+        purity = table / np.maximum(overlap.table.sum(axis=0), 1)
+        embeddings = (table * purity) @ segments.embeddings
+        embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+        own = purity[np.arange(len(table)), table.argmax(axis=1)] >= _OWN_SHARE
+        tracks = [self._tracks[slot] for slot in overlap.slots[own].tolist()]
         for track in tracks:
             track.hits += 1
             track.confirmed |= track.hits >= self.config.confirm_after
-        look_like(tracks, looks[own].astype(np.float32))
-        if places is not None:
-            for slot, centre, extent in places.by_slot(field.slots):
-                self._book.at(slot).be_at(centre, extent)
+        update_appearance(tracks, embeddings[own].astype(np.float32))
+        if points is not None:
+            for slot, centre, extent in points.boxes(labels.slots):
+                self._tracks[slot].update_position(centre, extent)
 
-    def _least(self, field: LabelField) -> float:
+    def _least_pixels(self, labels: LabelMap) -> float:
         """Return the pixels that a new track must have."""
-        return self.config.min_share * field.slots.size
+        return self.config.min_share * labels.slots.size

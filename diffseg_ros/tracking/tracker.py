@@ -1,213 +1,237 @@
-"""Persistent ids: labels are carried from frame to frame, fresh segments correct them."""
+"""Persistent ids: labels are carried from frame to frame, keyframes' segments correct them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 from diffseg_ros.config import TrackingConfig
-from diffseg_ros.tracking.association import tabulate
+from diffseg_ros.tracking.association import count_overlap
 from diffseg_ros.tracking.correspondence import Correspondence
-from diffseg_ros.tracking.fusion import KNOWN_STRENGTH, nearest, SegmentMap
-from diffseg_ros.tracking.label_map import empty_field, LabelField
+from diffseg_ros.tracking.label_map import (
+    CAPACITY,
+    LabelMap,
+    resize_nearest,
+    subsample,
+)
 from diffseg_ros.tracking.propagation import Propagator
-from diffseg_ros.tracking.track import CAPACITY
-from diffseg_ros.tracking.track_manager import TrackBook
-from diffseg_ros.tracking.track_updater import Corrector
-from diffseg_ros.tracking.tracking_frame import View, view_of
-from diffseg_ros.types import Frame, Segments, Track
+from diffseg_ros.tracking.split_merge import TrackMerger
+from diffseg_ros.tracking.track_manager import TrackManager
+from diffseg_ros.tracking.track_updater import SegmentMap, TrackUpdater
+from diffseg_ros.tracking.tracking_frame import TrackingFrame
+from diffseg_ros.types import Frame, LabelImage, Segments, Track
 import numpy as np
 import numpy.typing as npt
 import torch
 
-_SMOOTH_FIELD, _SMOOTH_OUTPUT = 3, 5
-
-Labelled = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
-
+_SMOOTH_LABELS, _SMOOTH_OUTPUT = 3, 5
 _NOVEL_SHIFT = 0.05
 _NOVEL_WAIT = 0.5
 _MATCH_FROM = 0.1
 _MATCH_RADIUS = 0.25
-_MATCH_STRENGTH = np.float32(0.4)
+_MATCH_CONFIDENCE = np.float32(0.4)
 _MATCH_SHARE = 0.5
+
+
+@dataclass
+class Prediction:
+    """
+    What is expected of a frame, before its own segments correct it.
+
+    Attributes
+    ----------
+    keyframe
+        Whether the frame is worth segmenting.
+    labels
+        The labels carried into the frame.
+    pixels
+        (CAPACITY,) pixels of each slot in them; all 0 where there were no tracks.
+    novelty
+        0 to 1: how much segments of this frame add to those of the last keyframe.
+    size
+        (H, W) of the frame's image.
+    features
+        (C, h, w) of the frame, once they are known.
+
+    """
+
+    keyframe: bool
+    labels: LabelMap
+    pixels: npt.NDArray[np.int64]
+    novelty: float
+    size: tuple[int, ...]
+    features: torch.Tensor | None = None
 
 
 class Tracker:
     """
     Follows everything in view through one camera's frames.
 
-    For every frame call `expect`. If it asks for segments, call `match` with the frame's
-    features (optional), `prior` for what the segmentation may be told to expect, and `update`
-    with the segments; otherwise `hold`.
+    For every frame call `predict`, then `update`, with segments if the prediction is a keyframe.
+    Between the two, `prior` tells the segmentation what to expect. A frame that cannot be
+    segmented needs no `update`: the next one is predicted from its prediction.
+
+    Attributes
+    ----------
+    epoch
+        Number of resets so far.
+
     """
 
     def __init__(self, config: TrackingConfig, first_id: int = 1) -> None:
         """Start without tracks, in epoch 0; ids rise from `first_id`."""
         self._config = config
-        self._book = TrackBook(first_id)
-        self._propagator = Propagator(config)
-        self._correspondence = Correspondence()
-        self._corrector = Corrector(config, self._book, self._propagator.memory)
-        self._field: LabelField | None = None
-        self._begins = True
-        self._features: torch.Tensor | None = None
-        self._view = View((2, 2), np.zeros((2, 2), np.uint8))
-        self._shape = (2, 2)
-        self._expected: npt.NDArray[np.int64] = np.zeros(CAPACITY, np.int64)
-        self._frame = self._keyframe = self._epoch = 0
-        self._change = 0.0
+        self._first_id = first_id
+        self.epoch = 0
+        self._start(first_id)
 
-    @property
-    def epoch(self) -> int:
-        """Number of resets so far."""
-        return self._epoch
+    def _start(self, next_id: int) -> None:
+        self._tracks = TrackManager(next_id)
+        self._propagator = Propagator(self._config)
+        self._correspondence = Correspondence()
+        self._merger = TrackMerger(self._config, self._tracks, self._propagator.voxels)
+        self._updater = TrackUpdater(self._config, self._tracks, self._merger)
+        self._labels: LabelMap | None = None
+        self._last_keyframe = 0
+        self._shift_since_keyframe = 0.0
 
     @property
     def started(self) -> int:
         """How many tracks were ever started."""
-        return self._book.next_id - self._book.first_id
+        return self.next_id - self._first_id
 
     @property
     def next_id(self) -> int:
         """Id that the next track will get."""
-        return self._book.next_id
+        return self._tracks.next_id
 
     @property
     def tracks(self) -> tuple[Track, ...]:
         """All tracks that are alive, by id."""
-        return self._book.summaries(self._frame)
+        return self._tracks.summaries()
 
     def configure(self, config: TrackingConfig) -> None:
         """Apply changed settings from the next frame on."""
-        self._config = self._propagator.config = config
-        self._corrector.configure(config)
+        self._config = config
+        for part in (self._propagator, self._merger, self._updater):
+            part.config = config
 
     def reset(self) -> None:
         """Forget all tracks and begin a new epoch; ids go on rising."""
-        self._book.clear()
-        for part in (self._propagator, self._correspondence, self._corrector):
-            part.clear()
-        self._field = None
-        self._epoch += 1
+        self._start(self.next_id)
+        self.epoch += 1
 
-    def expect(self, frame: Frame) -> bool:
-        """Carry the labels into a frame; return whether it is worth segmenting."""
-        config = self._config
-        view = view_of(frame, config.width, depth=config.depth, pose=config.pose)
-        self._shape = frame.rgb.shape[0], frame.rgb.shape[1]
-        self._view, self._features = view, None
-        self._frame += 1
-        self._begins = self._field is None or not len(self._book)
-        if self._begins or self._field is None:
-            self._propagator.begin(view)
-            self._field = empty_field(view.shape)
-            self._expected = np.zeros(CAPACITY, np.int64)
-            return True
-        self._field, shift = self._propagator.propagate(view, self._field, self._book)
-        self._corrector.unifier.observe(self._propagator.own_motion, self._field)
-        self._expected = self._field.count(CAPACITY)
-        self._change += shift
-        self._book.travel(shift)
-        return (self._frame - self._keyframe >= config.keyframe_interval
-                or self._unknown() > config.keyframe_change)
+    def predict(self, frame: Frame) -> Prediction:
+        """Carry the labels into a frame."""
+        config, size = self._config, frame.rgb.shape[:2]
+        small = TrackingFrame.from_frame(frame, config.width, depth=config.depth,
+                                         pose=config.pose)
+        if self._labels is None or not len(self._tracks):
+            self._labels = self._propagator.begin(small).labels
+            self._tracks.advance(0.0)
+            return Prediction(True, self._labels, np.zeros(CAPACITY, np.int64), 1.0, size)
+        moved = self._propagator.propagate(small, self._labels, self._tracks)
+        self._labels = moved.labels
+        self._tracks.advance(moved.shift)
+        self._shift_since_keyframe += moved.shift
+        self._merger.observe(moved.object_motion, moved.labels)
+        waited = (self._tracks.frame - self._last_keyframe) / config.keyframe_interval
+        keyframe = waited >= 1 or moved.labels.unknown_share > config.keyframe_change
+        # Two frames of a still camera show the same and err alike, so they count little.
+        novelty = self._shift_since_keyframe / _NOVEL_SHIFT + waited * _NOVEL_WAIT
+        return Prediction(keyframe, moved.labels, moved.labels.pixel_counts(), min(1.0, novelty),
+                          size)
 
-    def match(self, features: torch.Tensor) -> None:
-        """Look for the tracks by (C, h, w) float32 features where motion says nothing."""
-        self._features = features
-        if self._begins or not self._config.correspondence or self._unknown() < _MATCH_FROM:
-            return
+    def prior(self, prediction: Prediction,
+              features: torch.Tensor) -> npt.NDArray[np.float32] | None:
+        """
+        Return what the segmentation of a keyframe may expect, None on a first frame.
+
+        Parameters
+        ----------
+        prediction
+            Of the frame; where motion says nothing its labels are completed by matching the
+            features with those of earlier keyframes.
+        features
+            (C, h, w) float32.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            (K, h, w) float32 share of each of the K predicted tracks in each token.
+
+        """
+        prediction.features = features
+        if not prediction.pixels.any():
+            return None
+        labels = prediction.labels
+        if self._config.correspondence and labels.unknown_share >= _MATCH_FROM:
+            self._match(prediction, features)
+        height, width = features.shape[1:]
+        slots = subsample(labels.slots)
+        rows, columns = (np.arange(size) * tokens // size
+                         for size, tokens in zip(slots.shape, (height, width), strict=True))
+        tokens = (rows[:, None] * width + columns).astype(np.uint16)
+        overlap = count_overlap(slots, subsample(labels.known), tokens, height * width)
+        shares = overlap.table[:-1] / np.maximum(overlap.table.sum(axis=0), 1)
+        return shares.reshape(-1, height, width).astype(np.float32)
+
+    def _match(self, prediction: Prediction, features: torch.Tensor) -> None:
+        """Complete labels by tracks whose features match."""
         found = self._correspondence.match(features, _MATCH_RADIUS)
         if found is None:
             return
-        assert self._field is not None
-        shape = self._view.shape
-        slots = self._book.slots_of(found.ids)
+        labels = prediction.labels
+        slots = self._tracks.slots_of(found.ids)
         # Tokens are too small to know again what is out of view; that is for whole segments.
-        slots = nearest(np.where(self._expected[slots] > 0, slots, -1).astype(np.int16), shape)
-        share = nearest(found.share, shape)
-        take = (self._field.strength < KNOWN_STRENGTH) & (slots >= 0) & (share >= _MATCH_SHARE)
-        self._field.slots[take] = slots[take]
-        self._field.strength[take] = share[take] * _MATCH_STRENGTH
+        slots = np.where(prediction.pixels[slots] > 0, slots, -1).astype(np.int16)
+        slots = resize_nearest(slots, labels.shape)
+        share = resize_nearest(found.share, labels.shape)
+        take = ~labels.known & (slots >= 0) & (share >= _MATCH_SHARE)
+        labels.slots[take] = slots[take]
+        labels.confidence[take] = share[take] * _MATCH_CONFIDENCE
 
-    def prior(self, height: int, width: int) -> npt.NDArray[np.float32] | None:
+    def update(self, prediction: Prediction, segments: Segments | None = None
+               ) -> tuple[LabelImage, npt.NDArray[np.uint8]]:
         """
-        Return what segmentation may expect, None on a first frame.
-
-        It is the (K, height, width) float32 share of each of the K expected tracks in each
-        token.
-        """
-        if self._begins or self._field is None:
-            return None
-        slots, strength = self._field.thinned()
-        rows = np.arange(slots.shape[0]) * height // slots.shape[0]
-        columns = np.arange(slots.shape[1]) * width // slots.shape[1]
-        tokens = (rows[:, None] * width + columns).astype(np.uint16)
-        cells = tabulate(slots, strength >= KNOWN_STRENGTH, tokens, height * width)
-        shares = cells.table[:-1] / np.maximum(cells.table.sum(axis=0), 1)
-        return shares.reshape(-1, height, width).astype(np.float32)
-
-    def hold(self) -> Labelled:
-        """Return the expected labels and their confidence as they are."""
-        return self._finish()
-
-    def update(self, segments: Segments) -> Labelled:
-        """
-        Correct the expected labels by fresh segments.
+        Correct the predicted labels by a frame's segments, or keep them where there are none.
 
         Returns
         -------
         tuple
-            (H, W) int32 persistent ids and (H, W) uint8 confidence, at the size of the frame.
+            (H, W) int32 persistent ids and (H, W) uint8 confidence, at the size of the image.
 
         """
-        assert self._field is not None
-        weight = self._news()
-        self._keyframe, self._change = self._frame, 0.0
-        fresh = SegmentMap(segments, self._view.shape)
-        places = self._propagator.places()
-        self._corrector.correct(self._field, fresh, weight, places, self._frame)
-        labelled = self._finish()
-        self._book.age()
-        if self._features is not None and self._config.correspondence:
-            self._remember(self._features)
-        return labelled
-
-    def _unknown(self) -> float:
-        """Return the share of the image whose track is no more than a guess."""
-        assert self._field is not None
-        known = np.count_nonzero(self._field.strength >= KNOWN_STRENGTH)
-        return 1 - known / self._field.strength.size
-
-    def _news(self) -> float:
-        """
-        Return how much the segments of this frame add to those of the last that was segmented.
-
-        Two frames of a still camera show the same and err alike, so they count little.
-        """
-        if self._begins:
-            return 1.0
-        waited = (self._frame - self._keyframe) / self._config.keyframe_interval
-        return min(1.0, self._change / _NOVEL_SHIFT + waited * _NOVEL_WAIT)
-
-    def _finish(self) -> Labelled:
-        """Note who is in view, let places remember, and return the labels at the frame's size."""
-        assert self._field is not None
-        self._field.slots = cv2.medianBlur(self._field.slots, _SMOOTH_FIELD)
-        least = self._config.min_share * self._field.slots.size
-        self._book.count_pixels(self._field.count(CAPACITY), self._expected >= least, self._frame)
-        self._book.let_go(self._config)
-        identities = self._book.identities()
-        alive = (identities >= 0).take(self._field.slots)
-        if not alive.all():
-            self._field.fill(alive)
-        self._propagator.remember(self._field, identities)
+        labels = prediction.labels
+        if segments is not None:
+            self._last_keyframe, self._shift_since_keyframe = self._tracks.frame, 0.0
+            self._updater.update(labels, SegmentMap(segments, labels.shape), prediction.novelty,
+                                 self._propagator.world_points())
+        self._settle(prediction)
+        ids = self._tracks.ids()
+        self._propagator.remember(labels, ids)
+        if segments is not None:
+            self._tracks.count_misses()
+            self._remember(prediction, ids)
         # Pixels carried one by one scatter along borders; a median of slots invents none.
-        labels = identities.take(cv2.medianBlur(self._field.slots, _SMOOTH_OUTPUT))
-        confidence = (self._field.strength * 255).astype(np.uint8)
-        return nearest(labels, self._shape), nearest(confidence, self._shape)
+        smooth = ids.take(cv2.medianBlur(labels.slots, _SMOOTH_OUTPUT))
+        confidence = (labels.confidence * 255).astype(np.uint8)
+        return resize_nearest(smooth, prediction.size), resize_nearest(confidence, prediction.size)
 
-    def _remember(self, features: torch.Tensor) -> None:
-        """Keep a segmented frame for correspondence."""
-        assert self._field is not None
-        height, width = features.shape[1:]
-        fine = self._correspondence.FINE
-        small = nearest(self._field.slots, (height * fine, width * fine))
-        self._correspondence.remember(features, self._book.identities()[small])
+    def _settle(self, prediction: Prediction) -> None:
+        """Note which tracks are in view, remove those that are gone, and their labels."""
+        labels = prediction.labels
+        labels.slots = cv2.medianBlur(labels.slots, _SMOOTH_LABELS)
+        least = self._config.min_share * labels.slots.size
+        self._tracks.observe(labels.pixel_counts(), prediction.pixels >= least)
+        self._tracks.prune(self._config)
+        labels.fill((self._tracks.ids() >= 0).take(labels.slots))
+
+    def _remember(self, prediction: Prediction, ids: npt.NDArray[np.int32]) -> None:
+        """Keep a keyframe for matching."""
+        if prediction.features is None or not self._config.correspondence:
+            return
+        height, width = prediction.features.shape[1:]
+        fine = Correspondence.FINE
+        slots = resize_nearest(prediction.labels.slots, (height * fine, width * fine))
+        self._correspondence.remember(prediction.features, ids[slots])

@@ -1,21 +1,24 @@
-"""What tracking keeps of a frame: depth and brightness at its working size."""
+"""What tracking keeps of a frame: brightness, depth and pose at its working size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import cv2
-from diffseg_ros.types import Frame, Intrinsics
+from diffseg_ros.geometry.camera import unproject_pixels
+from diffseg_ros.geometry.label_images import resize_labels
+from diffseg_ros.types import DepthImage, Frame, Intrinsics, Mask, Matrix
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
 
 _FLOW_WIDTH = 320
 
 
 @dataclass(frozen=True)
-class View:
+class TrackingFrame:
     """
     One frame at the size that labels are tracked at.
 
@@ -24,7 +27,7 @@ class View:
     shape
         (H, W) of the tracked label image.
     grey
-        (h, w) uint8 brightness, smaller, for image motion.
+        (h, w) uint8 brightness for image motion, smaller by a whole factor.
     depth
         (H, W) float32 metres with NaN, or None.
     intrinsics
@@ -36,60 +39,70 @@ class View:
 
     shape: tuple[int, int]
     grey: npt.NDArray[np.uint8]
-    depth: FloatArray | None = None
+    depth: DepthImage | None = None
     intrinsics: Intrinsics | None = None
-    pose: npt.NDArray[np.float64] | None = None
+    pose: Matrix | None = None
+
+    @classmethod
+    def from_frame(cls, frame: Frame, width: int, *, depth: bool = True,
+                   pose: bool = True) -> TrackingFrame:
+        """
+        Reduce a frame to the size of tracking.
+
+        Parameters
+        ----------
+        frame
+            The frame; its depth may differ in size from its image.
+        width
+            Largest width in pixels of the tracked label image.
+        depth, pose
+            Whether they are used where the frame has them.
+
+        """
+        rows, columns = frame.rgb.shape[:2]
+        if columns > width:
+            rows, columns = max(2, round(rows * width / columns)), width
+        small = cv2.resize(frame.rgb, _flow_size(rows, columns), interpolation=cv2.INTER_AREA)
+        metres = None
+        if depth and frame.depth is not None and frame.intrinsics is not None:
+            metres = resize_labels(frame.depth, rows, columns)
+        posed = pose and frame.pose is not None and bool(np.isfinite(frame.pose).all())
+        return cls((rows, columns), cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), metres,
+                   frame.intrinsics and frame.intrinsics.resized(columns, rows),
+                   frame.pose if posed else None)
 
     @property
-    def measured(self) -> bool:
-        """Whether pixels have places in space."""
+    def has_points(self) -> bool:
+        """Whether pixels have places in space: depth and intrinsics are known."""
         return self.depth is not None and self.intrinsics is not None
 
-    def resized(self, shape: tuple[int, int]) -> View:
+    def resized(self, shape: tuple[int, int]) -> TrackingFrame:
         """Return the same view for another label size."""
         if shape == self.shape:
             return self
-        small = _flow_size(shape)
-        return replace(self, shape=shape,
-                       grey=cv2.resize(self.grey, small, interpolation=cv2.INTER_AREA),
-                       depth=None if self.depth is None else _nearest(self.depth, shape),
-                       intrinsics=self.intrinsics and self.intrinsics.resized(*shape[::-1]))
+        return replace(
+            self, shape=shape,
+            grey=cv2.resize(self.grey, _flow_size(*shape), interpolation=cv2.INTER_AREA),
+            depth=None if self.depth is None else resize_labels(self.depth, *shape),
+            intrinsics=self.intrinsics and self.intrinsics.resized(*shape[::-1]))
+
+    def grid(self, step: int, where: Mask | None = None) -> tuple[Indices, Indices]:
+        """Return rows and columns of every `step`th pixel that has depth and lies in `where`."""
+        assert self.depth is not None
+        mask = self.depth[::step, ::step] > 0
+        if where is not None:
+            mask &= where[::step, ::step]
+        rows, columns = np.nonzero(mask)
+        return rows * step, columns * step
+
+    def points(self, rows: Indices, columns: Indices,
+               transform: Matrix | None = None) -> FloatArray:
+        """Return the (N, 3) points of pixels in metres, in the camera or moved by `transform`."""
+        assert self.depth is not None and self.intrinsics is not None
+        return unproject_pixels(self.depth, self.intrinsics, rows, columns, transform)
 
 
-def view_of(frame: Frame, width: int, *, depth: bool = True, pose: bool = True) -> View:
-    """
-    Return what tracking keeps of a frame.
-
-    Parameters
-    ----------
-    frame
-        The frame; its depth may have another size than its photo.
-    width
-        Largest width in pixels of the tracked label image.
-    depth, pose
-        Whether they are used where the frame has them.
-
-    """
-    rows, columns = frame.rgb.shape[:2]
-    if columns > width:
-        rows, columns = max(2, round(rows * width / columns)), width
-    shape = rows, columns
-    small = cv2.resize(frame.rgb, _flow_size(shape), interpolation=cv2.INTER_AREA)
-    metres = None
-    if depth and frame.depth is not None and frame.intrinsics is not None:
-        metres = frame.depth if frame.depth.shape == shape else _nearest(frame.depth, shape)
-    known = pose and frame.pose is not None and bool(np.isfinite(frame.pose).all())
-    return View(shape, cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), metres,
-                frame.intrinsics and frame.intrinsics.resized(columns, rows),
-                frame.pose if known else None)
-
-
-def _flow_size(shape: tuple[int, int]) -> tuple[int, int]:
-    """Return (width, height) of the brightness image; whole fractions are the fastest."""
-    factor = max(1, -(-shape[1] // _FLOW_WIDTH))
-    return max(1, shape[1] // factor), max(1, shape[0] // factor)
-
-
-def _nearest(image: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    resized: FloatArray = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return resized
+def _flow_size(rows: int, columns: int) -> tuple[int, int]:
+    """Return (width, height) of the brightness image; whole factors are the fastest."""
+    factor = max(1, -(-columns // _FLOW_WIDTH))
+    return max(1, columns // factor), max(1, rows // factor)

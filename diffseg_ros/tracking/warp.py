@@ -1,14 +1,13 @@
-"""Where a surface seen now was seen before: depth and camera motion, with an occlusion test."""
+"""Where pixels were in the frame before: by camera motion and depth, or by optical flow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
-from diffseg_ros.geometry.camera import is_pinhole, ray_table
-from diffseg_ros.tracking.tracking_frame import FloatArray, View
-from diffseg_ros.types import Intrinsics
+from diffseg_ros.geometry.camera import project, unproject
+from diffseg_ros.tracking.tracking_frame import FloatArray, Indices, TrackingFrame
+from diffseg_ros.types import Mask, Matrix
 import numpy as np
 import numpy.typing as npt
 
@@ -16,8 +15,12 @@ DEPTH_TOLERANCE = 0.05
 """Metres by which the depth met may differ; farther away RELATIVE_TOLERANCE of the depth."""
 RELATIVE_TOLERANCE = 0.02
 
-_LENS_STEP = 0.5
-_LENS_MARGIN = 1.15
+_SHIFT_STEP = 8
+_SLACK, _SLACK_SHARE = 1.0, 0.05
+_MINIMUM_SIDE = 16
+_PATCH, _BRIGHTNESS_CHANGE = 5, 20
+
+FlatIndex = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,31 @@ class Source:
 
     """
 
-    index: npt.NDArray[np.int32]
-    known: npt.NDArray[np.bool_]
+    index: FlatIndex
+    known: Mask
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of the pixels without a known source."""
+        return 1 - np.count_nonzero(self.known) / self.known.size
+
+    @property
+    def mean_shift(self) -> float:
+        """How far pixels moved on average, in image widths; 0 where no source is known."""
+        index, known = (part[::_SHIFT_STEP, ::_SHIFT_STEP] for part in (self.index, self.known))
+        if not known.any():
+            return 0.0
+        width = self.index.shape[1]
+        rows, columns = np.nonzero(known)
+        from_rows, from_columns = np.divmod(index[known], width)
+        return float(np.hypot(from_rows - rows * _SHIFT_STEP,
+                              from_columns - columns * _SHIFT_STEP).mean()) / width
 
 
-def rigid_source(now: View, before: View, motion: npt.NDArray[np.float64]
-                 ) -> tuple[Source, float]:
+def rigid_source(now: TrackingFrame, before: TrackingFrame,
+                 motion: Matrix) -> tuple[Source, float]:
     """
-    Look up where every pixel was in the view before, if nothing but the camera moved.
+    Look up where every pixel was in the frame before, if nothing but the camera moved.
 
     Parameters
     ----------
@@ -59,106 +79,122 @@ def rigid_source(now: View, before: View, motion: npt.NDArray[np.float64]
     """
     assert now.depth is not None and before.depth is not None
     assert now.intrinsics is not None and before.intrinsics is not None
-    x, y, z = moved_points(now.depth, now.intrinsics, motion)
-    columns, rows = project(before.intrinsics, x, y, z)
+    x, y, z = unproject(now.depth, now.intrinsics, motion)
+    columns, rows = project(x, y, z, before.intrinsics)
     height, width = before.shape
     inside = (z > 1e-3) & (columns > -0.5) & (columns < width - 0.5)
     inside &= (rows > -0.5) & (rows < height - 0.5)
-    index = _flat_index(columns, rows, inside, width)
+    with np.errstate(invalid='ignore'):
+        index = np.rint(rows).astype(np.int32) * width + np.rint(columns).astype(np.int32)
+    index *= inside
     met = before.depth.take(index)
-    measured = inside & (met == met)
-    met -= z
-    np.abs(met, out=met)
-    z *= RELATIVE_TOLERANCE
-    np.maximum(z, np.float32(DEPTH_TOLERANCE), out=z)
-    known = inside & (met <= z)
+    measured = inside & ~np.isnan(met)
+    tolerance = np.maximum(z * RELATIVE_TOLERANCE, np.float32(DEPTH_TOLERANCE))
+    known = inside & (np.abs(met - z) <= tolerance)
     total = np.count_nonzero(measured)
     return Source(index, known), np.count_nonzero(known) / total if total else 0.0
 
 
-def moved_points(depth: FloatArray, intrinsics: Intrinsics, motion: npt.NDArray[np.float64]
-                 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return x, y, z in metres, (H, W) float32 each, of every pixel after `motion`."""
-    ray_x, ray_y = ray_table(intrinsics)
-    transform = motion.astype(np.float32)
-    parts = []
-    for row in transform[:3]:
-        part = (row[0] * ray_x + row[2]) + row[1] * ray_y
-        part *= depth
-        part += row[3]
-        parts.append(part)
-    return parts[0], parts[1], parts[2]
+@dataclass(frozen=True)
+class ImageMotion:
+    """
+    Where the pixels of a small brightness image were in the one before.
+
+    Attributes
+    ----------
+    backward
+        (h, w, 2) float32 steps in pixels, x and y, from now to before.
+    consistent
+        (h, w) bool: the flow forwards leads back, and the pixel was in view.
+
+    """
+
+    backward: FloatArray
+    consistent: Mask
 
 
-def world_points(view: View, world: npt.NDArray[np.float64], rows: npt.NDArray[np.integer],
-                 columns: npt.NDArray[np.integer]) -> FloatArray:
-    """Return the (N, 3) world points of pixels."""
-    assert view.depth is not None and view.intrinsics is not None
-    depth = view.depth[rows, columns]
-    ray_x, ray_y = (np.broadcast_to(table, view.shape)[rows, columns]
-                    for table in ray_table(view.intrinsics))
-    points = np.stack([ray_x * depth, ray_y * depth, depth], axis=1)
-    transform = world.astype(np.float32)
-    moved: FloatArray = points @ transform[:3, :3].T + transform[:3, 3]
-    return moved
+class OpticalFlow:
+    """
+    Dense inverse search on the brightness of two frames of one size.
+
+    Source: Kroeger et al., ECCV 2016, as implemented in OpenCV.
+    """
+
+    def __init__(self) -> None:
+        self._refined, self._fast = (
+            cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST) for _ in range(2))
+        self._fast.setVariationalRefinementIterations(0)
+
+    def unchecked(self, now: TrackingFrame, before: TrackingFrame) -> ImageMotion:
+        """Return the motion between two frames without refinement and consistency check."""
+        if min(now.grey.shape) < _MINIMUM_SIDE:
+            return _no_motion(now.grey.shape)
+        return ImageMotion(self._fast.calc(now.grey, before.grey, None),
+                           np.ones(now.grey.shape, bool))
+
+    def checked(self, now: TrackingFrame, before: TrackingFrame, *,
+                coarse: bool = False) -> ImageMotion:
+        """Return the motion, checked forwards and backwards; coarse is four times as fast."""
+        image, earlier = now.grey, before.grey
+        if coarse and min(image.shape) >= 2 * _MINIMUM_SIDE:
+            image, earlier = cv2.pyrDown(image), cv2.pyrDown(earlier)
+        if min(image.shape) < _MINIMUM_SIDE:
+            return _no_motion(image.shape)
+        backward = self._refined.calc(image, earlier, None)
+        forward = self._refined.calc(earlier, image, None)
+        height, width = image.shape
+        columns = backward[..., 0] + np.arange(width, dtype=np.float32)
+        rows = backward[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+        back = cv2.remap(forward, columns, rows, cv2.INTER_LINEAR,
+                         borderMode=cv2.BORDER_CONSTANT, borderValue=(1e6, 1e6))
+        error = np.abs(back + backward).sum(axis=-1)
+        slack = _SLACK + _SLACK_SHARE * np.abs(backward).sum(axis=-1)
+        seen = cv2.remap(earlier, columns, rows, cv2.INTER_LINEAR)
+        return ImageMotion(backward, (error <= slack) & _same_brightness(image, seen))
 
 
-def grid(mask: npt.NDArray[np.bool_], step: int
-         ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the rows and columns of every `step`th pixel of a thinned mask that is set."""
-    rows, columns = np.nonzero(mask)
-    return rows * step, columns * step
+def _no_motion(shape: tuple[int, ...]) -> ImageMotion:
+    return ImageMotion(np.zeros((*shape, 2), np.float32), np.zeros(shape, bool))
 
 
-def project(intrinsics: Intrinsics, x: FloatArray, y: FloatArray, z: FloatArray
-            ) -> tuple[FloatArray, FloatArray]:
-    """Return the columns and rows, float32, at which a camera sees points in front of it."""
-    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
-        columns, rows = x / z, y / z
-    if not is_pinhole(intrinsics):
-        return _through_lens(intrinsics, columns, rows)
-    columns *= np.float32(intrinsics.fx)
-    columns += np.float32(intrinsics.cx)
-    rows *= np.float32(intrinsics.fy)
-    rows += np.float32(intrinsics.cy)
-    return columns, rows
+def _same_brightness(now: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8]) -> Mask:
+    """Return where brightness agrees, apart from a change of the image as a whole."""
+    change = cv2.blur(now, (_PATCH, _PATCH)).astype(np.int16)
+    change -= cv2.blur(seen, (_PATCH, _PATCH))
+    change -= np.int16(np.median(change[::4, ::4]))
+    return np.abs(change) <= _BRIGHTNESS_CHANGE
 
 
-def _flat_index(columns: FloatArray, rows: FloatArray, inside: npt.NDArray[np.bool_],
-                width: int) -> npt.NDArray[np.int32]:
-    with np.errstate(invalid='ignore'):
-        index = np.rint(rows).astype(np.int32)
-        index *= width
-        index += np.rint(columns).astype(np.int32)
-    index *= inside
-    return index
+def flow_source(motion: ImageMotion, shape: tuple[int, int],
+                pixels: Indices) -> tuple[FlatIndex, Mask]:
+    """
+    Look up where pixels come from by optical flow.
 
+    Parameters
+    ----------
+    motion
+        From the image before to this one.
+    shape
+        (H, W) of both.
+    pixels
+        (N,) places in the flattened image.
 
-def _through_lens(intrinsics: Intrinsics, x: FloatArray, y: FloatArray
-                  ) -> tuple[FloatArray, FloatArray]:
-    table, (left, top, scale) = _lens_table(intrinsics)
-    x -= np.float32(left)
-    x *= np.float32(scale)
-    y -= np.float32(top)
-    y *= np.float32(scale)
-    pixels = cv2.remap(table, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
-                       borderValue=(-1e6, -1e6))
-    return pixels[..., 0], pixels[..., 1]
+    Returns
+    -------
+    tuple
+        (N,) int32 places in the flattened image before, and (N,) bool where the flow is sure;
+        a place is meaningless where it is not.
 
-
-@lru_cache(maxsize=8)
-def _lens_table(intrinsics: Intrinsics) -> tuple[FloatArray, tuple[float, float, float]]:
-    """Return distorted pixels over a grid of x/z, y/z, with the grid's corner and density."""
-    ray_x, ray_y = ray_table(intrinsics)
-    reach = [float(bound) * _LENS_MARGIN for bound in
-             (np.nanmin(ray_x), np.nanmax(ray_x), np.nanmin(ray_y), np.nanmax(ray_y))]
-    scale = intrinsics.fx * _LENS_STEP
-    x = np.arange(reach[0], reach[1] + 1 / scale, 1 / scale)
-    y = np.arange(reach[2], reach[3] + 1 / scale, 1 / scale)
-    grid = np.stack([*np.meshgrid(x, y), np.ones((len(y), len(x)))], axis=-1).reshape(-1, 3)
-    matrix = np.array([[intrinsics.fx, 0, intrinsics.cx], [0, intrinsics.fy, intrinsics.cy],
-                       [0, 0, 1]])
-    pixels = cv2.projectPoints(grid, np.zeros(3), np.zeros(3), matrix,
-                               np.array(intrinsics.distortion))[0]
-    table = pixels.reshape(len(y), len(x), 2).astype(np.float32)
-    return table, (reach[0], reach[2], scale)
+    """
+    height, width = shape
+    small_height, small_width = motion.consistent.shape
+    steps = cv2.resize(motion.backward, (width, height), interpolation=cv2.INTER_LINEAR)
+    sure = cv2.resize(motion.consistent.view(np.uint8), (width, height),
+                      interpolation=cv2.INTER_NEAREST).view(bool)
+    steps = steps.reshape(-1, 2).take(pixels, axis=0)
+    rows, columns = np.divmod(pixels.astype(np.int32), np.int32(width))
+    columns += np.rint(steps[:, 0] * np.float32(width / small_width)).astype(np.int32)
+    rows += np.rint(steps[:, 1] * np.float32(height / small_height)).astype(np.int32)
+    known = sure.take(pixels)
+    known &= (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    return (rows * np.int32(width) + columns) * known, known

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402
 from diffseg_ros.config import TrackingConfig  # noqa: E402
-from diffseg_ros.tracking.track import CAPACITY  # noqa: E402
+from diffseg_ros.tracking.label_map import CAPACITY  # noqa: E402
 from diffseg_ros.tracking.tracker import Tracker  # noqa: E402
 from diffseg_ros.types import (  # noqa: E402
     Frame,
@@ -150,10 +150,8 @@ def soak(frames: int, size: tuple[int, int] = SIZE) -> Record:
     for number in range(frames):
         frame, segments = corridor.frame(number)
         next_id, begin = tracker.next_id, time.process_time()
-        if tracker.expect(frame):
-            tracker.update(segments)
-        else:
-            tracker.hold()
+        prediction = tracker.predict(frame)
+        tracker.update(prediction, segments if prediction.keyframe else None)
         spent = (time.process_time() - begin) * 1e3
         alive = record.note(spent, tracker.tracks, alive, next_id)
     record.started = tracker.started
@@ -174,7 +172,7 @@ def judge(record: Record, slower: float = SLOWER) -> dict[str, Any]:
         problems.append(f'memory grew from {memory[0]:.0f} to {max(memory[1:]):.0f} MB')
     if record.used_twice:
         problems.append(f'{record.used_twice} ids were used twice')
-    most_asleep, most = _CONFIG.max_sleeping, np.add(record.awake, record.asleep).max()
+    most_asleep, most = _CONFIG.max_lost, np.add(record.awake, record.asleep).max()
     if max(record.asleep) > most_asleep or most > CAPACITY:
         problems.append(f'{most} tracks, {max(record.asleep)} of them asleep; at most {CAPACITY} '
                         f'and {most_asleep} are kept')

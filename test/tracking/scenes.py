@@ -111,8 +111,8 @@ class Passage:
 
 def step(tracker, frame, segments, always=True):
     """Run one frame through a tracker; return the labels."""
-    wanted = tracker.expect(frame)
-    return (tracker.update(segments) if wanted or always else tracker.hold())[0]
+    prediction = tracker.predict(frame)
+    return tracker.update(prediction, segments if prediction.keyframe or always else None)[0]
 
 
 def id_of(labels, truth, board):

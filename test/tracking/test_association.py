@@ -1,66 +1,125 @@
-from diffseg_ros.tracking.association import associate, tabulate
+from diffseg_ros.tracking.association import Appearance, associate, count_overlap, reidentify
+from diffseg_ros.tracking.track_manager import TrackManager, update_appearance
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 import numpy as np
+import pytest
 
 
-def says(table, likeness=None):
-    return associate(np.array(table), likeness).says.tolist()
+def assignment(table, similarity=None):
+    return associate(np.array(table), similarity).assignment.tolist()
 
 
 def test_segments_continue_the_tracks_they_cover():
-    assert says([[90, 10], [5, 95], [0, 0]]) == [[0, 1], [0, 1], [0, 1]]
+    assert assignment([[90, 10], [5, 95], [0, 0]]) == [[0, 1], [0, 1], [0, 1]]
 
 
 def test_pieces_of_a_track_all_speak_for_it():
-    assert says([[50, 40], [0, 0]]) == [[0, 0], [0, 0]]
+    assert assignment([[50, 40], [0, 0]]) == [[0, 0], [0, 0]]
 
 
 def test_swallowed_tracks_keep_their_pixels():
-    assert says([[80], [20], [5]]) == [[0], [1], [0]]
+    assert assignment([[80], [20], [5]]) == [[0], [1], [0]]
 
 
 def test_a_segment_on_unknown_ground_begins_a_track():
-    joined = associate(np.array([[90, 0], [0, 50]]))
-    assert joined.says.tolist() == [[0, 2], [0, 2]] and joined.new.tolist() == [0, 50]
+    found = associate(np.array([[90, 0], [0, 50]]))
+    assert found.assignment.tolist() == [[0, 2], [0, 2]] and found.new_pixels.tolist() == [0, 50]
 
 
 def test_a_track_may_grow_into_new_ground_if_it_looks_the_same():
     table = [[25], [75]]
-    assert says(table, np.array([[1.0]])) == [[0], [0]]
-    assert says(table, np.array([[0.0]]))[-1] == [1]
+    assert assignment(table, np.array([[1.0]])) == [[0], [0]]
+    assert assignment(table, np.array([[0.0]]))[-1] == [1]
 
 
 def test_looks_decide_between_tracks_of_nearly_the_same_overlap():
     table = [[30, 40], [32, 40], [0, 0]]
-    likeness = np.array([[1.0, 0.0], [0.0, 1.0]])
-    assert says(table, likeness)[-1] == [0, 1]
+    similarity = np.array([[1.0, 0.0], [0.0, 1.0]])
+    assert assignment(table, similarity)[-1] == [0, 1]
 
 
 def test_without_tracks_every_segment_begins_one():
-    joined = associate(np.array([[10, 20, 0]]))
-    assert joined.says.tolist() == [[0, 1, 2]] and joined.new.tolist() == [10, 20, 0]
+    found = associate(np.array([[10, 20, 0]]))
+    assert found.assignment.tolist() == [[0, 1, 2]] and found.new_pixels.tolist() == [10, 20, 0]
 
 
 def test_tabulation_counts_known_pixels_by_track():
     slots = np.array([[7, 7, 9], [9, 9, 9]], np.uint16)
     known = np.array([[True, False, True], [True, True, False]])
-    cells = tabulate(slots, known, np.array([[0, 0, 1], [1, 1, 1]]), 2)
-    assert cells.slots.tolist() == [7, 9]
-    assert cells.table.tolist() == [[1, 0], [0, 3], [1, 1]]
-    assert cells.rows.tolist() == [[0, 2, 1], [1, 1, 2]]
+    overlap = count_overlap(slots, known, np.array([[0, 0, 1], [1, 1, 1]]), 2)
+    assert overlap.slots.tolist() == [7, 9]
+    assert overlap.table.tolist() == [[1, 0], [0, 3], [1, 1]]
+    assert overlap.rows.tolist() == [[0, 2, 1], [1, 1, 2]]
 
 
 @given(arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 6)),
               elements=st.integers(0, 100)))
 def test_every_cell_speaks_for_its_own_track_or_what_its_segment_stands_for(table):
     tracks, segments = table.shape[0] - 1, table.shape[1]
-    joined = associate(table)
-    main = joined.says[-1]
+    found = associate(table)
+    main = found.assignment[-1]
     own = np.arange(tracks)[:, None]
-    assert ((joined.says[:-1] == own) | (joined.says[:-1] == main)).all()
+    assert ((found.assignment[:-1] == own) | (found.assignment[:-1] == main)).all()
     begun = main >= tracks
     assert (main[begun] == (np.arange(segments) + tracks)[begun]).all()
-    spoken = np.where(joined.says == np.arange(segments) + tracks, table, 0).sum(axis=0)
-    assert (joined.new == spoken).all()
+    spoken = np.where(found.assignment == np.arange(segments) + tracks, table, 0).sum(axis=0)
+    assert (found.new_pixels == spoken).all()
+
+
+def appearance(vector, centre=None):
+    vector = np.asarray(vector, np.float32)
+    centre = None if centre is None else np.asarray(centre, float)
+    return Appearance(vector / np.linalg.norm(vector), centre,
+                      None if centre is None else np.full(3, 0.1))
+
+
+def lost(*looks):
+    tracks = TrackManager()
+    for look in looks:
+        track = tracks.start()
+        update_appearance([track], look.embedding[None])
+        if look.centre is not None:
+            track.update_position(look.centre, look.extent)
+    return list(tracks)
+
+
+def test_something_like_a_lost_track_is_that_track():
+    known = lost(appearance([1, 0, 0]), appearance([0, 1, 0]))
+    found = reidentify([appearance([0.05, 1, 0]), appearance([0, 0, 1])], known, 0.9)
+    assert found == [known[1], None]
+
+
+def test_twins_are_nobody():
+    known = lost(appearance([1, 0, 0]), appearance([1, 0.01, 0]))
+    assert reidentify([appearance([1, 0, 0])], known, 0.9) == [None]
+    known = lost(appearance([1, 0, 0]))
+    assert reidentify([appearance([1, 0, 0]), appearance([1, 0.01, 0])], known, 0.9) == [None] * 2
+
+
+@pytest.mark.parametrize('centre, wanted', [([0, 0, 2], True), ([3, 0, 2], False), (None, False)])
+def test_the_right_place_makes_up_for_looks_and_the_wrong_one_rules_out(centre, wanted):
+    known = lost(appearance([1, 0, 0], [0.1, 0, 2]))
+    found = reidentify([appearance([1, 0.55, 0], centre)], known, 0.9)
+    assert (found == [known[0]]) is wanted
+
+
+def test_parts_of_one_thing_are_no_rivals():
+    known = lost(appearance([1, 0, 0]), appearance([1, 0.01, 0]))
+    known[1].id = known[0].id
+    found, = reidentify([appearance([1, 0, 0])], known, 0.9)
+    assert found.id == known[0].id
+
+
+def test_what_moved_may_be_anywhere():
+    known = lost(appearance([1, 0, 0], [0.1, 0, 2]))
+    seen_elsewhere = [appearance([1, 0.1, 0], [3, 0, 2])]
+    assert reidentify(seen_elsewhere, known, 0.9) == [None]
+    known[0].dynamic = True
+    assert reidentify(seen_elsewhere, known, 0.9) == [known[0]]
+
+
+def test_other_feature_sizes_match_nothing():
+    assert reidentify([appearance([1, 0])], lost(appearance([1, 0, 0])), 0.5) == [None]
+    assert reidentify([], lost(appearance([1, 0, 0])), 0.5) == []

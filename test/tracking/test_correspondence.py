@@ -73,10 +73,10 @@ def test_the_anchor_remembers_what_recent_frames_do_not_show():
     assert (found.ids == ids(edge=edge)).mean() > 0.8 and (found.ids == 9).mean() < 0.1
 
 
-def test_memory_is_bounded_and_can_be_cleared():
+def test_memory_is_bounded_and_starts_again_with_another_shape():
     matcher = Correspondence()
     for seed in range(40):
         matcher.remember(tokens(smooth_features(seed=seed)), ids())
     assert len(matcher._recent) + len(matcher._sparse) <= 3
-    matcher.clear()
+    matcher.remember(tokens(smooth_features(8, 8)), np.ones((8 * FINE, 8 * FINE), np.int32))
     assert matcher.match(tokens(smooth_features()), 0.3) is None

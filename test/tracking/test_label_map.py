@@ -1,6 +1,6 @@
 """Filling of what is not known in a label image, against the distance to every known pixel."""
 
-from diffseg_ros.tracking.label_map import empty_field, THIN
+from diffseg_ros.tracking.label_map import LabelMap, STRIDE
 from hypothesis import given, settings, strategies
 import numpy as np
 
@@ -12,15 +12,15 @@ def test_unknown_pixels_take_the_track_of_a_known_one_that_is_near(seed, rows, c
     rng = np.random.default_rng(seed)
     thin = rng.random((rows, columns)) < share
     thin[rng.integers(rows), rng.integers(columns)] = True
-    field = empty_field((rows * THIN, columns * THIN))
+    labels = LabelMap.empty((rows * STRIDE, columns * STRIDE))
     # Every cell has a track of its own, so that the track tells where it came from.
     numbers = np.arange(rows * columns, dtype=np.uint16).reshape(rows, columns)
-    field.slots[:] = numbers.repeat(THIN, 0).repeat(THIN, 1)
-    before = field.slots.copy()
-    known = thin.repeat(THIN, 0).repeat(THIN, 1)
-    field.fill(known)
-    assert (field.slots[known] == before[known]).all()
-    sources = field.slots[::THIN, ::THIN]
+    labels.slots[:] = numbers.repeat(STRIDE, 0).repeat(STRIDE, 1)
+    before = labels.slots.copy()
+    known = thin.repeat(STRIDE, 0).repeat(STRIDE, 1)
+    labels.fill(known)
+    assert (labels.slots[known] == before[known]).all()
+    sources = labels.slots[::STRIDE, ::STRIDE]
     assert thin.ravel()[sources].all()
     places = np.argwhere(thin)
     for row, column in np.argwhere(~thin):

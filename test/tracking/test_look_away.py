@@ -131,9 +131,9 @@ def blind(view, depth=True, pose=False):
 
 def with_true_segments(tracker):
     def step(view):
-        if tracker.expect(view.frame):
-            return tracker.update(true_segments(view))[0], tracker.tracks
-        return tracker.hold()[0], tracker.tracks
+        prediction = tracker.predict(view.frame)
+        segments = true_segments(view) if prediction.keyframe else None
+        return tracker.update(prediction, segments)[0], tracker.tracks
     return step
 
 

@@ -57,8 +57,9 @@ def test_frames_between_segmented_ones_are_complete_and_right(room):
     names, asked = {}, 0
     for place in sideways(12):
         frame, truth = room.frame(place)
-        asked += tracker.expect(frame)
-        labels, _ = tracker.hold() if names else tracker.update(room.segments(truth))
+        prediction = tracker.predict(frame)
+        asked += prediction.keyframe
+        labels, _ = tracker.update(prediction, None if names else room.segments(truth))
         names = names or {board: id_of(labels, truth, board) for board in BOARDS}
         expected = np.vectorize(names.get)(truth)
         assert (labels > 0).all() and (labels == expected).mean() > 0.98
@@ -68,9 +69,10 @@ def test_frames_between_segmented_ones_are_complete_and_right(room):
 def test_new_content_asks_for_segments(room):
     tracker = Tracker(TrackingConfig())
     step(tracker, *(lambda frame, truth: (frame, room.segments(truth)))(*room.frame(pose())))
-    assert not tracker.expect(room.frame(pose())[0])
-    tracker.hold()
-    assert tracker.expect(room.frame(pose(yaw=0.3))[0])
+    prediction = tracker.predict(room.frame(pose())[0])
+    tracker.update(prediction)
+    assert not prediction.keyframe
+    assert tracker.predict(room.frame(pose(yaw=0.3))[0]).keyframe
 
 
 def test_a_still_camera_asks_for_segments_at_the_interval(room):
@@ -78,8 +80,9 @@ def test_a_still_camera_asks_for_segments_at_the_interval(room):
     frame, truth = room.frame(pose())
     asked = []
     for _ in range(9):
-        asked.append(tracker.expect(frame))
-        tracker.update(room.segments(truth)) if asked[-1] else tracker.hold()
+        prediction = tracker.predict(frame)
+        asked.append(prediction.keyframe)
+        tracker.update(prediction, room.segments(truth) if asked[-1] else None)
     assert asked == [True, False, False, False] * 2 + [True]
 
 
@@ -223,7 +226,7 @@ def test_same_frames_same_ids(room):
                           st.booleans()), min_size=1, max_size=12))
 def test_ids_are_never_reused_and_live_tracks_bounded(path):
     room = Room()
-    tracker = Tracker(TrackingConfig(max_sleeping=3, confirm_after=1))
+    tracker = Tracker(TrackingConfig(max_lost=3, confirm_after=1))
     gone, last = set(), set()
     for x, yaw, joined, again in path:
         if again:
@@ -241,7 +244,7 @@ def test_ids_are_never_reused_and_live_tracks_bounded(path):
 
 
 def test_the_number_of_tracks_stays_bounded():
-    tracker = Tracker(TrackingConfig(max_sleeping=16))
+    tracker = Tracker(TrackingConfig(max_lost=16))
     alive = []
     rooms = [Room(seed=seed) for seed in range(12)]
     for number in range(120):

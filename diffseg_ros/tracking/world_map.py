@@ -1,0 +1,119 @@
+"""Where tracks are in the world: points of the present frame, and a voxel map of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from diffseg_ros.tracking.label_map import STRIDE
+from diffseg_ros.tracking.tracking_frame import Indices, TrackingFrame
+from diffseg_ros.types import Mask, Matrix
+import numpy as np
+import numpy.typing as npt
+
+VOXEL_SIZE = 0.05
+"""Metres."""
+
+_ENTRIES = 2**18
+_MOST_VOTES = 20
+_AXIS_BITS = 21
+_HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+_STEP = 8
+_LEAST_POINTS = 4
+
+Position = npt.NDArray[np.float64]
+"""(3,) float64 world metres."""
+
+
+class WorldPoints:
+    """World points of every eighth pixel along each axis that has depth."""
+
+    def __init__(self, frame: TrackingFrame, world: Matrix) -> None:
+        """Take a frame with depth and intrinsics, and its (4, 4) camera-to-world transform."""
+        self._rows, self._columns = frame.grid(_STEP)
+        self._points = frame.points(self._rows, self._columns, world).astype(np.float64)
+
+    def box(self, mask: Mask) -> tuple[Position, Position] | None:
+        """
+        Return mean and standard deviation of the points in a subsampled mask.
+
+        None where too few of its pixels have depth.
+        """
+        points = self._points[mask[self._rows // STRIDE, self._columns // STRIDE]]
+        if len(points) < _LEAST_POINTS:
+            return None
+        return points.mean(axis=0), points.std(axis=0)
+
+    def boxes(self, slots: npt.NDArray[np.integer]) -> Iterator[tuple[int, Position, Position]]:
+        """Yield slot, mean and standard deviation of every (H, W) slot with enough points."""
+        owners = slots[self._rows, self._columns].astype(np.int64)
+        counts = np.bincount(owners)
+        total = np.maximum(counts, 1)[:, None]
+        mean, square = (np.stack([np.bincount(owners, axis, len(counts)) for axis in points.T],
+                                 axis=1) / total
+                        for points in (self._points, np.square(self._points)))
+        spread = np.sqrt(np.maximum(square - np.square(mean), 0))
+        for slot in np.flatnonzero(counts >= _LEAST_POINTS):
+            yield int(slot), mean[slot], spread[slot]
+
+
+class VoxelLabelMap:
+    """
+    Majority votes of track ids in world voxels, one vote per frame and voxel.
+
+    A hash table of fixed size: voxels that fall on one entry vote against each other, and the
+    entry goes to the newer one when its votes are used up, so that places that are not seen
+    again make room. Source of the vote: Boyer and Moore, "MJRTY", 1981.
+    """
+
+    def __init__(self) -> None:
+        self._keys = np.full(_ENTRIES, -1, np.int64)
+        self._ids = np.zeros(_ENTRIES, np.int32)
+        self._votes = np.zeros(_ENTRIES, np.int16)
+
+    def clear(self) -> None:
+        """Forget every voxel."""
+        self._votes[:] = 0
+        self._keys[:] = -1
+
+    def vote(self, points: npt.NDArray[np.floating], ids: npt.NDArray[np.int32]) -> None:
+        """
+        Let every voxel that holds a point vote once.
+
+        Parameters
+        ----------
+        points
+            (N, 3) world metres, finite.
+        ids
+            (N,) int32 track id of each point. Of several points in a voxel the last one counts.
+
+        """
+        keys, entries = _hash(points)
+        votes = self._votes[entries]
+        agrees = (self._keys[entries] == keys) & (self._ids[entries] == ids)
+        takes = ~agrees & (votes <= 1)
+        after = np.where(agrees, np.minimum(votes + 1, _MOST_VOTES), votes - 1)
+        self._votes[entries] = np.where(takes, 1, after)
+        self._keys[entries[takes]] = keys[takes]
+        self._ids[entries[takes]] = ids[takes]
+
+    def recall(self, points: npt.NDArray[np.floating]
+               ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]:
+        """Return the (N,) int32 id and int16 votes at (N, 3) world points; 0 votes is none."""
+        keys, entries = _hash(points)
+        votes = np.where(self._keys[entries] == keys, self._votes[entries], 0)
+        return self._ids[entries], votes.astype(np.int16)
+
+    def rename(self, old: int, new: int) -> None:
+        """Give the votes of one id to another."""
+        self._ids[self._ids == old] = new
+
+
+def _hash(points: npt.NDArray[np.floating]) -> tuple[Indices, Indices]:
+    """Return the key of each point's voxel and its entry in the table."""
+    cells = np.floor(points * (1 / VOXEL_SIZE)).astype(np.int64)
+    cells &= (1 << _AXIS_BITS) - 1
+    keys = (cells[:, 0] << 2 * _AXIS_BITS) | (cells[:, 1] << _AXIS_BITS) | cells[:, 2]
+    mixed = keys.astype(np.uint64) * _HASH_FACTOR
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= _HASH_FACTOR
+    return keys, (mixed >> np.uint64(64 - _ENTRIES.bit_length() + 1)).astype(np.int64)
