@@ -7,7 +7,6 @@ ROS parameter files, read and written without ROS.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import chain
 import os
 from pathlib import Path
 import textwrap
@@ -20,7 +19,8 @@ from diffseg_ros.settings import flatten, Option, updated
 import yaml
 
 NODE_NAME = 'diffseg'
-_ROS_OWN = ('use_sim_time', 'start_type_description_service', 'qos_overrides')
+OF_EVERY_NODE = ('use_sim_time', 'start_type_description_service', 'qos_overrides')
+"""First parts of the parameters that ROS itself gives every node."""
 
 
 def pipeline_config_from_file(path: str | os.PathLike[str]) -> PipelineConfig:
@@ -38,14 +38,21 @@ def pipeline_config_from_file(path: str | os.PathLike[str]) -> PipelineConfig:
 
     """
     path = Path(path)
-    values: dict[str, Any] = {}
-    for section in _sections(path):
-        for name, value in _leaves(section):
-            if name.split('.')[0] not in _ROS_OWN:
-                values[name] = value
     try:
+        sections = list(_node_sections(yaml.safe_load(path.read_text())))
+        if not sections:
+            raise DiffsegError(f"no settings for the node {NODE_NAME}; put them under '/**:' or "
+                               f"'{NODE_NAME}:', 'ros__parameters:'")
+        values = {name: value for section in sections for name, value in _leaves(section)
+                  if name.split('.')[0] not in OF_EVERY_NODE}
         return updated(PipelineConfig(), pipeline_settings(values))
-    except (DiffsegError, TypeError) as error:
+    except OSError as error:
+        raise DiffsegError(f'parameter file {path}: {error.strerror}; give the path of a YAML '
+                           'file') from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = ' '.join(str(error).split())
+        raise DiffsegError(f'parameter file {path}: no valid YAML: {reason}') from error
+    except DiffsegError as error:
         raise DiffsegError(f'parameter file {path}: {error}') from error
 
 
@@ -58,40 +65,20 @@ def pipeline_settings(values: dict[str, Any]) -> dict[str, Any]:
             if name not in NodeConfig.model_fields}
 
 
-def _sections(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise DiffsegError(f'parameter file {path}: {error.strerror}; give the path of a YAML '
-                           'file') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = ' '.join(str(error).split())
-        raise DiffsegError(f'parameter file {path}: no valid YAML: {reason}') from error
-    try:
-        sections = list(_node_sections(document)) if isinstance(document, dict) else []
-    except DiffsegError as error:
-        raise DiffsegError(f'parameter file {path}: {error}') from error
-    if not sections:
-        raise DiffsegError(f'parameter file {path}: no settings for the node {NODE_NAME}; put '
-                           f"them under '/**:' or '{NODE_NAME}:', 'ros__parameters:'")
-    yield from sections
-
-
-def _node_sections(document: Mapping[str, Any], namespace: str = '') -> Iterator[dict[str, Any]]:
+def _node_sections(document: Any, namespace: str = '') -> Iterator[dict[str, Any]]:
     """Yield the parameters of every matching node; namespaces may be nested keys."""
-    for key, value in document.items():
+    for key, value in document.items() if isinstance(document, dict) else ():
         if not isinstance(value, dict):
             continue
         name = f'{namespace}/{str(key).strip("/")}'
-        if 'ros__parameters' in value:
-            if name.split('/')[-1] in ('**', '*', NODE_NAME):
-                section = value['ros__parameters'] or {}
-                if not isinstance(section, dict):
-                    raise DiffsegError(f'section {name}: ros__parameters is no mapping; write '
-                                       'one NAME: VALUE a line below it')
-                yield section
-        else:
+        if 'ros__parameters' not in value:
             yield from _node_sections(value, name)
+        elif name.split('/')[-1] in ('**', '*', NODE_NAME):
+            section = value['ros__parameters'] or {}
+            if not isinstance(section, dict):
+                raise DiffsegError(f'section {name}: ros__parameters is no mapping; write one '
+                                   'NAME: VALUE a line below it')
+            yield section
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
@@ -102,11 +89,32 @@ def _leaves(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, An
             yield f'{prefix}{key}', value
 
 
+def all_parameters(node: NodeConfig | None = None, pipeline: PipelineConfig | None = None
+                   ) -> Iterator[tuple[str, Any, Option]]:
+    """Yield (dotted name, value, option) of every parameter of the node, the defaults if None."""
+    yield from flatten(node or NodeConfig())
+    yield from flatten(pipeline or PipelineConfig())
+
+
+def constraints(value: Any, option: Option) -> list[str]:
+    """Return in words what a parameter descriptor has no field for."""
+    found = []
+    if option.choices:
+        found.append(f'one of {", ".join(option.choices)}')
+    if isinstance(value, tuple) and option.minimum is not None:
+        found.append(f'each from {option.minimum} to {option.maximum}')
+    if option.read_only:
+        found.append('only at the start')
+    elif not option.live:
+        found.append('fixed while the node is configured')
+    return found
+
+
 def default_parameters() -> str:
     """Return config/default.yaml: every parameter with its default and description."""
     lines = ['# Every parameter of the node with its default.', '/**:', '  ros__parameters:']
     open_sections: list[str] = []
-    for name, value, option in chain(flatten(NodeConfig()), flatten(PipelineConfig())):
+    for name, value, option in all_parameters():
         *sections, key = name.split('.')
         for depth, section in enumerate(sections):
             if open_sections[:depth + 1] != sections[:depth + 1]:
@@ -114,31 +122,19 @@ def default_parameters() -> str:
                 open_sections = sections[:depth + 1]
         open_sections = sections
         indent = '  ' * (len(sections) + 2)
-        lines += textwrap.wrap(_comment(option), 99, initial_indent=f'{indent}# ',
+        notes = [option.description, *constraints(value, option)]
+        if option.minimum is not None and not isinstance(value, tuple):
+            notes.insert(1, f'{option.minimum} to {option.maximum}')
+        lines += textwrap.wrap('; '.join(notes), 99, initial_indent=f'{indent}# ',
                                subsequent_indent=f'{indent}# ')
-        lines.append(f'{indent}{key}: {_scalar(value)}')
+        lines.append(f'{indent}{key}: {_yaml(value)}')
     return '\n'.join(lines) + '\n'
 
 
-def _comment(option: Option) -> str:
-    notes = [option.description]
-    if option.choices:
-        notes.append(f'one of {", ".join(option.choices)}')
-    if option.minimum is not None:
-        notes.append(f'{option.minimum} to {option.maximum}')
-    if option.read_only:
-        notes.append('only at the start')
-    elif not option.live:
-        notes.append('fixed while configured')
-    return '; '.join(notes)
-
-
-def _scalar(value: Any) -> str:
+def _yaml(value: Any) -> str:
     if isinstance(value, tuple):
-        return f'[{", ".join(map(_scalar, value))}]'
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(value)
+        return f'[{", ".join(map(_yaml, value))}]'
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 if __name__ == '__main__':

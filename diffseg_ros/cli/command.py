@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 import json
 from pathlib import Path
 import sys
-from typing import Any, TypeVar
+from typing import Any, cast, TypeVar
+import warnings
 
 from diffseg_ros.errors import DiffsegError
 from tqdm import tqdm
@@ -20,8 +22,9 @@ def run_command(run: Callable[[argparse.Namespace], None], parser: argparse.Argu
     """Parse `argv`, call `run` and turn its errors into one line and exit code 2."""
     arguments = parser.parse_args(argv)
     try:
-        _check_json_path(getattr(arguments, 'json', None))
-        run(arguments)
+        with _warnings_as_lines(parser.prog):
+            _check_json_path(getattr(arguments, 'json', None))
+            run(arguments)
     except DiffsegError as error:
         print(f'{parser.prog}: {error}', file=sys.stderr)
         return 2
@@ -33,6 +36,22 @@ def run_command(run: Callable[[argparse.Namespace], None], parser: argparse.Argu
         print(f'{parser.prog}: interrupted', file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def _warnings_as_lines(program: str) -> Iterator[None]:
+    """Print each FutureWarning, such as of an old parameter name, as a line for the user."""
+    with warnings.catch_warnings():
+        usual: Any = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *details: Any) -> None:
+            if issubclass(category, FutureWarning):
+                print(f'{program}: warning: {message}', file=sys.stderr)
+            else:
+                usual(message, category, *details)
+
+        warnings.showwarning = cast(Any, show)
+        yield
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

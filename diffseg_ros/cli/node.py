@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-from types import FrameType
 from typing import TYPE_CHECKING
 
+from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 
@@ -25,44 +24,24 @@ def _parser() -> argparse.ArgumentParser:
                '--log-level LEVEL.')
 
 
-class _StopSignal:
-    """Notes SIGINT and SIGTERM; the same one a second time ends the process at once."""
-
-    def __init__(self) -> None:
-        self.received = False
-        self._loading = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
-        signal.signal(number, signal.SIG_DFL)
-        if self._loading:
-            raise KeyboardInterrupt
-
-    def ending(self, load: PipelineFactory) -> PipelineFactory:
-        """Return `load`, which may take a minute, so that a signal ends it at once."""
-        def loading(config: PipelineConfig, first_id: int) -> Pipeline:
-            try:
-                self._loading = True
-                try:
-                    if self.received:
-                        raise KeyboardInterrupt
-                    return load(config, first_id)
-                finally:
-                    self._loading = False
-            except KeyboardInterrupt:
-                raise DiffsegError('stopped while the model was loading') from None
-        return loading
+def _ended_by(stop: StopSignal, load: PipelineFactory) -> PipelineFactory:
+    """Return `load`, which may take a minute, so that a signal ends it at once."""
+    def load_or_stop(config: PipelineConfig, first_id: int) -> Pipeline:
+        try:
+            with stop.interrupting():
+                return load(config, first_id)
+        except KeyboardInterrupt:
+            raise DiffsegError('stopped while the model was loading') from None
+    return load_or_stop
 
 
-def _spin(node: SegmentationNode, stop: _StopSignal) -> None:
+def _spin(node: SegmentationNode, stop: StopSignal) -> None:
     from rclpy.executors import SingleThreadedExecutor
 
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     node.start()
-    while not stop.received and node.context.ok():
+    while not stop() and node.context.ok():
         try:
             executor.spin_once(timeout_sec=_SPIN_SECONDS)
         except Exception as error:
@@ -75,22 +54,19 @@ def main(argv: list[str] | None = None, *,
          pipeline_factory: PipelineFactory | None = None) -> int:
     """Run the node until SIGINT or SIGTERM and return the exit code."""
     # Before the imports, which take seconds: a signal would end them in a traceback.
-    stop = _StopSignal()
+    stop = StopSignal()
     from diffseg_ros.ros.node import load_pipeline, SegmentationNode
     from diffseg_ros.ros.startup import join_ros, own_arguments
     import rclpy
 
-    if stop.received:
+    if stop():
         return 0
     arguments = sys.argv if argv is None else ['diffseg_node', *argv]
     try:
         _parser().parse_args(own_arguments(arguments)[1:])
         join_ros(arguments)
-    except DiffsegError as error:
-        print(f'diffseg_node: {error}', file=sys.stderr)
-        return 2
-    try:
-        node = SegmentationNode(pipeline_factory=stop.ending(pipeline_factory or load_pipeline))
+        node = SegmentationNode(pipeline_factory=_ended_by(stop, pipeline_factory
+                                                           or load_pipeline))
         _spin(node, stop)
         node.destroy_node()
     except DiffsegError as error:

@@ -16,8 +16,8 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     """Add `--params FILE` and `--set NAME=VALUE`."""
     parser.add_argument('--params', type=Path, metavar='FILE', help='ROS parameter file')
     parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE',
-                        dest='settings', help='one parameter, for example segmentation.granularity=0.7; '
-                        'may be repeated and wins over the file')
+                        dest='settings', help='one parameter, for example '
+                        'segmentation.granularity=0.7; may be repeated and wins over the file')
 
 
 def pipeline_config(arguments: argparse.Namespace) -> PipelineConfig:

@@ -13,7 +13,6 @@ from diffseg_ros.cli.sequence_plots import add_plots_option, SequencePlots
 from diffseg_ros.cli.source_frames import (
     add_frame_options,
     add_topic_options,
-    EpochWatch,
     selected_count,
     selected_frames,
     topic_names,
@@ -76,13 +75,10 @@ def _replay(source: Source, pipeline: Pipeline, output: ReplayOutput, every: int
             limit: int | None) -> int:
     """Process the frames in order; return how many failed."""
     failed = 0
-    epochs = EpochWatch()
     for item in selected_frames(source, every, limit):
         try:
             if item.frame is None:
                 raise DiffsegError(item.error or 'cannot be read')
-            if epochs.starts_over(item.frame.stamp):
-                pipeline.reset()
             output.write(item.number, pipeline.process(item.frame))
         except DiffsegError as error:
             failed += 1

@@ -5,34 +5,33 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 import shutil
+import sys
 from types import TracebackType
 from typing import Any
 
-import cv2
 from diffseg_ros.cli.sequence_plots import NAMES as PLOT_NAMES
 from diffseg_ros.cli.sequence_plots import SequencePlots
 from diffseg_ros.config import PipelineConfig, RemovalConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.point_cloud import LabelledCloud, POINT_WORDS
+from diffseg_ros.geometry.point_cloud import labelled_cloud, LabelledCloud, reduced
 from diffseg_ros.io.bag_writer import BagWriter
+from diffseg_ros.io.images import write_image
 from diffseg_ros.io.ply import write_ply
 from diffseg_ros.parameter_file import NODE_NAME
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
-from diffseg_ros.ros.messages import OUTPUT_TYPES, result_messages
+from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.timing import Latencies
 from diffseg_ros.types import Result
 import numpy as np
-from rclpy.serialization import serialize_message
 
 _FOLDERS = ('labels', 'overlay', 'clouds')
-_OF_REMOVAL = ('mask', 'depth_filtered')
 
 
 class ReplayOutput:
     """
-    Writes label images, overlays, clouds and the topics the node would have published.
+    Writes label images, overlays, clouds and the topics that the node would have published.
 
-    What an earlier replay left in the same folder is removed first, so that every file there
+    The files of an earlier replay in the same folder are removed first, so that every file there
     belongs to this run.
     """
 
@@ -46,13 +45,13 @@ class ReplayOutput:
         folder
             Made where it is missing.
         config
-            Which depth becomes points.
+            Settings of the clouds, of what is removed, and of the outputs.
         clouds_every
             Write the cloud of every Nth frame; 0 writes none.
         bag
-            Whether to write output.mcap.
+            Whether to write output.mcap; it needs ROS messages.
         plots
-            Is shown every frame, or None.
+            Is given every frame, or None.
 
         Raises
         ------
@@ -66,8 +65,7 @@ class ReplayOutput:
         self._config = config
         self._clouds_every = clouds_every
         self._encoder = LabelEncoder()
-        self._bag = BagWriter(folder / 'output.mcap', overwrite=True,
-                              compressed=True) if bag else None
+        self._topics = _create_recorder(folder / 'output.mcap', config) if bag else None
         self._plots = plots
         self._latencies = Latencies()
         self._without_cloud = 0
@@ -82,15 +80,15 @@ class ReplayOutput:
             (self._folder / name).mkdir(parents=True)
         for name in ('report.json', 'output.mcap', *PLOT_NAMES):
             (self._folder / name).unlink(missing_ok=True)
-        if self._bag is not None:
-            self._bag.__enter__()
+        if self._topics is not None:
+            self._topics.bag.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         """Finish the bag; without a single frame leave nothing behind."""
-        if self._bag is not None:
-            self._bag.__exit__(kind, error, trace)
+        if self._topics is not None:
+            self._topics.bag.__exit__(kind, error, trace)
         if not self.frames:
             for name in _FOLDERS:
                 shutil.rmtree(self._folder / name, ignore_errors=True)
@@ -98,23 +96,33 @@ class ReplayOutput:
                 self._folder.rmdir()
 
     def write(self, number: int, result: Result) -> None:
-        """Write everything of one frame."""
-        messages = result_messages(result, self._wanted(number), self._encoder, self._config)
+        """
+        Write everything of one frame.
+
+        Raises
+        ------
+        DiffsegError
+            An output cannot be made of this frame, of which nothing is written then, or a file
+            cannot be written.
+
+        """
+        context = OutputContext(result, self._encoder, self._config)
         self._unencodable += self._encoder.unencodable
-        if self._bag is not None:
-            self._record(result.frame.stamp, messages)
+        cloud_due = self._clouds_every > 0 and number % self._clouds_every == 0
+        cloud = self._cloud(context) if cloud_due and context.has_points else None
+        if self._topics is not None:
+            self._topics.write(context)
         name = f'{number:06d}'
-        _write_image(self._folder / 'labels' / f'{name}.png', self._encoder.values(result.labels))
-        overlay = messages['overlay']
-        pixels = np.frombuffer(overlay.data, np.uint8).reshape(overlay.height, overlay.width, 3)
-        _write_image(self._folder / 'overlay' / f'{name}.jpg',
-                     cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-        if self._is_cloud_due(number):
-            self._write_cloud(name, messages.get('points'))
+        write_image(self._folder / 'labels' / f'{name}.png', context.values)
+        write_image(self._folder / 'overlay' / f'{name}.jpg', context.overlay)
+        if cloud is not None:
+            write_ply(self._folder / 'clouds' / f'{name}.ply', cloud)
         if self._plots is not None:
             self._plots.add(number, result.frame, result.labels)
         self._latencies.add(result.latency_ms)
         self.frames += 1
+        self.clouds += cloud is not None
+        self._without_cloud += cloud_due and cloud is None
 
     def report(self) -> dict[str, Any]:
         """Return what was written, and the latencies."""
@@ -124,54 +132,50 @@ class ReplayOutput:
                 'latency_ms': self._latencies.report()}
 
     def draw_plots(self, title: str) -> None:
-        """Write the pictures of the whole replay, if they are wanted."""
+        """Write the plots of the whole replay, if there are to be any."""
         if self._plots is not None:
             self._plots.write(self._folder, title)
 
-    def _wanted(self, number: int) -> list[str]:
-        """Return the outputs that the bag or the files of a frame are made of."""
-        if self._bag is not None:
-            return _recorded(self._config)
-        return ['overlay', 'points'] if self._is_cloud_due(number) else ['overlay']
+    def _cloud(self, context: OutputContext) -> LabelledCloud:
+        """Return the points of ~/points; their labels are the values of the label image."""
+        removed = context.removed_ids if self._config.removal.from_points else None
+        cloud = reduced(labelled_cloud(context.frame, context.labels, self._config.cloud,
+                                       exclude=removed or ()), self._config.cloud)
+        return LabelledCloud(cloud.points, cloud.rgb,
+                             self._encoder.values(cloud.labels).astype(np.int32))
 
-    def _is_cloud_due(self, number: int) -> bool:
-        return self._clouds_every > 0 and number % self._clouds_every == 0
 
-    def _record(self, stamp: int, messages: dict[str, Any]) -> None:
-        assert self._bag is not None
+class _TopicRecorder:
+    """Writes the messages of all outputs into a bag; needs ROS messages."""
+
+    def __init__(self, path: Path, config: PipelineConfig) -> None:
+        from diffseg_ros.ros.outputs import available_outputs
+        import rclpy.serialization  # noqa: F401
+
+        left_out = {'labels/compressed'}
+        if config.removal == RemovalConfig():
+            left_out |= {'mask', 'depth_filtered'}
+        self._outputs = [entry for entry in available_outputs().values()
+                         if entry.name not in left_out]
+        self.bag = BagWriter(path, overwrite=True, compressed=True)
+
+    def write(self, context: OutputContext) -> None:
+        """Record a frame; either all of its messages or none."""
+        from diffseg_ros.ros.messages import type_name
+        from diffseg_ros.ros.outputs import create_message
+        from rclpy.serialization import serialize_message
+
+        messages = {entry.name: create_message(entry, context) for entry in self._outputs}
         for name, message in messages.items():
-            self._bag.write_raw(f'/{NODE_NAME}/{name}', _type_name(message), stamp,
-                                serialize_message(message))
-
-    def _write_cloud(self, name: str, message: Any) -> None:
-        if message is None:
-            self._without_cloud += 1
-            return
-        # The message's labels are those of the label PNG, the unlabelled value included.
-        write_ply(self._folder / 'clouds' / f'{name}.ply', _cloud_of(message))
-        self.clouds += 1
+            if message is not None:
+                self.bag.write_raw(f'/{NODE_NAME}/{name}', type_name(type(message)),
+                                   context.frame.stamp, serialize_message(message))
 
 
-def _recorded(config: PipelineConfig) -> list[str]:
-    """Return what goes into the bag: nothing twice, and no depth from which nothing is taken."""
-    left_out = {'labels/compressed'}
-    if config.removal == RemovalConfig():
-        left_out.update(_OF_REMOVAL)
-    return [name for name in OUTPUT_TYPES if name not in left_out]
-
-
-def _cloud_of(message: Any) -> LabelledCloud:
-    """Return the points of a message made by `result_messages` as a list."""
-    words = np.frombuffer(message.data, np.uint32).reshape(-1, POINT_WORDS)
-    colour = words[:, 3]
-    rgb = np.stack([colour >> 16, colour >> 8, colour], axis=1).astype(np.uint8)
-    return LabelledCloud(words[:, :3].view(np.float32), rgb, words[:, 4].astype(np.int32))
-
-
-def _write_image(path: Path, image: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), image):
-        raise DiffsegError(f'{path}: cannot be written; is the disk full?')
-
-
-def _type_name(message: Any) -> str:
-    return f"{type(message).__module__.partition('.')[0]}/msg/{type(message).__name__}"
+def _create_recorder(path: Path, config: PipelineConfig) -> _TopicRecorder | None:
+    try:
+        return _TopicRecorder(path, config)
+    except ImportError as error:
+        print(f'output.mcap is left out, as it needs rclpy and ROS messages ({error})',
+              file=sys.stderr)
+        return None

@@ -1,4 +1,4 @@
-"""diffseg_segment: segment photos."""
+"""diffseg_segment: segment images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 import sys
 
-import cv2
 from diffseg_ros.cli.command import (
     add_json_option,
     make_folder,
@@ -17,7 +16,7 @@ from diffseg_ros.cli.command import (
 )
 from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.images import decode_rgb
+from diffseg_ros.io.images import read_image, write_image
 from diffseg_ros.types import Frame
 import numpy as np
 
@@ -25,7 +24,7 @@ import numpy as np
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='diffseg_segment', description=__doc__)
     parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE',
-                        help='photos: png, jpg, ...')
+                        help='png, jpg, ...')
     parser.add_argument('--output', type=Path, required=True, metavar='DIR',
                         help='labels/NAME.png (16 bit, from 1) and overlay/NAME.jpg go here')
     add_pipeline_options(parser)
@@ -44,46 +43,42 @@ def _run(arguments: argparse.Namespace) -> None:
     pipeline = Pipeline(config)
     counts: dict[str, int] = {}
     failed: list[str] = []
-    for path in progress(arguments.images, len(arguments.images), 'photos'):
+    for path in progress(arguments.images, len(arguments.images), 'images'):
         try:
-            rgb = decode_rgb(path.read_bytes(), path.name)
+            rgb = read_image(path)
             labels = pipeline.segment(Frame(rgb)).labels + 1
         except DiffsegError as error:
             failed.append(str(path))
             print(error, file=sys.stderr)
             continue
         counts[str(path)] = int(labels.max())
-        _write(arguments.output / 'labels' / f'{path.stem}.png', labels.astype(np.uint16))
-        overlay = draw_overlay(rgb, labels)
-        _write(arguments.output / 'overlay' / f'{path.stem}.jpg',
-               cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
-    print(f'{len(counts)} photos segmented, {len(failed)} failed, into {arguments.output}')
+        write_image(arguments.output / 'labels' / f'{path.stem}.png', labels.astype(np.uint16))
+        write_image(arguments.output / 'overlay' / f'{path.stem}.jpg', draw_overlay(rgb, labels))
+    print(f'{len(counts)} images segmented, {len(failed)} failed, into {arguments.output}')
     write_json(arguments.json, {
         'photos': len(counts), 'photos_failed': len(failed), 'failed': failed,
         'segments': counts, 'device': str(pipeline.backbone.device),
         'model': pipeline.backbone.name})
     if not counts:
-        raise DiffsegError('none of the photos could be read')
-
-
-def _write(path: Path, image: cv2.typing.MatLike) -> None:
-    if not cv2.imwrite(str(path), image):
-        raise DiffsegError(f'{path}: cannot be written; check the right to do so and the space on '
-                           'its disk')
+        raise DiffsegError('none of the images could be read')
 
 
 def _check(images: list[Path]) -> None:
     for path in images:
         if path.is_dir():
-            raise DiffsegError(f'{path}: is a folder; give the photos in it (png, jpg, ...)')
+            raise DiffsegError(f'{path}: is a folder; give the images in it (png, jpg, ...)')
         if not path.is_file():
-            raise DiffsegError(f'{path}: no such file; give photos (png, jpg, ...)')
+            raise DiffsegError(f'{path}: no such file; give images (png, jpg, ...)')
     twice = [stem for stem, count in Counter(path.stem for path in images).items() if count > 1]
     if twice:
-        raise DiffsegError(f'photos: {len(twice)} names occur twice ({twice[0]}); results are '
-                           'named after the photo, so give them in separate calls')
+        raise DiffsegError(f'images: {len(twice)} names occur twice ({twice[0]}); results are '
+                           'named after the image, so give them in separate calls')
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     return run_command(_run, _parser(), argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from diffseg_ros.config import NodeConfig
 from diffseg_ros.geometry.label_images import distinct_labels
+from diffseg_ros.types import LabelImage
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from diffseg_ros.config import NodeConfig
+
+SEGMENT_CLASS = 0
+"""Class of a segment without a name."""
+
 _DTYPES: dict[str, np.dtype[Any]] = {
     '16UC1': np.dtype('<u2'), 'mono8': np.dtype('u1'), '32SC1': np.dtype('<i4')}
-_SLOTS_8BIT = 255
-SEGMENT_CLASS = 0
-"""Class of a segment that nothing has named."""
+_POOL_SIZE_8BIT = 255
 _LARGEST_TABLE = 2**24
 
 
 class LabelEncoder:
     """
-    Turns ids into the values of one image encoding, the same for labels and points.
+    Turns ids into the values of one image encoding, the same for label images and points.
 
-    16UC1 and 32SC1 carry the ids themselves. With slots, of which mono8 has 255, each live id is
-    lent one and gives it back when it was not seen for `max_misses` frames; the slot that was
-    free for longest is lent first. Ids without a value become unlabelled and are counted in
-    `unencodable`.
+    16UC1 and 32SC1 carry the ids themselves. With a pool of values, which mono8 always has, each
+    live id is allocated one until it was not seen for `max_misses` frames; the value that was
+    free for longest comes first. Ids without a value become unlabelled.
+
+    Attributes
+    ----------
+    unencodable
+        Number of ids without a value in the frame encoded last.
+
     """
 
     def __init__(self, encoding: str = '16UC1', unlabelled_value: int = -1,
-                 max_misses: int = 15, *, slots: int = 0, by_class: bool = False) -> None:
+                 max_misses: int = 15, *, pool_size: int = 0, by_class: bool = False) -> None:
         """
         Choose the values.
 
@@ -40,10 +49,10 @@ class LabelEncoder:
         unlabelled_value
             Of pixels without a segment; -1 is all bits set.
         max_misses
-            Frames a slot stays lent to an id that is not seen.
-        slots
-            Number of values lent to ids: the lowest that are not the unlabelled one. 0 is 255 in
-            mono8, and the ids themselves otherwise.
+            Frames for which an id that is not seen keeps its value of the pool.
+        pool_size
+            Number of values shared by the ids: the lowest that are not the unlabelled one. 0 is
+            255 for mono8, and no pool otherwise.
         by_class
             Give the class of each segment instead of its id.
 
@@ -54,53 +63,40 @@ class LabelEncoder:
         self.max_misses = max_misses
         self.unencodable = 0
         self._by_class = by_class
-        slots = slots or (_SLOTS_8BIT if encoding == 'mono8' else 0)
-        self._lends = bool(slots)
-        self._free = deque([slot for slot in range(slots + 1) if slot != self.unlabelled][:slots])
-        self._slots: dict[int, int] = {}
+        self._pool_size = pool_size or (_POOL_SIZE_8BIT if encoding == 'mono8' else 0)
+        self._free = deque([value for value in range(self._pool_size + 1)
+                            if value != self.unlabelled][:self._pool_size])
+        self._allocated: dict[int, int] = {}
         self._seen: dict[int, int] = {}
         self._frame = 0
         self._ids: npt.NDArray[np.int32] = np.zeros(0, np.int32)
-        self._values = np.zeros(0, self.dtype)
-        self._table: npt.NDArray[np.integer] | None = None
+        self._values: npt.NDArray[Any] = np.zeros(0, self.dtype)
+        self._table: npt.NDArray[Any] | None = None
 
     @classmethod
     def from_config(cls, config: NodeConfig, max_misses: int = 15) -> LabelEncoder:
         """Return the encoder that the node's settings ask for."""
         return cls(config.labels_encoding, config.unlabelled_value, max_misses,
-                   slots=config.label_pool_size, by_class=config.labels_content == 'class')
+                   pool_size=config.label_pool_size, by_class=config.labels_content == 'class')
 
-    def encode(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.integer]:
-        """
-        Return the values of the next frame's label image, in `dtype`.
-
-        Parameters
-        ----------
-        labels
-            (H, W) int32 ids, UNLABELLED (-1) where there is none. `unencodable` becomes the
-            number of this frame's ids that have no value.
-
-        """
+    def encode(self, labels: LabelImage) -> npt.NDArray[Any]:
+        """Return the (H, W) values of the next frame's label image, in `dtype`."""
         ids = distinct_labels(labels)
         ids = ids[ids >= 0]
         self._frame += 1
+        self.unencodable = 0
         if self._by_class:
             values = np.full(ids.shape, SEGMENT_CLASS, self.dtype)
-        elif self._lends:
-            values = self._lend(ids)
         else:
-            fits = (ids <= np.iinfo(self.dtype).max) & (ids != self.unlabelled)
-            values = np.where(fits, ids, self.unlabelled)
-        self.unencodable = (0 if self._by_class
-                            else int(np.count_nonzero(values == self.unlabelled)))
-        self._ids, self._values = ids, values.astype(self.dtype)
-        self._table = None
+            values = self._allocate(ids) if self._pool_size else self._own_values(ids)
+            self.unencodable = int(np.count_nonzero(values == self.unlabelled))
+        self._ids, self._values, self._table = ids, values, None
         if ids.size and ids[-1] - ids[0] < _LARGEST_TABLE:
             self._table = np.full(ids[-1] - ids[0] + 2, self.unlabelled, self.dtype)
             self._table[ids - (ids[0] - 1)] = values
         return self.values(labels)
 
-    def values(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.integer]:
+    def values(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
         """Return the values of ids of the frame encoded last, whatever the array's shape."""
         if not self._ids.size:
             return np.full(labels.shape, self.unlabelled, self.dtype)
@@ -115,17 +111,20 @@ class LabelEncoder:
         values = self.values(labels)
         return values.view(np.uint32) if values.dtype.itemsize == 4 else values.astype(np.uint32)
 
-    def _lend(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.integer]:
-        known = ids.tolist()
-        self._seen.update(dict.fromkeys(known, self._frame))
-        gone = [identity for identity, seen in self._seen.items()
-                if self._frame - seen > self.max_misses]
-        for identity in gone:
+    def _own_values(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
+        fits = (ids <= np.iinfo(self.dtype).max) & (ids != self.unlabelled)
+        return np.where(fits, ids, self.unlabelled).astype(self.dtype)
+
+    def _allocate(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
+        in_view = ids.tolist()
+        self._seen.update(dict.fromkeys(in_view, self._frame))
+        for identity in [identity for identity, seen in self._seen.items()
+                         if self._frame - seen > self.max_misses]:
             del self._seen[identity]
-            if identity in self._slots:
-                self._free.append(self._slots.pop(identity))
-        for identity in known:
-            if identity not in self._slots and self._free:
-                self._slots[identity] = self._free.popleft()
-        return np.array([self._slots.get(identity, self.unlabelled) for identity in known],
+            if identity in self._allocated:
+                self._free.append(self._allocated.pop(identity))
+        for identity in in_view:
+            if identity not in self._allocated and self._free:
+                self._allocated[identity] = self._free.popleft()
+        return np.array([self._allocated.get(identity, self.unlabelled) for identity in in_view],
                         self.dtype)

@@ -1,17 +1,17 @@
-"""Which segments are kept from the mappers, and depth images without them."""
+"""Which segments are hidden from mappers, and depth images without them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from diffseg_ros.config import RemovalConfig
 from diffseg_ros.geometry.label_images import resize_labels
-from diffseg_ros.types import UNLABELLED
+from diffseg_ros.types import DepthImage, Mask, UNLABELLED
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from diffseg_ros.config import RemovalConfig
     from diffseg_ros.geometry.boxes import SegmentBox
 
 _MILLIMETRES = 1000.0
@@ -26,7 +26,7 @@ def needs_boxes(config: RemovalConfig) -> bool:
 def removed_ids(config: RemovalConfig, ids: npt.NDArray[np.int32],
                 boxes: Callable[[], Sequence[SegmentBox]]) -> list[int]:
     """
-    Return the ids to remove, UNLABELLED (-1) among them where it is asked for.
+    Return the ids to remove, UNLABELLED (-1) included where `config` says so.
 
     A segment too small in the image, or with too little depth, to have a box is smaller than
     any `min_size` and never larger than `max_size`.
@@ -34,11 +34,11 @@ def removed_ids(config: RemovalConfig, ids: npt.NDArray[np.int32],
     Parameters
     ----------
     config
-        What the user chose.
+        Settings of the user.
     ids
         (N,) int32 ids in the frame.
     boxes
-        Gives the frame's boxes; called only where sizes matter.
+        Returns the boxes of the frame; called only where sizes matter.
 
     """
     present = {int(identity) for identity in ids if identity != UNLABELLED}
@@ -53,39 +53,21 @@ def removed_ids(config: RemovalConfig, ids: npt.NDArray[np.int32],
     return sorted(chosen)
 
 
-def removal_mask(labels: npt.NDArray[np.int32], ids: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Return which pixels of (H, W) `labels` carry one of the ids."""
-    return np.isin(labels, ids)
-
-
-def filtered_depth(depth: npt.NDArray[np.float32],
-                   mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """
-    Return a copy of the depth with NaN under the mask.
-
-    Parameters
-    ----------
-    depth
-        (H, W) float32 metres.
-    mask
-        True is removed; of the same view, at any size.
-
-    """
+def filtered_depth(depth: DepthImage, mask: Mask) -> DepthImage:
+    """Return a copy of the depth with NaN under a mask of the same view, at any size."""
     return np.where(resize_labels(mask, *depth.shape), np.float32(np.nan), depth)
 
 
-def depth_pixels(depth: npt.NDArray[np.float32],
-                 encoding: str) -> npt.NDArray[np.float32] | npt.NDArray[np.uint16]:
+def depth_pixels(depth: DepthImage, encoding: str) -> DepthImage | npt.NDArray[np.uint16]:
     """
-    Return depth in metres as the pixels of an image encoding.
+    Return depth as the pixels of an image encoding.
 
     Parameters
     ----------
     depth
         (H, W) float32 metres, NaN where invalid.
     encoding
-        '32FC1' (metres, NaN) or '16UC1' (millimetres, 0 is invalid; so is what 65.535 m do
-        not hold).
+        '32FC1' (metres, NaN) or '16UC1' (millimetres; invalid, and beyond 65.535 m, is 0).
 
     """
     if encoding == '32FC1':

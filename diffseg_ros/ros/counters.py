@@ -1,10 +1,18 @@
-"""Where every received image went."""
+"""Where every received image went, and rates and percentiles of the recent past."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 import threading
+import time
+from typing import Literal
+
+from diffseg_ros.timing import percentiles
+
+_WINDOW_SECONDS = 5.0
+_KEPT = 300
 
 
 @dataclass(frozen=True)
@@ -12,16 +20,16 @@ class Totals:
     """
     A consistent copy of the counters.
 
-    Once nothing waits: received = processed + failed + idle + sum(dropped.values()).
+    Once no image waits: received = processed + failed + idle + sum(dropped.values()).
 
     Attributes
     ----------
     idle
-        Images that nobody subscribed to a result of.
+        Images that arrived while nobody subscribed to an output.
     dropped
-        Images not processed, by cause.
+        Images that were not processed, by cause.
     faults
-        Troubles that cost no image, such as depth that could not be used, by cause.
+        Problems that cost no image, such as unusable depth, by cause.
 
     """
 
@@ -33,55 +41,80 @@ class Totals:
     faults: dict[str, int] = field(default_factory=dict)
 
     @property
-    def settled(self) -> int:
-        """Images whose fate is known."""
-        return self.processed + self.failed + self.idle + sum(self.dropped.values())
-
-    @property
     def in_flight(self) -> int:
         """Images that wait or are being processed."""
-        return self.received - self.settled
+        return (self.received - self.processed - self.failed - self.idle
+                - sum(self.dropped.values()))
 
 
 class Counters:
-    """Counts from any thread."""
+    """Counts images, from any thread."""
 
     def __init__(self) -> None:
-        """Start at zero."""
         self._lock = threading.Lock()
-        self._fates: Counter[str] = Counter()
+        self._images: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
 
-    def received(self) -> None:
-        """Count an image that came in."""
-        self._add(self._fates, 'received')
+    def add(self, what: Literal['received', 'processed', 'failed', 'idle']) -> None:
+        """Count an image."""
+        with self._lock:
+            self._images[what] += 1
 
-    def processed(self) -> None:
-        """Count an image whose results were published."""
-        self._add(self._fates, 'processed')
+    def drop(self, cause: str, count: int = 1) -> None:
+        """Count images that are not processed because of `cause`."""
+        with self._lock:
+            self._dropped[cause] += count
 
-    def failed(self) -> None:
-        """Count an image whose processing raised."""
-        self._add(self._fates, 'failed')
-
-    def idle(self) -> None:
-        """Count an image that nobody wanted a result of."""
-        self._add(self._fates, 'idle')
-
-    def dropped(self, cause: str, count: int = 1) -> None:
-        """Count images left out because of `cause`."""
-        self._add(self._dropped, cause, count)
-
-    def fault(self, cause: str, count: int = 1) -> None:
-        """Count a trouble that cost no image."""
-        self._add(self._faults, cause, count)
+    def fault(self, cause: str) -> None:
+        """Count a problem that costs no image."""
+        with self._lock:
+            self._faults[cause] += 1
 
     def totals(self) -> Totals:
         """Return all counts of one moment."""
         with self._lock:
-            return Totals(**self._fates, dropped=dict(self._dropped), faults=dict(self._faults))
+            return Totals(**self._images, dropped=dict(+self._dropped), faults=dict(self._faults))
 
-    def _add(self, counter: Counter[str], key: str, count: int = 1) -> None:
+
+class RateMeter:
+    """Events per second over the last five seconds, from any thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._times: deque[float] = deque(maxlen=4096)
+
+    def tick(self) -> None:
+        """Count an event."""
+        self._times.append(self._clock())
+
+    @property
+    def rate(self) -> float:
+        """Events per second; 0 with fewer than two in the last seconds."""
+        start = self._clock() - _WINDOW_SECONDS
+        times = [moment for moment in self._times.copy() if moment >= start]
+        return (len(times) - 1) / max(times[-1] - times[0], 1e-9) if len(times) > 1 else 0.0
+
+    @property
+    def seconds_since_last(self) -> float | None:
+        """Seconds since the last event, None before the first."""
+        return self._clock() - self._times[-1] if self._times else None
+
+
+class Percentiles:
+    """The last 300 values of several named quantities, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: dict[str, deque[float]] = {}
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Add one value of each quantity."""
         with self._lock:
-            counter[key] += count
+            for name, value in values.items():
+                self._values.setdefault(name, deque(maxlen=_KEPT)).append(value)
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Return 'p50' and 'p95' of each quantity."""
+        with self._lock:
+            return {name: percentiles(list(values)) for name, values in self._values.items()}

@@ -1,107 +1,77 @@
-"""/diagnostics: how the node is, in one sentence and in numbers."""
+"""/diagnostics: the node's status in one sentence and in numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 import threading
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from diffseg_ros.error_text import gpu_memory, process_memory
-from diffseg_ros.ros.counters import Totals
-from diffseg_ros.ros.outputs import Outputs
-from diffseg_ros.ros.processor import FrameProcessor
-from diffseg_ros.ros.status import explain, Situation
-from diffseg_ros.ros.status_logger import Narrator
+from diffseg_ros.ros.counters import Counters, Totals
+from diffseg_ros.ros.status import NodeStatus, status_message, StatusLogger
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
 
 _TICK_SECONDS = 0.2
-_QUIET_SECONDS = 0.3
+_REST_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
 class Report:
-    """
-    What one diagnostics message is made of.
+    """A status, and the values that are published beside its message."""
 
-    Attributes
-    ----------
-    milliseconds
-        (p50, p95) by name.
-    facts
-        Further values by name, as text.
-
-    """
-
-    situation: Situation
-    totals: Totals
-    milliseconds: dict[str, tuple[float, float]] = field(default_factory=dict)
-    facts: dict[str, str] = field(default_factory=dict)
-
-
-def report_of(situation: Situation, totals: Totals, processor: FrameProcessor | None,
-              outputs: Outputs | None, epoch: int) -> Report:
-    """Return the report with what is known of the frames processed."""
-    facts = {'state': situation.state, 'epoch': str(epoch),
-             'input_rate_hz': f'{situation.input_rate:.2f}', **process_memory()}
-    if processor is None or outputs is None:
-        return Report(situation, totals, facts=facts)
-    backbone, motion = processor.pipeline.backbone, processor.motion
-    situation = replace(
-        situation, failure=processor.failure, cloud_trouble=processor.cloud_trouble,
-        unencodable=outputs.encoder.unencodable, output_rate=processor.output_rate.rate,
-        busy_seconds=processor.busy_seconds)
-    facts |= {'output_rate_hz': f'{situation.output_rate:.2f}', 'model': backbone.name,
-              'device': str(backbone.device), 'tracks': str(processor.pipeline.track_count),
-              'tracks_live': str(processor.live_tracks),
-              'camera_motion': motion.source or f'none: {motion.trouble}'.rstrip(': '),
-              'unencodable_ids': str(situation.unencodable),
-              'last_failure': processor.last_failure, **gpu_memory(str(backbone.device))}
-    return Report(situation, totals, processor.milliseconds.summary(), facts)
+    status: NodeStatus
+    values: dict[str, str]
 
 
 class Diagnostics:
     """
-    Publishes at a fixed period, and soon after the counters came to rest.
+    Publishes at a fixed period, and soon after the counters come to rest.
 
     The timer runs on a steady clock, so that it also works while simulated time stands still.
+
+    Parameters
+    ----------
+    period
+        Seconds between messages.
+    counters
+        Are published with every report.
+    collect_status
+        Returns a report; given the totals, and the cause for which all images since the last
+        report were dropped ('' where there is none).
+
     """
 
-    def __init__(self, node: Node, period: float, look: Callable[[], Report],
-                 totals: Callable[[], Totals]) -> None:
-        """Begin to publish what `look` sees every `period` seconds."""
+    def __init__(self, node: Node, period: float, counters: Counters,
+                 collect_status: Callable[[Totals, str], Report]) -> None:
         self.period = period
         self._node = node
-        self._totals = totals
-        self._look = look
+        self._counters = counters
+        self._collect_status = collect_status
         self._name = f'{node.get_fully_qualified_name().lstrip("/")}: pipeline'
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self._published_at = -period
+        self._logger = StatusLogger(node.get_logger())
         self._published = self._seen = Totals()
+        self._published_at, self._changed_at = -period, 0.0
         self._refused = ''
-        self._narrator = Narrator(node.get_logger())
-        self._seen_at = 0.0
         node.create_timer(_TICK_SECONDS, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def publish(self, *, flush: bool = False) -> None:
-        """Publish now; `flush` gives the message half a second to arrive."""
-        report = self._look()
-        totals = report.totals
-        self._refused = _refused(self._published, totals, self._refused)
-        level, sentence = explain(replace(report.situation, refused=self._refused))
-        self._narrator.report(level, sentence)
-        values = {**_counts(totals), **report.facts}
-        for name, (median, high) in report.milliseconds.items():
-            values[f'{name}.p50_ms'] = f'{median:.1f}'
-            values[f'{name}.p95_ms'] = f'{high:.1f}'
+        """Publish now; with `flush` wait, for half a second at most, until it has arrived."""
+        totals = self._counters.totals()
+        if totals.received > self._published.received:
+            self._refused = _refused(self._published, totals)
+        report = self._collect_status(totals, self._refused)
+        level, text = status_message(report.status)
+        self._logger.report(level, text)
         status = DiagnosticStatus(
-            level=bytes([level]), name=self._name, message=sentence,
-            hardware_id=report.facts.get('model', ''),
-            values=[KeyValue(key=key, value=value) for key, value in values.items()])
+            level=bytes([level]), name=self._name, message=text,
+            hardware_id=report.values.get('model', ''),
+            values=[KeyValue(key=key, value=value)
+                    for key, value in {**_counts(totals), **report.values}.items()])
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
@@ -110,8 +80,8 @@ class Diagnostics:
             self._publisher.wait_for_all_acked(Duration(seconds=0.5))
 
     @contextmanager
-    def beating(self) -> Iterator[None]:
-        """Publish from a thread of its own, while work in this one holds the timer up."""
+    def heartbeat(self) -> Iterator[None]:
+        """Publish from a thread of its own, while work in this one keeps the timer waiting."""
         done = threading.Event()
 
         def beat() -> None:
@@ -128,29 +98,37 @@ class Diagnostics:
             thread.join()
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        totals = self._totals()
+        now, totals = time.monotonic(), self._counters.totals()
         if totals != self._seen:
-            self._seen, self._seen_at = totals, now
-        rested = (totals != self._published and not totals.in_flight
-                  and now - self._seen_at >= _QUIET_SECONDS)
-        if rested or now - self._published_at >= self.period:
+            self._seen, self._changed_at = totals, now
+        at_rest = (totals != self._published and not totals.in_flight
+                   and now - self._changed_at >= _REST_SECONDS)
+        if at_rest or now - self._published_at >= self.period:
             self.publish()
 
 
+def process_memory() -> dict[str, str]:
+    """Return the megabytes of main memory of this process; {} where the system has no /proc."""
+    try:
+        with open('/proc/self/status') as file:
+            lines = dict(line.split(':', 1) for line in file)
+        return {'memory_mb': f'{int(lines["VmRSS"].split()[0]) / 1024:.0f}'}
+    except (OSError, KeyError, ValueError):
+        return {}
+
+
 def _counts(totals: Totals) -> dict[str, str]:
-    return {'received': str(totals.received), 'processed': str(totals.processed),
-            'failed': str(totals.failed), 'idle': str(totals.idle),
-            'dropped': str(sum(totals.dropped.values())),
-            **{f'dropped.{cause}': str(count) for cause, count in sorted(totals.dropped.items())},
-            **{f'fault.{cause}': str(count) for cause, count in sorted(totals.faults.items())}}
+    counts = {'received': totals.received, 'processed': totals.processed,
+              'failed': totals.failed, 'idle': totals.idle,
+              'dropped': sum(totals.dropped.values()),
+              **{f'dropped.{cause}': count for cause, count in sorted(totals.dropped.items())},
+              **{f'fault.{cause}': count for cause, count in sorted(totals.faults.items())}}
+    return {key: str(count) for key, count in counts.items()}
 
 
-def _refused(before: Totals, after: Totals, last: str) -> str:
-    """Return the cause when every image since `before` was refused for its stamp."""
+def _refused(before: Totals, after: Totals) -> str:
+    """Return the cause if every image received in between was dropped for its stamp."""
     received = after.received - before.received
-    if not received:
-        return last
     for cause in ('duplicate', 'late'):
         if after.dropped.get(cause, 0) - before.dropped.get(cause, 0) >= received:
             return cause

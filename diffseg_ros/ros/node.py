@@ -7,26 +7,19 @@ import time
 from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.error_text import describe_error, out_of_gpu_memory, release_gpu_memory
+from diffseg_ros.error_text import describe_error
+from diffseg_ros.gpu_memory import release_gpu_memory
 from diffseg_ros.parameter_file import NODE_NAME
-from diffseg_ros.postprocessing.label_encoding import LabelEncoder
-from diffseg_ros.ros.converter import Assembler
-from diffseg_ros.ros.counters import Counters
-from diffseg_ros.ros.diagnostics import Diagnostics, Report, report_of
-from diffseg_ros.ros.inputs import (
-    create_motion_subscriptions,
-    create_subscriptions,
-    input_topics,
-    why_silent,
-)
-from diffseg_ros.ros.meters import RateMeter
-from diffseg_ros.ros.motion import CameraMotion
-from diffseg_ros.ros.outputs import Outputs
-from diffseg_ros.ros.parameters import Parameters, unknown_overrides
+from diffseg_ros.ros.camera_motion import CameraMotion
+from diffseg_ros.ros.counters import Counters, RateMeter, Totals
+from diffseg_ros.ros.diagnostics import Diagnostics, process_memory, Report
+from diffseg_ros.ros.frame_converter import FrameConverter
+from diffseg_ros.ros.parameters import Parameters, unknown_parameters
 from diffseg_ros.ros.processor import FrameProcessor
-from diffseg_ros.ros.status import SILENCE_SECONDS, Situation
-from diffseg_ros.ros.synchronizer import Intake
-from diffseg_ros.ros.worker import Worker
+from diffseg_ros.ros.publishers import OutputPublishers
+from diffseg_ros.ros.status import NodeStatus, ProcessingStatus, SILENCE_SECONDS
+from diffseg_ros.ros.subscriptions import create_subscriptions, input_topics, why_no_images
+from diffseg_ros.ros.synchronizer import FrameSynchronizer
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
@@ -39,7 +32,7 @@ _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.
 
 
 def load_pipeline(config: PipelineConfig, first_id: int) -> Pipeline:
-    """Load the pipeline; its libraries are imported here, once the node already answers."""
+    """Load the pipeline; PyTorch is imported only now, while the node already answers."""
     from diffseg_ros.pipeline import Pipeline
 
     return Pipeline(config, first_id=first_id)
@@ -49,19 +42,21 @@ PipelineFactory = Callable[[PipelineConfig, int], 'Pipeline']
 
 
 class SegmentationNode(LifecycleNode):
-    """Segments the newest image whenever it is done with the last one."""
+    """
+    Segments the newest image whenever the last one is finished.
+
+    Unconfigured it has parameters, services and diagnostics; configuring loads the model and
+    advertises the outputs; activating subscribes to the camera and starts the worker.
+
+    Raises
+    ------
+    DiffsegError
+        A parameter given at the start is wrong.
+
+    """
 
     def __init__(self, *, pipeline_factory: PipelineFactory = load_pipeline,
                  **options: Any) -> None:
-        """
-        Declare parameters and services; nothing is loaded before `on_configure`.
-
-        Raises
-        ------
-        DiffsegError
-            A parameter given at the start is wrong.
-
-        """
         super().__init__(NODE_NAME, **options)
         self._pipeline_factory = pipeline_factory
         self._state = 'unconfigured'
@@ -69,30 +64,28 @@ class SegmentationNode(LifecycleNode):
         self._enabled = True
         self._next_id = 1
         self._active_since = time.monotonic()
-        self._subscriptions_in: list[Subscription] = []
-        self._processor: FrameProcessor | None = None
-        self._outputs: Outputs | None = None
-        self._worker: Worker | None = None
         self._counters = Counters()
         self._input_rate = RateMeter()
-        self.parameters = Parameters(self, self._apply_parameters)
-        self._topics = input_topics(self, self.parameters.node)
-        self._intake = Intake(self._counters)
-        self._tune_intake()
+        self._synchronizer = FrameSynchronizer(self._counters)
+        self._inputs: list[Subscription] = []
+        self._processor: FrameProcessor | None = None
+        self._parameters = Parameters(self, self._apply_parameters)
+        self._synchronizer.configure(self._parameters.node)
+        self._topics = input_topics(self, self._parameters.node)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(SetBool, '~/enable', self._on_enable)
-        self._diagnostics = Diagnostics(self, self.parameters.node.diagnostics_period, self._look,
-                                        self._counters.totals)
-        if unknown := unknown_overrides(self):
+        self._diagnostics = Diagnostics(self, self._parameters.node.diagnostics_period,
+                                        self._counters, self._collect_status)
+        if unknown := unknown_parameters(self):
             self.get_logger().warning(f'unknown parameters are ignored: {", ".join(unknown)}')
 
     def start(self) -> None:
         """Configure and activate, if the parameter `autostart` says so."""
-        if self.parameters.node.autostart and self.trigger_configure() == _SUCCESS:
+        if self._parameters.node.autostart and self.trigger_configure() == _SUCCESS:
             self.trigger_activate()
 
     def finish(self) -> None:
-        """Shut down in order, whatever the state; the last counters go out."""
+        """Shut down cleanly from any state; the final counters are published."""
         if self._state != 'finalized':
             self.trigger_shutdown()
 
@@ -106,13 +99,13 @@ class SegmentationNode(LifecycleNode):
         return self._transition('activating', 'active', self._activate, 'activating')
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Finish the frame in hand and unsubscribe."""
+        """Finish the current frame and unsubscribe."""
         done = self._transition('deactivating', 'inactive', self._deactivate)
         super().on_deactivate(state)
         return done
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of the model and the publishers."""
+        """Release the model and the publishers."""
         return self._transition('cleaning up', 'unconfigured', self._clean_up)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -123,18 +116,18 @@ class SegmentationNode(LifecycleNode):
         """Return to unconfigured, so that configuring can be tried again."""
         return self._transition('cleaning up', 'unconfigured', self._shut_down)
 
-    def _transition(self, during: str, after: str, act: Callable[[], None],
+    def _transition(self, during: str, after: str, action: Callable[[], None],
                     step: str = '') -> TransitionCallbackReturn:
-        """Run a transition; rclpy would swallow its errors without a line."""
+        """Run a transition and report its errors, which rclpy would swallow."""
         before, self._state = self._state, during
         self._step, self._step_error = step, ''
         try:
-            act()
+            action()
         except Exception as error:
             self._state = before
             self._step_error = describe_error(error) if self._step else ''
-            out_of_gpu_memory(error)
             self.get_logger().error(f'{during} failed: {describe_error(error)}')
+            release_gpu_memory()
             self._diagnostics.publish()
             return _FAILURE
         self._state = after
@@ -142,55 +135,48 @@ class SegmentationNode(LifecycleNode):
         return _SUCCESS
 
     def _configure(self) -> None:
-        node, config = self.parameters.node, self.parameters.pipeline
-        with self._diagnostics.beating():
+        node, config = self._parameters.node, self._parameters.pipeline
+        with self._diagnostics.heartbeat():
             pipeline = self._pipeline_factory(config, self._next_id)
         self._step = 'configuring'
         self._topics = input_topics(self, node)
-        encoder = LabelEncoder.from_config(node, config.tracking.max_misses)
-        self._outputs = Outputs(self, encoder, node)
         motion = CameraMotion(tf=node.camera_motion in ('auto', 'tf'),
                               odometry=node.camera_motion in ('auto', 'odometry'),
                               base_to_camera=node.base_to_camera)
+        converter = FrameConverter(self._synchronizer, self._topics, self._counters, motion)
+        publishers = OutputPublishers(self, node, config.tracking.max_misses)
         self._processor = FrameProcessor(
-            pipeline, Assembler(self._intake, self._topics, self._counters, motion),
-            self._outputs, config, self._counters, warn=self.get_logger().warning, clock=self._now)
-        self._worker = Worker(self._intake, self._processor.process)
-        self.parameters.locked = True
+            pipeline, self._synchronizer, converter, publishers, config, self._counters,
+            warn=self.get_logger().warning, clock=self._now)
+        self._parameters.locked = True
 
     def _activate(self) -> None:
+        assert self._processor is not None
+        self._active_since = time.monotonic()
         try:
-            self._begin()
+            self._processor.publishers.publish_label_info(self._now())
+            self._processor.start()
+            self._inputs = create_subscriptions(
+                self, self._parameters.node, self._topics, self._on_image, self._synchronizer,
+                self._processor.motion)
         except Exception:
             self._deactivate()
             raise
 
-    def _begin(self) -> None:
-        assert self._worker is not None and self._processor is not None
-        self._active_since = time.monotonic()
-        if self._outputs is not None:
-            self._outputs.announce(self._now())
-        self._worker.start()
-        self._subscriptions_in = create_subscriptions(
-            self, self.parameters.node, self._topics, self._on_image, self._intake)
-        self._subscriptions_in += create_motion_subscriptions(
-            self, self.parameters.node, self._processor.motion)
-
     def _deactivate(self) -> None:
-        for subscription in self._subscriptions_in:
+        for subscription in self._inputs:
             self.destroy_subscription(subscription)
-        self._subscriptions_in = []
-        if self._worker is not None:
-            self._worker.stop()
+        self._inputs = []
+        if self._processor is not None:
+            self._processor.stop()
 
     def _clean_up(self) -> None:
         if self._processor is not None:
             self._next_id = self._processor.pipeline.next_id
-        if self._outputs is not None:
-            self._outputs.destroy()
-        self._processor = self._outputs = self._worker = None
+            self._processor.publishers.destroy()
+            self._processor = None
         release_gpu_memory()
-        self.parameters.locked = False
+        self._parameters.locked = False
 
     def _shut_down(self) -> None:
         self._deactivate()
@@ -198,26 +184,24 @@ class SegmentationNode(LifecycleNode):
 
     def _on_image(self, message: Image) -> None:
         self._input_rate.tick()
-        wanted = self._outputs is not None and bool(self._outputs.wanted())
-        self._intake.add_image(message, wanted=wanted, enabled=self._enabled)
+        self._synchronizer.add_image(message, self._subscribed_outputs(), enabled=self._enabled)
 
-    def _tune_intake(self) -> None:
-        node = self.parameters.node
-        self._intake.timeout = node.sync_timeout
-        self._intake.slop = round(node.sync_slop * 1e9)
-        self._intake.period = round(1e9 / node.max_rate) if node.max_rate else 0
+    def _subscribed_outputs(self) -> set[str]:
+        if self._processor is None:
+            return set()
+        return self._processor.publishers.subscribed_outputs()
 
     def _apply_parameters(self) -> None:
-        self._tune_intake()
-        self._diagnostics.period = self.parameters.node.diagnostics_period
+        self._synchronizer.configure(self._parameters.node)
+        self._diagnostics.period = self._parameters.node.diagnostics_period
         if self._processor is not None:
-            self._processor.configure(self.parameters.pipeline)
+            self._processor.configure(self._parameters.pipeline)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._state == 'active'
         if response.success:
-            self._intake.restart()
-        response.message = (f'epoch {self._intake.epoch} begins with the next image'
+            self._synchronizer.restart()
+        response.message = (f'epoch {self._synchronizer.epoch} begins with the next image'
                             if response.success else f'the node is {self._state}, not active')
         return response
 
@@ -230,20 +214,23 @@ class SegmentationNode(LifecycleNode):
     def _now(self) -> int:
         return self.get_clock().now().nanoseconds
 
-    def _look(self) -> Report:
-        totals = self._counters.totals()
-        wanted = self._outputs.wanted() if self._outputs is not None else set()
+    def _collect_status(self, totals: Totals, refused: str) -> Report:
+        node, processor = self._parameters.node, self._processor
+        subscribed = self._subscribed_outputs()
         since_image = self._input_rate.seconds_since_last
         waited = time.monotonic() - self._active_since
         waited = waited if since_image is None else min(waited, since_image)
-        situation = Situation(
+        silent = waited > SILENCE_SECONDS or not totals.received
+        status = NodeStatus(
             state=self._state, failed_step=self._step, step_error=self._step_error,
-            enabled=self._enabled, image_topic=self._topics.image, restless=self._intake.restless,
-            silence=(why_silent(self, self._topics.image, self._subscriptions_in)
-                     if waited > SILENCE_SECONDS or not totals.received else ''),
-            images=totals.received, seconds_waited=waited,
-            subscribed=bool(wanted), points_subscribed='points' in wanted,
-            labels_encoding=self.parameters.node.labels_encoding,
-            label_pool_size=self.parameters.node.label_pool_size,
-            input_rate=self._input_rate.rate)
-        return report_of(situation, totals, self._processor, self._outputs, self._intake.epoch)
+            enabled=self._enabled, image_topic=self._topics.image, images=totals.received,
+            no_images_reason=(why_no_images(self, self._topics.image, self._inputs)
+                              if silent else ''),
+            seconds_without_image=waited, refused=refused,
+            unstable_stamps=self._synchronizer.unstable_stamps, subscribed=bool(subscribed),
+            points_subscribed='points' in subscribed, labels_encoding=node.labels_encoding,
+            label_pool_size=node.label_pool_size, input_rate=self._input_rate.rate,
+            processing=ProcessingStatus() if processor is None else processor.status())
+        values = {'state': self._state, 'epoch': str(self._synchronizer.epoch),
+                  'input_rate_hz': f'{status.input_rate:.2f}', **process_memory()}
+        return Report(status, values | ({} if processor is None else processor.diagnostics()))

@@ -49,12 +49,11 @@ class Player:
         self.missing: list[str] = []
         self._publishers: dict[str, Any] = {}
         for topic, type_name in topics.items():
-            message_class = _message_class(type_name)
-            if message_class is None:
+            kind = message_class(type_name)
+            if kind is None:
                 self.missing.append(f'{topic} ({type_name})')
             else:
-                self._publishers[topic] = self.node.create_publisher(message_class, topic,
-                                                                     _qos(topic))
+                self._publishers[topic] = self.node.create_publisher(kind, topic, _qos(topic))
         self._clock = self.node.create_publisher(Clock, '/clock', 10) if clock else None
 
     def __enter__(self) -> Player:
@@ -118,15 +117,16 @@ class Player:
             self._clock.publish(message)
 
 
-def _qos(topic: str) -> QoSProfile:
-    if topic.endswith('tf_static'):
-        return QoSProfile(depth=_QUEUE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    return QoSProfile(depth=_QUEUE)
-
-
-def _message_class(type_name: str) -> Any:
+def message_class(type_name: str) -> Any:
+    """Return the class of, for example, 'sensor_msgs/msg/Image'; None if it is not installed."""
     package, _, name = type_name.split('/')
     try:
         return getattr(importlib.import_module(f'{package}.msg'), name)
     except (ImportError, AttributeError):
         return None
+
+
+def _qos(topic: str) -> QoSProfile:
+    if topic.endswith('tf_static'):
+        return QoSProfile(depth=_QUEUE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    return QoSProfile(depth=_QUEUE)

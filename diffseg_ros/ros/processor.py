@@ -1,4 +1,4 @@
-"""One frame from its messages to the published outputs; runs on the worker's thread."""
+"""The worker thread: every frame from its messages to the published outputs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.error_text import describe_error, out_of_gpu_memory, without_numbers
-from diffseg_ros.ros.converter import Assembler
-from diffseg_ros.ros.counters import Counters
-from diffseg_ros.ros.meters import Percentiles, RateMeter
-from diffseg_ros.ros.motion import CameraMotion
-from diffseg_ros.ros.outputs import depth_encoding_of, Outputs
-from diffseg_ros.ros.synchronizer import Bundle
+from diffseg_ros.error_text import describe_error, without_numbers
+from diffseg_ros.gpu_memory import gpu_memory, is_out_of_gpu_memory, release_gpu_memory
+from diffseg_ros.ros.counters import Counters, Percentiles, RateMeter
+from diffseg_ros.ros.frame_converter import depth_encoding, FrameConverter
+from diffseg_ros.ros.publishers import OutputPublishers
+from diffseg_ros.ros.status import ProcessingStatus
+from diffseg_ros.ros.synchronizer import FrameSynchronizer, SyncedMessages
 
 if TYPE_CHECKING:
     from diffseg_ros.pipeline import Pipeline
@@ -24,147 +24,160 @@ _FRAMES_BEFORE_WARNING = 3
 
 class FrameProcessor:
     """
-    Takes every bundle to exactly one end: processed, failed or idle.
+    Runs the newest frame through the pipeline; each is counted as processed or failed.
 
-    Attributes
+    Parameters
     ----------
-    failure
-        Why the last frame failed, '' when it did not.
-    last_failure
-        The newest failure there was.
-    cloud_trouble
-        Why the last frame gave no cloud, '' when it did.
-    live_tracks
-        Tracks alive after the last frame, in view or not.
+    pipeline
+        Loaded with `config`.
+    config
+        Settings until `configure` brings others.
+    warn
+        Logs one line.
+    clock
+        Returns now in nanoseconds, on the clock of the stamps.
 
     """
 
-    def __init__(self, pipeline: Pipeline, assembler: Assembler, outputs: Outputs,
-                 config: PipelineConfig, counters: Counters, *,
-                 warn: Callable[[str], None], clock: Callable[[], int]) -> None:
-        """
-        Put the parts together.
-
-        Parameters
-        ----------
-        pipeline
-            Loaded with `config`.
-        assembler
-            Makes frames of bundles.
-        outputs
-            Where results go.
-        config
-            Settings in force until `configure` brings others.
-        counters
-            Where the fate of each image is counted.
-        warn
-            Logs one line.
-        clock
-            Now in nanoseconds, on the clock of the stamps.
-
-        """
+    def __init__(self, pipeline: Pipeline, synchronizer: FrameSynchronizer,
+                 converter: FrameConverter, publishers: OutputPublishers, config: PipelineConfig,
+                 counters: Counters, *, warn: Callable[[str], None],
+                 clock: Callable[[], int]) -> None:
         self.pipeline = pipeline
-        self.failure = self.last_failure = self.cloud_trouble = ''
-        self.live_tracks = 0
-        self.milliseconds = Percentiles()
-        self.output_rate = RateMeter()
-        self._assembler = assembler
-        self._outputs = outputs
-        self._counters = counters
-        self._warn = warn
-        self._clock = clock
+        self.publishers = publishers
+        self.motion = converter.motion
+        self._synchronizer = synchronizer
+        self._converter = converter
         self._config = config
+        self._counters = counters
+        self._clock = clock
+        self._failure = self._last_failure = ''
+        self._live_tracks = 0
+        self._milliseconds = Percentiles()
+        self._output_rate = RateMeter()
+        self._cloud_warnings = _CloudWarnings(warn)
+        self._warn = warn
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._next_config: PipelineConfig | None = None
-        self._epoch = self._troubled = self._alike = 0
-        self._warned: set[str] = set()
+        self._epoch = 0
         self._busy_since: float | None = None
+
+    def start(self) -> None:
+        """Accept messages and begin to process."""
+        self._synchronizer.start()
+        self._thread = threading.Thread(target=self._run, name='diffseg_worker', daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Accept no more messages and wait until the current frame is finished."""
+        self._synchronizer.close()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     def configure(self, config: PipelineConfig) -> None:
         """Apply changed settings before the next frame."""
         with self._lock:
             self._next_config = config
 
-    @property
-    def motion(self) -> CameraMotion:
-        """Where the poses of the frames come from."""
-        return self._assembler.motion
-
-    @property
-    def busy_seconds(self) -> float:
-        """How long the frame in hand has been worked on, 0 without one."""
+    def status(self) -> ProcessingStatus:
+        """Return how processing goes."""
         since = self._busy_since
-        return 0.0 if since is None else time.monotonic() - since
+        return ProcessingStatus(
+            failure=self._failure, no_cloud_reason=self._cloud_warnings.reason,
+            unencodable=self.publishers.encoder.unencodable, output_rate=self._output_rate.rate,
+            busy_seconds=0.0 if since is None else time.monotonic() - since)
 
-    def process(self, bundle: Bundle) -> None:
-        """Process a bundle; errors are counted and kept in words, never raised."""
-        self._busy_since = time.monotonic()
-        try:
-            wanted = self._outputs.wanted()
-            if wanted:
-                self._publish(bundle, wanted)
-        except Exception as error:
-            self._fail(error)
-            self._counters.failed()
-        else:
-            if not wanted:
-                self._counters.idle()
-                return
-            self.failure = ''
-            self.output_rate.tick()
-            self._counters.processed()
-        finally:
+    def diagnostics(self) -> dict[str, str]:
+        """Return values for /diagnostics by key."""
+        backbone, motion = self.pipeline.backbone, self.motion
+        values = {
+            'output_rate_hz': f'{self._output_rate.rate:.2f}', 'model': backbone.name,
+            'device': str(backbone.device), 'tracks': str(self.pipeline.track_count),
+            'tracks_live': str(self._live_tracks),
+            'camera_motion': motion.source or f'none: {motion.no_pose_reason}'.rstrip(': '),
+            'unencodable_ids': str(self.publishers.encoder.unencodable),
+            'last_failure': self._last_failure, **gpu_memory(str(backbone.device))}
+        for name, summary in self._milliseconds.summary().items():
+            values |= {f'{name}.{key}_ms': f'{value:.1f}' for key, value in summary.items()}
+        return values
+
+    def _run(self) -> None:
+        while (messages := self._synchronizer.take()) is not None:
+            self._busy_since = time.monotonic()
+            try:
+                self._process(messages)
+            except Exception as error:
+                self._note_failure(error)
+                self._counters.add('failed')
             self._busy_since = None
 
-    def _publish(self, bundle: Bundle, wanted: set[str]) -> None:
+    def _process(self, messages: SyncedMessages) -> None:
         start = time.perf_counter()
-        self._prepare(bundle.epoch)
-        frame, trouble = self._assembler.assemble(bundle)
-        self._note_trouble(trouble)
-        decoded = time.perf_counter()
+        self._apply_changes(messages.epoch)
+        frame, no_cloud_reason = self._converter.convert(messages)
+        self._cloud_warnings.update(no_cloud_reason)
+        converted = time.perf_counter()
         result = self.pipeline.process(frame)
-        self.live_tracks = len(getattr(result, 'tracks', ()))
+        self._live_tracks = len(result.tracks)
         finished = time.perf_counter()
-        self._outputs.publish(result, wanted, self._config,
-                              depth_encoding_of(bundle.depth))
+        self.publishers.publish(result, messages.outputs, self._config,
+                                depth_encoding(messages.depth))
         published = time.perf_counter()
-        self.milliseconds.add({
-            'latency.decode': (decoded - start) * 1e3,
+        self._milliseconds.add({
+            'latency.decode': (converted - start) * 1e3,
             **{f'latency.{stage}': value for stage, value in result.latency_ms.items()
                if stage != 'total'},
             'latency.publish': (published - finished) * 1e3,
             'latency.total': (published - start) * 1e3,
-            'age_at_publish': (self._clock() - bundle.stamp) / 1e6,
-            'time_in_node': (time.monotonic() - bundle.arrival) * 1e3})
+            'age_at_publish': (self._clock() - messages.stamp) / 1e6,
+            'time_in_node': (time.monotonic() - messages.arrival) * 1e3})
+        self._failure = ''
+        self._output_rate.tick()
+        self._counters.add('processed')
 
-    def _prepare(self, epoch: int) -> None:
+    def _apply_changes(self, epoch: int) -> None:
+        """Apply new settings and begin a new epoch; what raises is tried again."""
         with self._lock:
             config, self._next_config = self._next_config, None
         if config is not None:
             self.pipeline.configure(config)
             self._config = config
-            self._outputs.encoder.max_misses = config.tracking.max_misses
+            self.publishers.encoder.max_misses = config.tracking.max_misses
         if epoch != self._epoch:
             self.pipeline.reset()
             self._epoch = epoch
 
-    def _note_trouble(self, trouble: str) -> None:
-        """Log each reason once while clouds stay away, again only after they were back."""
-        kind, before = without_numbers(trouble), without_numbers(self.cloud_trouble)
-        self._troubled = self._troubled + 1 if trouble else 0
-        self._alike = self._alike + 1 if kind == before else 1
-        self.cloud_trouble = trouble
-        if not trouble:
-            self._warned.clear()
-        elif kind not in self._warned and _FRAMES_BEFORE_WARNING <= (
-                self._alike if self._warned else self._troubled):
-            self._warned.add(kind)
-            self._warn(f'masks go on without clouds: {trouble}')
-
-    def _fail(self, error: Exception) -> None:
+    def _note_failure(self, error: Exception) -> None:
         reason = describe_error(error)
-        if out_of_gpu_memory(error):
+        if is_out_of_gpu_memory(error):
+            release_gpu_memory()
             self._counters.fault('gpu_out_of_memory')
-        if reason != self.failure:
+        if reason != self._failure:
             self._warn(f'image not processed: {reason}')
-        self.failure = self.last_failure = reason
+        self._failure = self._last_failure = reason
+
+
+class _CloudWarnings:
+    """Logs each reason for frames without clouds once, and again after clouds were back."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self.reason = ''
+        self._warn = warn
+        self._without_cloud = self._same_reason = 0
+        self._logged: set[str] = set()
+
+    def update(self, reason: str) -> None:
+        """Take the next frame's reason, '' when it has a cloud; three in a row are logged."""
+        kind = without_numbers(reason)
+        self._without_cloud = self._without_cloud + 1 if reason else 0
+        self._same_reason = self._same_reason + 1 if kind == without_numbers(self.reason) else 1
+        self.reason = reason
+        if not reason:
+            self._logged.clear()
+            return
+        frames = self._same_reason if self._logged else self._without_cloud
+        if kind not in self._logged and frames >= _FRAMES_BEFORE_WARNING:
+            self._logged.add(kind)
+            self._warn(f'masks go on without clouds: {reason}')

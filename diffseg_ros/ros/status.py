@@ -1,49 +1,82 @@
-"""One plain sentence for how the node is, and why nothing comes out if nothing does."""
+"""The node's state in one sentence, in particular why nothing comes out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+import time
+from typing import Any
+
+from diffseg_ros.error_text import without_numbers
 
 OK, WARN, ERROR = 0, 1, 2
 """Levels of diagnostic_msgs/DiagnosticStatus."""
 SILENCE_SECONDS = 2.0
-"""Images that stay away longer than this are missed."""
+"""Without images for longer than this, the status says why."""
 _BUSY_SECONDS = 10.0
-_FAILED = {'loading': ('model not loaded', 'configure'),
-           'configuring': ('not configured', 'configure'),
-           'activating': ('not activated', 'activate')}
+_FAILED_STEPS = {'loading': ('model not loaded', 'configure'),
+                 'configuring': ('not configured', 'configure'),
+                 'activating': ('not activated', 'activate')}
+_REPEAT_SECONDS = 60.0
+_LOGGED_ELSEWHERE = ('model not loaded', 'not configured because', 'not activated because',
+                     'the last image failed', 'masks without clouds', 'shut down')
+_NOT_YET_A_PROBLEM = ('no image yet', 'no more images')
 
 
 @dataclass(frozen=True)
-class Situation:
+class ProcessingStatus:
     """
-    What `explain` needs to know.
+    How the frames processed last went.
+
+    Attributes
+    ----------
+    failure
+        Why the last frame failed, '' when it did not.
+    no_cloud_reason
+        Why the last frame gave no cloud, '' when it did.
+    unencodable
+        Number of ids without a label value in the last frame.
+    busy_seconds
+        For how long the current frame has been processed.
+    output_rate
+        Frames per second.
+
+    """
+
+    failure: str = ''
+    no_cloud_reason: str = ''
+    unencodable: int = 0
+    busy_seconds: float = 0.0
+    output_rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """
+    Everything that `status_message` depends on.
 
     Attributes
     ----------
     state
-        Primary lifecycle state, 'configuring' while the model loads.
+        Primary lifecycle state, or 'configuring' while the model loads.
     failed_step, step_error
-        What failed last, 'loading', 'configuring' or 'activating', and why, '' when nothing did.
-    seconds_waited
-        Seconds since the last image, or since activation while there was none.
-    silence
-        What keeps the images away, as far as the graph says; used when none come.
-    busy_seconds
-        How long the image in hand has been worked on.
+        Step that failed last, 'loading', 'configuring' or 'activating', and why, '' when none.
+    no_images_reason
+        Why no images arrive, as far as the ROS graph tells.
+    images
+        Number of images received.
+    seconds_without_image
+        Seconds since the last image, or since activation.
     refused
-        Cause of the images dropped since the last report when no other came: 'late',
-        'duplicate' or ''.
-    restless
+        Cause for which all images since the last status were dropped: 'late', 'duplicate' or ''.
+    unstable_stamps
         Stamps jump back every few images.
-    failure
-        Why the last frame failed, '' when it did not.
-    cloud_trouble
-        Why the last frame gave no cloud, '' when it did.
+    subscribed, points_subscribed
+        Whether anybody subscribes to an output, and to ~/points.
     label_pool_size
-        Number of values that ids share by the parameter of that name, 0 without one.
-    unencodable
-        Ids of the last frame that there was no value for.
+        The parameter of that name; 0 is no pool.
+    input_rate
+        Images per second.
 
     """
 
@@ -52,79 +85,108 @@ class Situation:
     step_error: str = ''
     enabled: bool = True
     image_topic: str = ''
-    silence: str = 'nobody publishes it'
+    no_images_reason: str = ''
     images: int = 0
-    seconds_waited: float = 0.0
+    seconds_without_image: float = 0.0
     refused: str = ''
-    restless: bool = False
+    unstable_stamps: bool = False
     subscribed: bool = False
     points_subscribed: bool = False
-    failure: str = ''
-    cloud_trouble: str = ''
     labels_encoding: str = '16UC1'
     label_pool_size: int = 0
-    unencodable: int = 0
-    busy_seconds: float = 0.0
     input_rate: float = 0.0
-    output_rate: float = 0.0
+    processing: ProcessingStatus = ProcessingStatus()
 
 
-def explain(now: Situation) -> tuple[int, str]:
+def status_message(status: NodeStatus) -> tuple[int, str]:
     """Return the diagnostic level and the sentence."""
-    return _explain_state(now) or _explain_input(now) or _explain_output(now)
+    return _lifecycle_message(status) or _input_message(status) or _output_message(status)
 
 
-def _explain_state(now: Situation) -> tuple[int, str] | None:
-    if now.step_error:
-        what, again = _FAILED[now.failed_step]
-        return ERROR, f'{what} because: {now.step_error}; correct the parameter and {again} again'
-    if now.state == 'configuring':
+def _lifecycle_message(status: NodeStatus) -> tuple[int, str] | None:
+    if status.step_error:
+        failed, action = _FAILED_STEPS[status.failed_step]
+        return ERROR, (f'{failed} because: {status.step_error}; correct the parameter and '
+                       f'{action} again')
+    if status.state == 'configuring':
         return OK, 'loading the model'
-    if now.state == 'inactive':
+    if status.state == 'inactive':
         return WARN, 'configured but not active: activate the node to process images'
-    if now.state == 'finalized':
+    if status.state == 'finalized':
         return OK, 'shut down'
-    if now.state != 'active':
+    if status.state != 'active':
         return WARN, 'not configured: configure and activate the node, or set autostart'
-    if not now.enabled:
+    if not status.enabled:
         return WARN, 'disabled: call ~/enable with true to process images'
     return None
 
 
-def _explain_input(now: Situation) -> tuple[int, str] | None:
-    if now.seconds_waited > SILENCE_SECONDS or not now.images:
-        since = 'no more images' if now.images else 'no image yet'
-        level = WARN if now.seconds_waited > SILENCE_SECONDS else OK
-        return level, (f'{since} on {now.image_topic} for {now.seconds_waited:.0f} s: '
-                       f'{now.silence}')
-    if now.refused == 'duplicate':
-        return WARN, f'all images on {now.image_topic} carry the same stamp: set header.stamp'
-    if now.refused == 'late' or now.restless:
-        return WARN, (f'images on {now.image_topic} are stamped before their predecessors: '
+def _input_message(status: NodeStatus) -> tuple[int, str] | None:
+    if status.seconds_without_image > SILENCE_SECONDS or not status.images:
+        missing = 'no more images' if status.images else 'no image yet'
+        level = WARN if status.seconds_without_image > SILENCE_SECONDS else OK
+        return level, (f'{missing} on {status.image_topic} for '
+                       f'{status.seconds_without_image:.0f} s: {status.no_images_reason}')
+    if status.refused == 'duplicate':
+        return WARN, f'all images on {status.image_topic} carry the same stamp: set header.stamp'
+    if status.refused == 'late' or status.unstable_stamps:
+        return WARN, (f'images on {status.image_topic} are stamped before their predecessors: '
                       'does more than one publisher use this topic?')
     return None
 
 
-def _explain_output(now: Situation) -> tuple[int, str]:
-    if not now.subscribed:
+def _output_message(status: NodeStatus) -> tuple[int, str]:
+    processing = status.processing
+    if not status.subscribed:
         return OK, 'idle: nobody subscribes to an output'
-    if now.busy_seconds > _BUSY_SECONDS:
-        return ERROR, (f'an image has been in processing for {now.busy_seconds:.0f} s: the model '
-                       'is too slow for this device, or it hangs')
-    if now.failure:
-        return ERROR, f'the last image failed: {now.failure}'
-    if now.unencodable:
-        return WARN, _explain_unencodable(now)
-    rates = f'{now.output_rate:.1f} Hz out of {now.input_rate:.1f} Hz'
-    if now.cloud_trouble:
-        level = WARN if now.points_subscribed else OK
-        return level, f'masks without clouds at {rates}: {now.cloud_trouble}'
+    if processing.busy_seconds > _BUSY_SECONDS:
+        return ERROR, (f'an image has been in processing for {processing.busy_seconds:.0f} s: the '
+                       'model is too slow for this device, or it hangs')
+    if processing.failure:
+        return ERROR, f'the last image failed: {processing.failure}'
+    if processing.unencodable and status.label_pool_size:
+        return WARN, (f'{processing.unencodable} ids are unlabelled because all '
+                      f'{status.label_pool_size} values of label_pool_size are in use: raise it '
+                      'if the consumer has more labels')
+    if processing.unencodable:
+        return WARN, (f'{processing.unencodable} ids have no value in {status.labels_encoding} '
+                      'and are unlabelled: set labels_encoding to 32SC1')
+    rates = f'{processing.output_rate:.1f} Hz out of {status.input_rate:.1f} Hz'
+    if processing.no_cloud_reason:
+        level = WARN if status.points_subscribed else OK
+        return level, f'masks without clouds at {rates}: {processing.no_cloud_reason}'
     return OK, f'processing {rates}'
 
 
-def _explain_unencodable(now: Situation) -> str:
-    if now.label_pool_size:
-        return (f'{now.unencodable} ids are unlabelled because all {now.label_pool_size} values '
-                'of label_pool_size are in use: raise it if the consumer has more labels')
-    return (f'{now.unencodable} ids have no value in {now.labels_encoding} and are unlabelled: '
-            'set labels_encoding to 32SC1')
+class StatusLogger:
+    """
+    Logs the status for those who have no viewer of /diagnostics.
+
+    A message is logged when two reports in a row have it and it differs from the one logged
+    last, in more than numbers. None is repeated within a minute. Messages that the node logs
+    when they arise are left out.
+    """
+
+    def __init__(self, logger: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        # rclpy allows only one severity for each line of code that logs.
+        self._log = {
+            ERROR: lambda message: logger.error(message),
+            WARN: lambda message: logger.warning(message),
+            OK: lambda message: logger.info(message)}
+        self._clock = clock
+        self._last = self._logged = (OK, '')
+        self._logged_at: dict[tuple[int, str], float] = {}
+
+    def report(self, level: int, message: str) -> None:
+        """Take the next report, and log it if it is due."""
+        current = level, without_numbers(message)
+        lasts, self._last = current == self._last, current
+        if not lasts or current == self._logged or message.startswith(_LOGGED_ELSEWHERE):
+            return
+        if level == OK and message.startswith(_NOT_YET_A_PROBLEM):
+            return
+        self._logged = current
+        now = self._clock()
+        if now - self._logged_at.get(current, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
+            self._logged_at[current] = now
+            self._log[level](message)

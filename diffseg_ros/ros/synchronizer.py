@@ -1,38 +1,53 @@
-"""Latest-frame-only intake: pairs images with depth and camera_info, keeps the newest."""
+"""Pairs images with depth and camera_info by stamp; only the newest frame waits."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 import threading
 import time
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
+from diffseg_ros.io.message_buffer import MessageBuffer
 from diffseg_ros.ros.counters import Counters
-from diffseg_ros.ros.message_buffer import Partners
+from diffseg_ros.ros.messages import stamp_of
+from diffseg_ros.time_rules import clock_jumped_back, TIME_JUMP_NS
 
-EPOCH_JUMP = 500_000_000
-"""A stamp this many nanoseconds behind the last begins a new epoch."""
-_REMEMBERED = 64
-_SHORT_EPOCH = 10
-_SHORT_EPOCHS = 3
-_PENDING = 32
+if TYPE_CHECKING:
+    from diffseg_ros.config import NodeConfig
+
+_REMEMBERED_STAMPS = 64
+_MOST_WAITING = 32
+_TIMEOUTS_IN_A_ROW = 3
+_SHORT_EPOCH_IMAGES = 10
+_SHORT_EPOCHS_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
-class Bundle:
+class _WaitingImage:
+    message: Any
+    arrival: float
+    outputs: Set[str]
+
+
+@dataclass(frozen=True)
+class SyncedMessages:
     """
     An image and the messages that belong to it.
 
     Attributes
     ----------
     depth
-        Message of the image's stamp, else the nearest that `slop` allows, or None.
+        Message of the image's stamp, else the nearest within the tolerance, or None.
     camera_info
-        Message of the image's stamp, else the topic's latest, else None.
+        Message of the image's stamp, else the topic's latest, or None.
+    stamp
+        Of the image, in nanoseconds.
     arrival
-        When the image came, on the intake's clock, in seconds.
+        When the image arrived, in seconds of the synchroniser's clock.
+    outputs
+        Names of the outputs that had subscribers then.
 
     """
 
@@ -42,72 +57,131 @@ class Bundle:
     stamp: int
     epoch: int
     arrival: float
+    outputs: Set[str]
 
 
-@dataclass
-class _Pending:
-    image: Any
-    arrival: float
-    epoch: int
+class PartnerTopic:
+    """
+    The messages of depth or camera_info, and whether images wait for them.
+
+    After three timeouts in a row images no longer wait, until a message arrives in time again.
+    So a topic that is absent, slow or stamped differently delays three images only.
+
+    Attributes
+    ----------
+    tolerance
+        Largest difference in nanoseconds between the stamps of an image and its message.
+    latest
+        Newest message, or None.
+    offset
+        How much later (ns) the nearest message was when an image went on without one; None
+        since a message was found.
+
+    """
+
+    def __init__(self) -> None:
+        self.tolerance = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all messages, and let images wait again."""
+        self.buffer: MessageBuffer[Any] = MessageBuffer()
+        self.latest: Any = None
+        self.offset: int | None = None
+        self._timeouts = 0
+
+    def add(self, message: Any) -> None:
+        """Keep a message."""
+        self.latest = message
+        self.buffer.add(stamp_of(message), message)
+
+    def needs_waiting(self, stamp: int) -> bool:
+        """Return whether an image waits, as a message or a nearer one may still come."""
+        if self._timeouts >= _TIMEOUTS_IN_A_ROW or self.buffer.find(stamp) is not None:
+            return False
+        passed = self.buffer.newest is not None and self.buffer.newest > stamp
+        return not passed or self.buffer.find(stamp, self.tolerance) is None
+
+    def take(self, stamp: int) -> Any:
+        """Return the message for an image, or None; no older image is asked for afterwards."""
+        message = self.buffer.find(stamp, self.tolerance)
+        if message is None:
+            self._timeouts += 1
+            self.offset = self.buffer.offset(stamp)
+        else:
+            self.arrived_in_time()
+        self.buffer.discard(before=stamp - self.tolerance + 1)
+        return message
+
+    def arrived_in_time(self) -> None:
+        """Let images wait again."""
+        self._timeouts = 0
+        self.offset = None
 
 
-def stamp_of(message: Any) -> int:
-    """Return the stamp of a message's header in nanoseconds."""
-    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-
-
-class Intake:
+class FrameSynchronizer:
     """
     Holds at most one frame for the worker: the newest complete one.
 
-    An image is complete when the depth and camera_info of its own stamp are there, or after
-    `timeout` seconds without them (see Partners for when waiting stops). With `slop` it is also
-    complete when depth at most `slop` ns away is there and depth after the image's stamp came,
-    so that none nearer can follow; the nearest is taken. A complete frame
-    replaces older ones, which count as `superseded`. Stamps are compared with each other,
-    never with the clock: one more than 0.5 s behind the newest begins a new epoch, a smaller
-    step back is `late`, the same again is a `duplicate`. Images closer than `period` ns count
-    as `rate_limit`.
+    An image is complete when depth and camera_info of its own stamp are there, or after
+    `timeout` seconds. With a tolerance it is also complete when depth within it is there and
+    later depth too, so that no nearer one can follow. A complete frame replaces an older one,
+    which is dropped as `superseded`.
+
+    Stamps are compared with each other, never with the clock. A time jump begins a new epoch; a
+    smaller step back is `late`, the same stamp again a `duplicate`. Images that come sooner than
+    the rate limit allows are dropped as `rate_limit`.
+
+    Attributes
+    ----------
+    epoch
+        Number of time jumps and calls of `restart`.
+    min_period
+        Least time in nanoseconds between the stamps of frames; 0 is no limit.
+
     """
 
     def __init__(self, counters: Counters, *, timeout: float = 0.1,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        """Start closed and empty."""
         self.timeout = timeout
-        self.slop = self.period = 0
-        self.depth = Partners()
-        self.camera_info = Partners()
+        self.min_period = 0
+        self.depth = PartnerTopic()
+        self.camera_info = PartnerTopic()
+        self.epoch = 0
         self._counters = counters
         self._clock = clock
         self._changed = threading.Condition()
         self._open = False
-        self._pending: OrderedDict[int, _Pending] = OrderedDict()
-        self._ready: Bundle | None = None
-        self._recent: OrderedDict[int, float] = OrderedDict()
+        self._waiting: OrderedDict[int, _WaitingImage] = OrderedDict()
+        self._ready: SyncedMessages | None = None
+        self._arrivals: OrderedDict[int, float] = OrderedDict()
         self._newest: int | None = None
         self._due: int | None = None
-        self._epoch = self._short_epochs = 0
+        self._short_epochs = 0
 
     @property
-    def epoch(self) -> int:
-        """Number of times that time jumped back or `restart` was called."""
-        return self._epoch
-
-    @property
-    def restless(self) -> bool:
+    def unstable_stamps(self) -> bool:
         """Whether stamps jump back every few images, as with two clocks on one topic."""
-        return self._short_epochs >= _SHORT_EPOCHS and len(self._recent) < _SHORT_EPOCH
+        return (self._short_epochs >= _SHORT_EPOCHS_IN_A_ROW
+                and len(self._arrivals) < _SHORT_EPOCH_IMAGES)
+
+    def configure(self, config: NodeConfig) -> None:
+        """Apply the node's settings from the next message on."""
+        self.timeout = config.sync_timeout
+        self.depth.tolerance = round(config.sync_slop * 1e9)
+        self.min_period = round(1e9 / config.max_rate) if config.max_rate else 0
 
     def start(self) -> None:
-        """Accept images from now on, without a memory of what came before."""
+        """Accept images from now on, without any memory of earlier messages."""
         with self._changed:
             if self._newest is not None:
                 self._begin_epoch()
-            self.depth, self.camera_info = Partners(), Partners()
+            self.depth.clear()
+            self.camera_info.clear()
             self._open = True
 
     def close(self) -> None:
-        """Drop what waits and send the worker home: `take` returns None."""
+        """Drop the images that wait and end the worker: `take` returns None."""
         with self._changed:
             self._open = False
             self._drop_waiting('deactivated')
@@ -118,132 +192,121 @@ class Intake:
         with self._changed:
             self._begin_epoch()
 
-    def add_image(self, message: Any, *, wanted: bool = True, enabled: bool = True) -> None:
-        """Take an image in; unwanted ones count as idle, and when not enabled as `disabled`."""
+    def add_image(self, message: Any, outputs: Set[str], *, enabled: bool = True) -> None:
+        """Accept an image, with the outputs that have subscribers; without any it is idle."""
         stamp = stamp_of(message)
         with self._changed:
-            self._counters.received()
-            cause = self._ordered(stamp) if self._open else 'deactivated'
-            if cause is None and not enabled:
-                cause = 'disabled'
-            if cause is not None:
-                self._counters.dropped(cause)
-            elif not wanted:
-                self._counters.idle()
-            elif self._too_soon(stamp):
-                self._counters.dropped('rate_limit')
+            self._counters.add('received')
+            if not self._open:
+                self._counters.drop('deactivated')
+                return
+            self._follow_clock(stamp)
+            cause = self._disorder(stamp)
+            if not cause:
+                self._remember(stamp)
+                cause = '' if enabled else 'disabled'
+            if cause:
+                self._counters.drop(cause)
+            elif not outputs:
+                self._counters.add('idle')
+            elif self._exceeds_rate(stamp):
+                self._counters.drop('rate_limit')
             else:
-                now = self._clock()
-                self._pending[stamp] = _Pending(message, now, self._epoch)
-                self._advance(now)
-                self._changed.notify_all()
+                self._waiting[stamp] = _WaitingImage(message, self._clock(), outputs)
+                self._update_ready()
 
     def add_depth(self, message: Any) -> None:
-        """Take a depth image in."""
-        self._add_partner('depth', message)
+        """Accept a depth image."""
+        self._add_partner(self.depth, message)
 
     def add_camera_info(self, message: Any) -> None:
-        """Take a camera_info in."""
-        self._add_partner('camera_info', message)
+        """Accept a camera_info."""
+        self._add_partner(self.camera_info, message)
 
-    def take(self, patience: float | None = None) -> Bundle | None:
-        """Wait for a frame and hand it over; None when closed or after `patience` seconds."""
-        end = None if patience is None else self._clock() + patience
+    def take(self, *, wait: bool = True) -> SyncedMessages | None:
+        """Return the newest frame, once there is one; None when closed."""
         with self._changed:
             while self._open:
-                now = self._clock()
-                self._advance(now)
+                self._update_ready()
                 if self._ready is not None:
-                    bundle, self._ready = self._ready, None
-                    return bundle
-                if end is not None and now >= end:
-                    return None
-                limits = [entry.arrival + self.timeout for entry in self._pending.values()]
-                limits += [] if end is None else [end]
-                self._changed.wait(max(min(limits) - now, 1e-3) if limits else None)
+                    messages, self._ready = self._ready, None
+                    return messages
+                if not wait:
+                    break
+                oldest = min((image.arrival for image in self._waiting.values()), default=None)
+                self._changed.wait(None if oldest is None else max(
+                    oldest + self.timeout - self._clock(), 1e-3))
             return None
 
-    def _add_partner(self, topic: str, message: Any) -> None:
+    def _add_partner(self, topic: PartnerTopic, message: Any) -> None:
         stamp = stamp_of(message)
         with self._changed:
-            now = self._clock()
-            partners: Partners = getattr(self, topic)
-            partners.add(message, stamp, EPOCH_JUMP)
-            slop = self.slop if topic == 'depth' else 0
-            if any(abs(stamp - other) <= slop and now - arrival <= self.timeout
-                   for other, arrival in self._recent.items()):
-                partners.found()
-            self._advance(now)
-            self._changed.notify_all()
+            topic.add(message)
+            earliest = self._clock() - self.timeout
+            if any(abs(stamp - other) <= topic.tolerance and arrival >= earliest
+                   for other, arrival in self._arrivals.items()):
+                topic.arrived_in_time()
+            self._update_ready()
 
-    def _ordered(self, stamp: int) -> str | None:
-        """Return why an image with this stamp cannot be used; note the stamp if it can."""
-        if self._newest is not None:
-            if self._newest - stamp > EPOCH_JUMP:
-                short = len(self._recent) < _SHORT_EPOCH
-                self._short_epochs = self._short_epochs + 1 if short else 0
-                self._begin_epoch()
-                for partners in (self.depth, self.camera_info):
-                    partners.forget(after=stamp + EPOCH_JUMP)
-            elif stamp in self._recent:
-                return 'duplicate'
-            elif stamp < self._newest:
-                return 'late'
+    def _follow_clock(self, stamp: int) -> None:
+        """Begin a new epoch if time jumped back; a topic may have jumped before the images."""
+        if clock_jumped_back(self._newest, stamp):
+            short = len(self._arrivals) < _SHORT_EPOCH_IMAGES
+            self._short_epochs = self._short_epochs + 1 if short else 0
+            self._begin_epoch()
+            for topic in (self.depth, self.camera_info):
+                topic.buffer.discard(after=stamp + TIME_JUMP_NS)
+
+    def _disorder(self, stamp: int) -> str:
+        if stamp in self._arrivals:
+            return 'duplicate'
+        return 'late' if self._newest is not None and stamp < self._newest else ''
+
+    def _remember(self, stamp: int) -> None:
         self._newest = stamp
-        self._recent[stamp] = self._clock()
-        if len(self._recent) > _REMEMBERED:
-            self._recent.popitem(last=False)
-        return None
+        self._arrivals[stamp] = self._clock()
+        if len(self._arrivals) > _REMEMBERED_STAMPS:
+            self._arrivals.popitem(last=False)
 
-    def _too_soon(self, stamp: int) -> bool:
-        """Return whether the rate limit leaves an image out; a tenth of jitter is forgiven."""
-        if not self.period:
+    def _exceeds_rate(self, stamp: int) -> bool:
+        """Return whether an image comes too soon; a tenth of a period is tolerated as jitter."""
+        if not self.min_period:
             return False
-        if self._due is not None and stamp < self._due - self.period // 10:
+        if self._due is not None and stamp < self._due - self.min_period // 10:
             return True
-        on_time = self._due is not None and stamp < self._due + self.period
-        self._due = (self._due if on_time and self._due is not None else stamp) + self.period
+        on_time = self._due is not None and stamp < self._due + self.min_period
+        self._due = (self._due if on_time and self._due is not None else stamp) + self.min_period
         return False
 
     def _begin_epoch(self) -> None:
         self._drop_waiting('superseded')
-        self._recent.clear()
+        self._arrivals.clear()
         self._newest = self._due = None
-        self._epoch += 1
+        self.epoch += 1
 
     def _drop_waiting(self, cause: str) -> None:
-        count = len(self._pending) + (self._ready is not None)
-        if count:
-            self._counters.dropped(cause, count)
-        self._pending.clear()
+        self._counters.drop(cause, len(self._waiting) + (self._ready is not None))
+        self._waiting.clear()
         self._ready = None
 
-    def _advance(self, now: float) -> None:
+    def _update_ready(self) -> None:
         """Make the newest image that is complete, or has waited long enough, the ready one."""
-        excess = len(self._pending) - _PENDING
-        for number, stamp in reversed(list(enumerate(self._pending))):
-            entry = self._pending[stamp]
-            if (self._complete(stamp) or number < excess
-                    or now - entry.arrival >= self.timeout):
-                self._release(stamp)
-                return
+        excess, now = len(self._waiting) - _MOST_WAITING, self._clock()
+        for number, (stamp, image) in reversed(list(enumerate(self._waiting.items()))):
+            if (now - image.arrival >= self.timeout or number < excess
+                    or not self.depth.needs_waiting(stamp)
+                    and not self.camera_info.needs_waiting(stamp)):
+                self._make_ready(stamp)
+                break
+        self._changed.notify_all()
 
-    def _complete(self, stamp: int) -> bool:
-        return all(partners.decided(stamp, slop) or not partners.awaited
-                   for partners, slop in ((self.depth, self.slop), (self.camera_info, 0)))
-
-    def _release(self, stamp: int) -> None:
-        entry = self._pending.pop(stamp)
-        older = [other for other in self._pending if other < stamp]
+    def _make_ready(self, stamp: int) -> None:
+        image = self._waiting.pop(stamp)
+        older = [other for other in self._waiting if other < stamp]
         for other in older:
-            del self._pending[other]
-        if dropped := len(older) + (self._ready is not None):
-            self._counters.dropped('superseded', dropped)
-        depth, camera_info = self.depth.find(stamp, self.slop), self.camera_info.find(stamp)
-        for partners, message, slop in ((self.depth, depth, self.slop),
-                                        (self.camera_info, camera_info, 0)):
-            partners.missed(stamp) if message is None else partners.found()
-            partners.forget(before=stamp - slop)
-        if camera_info is None:
-            camera_info = self.camera_info.latest
-        self._ready = Bundle(entry.image, depth, camera_info, stamp, entry.epoch, entry.arrival)
+            del self._waiting[other]
+        self._counters.drop('superseded', len(older) + (self._ready is not None))
+        depth = self.depth.take(stamp)
+        camera_info = self.camera_info.take(stamp) or self.camera_info.latest
+        self._ready = SyncedMessages(image.message, depth, camera_info, stamp, self.epoch,
+                                     image.arrival, image.outputs)

@@ -8,7 +8,7 @@ import cv2
 from diffseg_ros.cli.convert import main as convert
 from diffseg_ros.io.messages import typestore
 from diffseg_ros.io.ply import read_ply
-from diffseg_ros.ros.detections import vision_messages
+from diffseg_ros.ros.messages import message_class
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
@@ -50,7 +50,8 @@ def test_bag_holds_the_topics_of_the_node(run, sequence):
             if connection.topic == '/diffseg/labels':
                 assert (message.encoding, message.step) == ('16UC1', 256)
     names = ['labels', 'confidence', 'overlay', 'camera_info', 'points', 'markers']
-    names += ['detections', 'detections_3d'] if vision_messages() is not None else []
+    if message_class('vision_msgs/msg/Detection2DArray') is not None:
+        names += ['detections', 'detections_3d']
     assert counts == {f'/diffseg/{name}': FRAMES for name in names}
     assert stamps == {10 * 10**9 + number * 10**8 for number in range(FRAMES)}
 

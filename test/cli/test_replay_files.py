@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import sys
 
 from box_recording import FRAMES, label_images
 import cv2
@@ -11,25 +11,24 @@ from diffseg_ros.viz.colours import label_colours
 import numpy as np
 
 
-def test_nothing_is_drawn_or_packed_twice(run, sequence, monkeypatch):
-    from diffseg_ros.ros import messages
-    calls = Counter()
-
-    def counted(name, function):
-        def call(*arguments, **options):
-            calls[name] += 1
-            return function(*arguments, **options)
-        return call
-
-    for name in ('draw_overlay', 'fill_points'):
-        monkeypatch.setattr(messages, name, counted(name, getattr(messages, name)))
+def test_files_are_the_same_without_a_bag_and_where_no_ros_is_installed(run, sequence, capsys,
+                                                                        monkeypatch):
     _, output = run(sequence)
-    assert calls == {'draw_overlay': FRAMES, 'fill_points': FRAMES}
-    calls.clear()
     _, plain = run(sequence, 'plain', '--no-bag', '--clouds', '2')
-    assert calls == {'draw_overlay': FRAMES, 'fill_points': len(range(0, FRAMES, 2))}
-    for path in [*(plain / 'clouds').iterdir(), *(plain / 'overlay').iterdir()]:
-        assert path.read_bytes() == (output / path.parent.name / path.name).read_bytes()
+    for name in [name for name in sys.modules if name.startswith('diffseg_ros.ros.')]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ('rclpy', 'sensor_msgs', 'sensor_msgs.msg'):
+        monkeypatch.setitem(sys.modules, name, None)
+    capsys.readouterr()
+    code, without_ros = run(sequence, 'without_ros')
+    assert code == 0 and not (without_ros / 'output.mcap').exists()
+    line, = [line for line in capsys.readouterr().err.splitlines() if 'output.mcap' in line]
+    assert line.startswith('output.mcap is left out, as it needs rclpy and ROS messages')
+    for folder, clouds in ((plain, FRAMES // 2 + 1), (without_ros, FRAMES)):
+        assert len(list((folder / 'clouds').iterdir())) == clouds
+        for kind in ('labels', 'overlay', 'clouds'):
+            for path in (folder / kind).iterdir():
+                assert path.read_bytes() == (output / kind / path.name).read_bytes()
 
 
 def test_files_show_what_the_frame_holds(run, sequence):

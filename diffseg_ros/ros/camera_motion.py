@@ -7,28 +7,38 @@ import threading
 import time
 from typing import Any
 
-from diffseg_ros.geometry.transforms import Matrix, TransformTree
-from diffseg_ros.ros.synchronizer import EPOCH_JUMP, stamp_of
+from diffseg_ros.geometry.transforms import TransformTree
+from diffseg_ros.ros.messages import stamp_of
+from diffseg_ros.time_rules import clock_jumped_back
+from diffseg_ros.types import Matrix
 
-_PATIENCE = 3
-_HOLD = 0.02
+_TIMEOUTS_IN_A_ROW = 3
+_POLL_SECONDS = 0.02
 
 
 class CameraMotion:
     """
-    Keeps what /tf, /tf_static and `odom` said, and gives the camera's pose at a stamp.
+    Keeps the messages of /tf, /tf_static and `odom`, and returns the camera's pose at a stamp.
 
-    TF is asked first. Odometry moves the frame that it names as its child: that is the camera
-    itself, or a frame that static transforms or `base_to_camera` lead to the camera from.
-    Poses are interpolated, never extrapolated; for a transform that is still on its way `pose`
-    waits, until three images in a row waited in vain.
+    TF is asked first. Odometry moves the frame that it names as its child: the camera itself, or
+    a frame from which static transforms or `base_to_camera` lead to the camera. Poses are
+    interpolated, never extrapolated. After three timeouts in a row `pose` no longer waits for a
+    late transform, until one arrives in time again.
+
+    Attributes
+    ----------
+    source
+        'tf' or 'odometry', '' while no pose is known.
+    no_pose_reason
+        Why the last image had no pose, '' when it had one.
+
     """
 
     def __init__(self, *, tf: bool = True, odometry: bool = True,
                  base_to_camera: Sequence[float] = (0.0,) * 7) -> None:
-        """Start without any transform; `base_to_camera` is x y z qx qy qz qw, 0 if unknown."""
+        """Start without transforms; `base_to_camera` is x y z qx qy qz qw, 0 if unknown."""
         self.source = ''
-        self.trouble = ''
+        self.no_pose_reason = ''
         self._base_to_camera = tuple(base_to_camera) if any(base_to_camera) else None
         self._use_tf, self._use_odometry = tf, odometry
         self._changed = threading.Condition()
@@ -36,63 +46,61 @@ class CameraMotion:
         self._odometry = TransformTree()
         self._base = ''
         self._latest: dict[TransformTree, dict[str, int]] = {self._tf: {}, self._odometry: {}}
-        self._misses = 0
+        self._timeouts = 0
 
     def add_transforms(self, message: Any, *, static: bool) -> None:
-        """Take a tf2_msgs/TFMessage."""
+        """Add a tf2_msgs/TFMessage."""
         with self._changed:
             for item in message.transforms:
                 stamp = None if static else stamp_of(item)
                 place, turn = item.transform.translation, item.transform.rotation
-                values = (place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w)
-                self._add(self._tf, item.header.frame_id, item.child_frame_id, stamp, *values)
-                if static:
-                    self._odometry.add(item.header.frame_id, item.child_frame_id, None, *values)
+                for tree in (self._tf, self._odometry) if static else (self._tf,):
+                    self._add(tree, item.header.frame_id, item.child_frame_id, stamp, place, turn)
             self._changed.notify_all()
 
     def add_odometry(self, message: Any) -> None:
-        """Take a nav_msgs/Odometry."""
+        """Add a nav_msgs/Odometry."""
         with self._changed:
-            place, turn = message.pose.pose.position, message.pose.pose.orientation
+            pose = message.pose.pose
             self._base = message.child_frame_id.lstrip('/') or 'base_link'
             self._add(self._odometry, message.header.frame_id or 'odom', self._base,
-                      stamp_of(message), (place.x, place.y, place.z),
-                      (turn.x, turn.y, turn.z, turn.w))
+                      stamp_of(message), pose.position, pose.orientation)
             self._changed.notify_all()
 
-    def pose(self, frame_id: str, stamp: int, patience: float = 0.0) -> Matrix | None:
-        """Return the (4, 4) camera-to-world pose, or None; wait up to `patience` seconds."""
-        end = time.monotonic() + patience
+    def pose(self, frame_id: str, stamp: int, timeout: float = 0.0) -> Matrix | None:
+        """Return the camera-to-world pose, or None; wait `timeout` seconds for late messages."""
+        end = time.monotonic() + timeout
         with self._changed:
             while True:
                 pose = self._find(frame_id, stamp)
                 left = end - time.monotonic()
-                if pose is not None or left <= 0 or self._misses >= _PATIENCE or not (
-                        self._coming(stamp)):
+                if (pose is not None or left <= 0 or self._timeouts >= _TIMEOUTS_IN_A_ROW
+                        or not self._may_still_come(stamp)):
                     break
-                self._changed.wait(min(left, _HOLD))
-            self._misses = 0 if pose is not None else self._misses + 1
+                self._changed.wait(min(left, _POLL_SECONDS))
+            self._timeouts = 0 if pose is not None else self._timeouts + 1
             return pose
 
-    def _add(self, tree: TransformTree, parent: str, child: str, stamp: int | None,
-             place: Sequence[float], turn: Sequence[float]) -> None:
+    def _add(self, tree: TransformTree, parent: str, child: str, stamp: int | None, place: Any,
+             turn: Any) -> None:
         if stamp is not None:
             latest = self._latest[tree]
-            if latest.get(child, stamp) - stamp > EPOCH_JUMP:
+            if clock_jumped_back(latest.get(child), stamp):
                 tree.forget_moving()
                 latest.clear()
             latest[child] = stamp
-        tree.add(parent, child, stamp, place, turn)
+        tree.add(parent, child, stamp, (place.x, place.y, place.z),
+                 (turn.x, turn.y, turn.z, turn.w))
 
     def _find(self, frame_id: str, stamp: int) -> Matrix | None:
-        """Return the pose and note its source, or why there is none."""
+        """Return the pose; set its source, or the reason why there is none."""
+        self.source, self.no_pose_reason = 'tf', ''
         pose = self._tf.pose(frame_id, stamp) if self._use_tf else None
-        if pose is not None:
-            self.source, self.trouble = 'tf', ''
-            return pose
-        pose = self._from_odometry(frame_id, stamp)
-        self.source = '' if pose is None else 'odometry'
-        self.trouble = self._why_none(frame_id, stamp) if pose is None else ''
+        if pose is None:
+            self.source = 'odometry'
+            pose = self._from_odometry(frame_id, stamp)
+        if pose is None:
+            self.source, self.no_pose_reason = '', self._why_no_pose(frame_id, stamp)
         return pose
 
     def _from_odometry(self, frame_id: str, stamp: int) -> Matrix | None:
@@ -103,18 +111,17 @@ class CameraMotion:
                                self._base_to_camera[3:])
         return self._odometry.pose(frame_id, stamp)
 
-    def _coming(self, stamp: int) -> bool:
-        """Return whether a moving transform is known that has not reached `stamp` yet."""
+    def _may_still_come(self, stamp: int) -> bool:
         return any(last < stamp for latest in self._latest.values() for last in latest.values())
 
-    def _why_none(self, frame_id: str, stamp: int) -> str:
+    def _why_no_pose(self, frame_id: str, stamp: int) -> str:
         if not self._base:
             if self._latest[self._tf]:
                 return f'no moving transform leads to {frame_id!r} around the image'
             return 'neither TF nor odometry came'
-        last = self._odometry.last_stamp(self._base)
-        if self._odometry.pose(frame_id, last or 0) is None:
+        last = self._odometry.last_stamp(self._base) or 0
+        if self._odometry.pose(frame_id, last) is None:
             return (f'odometry moves {self._base!r}, and where the camera {frame_id!r} is on it '
                     'is not known: publish that transform, or set base_to_camera')
         return (f'odometry does not reach the image: its last stamp is '
-                f'{((last or 0) - stamp) / 1e6:+.0f} ms from it')
+                f'{(last - stamp) / 1e6:+.0f} ms from it')

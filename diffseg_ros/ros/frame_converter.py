@@ -1,0 +1,108 @@
+"""From synchronised messages to a Frame, with the reason where it can give no cloud."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.camera import is_pinhole
+from diffseg_ros.io.messages import (
+    check_depth,
+    decode_colour,
+    decode_depth,
+    intrinsics_from_camera_info,
+)
+from diffseg_ros.ros.camera_motion import CameraMotion
+from diffseg_ros.ros.counters import Counters
+from diffseg_ros.ros.synchronizer import FrameSynchronizer, SyncedMessages
+from diffseg_ros.types import DepthImage, Frame, Intrinsics
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Full names of the subscribed topics, for messages to the user."""
+
+    image: str
+    depth: str
+    camera_info: str
+
+
+class FrameConverter:
+    """Decodes messages. An unusable image is an error; the rest only costs the cloud."""
+
+    def __init__(self, synchronizer: FrameSynchronizer, topics: Topics, counters: Counters,
+                 motion: CameraMotion) -> None:
+        self.motion = motion
+        self._synchronizer = synchronizer
+        self._topics = topics
+        self._counters = counters
+
+    def convert(self, messages: SyncedMessages) -> tuple[Frame, str]:
+        """
+        Return the frame, and the reason why it can give no cloud ('' when it can).
+
+        Raises
+        ------
+        DiffsegError
+            The image itself cannot be used.
+
+        """
+        try:
+            rgb = decode_colour(messages.image)
+        except DiffsegError as error:
+            raise DiffsegError(f'{self._topics.image}: {error}') from error
+        depth, no_depth_reason = self._depth(messages)
+        intrinsics, no_intrinsics_reason = self._intrinsics(messages)
+        frame_id = messages.image.header.frame_id
+        pose = self.motion.pose(frame_id, messages.stamp, self._synchronizer.timeout)
+        frame = Frame(rgb, messages.stamp, frame_id, depth, intrinsics, pose)
+        return frame, ' and '.join(filter(None, (no_depth_reason, no_intrinsics_reason)))
+
+    def _depth(self, messages: SyncedMessages) -> tuple[DepthImage | None, str]:
+        topic, message = self._topics.depth, messages.depth
+        try:
+            # A topic that holds no depth is named even where stamps or frames differ too.
+            if (any_depth := message or self._synchronizer.depth.latest) is not None:
+                check_depth(any_depth)
+            if message is None:
+                return None, self._why_no_depth(topic)
+            frame_id, wanted = message.header.frame_id, messages.image.header.frame_id
+            if frame_id != wanted:
+                self._counters.fault('depth_unregistered')
+                return None, (f'unregistered depth on {topic}: its frame_id is {frame_id!r}, '
+                              f'that of the images {wanted!r}')
+            return decode_depth(message), ''
+        except DiffsegError as error:
+            self._counters.fault('depth_unusable')
+            return None, f'{topic}: {error}'
+
+    def _why_no_depth(self, topic: str) -> str:
+        depth = self._synchronizer.depth
+        if depth.latest is None:
+            return f'no depth on {topic}'
+        self._counters.fault('depth_missing')
+        if depth.offset is not None:
+            return (f'depth on {topic} is stamped {depth.offset / 1e6:+.1f} ms from the images; '
+                    f'sync_slop allows {depth.tolerance / 1e6:.1f} ms')
+        return (f'no depth on {topic} within {self._synchronizer.timeout * 1e3:.0f} ms after an '
+                'image of its stamp')
+
+    def _intrinsics(self, messages: SyncedMessages) -> tuple[Intrinsics | None, str]:
+        topic = self._topics.camera_info
+        if messages.camera_info is None:
+            return None, f'no camera_info on {topic}'
+        try:
+            intrinsics = intrinsics_from_camera_info(messages.camera_info)
+            # Raises for distortion that is not supported, before anything is published.
+            is_pinhole(intrinsics)
+            return intrinsics, ''
+        except DiffsegError as error:
+            self._counters.fault('camera_info_unusable')
+            return None, f'{topic}: {error}'
+
+
+def depth_encoding(message: Any) -> str:
+    """Return '16UC1' or '32FC1', as a depth image came; None and all others are 32FC1."""
+    encoding = str(getattr(message, 'encoding', '') or getattr(message, 'format', ''))
+    return '16UC1' if encoding.startswith(('16UC1', 'mono16')) else '32FC1'

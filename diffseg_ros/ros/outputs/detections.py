@@ -1,0 +1,60 @@
+"""~/detections, ~/detections_3d and ~/label_info, where vision_msgs is installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffseg_ros.postprocessing.label_encoding import SEGMENT_CLASS
+from diffseg_ros.postprocessing.output_context import OutputContext
+from diffseg_ros.registry import register_output
+from diffseg_ros.ros.messages import box_pose, header_of, message_class, vector
+from std_msgs.msg import Header
+
+LABEL_INFO = 'vision_msgs/msg/LabelInfo'
+CLASS_NAME = 'segment'
+"""Name of SEGMENT_CLASS."""
+
+
+@register_output('detections', message='vision_msgs/msg/Detection2DArray', reliable=True)
+def detections(context: OutputContext) -> Any:
+    """Return an upright box in pixels of each segment; its `id` is the segment's."""
+    header, regions, made = header_of(context.frame), context.regions, []
+    for identity, (x, y, width, height), score in zip(
+            regions.ids.tolist(), regions.boxes.tolist(), regions.scores.tolist(), strict=True):
+        box = _make('BoundingBox2D', size_x=width, size_y=height)
+        box.center.position.x, box.center.position.y = x, y
+        made.append(_make('Detection2D', header=header, id=str(identity), bbox=box,
+                          results=[_hypothesis(score)]))
+    return _make('Detection2DArray', header=header, detections=made)
+
+
+@register_output('detections_3d', message='vision_msgs/msg/Detection3DArray', reliable=True)
+def detections_3d(context: OutputContext) -> Any:
+    """Return a box in metres of each segment that has depth."""
+    if not context.has_points:
+        return None
+    header, made = header_of(context.frame), []
+    scores = dict(zip(context.regions.ids.tolist(), context.regions.scores.tolist(), strict=True))
+    for box in context.boxes:
+        pose, result = box_pose(box), _hypothesis(scores[box.id])
+        result.pose.pose = pose
+        made.append(_make('Detection3D', header=header, id=str(box.id), results=[result],
+                          bbox=_make('BoundingBox3D', center=pose,
+                                     size=vector(box.size.tolist()))))
+    return _make('Detection3DArray', header=header, detections=made)
+
+
+def label_info(header: Header) -> Any:
+    """Return the LabelInfo of a node that names no classes: every segment is a segment."""
+    known = _make('VisionClass', class_id=SEGMENT_CLASS, class_name=CLASS_NAME)
+    return _make('LabelInfo', header=header, class_map=[known], threshold=0.0)
+
+
+def _hypothesis(score: float) -> Any:
+    result = _make('ObjectHypothesisWithPose')
+    result.hypothesis.class_id, result.hypothesis.score = CLASS_NAME, score
+    return result
+
+
+def _make(name: str, **fields: Any) -> Any:
+    return message_class(f'vision_msgs/msg/{name}')(**fields)

@@ -1,0 +1,34 @@
+"""~/labels and ~/labels/compressed: the persistent segment id of each pixel."""
+
+from __future__ import annotations
+
+import array
+
+import cv2
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.postprocessing.output_context import OutputContext
+from diffseg_ros.registry import register_output
+from diffseg_ros.ros.messages import header_of, image_message
+from sensor_msgs.msg import CompressedImage, Image
+
+_FASTEST = (cv2.IMWRITE_PNG_COMPRESSION, 1)
+
+
+@register_output('labels', message=Image)
+def labels(context: OutputContext) -> Image:
+    """Return an image of label values in the encoding of the parameter `labels_encoding`."""
+    return image_message(context.values, context.encoder.encoding, header_of(context.frame))
+
+
+@register_output('labels/compressed', message=CompressedImage)
+def labels_compressed(context: OutputContext) -> CompressedImage | None:
+    """Return a PNG, described as compressed_image_transport does; none of 32SC1."""
+    encoding = context.encoder.encoding
+    if encoding == '32SC1':
+        return None
+    encoded, data = cv2.imencode('.png', context.values, _FASTEST)
+    if not encoded:
+        raise DiffsegError(f'labels/compressed: {context.values.shape} pixels cannot be encoded '
+                           'as PNG; use ~/labels')
+    return CompressedImage(header=header_of(context.frame), format=f'{encoding}; png compressed ',
+                           data=array.array('B', data.tobytes()))

@@ -1,0 +1,55 @@
+"""~/markers: boxes and ids for RViz."""
+
+from __future__ import annotations
+
+from builtin_interfaces.msg import Duration
+from diffseg_ros.geometry.boxes import SegmentBox
+from diffseg_ros.postprocessing.output_context import OutputContext
+from diffseg_ros.registry import register_output
+from diffseg_ros.ros.messages import box_pose, header_of, point, vector
+from diffseg_ros.viz.colours import label_colours
+from geometry_msgs.msg import Pose, Vector3
+import numpy as np
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+_OPACITY = 0.35
+_TEXT_HEIGHT = 0.06
+_THINNEST = 0.001  # RViz draws no cube of thickness 0
+_LIFETIME = Duration(sec=2)
+
+
+@register_output('markers', message=MarkerArray, reliable=True)
+def markers(context: OutputContext) -> MarkerArray | None:
+    """
+    Return a translucent box and its id per segment, in the colours of ~/overlay.
+
+    The boxes of the last message are deleted first, so that none outlives its segment. They
+    disappear by themselves when the images stop.
+    """
+    if not context.has_points:
+        return None
+    header = header_of(context.frame)
+    colours = label_colours(np.array([box.id for box in context.boxes], np.int64)) / 255
+    made = [Marker(header=header, action=Marker.DELETEALL)]
+    for box, colour in zip(context.boxes, colours.tolist(), strict=True):
+        made += [_cube(box, colour, header), _text(box, header)]
+    return MarkerArray(markers=made)
+
+
+def _cube(box: SegmentBox, colour: list[float], header: Header) -> Marker:
+    red, green, blue = colour
+    return Marker(
+        header=header, ns='boxes', id=box.id, type=Marker.CUBE, lifetime=_LIFETIME,
+        pose=box_pose(box), scale=vector(np.maximum(box.size, _THINNEST).tolist()),
+        color=ColorRGBA(r=red, g=green, b=blue, a=_OPACITY))
+
+
+def _text(box: SegmentBox, header: Header) -> Marker:
+    # y points down in the optical frame: the text stands on top of the box.
+    top = float(box.corners[:, 1].min()) - 0.5 * _TEXT_HEIGHT
+    x, _, z = box.centre.tolist()
+    return Marker(
+        header=header, ns='ids', id=box.id, type=Marker.TEXT_VIEW_FACING, lifetime=_LIFETIME,
+        pose=Pose(position=point([x, top, z])), text=str(box.id), scale=Vector3(z=_TEXT_HEIGHT),
+        color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0))

@@ -1,0 +1,74 @@
+"""~/points: the labelled point cloud."""
+
+from __future__ import annotations
+
+import array
+from functools import lru_cache
+import sys
+
+from diffseg_ros.geometry.point_cloud import pack_points, POINT_WORDS
+from diffseg_ros.postprocessing.output_context import OutputContext
+from diffseg_ros.registry import register_output
+from diffseg_ros.ros.messages import header_of
+from diffseg_ros.viz.colours import label_palette, palette_rows
+import numpy as np
+import numpy.typing as npt
+from sensor_msgs.msg import PointCloud2, PointField
+
+_FIELDS = [
+    PointField(name=name, offset=4 * word, datatype=datatype, count=1)
+    for word, (name, datatype) in enumerate([
+        ('x', PointField.FLOAT32), ('y', PointField.FLOAT32), ('z', PointField.FLOAT32),
+        ('rgb', PointField.FLOAT32), ('label', PointField.UINT32),
+        ('instance_id', PointField.UINT32)])]
+
+
+@register_output('points', message=PointCloud2)
+def points(context: OutputContext) -> PointCloud2 | None:
+    """
+    Return a cloud of x y z rgb label instance_id.
+
+    `rgb` is 0x00RRGGBB in the bits of a float; `label` and `instance_id` hold the value of the
+    label image, the unlabelled one included. Invalid points of an organised cloud are NaN; a
+    list holds valid points only and is dense.
+
+    Raises
+    ------
+    DiffsegError
+        The distortion model is not supported.
+
+    """
+    if not context.has_points:
+        return None
+    cloud, labels, encoder = context.config.cloud, context.labels, context.encoder
+    organised = cloud.organised and not cloud.voxel_size
+    data = array.array('B')
+    if organised:
+        data = _memory(context.buffers, labels.size * POINT_WORDS * 4)
+    out = np.frombuffer(data, np.uint32).reshape(*labels.shape, -1) if organised else None
+    removed = context.removed_ids if context.config.removal.from_points else None
+    words = pack_points(context.frame, labels, encoder.point_values, cloud,
+                        exclude=removed or (), out=out)
+    if context.points_colour == 'label':
+        unlabelled = int(np.uint32(encoder.unlabelled % 2**32))
+        words[..., 3] = _palette_words()[palette_rows(words[..., 4], unlabelled)]
+    if not organised:
+        data.frombytes(words.reshape(-1).view(np.uint8).data)
+    height, width = labels.shape if organised else (1, len(words))
+    return PointCloud2(
+        header=header_of(context.frame), fields=_FIELDS, height=height, width=width, data=data,
+        point_step=POINT_WORDS * 4, row_step=width * POINT_WORDS * 4,
+        is_bigendian=sys.byteorder == 'big', is_dense=not organised)
+
+
+def _memory(buffers: dict[str, array.array[int]], size: int) -> array.array[int]:
+    """Return the memory of the last cloud where it fits: new pages take as long as the points."""
+    if len(buffers.get('points', ())) != size:
+        buffers['points'] = array.array('B', bytes(size))
+    return buffers['points']
+
+
+@lru_cache(maxsize=1)
+def _palette_words() -> npt.NDArray[np.uint32]:
+    red, green, blue = label_palette().astype(np.uint32).T
+    return red << 16 | green << 8 | blue
