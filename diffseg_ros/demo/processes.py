@@ -26,8 +26,8 @@ def child_environment(domain_id: int) -> dict[str, str]:
     """
     Return this process's environment for a child in a ROS domain of its own.
 
-    The ROS wheels set their library path once and mark that; a child starts without mark and
-    path and finds its own. Where the mark is missing, the path is the user's and stays.
+    The ROS wheels set their library path once and note that in a variable; a child starts
+    without both and sets its own. Without the variable the path is the user's and stays.
     """
     environment = dict(os.environ)
     if environment.get(_BOOTSTRAP[0]):
@@ -43,7 +43,7 @@ def child_environment(domain_id: int) -> dict[str, str]:
 
 def free_domain_id() -> int:
     """
-    Return a ROS domain, not 0, that no participant on this machine was seen in.
+    Return a ROS domain, not 0, that no program on this machine uses.
 
     Raises
     ------
@@ -59,8 +59,7 @@ def free_domain_id() -> int:
 
 
 def _in_use(domain_id: int) -> bool:
-    # The first participant of a domain listens for unicast discovery on this port of the
-    # RTPS standard.
+    # By the RTPS standard the first participant of a domain listens on this port.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind(('', 7400 + 250 * domain_id + 10))
@@ -76,57 +75,47 @@ def _end_with_parent() -> None:
 
 
 class Child:
-    """A Python module that runs as a process of its own, its output in a log file."""
+    """A Python module that runs as a process of its own and prints into a log file."""
 
     def __init__(self, name: str, module: str, arguments: Sequence[str], log: Path,
                  environment: Mapping[str, str]) -> None:
-        """Start it."""
         self.name = name
         self._log = log
         with log.open('wb') as output:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, '-m', module, *arguments], stdout=output,
                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=dict(environment),
                 start_new_session=True, preexec_fn=_end_with_parent)
 
     def __enter__(self) -> Child:
-        """Return the running child."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """Make sure that it is gone."""
         self.stop(5.0 if kind is None else 2.0)
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs."""
-        return self._process.poll()
 
     def log_tail(self, lines: int = 12) -> str:
         """Return the end of what it printed."""
         text = self._log.read_text(errors='replace')
         return '\n'.join(text.splitlines()[-lines:])
 
+    @property
+    def log_excerpt(self) -> str:
+        """The end of what it printed, for an error message."""
+        return f'the end of {self._log}:\n{self.log_tail() or "(nothing was printed)"}'
+
     def check(self) -> None:
         """Raise DiffsegError with the end of its log if it has ended."""
-        code = self.exit_code
-        if code is not None:
-            raise DiffsegError(f'the {self.name} ended with exit code {code}; the end of '
-                               f'{self._log}:\n{self.log_tail() or "(nothing was printed)"}')
+        if self.process.poll() is not None:
+            raise DiffsegError(f'the {self.name} ended with exit code {self.process.returncode}; '
+                               f'{self.log_excerpt}')
 
     def stop(self, patience: float = 10.0) -> int:
-        """Interrupt it, kill it when it does not end within `patience` seconds."""
+        """Interrupt it; kill it if it does not end within `patience` seconds."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            if self.exit_code is None:
-                self._process.send_signal(number)
+            self.process.send_signal(number)
             try:
-                return self._process.wait(patience)
+                return self.process.wait(patience)
             except subprocess.TimeoutExpired:
                 patience = 2.0
-        return self._process.wait()
+        return self.process.wait()

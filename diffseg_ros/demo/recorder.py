@@ -1,7 +1,7 @@
 """
-Stores what the node publishes, as received; runs as a process of its own.
+Records what the node publishes in an MCAP file; runs as a process of its own.
 
-Nothing is decoded while the run lasts: the node needs the processor.
+Messages are neither decoded nor compressed while the run lasts: the node needs the processor.
 """
 
 from __future__ import annotations
@@ -12,87 +12,84 @@ from pathlib import Path
 import signal
 import sys
 import time
-from typing import Any
 
-from diffseg_ros.demo.spool import SpoolWriter
+from diffseg_ros.io.messages import CAMERA_INFO, IMAGE, typestore
+from mcap.writer import CompressionType, Writer
 
 NODE = '/diffseg'
 DIAGNOSTICS = '/diagnostics'
 LABELS, POINTS = f'{NODE}/labels', f'{NODE}/points'
 RECORDED = {
-    LABELS: 'sensor_msgs/msg/Image', f'{NODE}/confidence': 'sensor_msgs/msg/Image',
-    f'{NODE}/overlay': 'sensor_msgs/msg/Image',
-    f'{NODE}/camera_info': 'sensor_msgs/msg/CameraInfo',
-    POINTS: 'sensor_msgs/msg/PointCloud2', DIAGNOSTICS: 'diagnostic_msgs/msg/DiagnosticArray'}
+    LABELS: IMAGE, f'{NODE}/confidence': IMAGE, f'{NODE}/overlay': IMAGE,
+    f'{NODE}/camera_info': CAMERA_INFO, POINTS: 'sensor_msgs/msg/PointCloud2',
+    DIAGNOSTICS: 'diagnostic_msgs/msg/DiagnosticArray'}
 """Topics that are recorded, and their types."""
 READY = 'recorder: connected'
 
 _QUEUE = 10
+_DRAIN_SECONDS = 0.5
 
 
 def main(argv: list[str] | None = None) -> int:
     """Record until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog='diffseg_ros.demo.recorder', description=__doc__)
-    parser.add_argument('spool', type=Path, help='file to write')
+    parser.add_argument('log', type=Path, help='file to write')
     arguments = parser.parse_args(argv)
-    stopped: list[int] = []
+    signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, frame: stopped.append(received))
-    spool = SpoolWriter(arguments.spool, list(RECORDED))
-    try:
-        _record(spool, stopped)
-    finally:
-        spool.close()
+        signal.signal(number, lambda received, frame: signals.append(received))
+    with arguments.log.open('wb') as file:
+        writer = Writer(file, compression=CompressionType.NONE, enable_crcs=False)
+        writer.start('ros2', 'diffseg_ros')
+        try:
+            _record(writer, lambda: bool(signals))
+        finally:
+            writer.finish()
     return 0
 
 
-def _record(spool: SpoolWriter, stopped: list[int]) -> None:
+def _record(writer: Writer, stopped: Callable[[], bool]) -> None:
+    from diffseg_ros.ros.player import message_class
     from diffseg_ros.ros.transport import use_large_message_profile
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
     from rclpy.signals import SignalHandlerOptions
 
     use_large_message_profile()
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('diffseg_demo_recorder')
-    subscriptions = [_subscribe(node, topic, type_name, spool)
-                     for topic, type_name in RECORDED.items()]
+    subscriptions = [
+        node.create_subscription(
+            message_class(type_name), topic, _storing(writer, topic, type_name),
+            QoSProfile(depth=_QUEUE, reliability=(
+                ReliabilityPolicy.RELIABLE if topic == DIAGNOSTICS
+                else ReliabilityPolicy.BEST_EFFORT)), raw=True)
+        for topic, type_name in RECORDED.items()]
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     announced = False
-    while not stopped:
+    while not stopped():
         executor.spin_once(timeout_sec=0.1)
         if not announced and all(item.get_publisher_count() for item in subscriptions):
             print(READY, flush=True)
             announced = True
-    _drain(executor)
+    end = time.monotonic() + _DRAIN_SECONDS
+    while time.monotonic() < end:  # what has already arrived
+        executor.spin_once(timeout_sec=0.02)
     node.destroy_node()
     rclpy.try_shutdown()
 
 
-def _drain(executor: Any, seconds: float = 0.5) -> None:
-    """Take what has already arrived."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        executor.spin_once(timeout_sec=0.02)
+def _storing(writer: Writer, topic: str, type_name: str) -> Callable[[bytes], None]:
+    """Return a callback that writes serialised messages with the time at which they came in."""
+    definition, _ = typestore().generate_msgdef(type_name)
+    schema = writer.register_schema(type_name, 'ros2msg', definition.encode())
+    channel = writer.register_channel(topic, 'cdr', schema)
 
-
-def _subscribe(node: Any, topic: str, type_name: str, spool: SpoolWriter) -> Any:
-    from diagnostic_msgs.msg import DiagnosticArray
-    from rclpy.qos import QoSProfile, ReliabilityPolicy
-    from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-
-    kinds = {kind.__name__: kind for kind in (CameraInfo, DiagnosticArray, Image, PointCloud2)}
-    reliability = (ReliabilityPolicy.RELIABLE if topic == DIAGNOSTICS
-                   else ReliabilityPolicy.BEST_EFFORT)
-    return node.create_subscription(
-        kinds[type_name.rpartition('/')[2]], topic, _storing(spool, topic),
-        QoSProfile(depth=_QUEUE, reliability=reliability), raw=True)
-
-
-def _storing(spool: SpoolWriter, topic: str) -> Callable[[bytes], None]:
     def store(data: bytes) -> None:
-        spool.write(topic, time.time_ns(), data)
+        now = time.time_ns()
+        writer.add_message(channel, now, data, now)
     return store
 
 

@@ -1,128 +1,162 @@
-"""One run: the node and the recorder as processes, the camera's frames in between."""
+"""One run: the node and the recorder as processes, and a player that feeds the node."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 import time
+from typing import Any, TYPE_CHECKING
 
-from diffseg_ros.demo.player import Player, PreparedFrame
+from diffseg_ros.demo.frame_accounting import frame_counts, is_settled, node_status
 from diffseg_ros.demo.processes import Child, child_environment
-from diffseg_ros.demo.recorder import NODE, READY
+from diffseg_ros.demo.recorder import DIAGNOSTICS, NODE, READY
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.message_stream import FRAME_TOPICS, serialised_messages, TimedMessage
+from diffseg_ros.types import Frame
 
-NODE_MODULE = 'diffseg_ros.cli.node'
+if TYPE_CHECKING:
+    from diffseg_ros.ros.player import Player
 
+OPTICAL_FRAME = 'camera_optical_frame'
+PERIOD_NS = 100_000_000
+
+_CAMERA_TOPICS = [topic for topic in FRAME_TOPICS if topic != '/tf']
 _SETTLE_SECONDS = 20.0
 _CONNECT_SECONDS = 15.0
+_DELIVERY_SECONDS = 0.3
 
 
-@dataclass(frozen=True)
-class SessionSettings:
+def run_session(frames: Iterable[Frame], log: Path, node_log: Path, *, domain_id: int,
+                node_module: str, params: Path | None = None,
+                patience: float = 120.0) -> list[Frame]:
     """
-    How the processes are run.
+    Play frames to the node at 10 Hz while a recorder writes what it publishes.
 
-    Attributes
+    Parameters
     ----------
+    frames
+        With depth, intrinsics and pose.
+    log
+        MCAP file for what the node publishes; what the recorder prints goes beside it.
+    node_log
+        File for what the node prints.
     domain_id
-        ROS domain of all three.
+        ROS domain of all processes.
+    node_module
+        Python module that is run as the node.
     params
         Parameter file for the node, or None for its defaults.
-    period
-        Nanoseconds between frames.
     patience
         Seconds the node may take to load its model.
 
+    Returns
+    -------
+    list
+        The frames as sent: their stamps are the time of day and exactly 0.1 s apart.
+
+    Raises
+    ------
+    DiffsegError
+        The node does not come up, or it ends before the last frame; the message holds the end
+        of its log.
+
     """
+    environment = child_environment(domain_id)
+    arguments = ['--ros-args', '-r', f'__node:={NODE[1:]}']
+    if params is not None:
+        arguments += ['--params-file', str(params)]
+    sent: list[Frame] = []
+    with (Child('recorder', 'diffseg_ros.demo.recorder', [str(log)],
+                log.with_name('recorder.log'), environment) as recorder,
+          Child('node', node_module, arguments, node_log, environment) as node,
+          _player(domain_id) as player):
 
-    domain_id: int
-    params: Path | None
-    period: int = 100_000_000
-    patience: float = 120.0
-    node_module: str = NODE_MODULE
+        def messages() -> Iterator[TimedMessage]:
+            start = time.time_ns()
+            for number, frame in enumerate(frames):
+                node.check()
+                recorder.check()
+                sent.append(replace(frame, stamp=start + number * PERIOD_NS,
+                                    frame_id=OPTICAL_FRAME))
+                yield from serialised_messages(sent[-1])
+
+        monitor = _Monitor(player)
+        _wait_until_ready(player, monitor, node, recorder, patience)
+        player.play(messages())
+        _wait_until_settled(player, monitor, node)
+        player.wait_for(lambda: False, _DELIVERY_SECONDS)
+        node.stop()
+        # The node's last counters have to reach the recorder.
+        player.wait_for(lambda: False, _DELIVERY_SECONDS)
+        recorder.stop()
+    return sent
 
 
-class Session:
-    """Starts node and recorder, plays frames to the node and stops both in order."""
+@contextmanager
+def _player(domain_id: int) -> Iterator[Player]:
+    from diffseg_ros.ros.player import Player
+    import rclpy
 
-    def __init__(self, folder: Path, node_log: Path, settings: SessionSettings) -> None:
-        """Use `folder` for what is recorded and `node_log` for what the node prints."""
-        self._folder = folder
-        self._node_log = node_log
-        self._settings = settings
-        self.spool = folder / 'recording.spool'
+    context = rclpy.Context()
+    context.init(args=[], domain_id=domain_id)
+    try:
+        with Player(FRAME_TOPICS, context=context) as player:
+            yield player
+    finally:
+        context.try_shutdown()
 
-    @contextmanager
-    def running(self) -> Iterator[Callable[[Iterable[PreparedFrame]], Iterator[int]]]:
-        """
-        Yield a function that plays frames and yields their stamps; clean up afterwards.
 
-        Raises
-        ------
-        DiffsegError
-            The node does not come up, or it ends before the last frame; the message holds the
-            end of its log.
+class _Monitor:
+    """What the node says about itself on /diagnostics."""
 
-        """
-        settings = self._settings
-        environment = child_environment(settings.domain_id)
-        with (Child('recorder', 'diffseg_ros.demo.recorder', [str(self.spool)],
-                    self._folder / 'recorder.log', environment) as recorder,
-              Child('node', settings.node_module, self._node_arguments(),
-                    self._node_log, environment) as node,
-              Player(settings.domain_id) as player):
-            self._wait_until_ready(player, node, recorder)
+    def __init__(self, player: Player) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
 
-            def play(frames: Iterable[PreparedFrame]) -> Iterator[int]:
-                def check() -> None:
-                    node.check()
-                    recorder.check()
+        self.status: dict[str, str] = {}
+        self.error = ''
+        self.reports = 0
+        player.node.create_subscription(DiagnosticArray, DIAGNOSTICS, self._update, 10)
 
-                yield from player.play(frames, settings.period, check)
-                self._settle(player, node)
+    @property
+    def state(self) -> str:
+        return self.status.get('state', 'silent')
 
-            yield play
-            # The node's last counters have to reach the recorder.
-            player.wait(lambda: False, 0.3)
-            node.stop()
-            player.wait(lambda: False, 0.3)
-            recorder.stop()
+    def _update(self, message: Any) -> None:
+        for status in message.status:
+            if status.name.startswith(NODE[1:]):
+                self.status = node_status(message)
+                self.error = status.message if status.level >= status.ERROR else ''
+                self.reports += 1
 
-    def _node_arguments(self) -> list[str]:
-        arguments = ['--ros-args', '-r', f'__node:={NODE[1:]}']
-        if self._settings.params is not None:
-            arguments += ['--params-file', str(self._settings.params)]
-        return arguments
 
-    def _wait_until_ready(self, player: Player, node: Child, recorder: Child) -> None:
-        end = time.monotonic() + self._settings.patience
+def _wait_until_ready(player: Player, monitor: _Monitor, node: Child, recorder: Child,
+                      patience: float) -> None:
+    def is_connected() -> bool:
+        return monitor.state == 'active' and player.has_subscribers(*_CAMERA_TOPICS)
 
-        def answered() -> bool:
-            node.check()
-            recorder.check()
-            refused = bool(player.complaint) and player.diagnostics.get('state') != 'active'
-            return refused or player.connected
+    def has_answered() -> bool:
+        node.check()
+        recorder.check()
+        return is_connected() or bool(monitor.error and monitor.state != 'active')
 
-        if not player.wait(answered, end - time.monotonic()):
-            state = player.diagnostics.get('state', 'silent')
-            raise DiffsegError(f'the node is {state} after {self._settings.patience:.0f} s; the '
-                               f'end of its log:\n{node.log_tail() or "(nothing was printed)"}')
-        if not player.connected:
-            raise DiffsegError(f'the node does not come up: {player.complaint}; the end of its '
-                               f'log:\n{node.log_tail() or "(nothing was printed)"}')
-        if not player.wait(lambda: READY in recorder.log_tail(), _CONNECT_SECONDS):
-            raise DiffsegError('the recorder does not see all topics of the node after '
-                               f'{_CONNECT_SECONDS:.0f} s; the end of its log:\n'
-                               f'{node.log_tail() or "(nothing was printed)"}')
+    if not player.wait_for(has_answered, patience):
+        raise DiffsegError(f'the node is {monitor.state} after {patience:.0f} s; '
+                           f'{node.log_excerpt}')
+    if not is_connected():
+        raise DiffsegError(f'the node does not come up: {monitor.error}; {node.log_excerpt}')
+    if not player.wait_for(lambda: READY in recorder.log_tail(), _CONNECT_SECONDS):
+        raise DiffsegError('the recorder does not see all topics of the node after '
+                           f'{_CONNECT_SECONDS:.0f} s; {node.log_excerpt}')
 
-    def _settle(self, player: Player, node: Child) -> None:
-        """Wait until the node has finished what it received and said so."""
-        reports = player.status_count
 
-        def done() -> bool:
-            node.check()
-            return player.status_count >= reports + 2 and player.settled
+def _wait_until_settled(player: Player, monitor: _Monitor, node: Child) -> None:
+    """Wait until the node has finished what it received and has reported so."""
+    reports = monitor.reports
 
-        player.wait(done, _SETTLE_SECONDS)
+    def is_done() -> bool:
+        node.check()
+        return monitor.reports >= reports + 2 and is_settled(frame_counts(monitor.status))
+
+    player.wait_for(is_done, _SETTLE_SECONDS)

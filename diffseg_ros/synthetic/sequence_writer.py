@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 import shutil
 
-import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.transforms import quaternion_from_pose
+from diffseg_ros.io.images import write_image
 from diffseg_ros.synthetic.camera_path import camera_path
 from diffseg_ros.synthetic.depth_sensor import measure_depth
 from diffseg_ros.synthetic.renderer import CAMERA, Renderer
@@ -24,8 +24,6 @@ RATE = 10
 DEPTH_SCALE = 1000
 """Units of the depth images per metre."""
 
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95]
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 2]
 _WORKERS = max(2, min(os.cpu_count() or 2, 4))
 
 
@@ -47,8 +45,7 @@ def render_sequence(folder: Path, frames: int, seed: int = 0,
                            'another --output')
     partial = folder.with_name(f'.{folder.name}.{os.getpid()}.partial')
     try:
-        for part in ('rgb', 'depth', 'instances'):
-            (partial / part).mkdir(parents=True)
+        partial.mkdir(parents=True)
         yield from _render_frames(partial, frames, seed, camera)
         if folder.exists():
             shutil.rmtree(folder)
@@ -75,9 +72,9 @@ def _render_frames(folder: Path, frames: int, seed: int, camera: Intrinsics) -> 
                               camera.fx, seed * 100_003 + number)
         units = np.nan_to_num(np.rint(depth * DEPTH_SCALE)).astype(np.uint16)
         name = f'{number:06d}'
-        _write_image(folder / 'rgb' / f'{name}.jpg', rendering.rgb[..., ::-1], _JPEG)
-        _write_image(folder / 'depth' / f'{name}.png', units, _PNG)
-        _write_image(folder / 'instances' / f'{name}.png', rendering.instances, _PNG)
+        write_image(folder / 'rgb' / f'{name}.jpg', rendering.rgb)
+        write_image(folder / 'depth' / f'{name}.png', units)
+        write_image(folder / 'instances' / f'{name}.png', rendering.instances)
         return number
 
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -97,10 +94,3 @@ def _write_texts(folder: Path, camera: Intrinsics, times: np.ndarray, poses: np.
     (folder / 'poses.txt').write_text(''.join(
         ' '.join(f'{value:.9f}' for value in (*pose[:3, 3], *quaternion_from_pose(pose))) + '\n'
         for pose in poses))
-
-
-def _write_image(path: Path, image: np.ndarray, options: list[int]) -> None:
-    done, data = cv2.imencode(path.suffix, image, options)
-    if not done:
-        raise DiffsegError(f'{path}: the image cannot be encoded')
-    path.write_bytes(data.tobytes())

@@ -55,9 +55,9 @@ def _mix(low: Colour, high: Colour, amount: Tile) -> Tile:
     return (np.float32(low) * (1 - weight) + np.float32(high) * weight).astype(np.float32)
 
 
-def _grained(tile: Tile, rng: np.random.Generator, strength: float,
-             falloff: float = 0.6) -> Tile:
-    return tile * (1 + strength * noise(rng, falloff))[..., None]
+def _grained(tile: Tile, rng: np.random.Generator, strength: float, falloff: float = 0.6,
+             stretch: tuple[float, float] = (1.0, 1.0)) -> Tile:
+    return tile * (1 + strength * noise(rng, falloff, stretch))[..., None]
 
 
 def plain(rng: np.random.Generator, colour: Colour, grain: float = 0.02) -> Tile:
@@ -67,11 +67,10 @@ def plain(rng: np.random.Generator, colour: Colour, grain: float = 0.02) -> Tile
     return _grained(tile * blotch, rng, grain)
 
 
-def stripes(rng: np.random.Generator, first: Colour, second: Colour, count: int = 6,
-            width: float = 0.5) -> Tile:
+def stripes(rng: np.random.Generator, first: Colour, second: Colour, count: int) -> Tile:
     x, _ = _axes()
     wave = np.abs((x * count) % 1 - 0.5) * 2
-    return _grained(_mix(first, second, (wave - (1 - width)) * SIZE / count / 3), rng, 0.025)
+    return _grained(_mix(first, second, (wave - 0.5) * SIZE / count / 3), rng, 0.025)
 
 
 def checker(rng: np.random.Generator, first: Colour, second: Colour, count: int = 4) -> Tile:
@@ -81,12 +80,11 @@ def checker(rng: np.random.Generator, first: Colour, second: Colour, count: int 
     return _grained(_mix(first, second, field), rng, 0.03)
 
 
-def dots(rng: np.random.Generator, ground: Colour, dot: Colour, count: int = 4,
-         radius: float = 0.28) -> Tile:
+def dots(rng: np.random.Generator, ground: Colour, dot: Colour, count: int = 4) -> Tile:
     x, y = _axes()
     row = np.floor(y * count)
     distance = np.hypot((x * count + row % 2 * 0.5) % 1 - 0.5, y * count % 1 - 0.5)
-    return _grained(_mix(ground, dot, (radius - distance) * SIZE / count / 3 + 0.5), rng, 0.025)
+    return _grained(_mix(ground, dot, (0.28 - distance) * SIZE / count / 3 + 0.5), rng, 0.025)
 
 
 def damask(rng: np.random.Generator, ground: Colour, motif: Colour) -> Tile:
@@ -165,11 +163,10 @@ def terrazzo(rng: np.random.Generator, ground: Colour, chips: Sequence[Colour]) 
     return _grained(tile, rng, 0.02)
 
 
-def fabric(rng: np.random.Generator, colour: Colour, threads: int = 64,
-           contrast: float = 0.16) -> Tile:
+def fabric(rng: np.random.Generator, colour: Colour, threads: int = 64) -> Tile:
     x, y = _axes()
     weave = np.sin(2 * np.pi * x * threads) * np.sin(2 * np.pi * y * threads)
-    shade = 1 + contrast * (weave + 0.4 * noise(rng, 0.3)) * 0.6 + 0.05 * noise(rng, 1.7)
+    shade = 1 + 0.16 * (weave + 0.4 * noise(rng, 0.3)) * 0.6 + 0.05 * noise(rng, 1.7)
     return np.float32(colour) * shade[..., None].astype(np.float32)
 
 
@@ -242,7 +239,7 @@ def abstract(rng: np.random.Generator) -> Tile:
         else:
             corner = (centre[0] + size, centre[1] + int(size * rng.uniform(0.3, 1.6)))
             cv2.rectangle(image, centre, corner, colour.tolist(), -1)
-    return image * (1 + 0.05 * noise(rng, 0.9, (4.0, 1.0)))[..., None]
+    return _grained(image, rng, 0.05, 0.9, (4.0, 1.0))
 
 
 def cover(rng: np.random.Generator, colour: Colour, title: str) -> Tile:
@@ -258,8 +255,7 @@ def cover(rng: np.random.Generator, colour: Colour, title: str) -> Tile:
                 cv2.LINE_AA)
     for line in range(3):
         cv2.line(image, (90, 430 + 24 * line), (SIZE - 90 - 60 * line, 430 + 24 * line), _INK, 6)
-    image *= (1 + 0.03 * noise(rng, 1.2))[..., None]
-    return np.ascontiguousarray(image[::-1])
+    return np.ascontiguousarray(_grained(image, rng, 0.03, 1.2)[::-1])
 
 
 def label(rng: np.random.Generator, glass: Colour, paper: Colour) -> Tile:
@@ -271,7 +267,7 @@ def label(rng: np.random.Generator, glass: Colour, paper: Colour) -> Tile:
         cv2.line(image, (0, int(row * SIZE)), (SIZE, int(row * SIZE)), ink, 8)
     for x in range(0, SIZE, 128):
         cv2.circle(image, (x + 64, int(0.45 * SIZE)), 42, ink, -1, cv2.LINE_AA)
-    return image * (1 + 0.02 * noise(rng, 1.0))[..., None]
+    return _grained(image, rng, 0.02, 1.0)
 
 
 def spines(rng: np.random.Generator, count: int = 12) -> Tile:
@@ -284,7 +280,7 @@ def spines(rng: np.random.Generator, count: int = 12) -> Tile:
         band = int(rng.integers(300, 420))
         image[band:band + 14, left + 1:right - 1] = colour * 0.55
         image[90:250, (left + right) // 2 - 3:(left + right) // 2 + 3] = _INK
-    return image * (1 + 0.05 * noise(rng, 0.8, (1.0, 6.0)))[..., None]
+    return _grained(image, rng, 0.05, 0.8, (1.0, 6.0))
 
 
 def rug(rng: np.random.Generator) -> Tile:
@@ -301,7 +297,7 @@ def rug(rng: np.random.Generator) -> Tile:
     for angle in np.arange(0, 2 * np.pi, np.pi / 8):
         spot = (int(middle[0] + 45 * np.cos(angle)), int(middle[1] + 45 * np.sin(angle)))
         cv2.circle(image, spot, 11, colours[2].tolist(), -1, cv2.LINE_AA)
-    return image * (1 + 0.1 * noise(rng, 0.3))[..., None]
+    return _grained(image, rng, 0.1, 0.3)
 
 
 def beach_ball(rng: np.random.Generator) -> npt.NDArray[np.float32]:

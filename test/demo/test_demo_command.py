@@ -8,9 +8,8 @@ from pathlib import Path
 
 import cv2
 from diffseg_ros.cli import demo
-from diffseg_ros.cli.demo import DemoSettings, run_demo
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.message_types import deserialise, header_stamp, typestore
+from diffseg_ros.io.messages import deserialise, header_stamp, typestore
 from diffseg_ros.io.ply import read_ply
 import numpy as np
 import pytest
@@ -30,10 +29,15 @@ def stand_in():
         yield
 
 
+def run_demo(output: Path, frames: int) -> dict:
+    arguments = demo._parser().parse_args(['--output', str(output), '--frames', str(frames)])
+    return demo.run_demo(arguments, 'stand_in_node')
+
+
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     output = tmp_path_factory.mktemp('demo')
-    return output, run_demo(DemoSettings(output, FRAMES, node_module='stand_in_node'))
+    return output, run_demo(output, FRAMES)
 
 
 @pytest.fixture(scope='module')
@@ -111,7 +115,7 @@ def test_a_node_that_does_not_work_ends_the_demo_with_its_reason(
         tmp_path, monkeypatch, fault, reason):
     monkeypatch.setenv('STAND_IN_FAULT', fault)
     with pytest.raises(DiffsegError, match=reason):
-        run_demo(DemoSettings(tmp_path, 3, node_module='stand_in_node'))
+        run_demo(tmp_path, 3)
     assert {item.name for item in tmp_path.iterdir()} == {'sequence', 'node.log'}
 
 

@@ -45,8 +45,8 @@ def test_a_child_is_gone_after_the_block_even_on_an_error(start, name):
     with pytest.raises(KeyboardInterrupt), start(name) as child:
         wait_for(lambda: 'up' in child.log_tail())
         raise KeyboardInterrupt
-    assert child.exit_code is not None
-    assert not Path(f'/proc/{child.pid}').exists()
+    assert child.process.poll() is not None
+    assert not Path(f'/proc/{child.process.pid}').exists()
 
 
 def test_a_child_ends_when_its_parent_is_killed(start, tmp_path):
@@ -58,7 +58,7 @@ def test_a_child_ends_when_its_parent_is_killed(start, tmp_path):
                       'child = Child("sleeper", "sleeper", [], '
                       f'Path("{tmp_path}/sleeper.log"), environment)\n'
                       'while "up" not in child.log_tail():\n    time.sleep(0.02)\n'
-                      'print(child.pid, flush=True)\ntime.sleep(60)\n')
+                      'print(child.process.pid, flush=True)\ntime.sleep(60)\n')
     process = subprocess.Popen([sys.executable, str(parent)], stdout=subprocess.PIPE,
                                env=child_environment(7), text=True)
     child = Path('/proc', process.stdout.readline().strip(), 'cmdline')
@@ -71,7 +71,7 @@ def test_a_child_ends_when_its_parent_is_killed(start, tmp_path):
 
 def test_a_child_that_fails_is_reported_with_its_last_words(start):
     with start('failing') as child:
-        wait_for(lambda: child.exit_code is not None)
+        wait_for(lambda: child.process.poll() is not None)
         with pytest.raises(DiffsegError, match=r'(?s)failing ended with exit code 3.*the reason'):
             child.check()
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import struct
 
-from diffseg_ros.demo.accounting import account_for, check_stamps, losses
+from diffseg_ros.demo.frame_accounting import lost_frames
 from diffseg_ros.demo.recorder import DIAGNOSTICS, LABELS, POINTS, RECORDED
-from diffseg_ros.demo.spool import Spool, SpoolWriter
+from diffseg_ros.demo.run_results import read_results
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.message_types import typestore
+from diffseg_ros.io.bag_writer import BagWriter
+from diffseg_ros.io.messages import typestore
+from diffseg_ros.types import Frame
 from hypothesis import given
 from hypothesis import strategies as st
+import numpy as np
 import pytest
 
 counts = st.integers(0, 50)
 STAMPS = [1_700_000_000_900_000_000 + 100_000_000 * number for number in range(5)]
+FRAMES = [Frame(np.zeros((2, 2, 3), np.uint8), stamp) for stamp in STAMPS]
 
 
 def stamped(stamp: int) -> bytes:
@@ -33,12 +37,11 @@ def diagnostics(values: dict[str, int | str]) -> bytes:
     return bytes(typestore().serialize_cdr(message, RECORDED[DIAGNOSTICS]))
 
 
-def make_spool(path, messages):
-    writer = SpoolWriter(path, list(RECORDED))
-    for topic, received, data in messages:
-        writer.write(topic, received, data)
-    writer.close()
-    return Spool(path, list(RECORDED))
+def write_log(path, messages):
+    with BagWriter(path) as log:
+        for topic, received, data in messages:
+            log.write_raw(topic, RECORDED[topic], received, data)
+    return path
 
 
 @given(lost_in=counts, lost_out=counts, recorded=counts, unfinished=counts, failed=counts,
@@ -48,7 +51,7 @@ def test_causes_add_up_to_what_is_missing(lost_in, lost_out, recorded, unfinishe
     processed = recorded + lost_out
     received = processed + unfinished + failed + idle + sum(own.values())
     sent = received + lost_in
-    found = losses(sent, recorded, {
+    found = lost_frames(sent, recorded, {
         'received': received, 'processed': processed, 'failed': failed, 'idle': idle,
         **{f'dropped.{cause}': count for cause, count in own.items()}})
     assert sum(found.values()) + recorded == sent
@@ -61,41 +64,34 @@ def test_causes_add_up_to_what_is_missing(lost_in, lost_out, recorded, unfinishe
     (10, 5, 11, 5), (10, 6, 10, 5), (10, 5, 4, 5)])
 def test_contradictions_are_refused(sent, recorded, received, processed):
     with pytest.raises(DiffsegError, match='contradict'):
-        losses(sent, recorded, {'received': received, 'processed': processed})
+        lost_frames(sent, recorded, {'received': received, 'processed': processed})
 
 
 def test_a_silent_node_cannot_be_accounted_for():
     with pytest.raises(DiffsegError, match='no counters'):
-        losses(10, 0, {})
+        lost_frames(10, 0, {})
 
 
-def test_account_of_a_recording(tmp_path):
-    spool = make_spool(tmp_path / 'spool', [
+def test_results_of_a_recording(tmp_path):
+    log = write_log(tmp_path / 'log.mcap', [
         (DIAGNOSTICS, 1, diagnostics({'received': 1, 'processed': 0, 'model': 'm'})),
-        (LABELS, STAMPS[1] + 50, stamped(STAMPS[1])),
-        (LABELS, STAMPS[3] + 70, stamped(STAMPS[3])),
-        (LABELS, STAMPS[3] + 90, stamped(STAMPS[3])),
-        (DIAGNOSTICS, 2, diagnostics({'received': 4, 'processed': 3, 'dropped.superseded': 1}))])
-    account = account_for(spool, STAMPS)
-    assert account.processed == (1, 3) and account.ages == (50, 70)
-    assert account.dropped == {'superseded': 1, 'transport': 2}
-    assert account.facts['model'] == 'm'
+        (LABELS, STAMPS[1] + 50_000_000, stamped(STAMPS[1])),
+        (POINTS, STAMPS[2] + 60_000_000, stamped(STAMPS[2])),
+        (LABELS, STAMPS[3] + 70_000_000, stamped(STAMPS[3])),
+        (POINTS, STAMPS[3] + 80_000_000, stamped(STAMPS[3])),
+        (LABELS, STAMPS[3] + 90_000_000, stamped(STAMPS[3])),
+        (DIAGNOSTICS, STAMPS[4],
+         diagnostics({'received': 4, 'processed': 3, 'dropped.superseded': 1}))])
+    results = read_results(None, FRAMES, log)
+    assert results.processed == [1, 3] and results.ages_ms == {1: 50, 3: 70}
+    assert results.with_cloud == [3]
+    assert results.dropped == {'superseded': 1, 'transport': 2}
+    assert results.status['model'] == 'm'
 
 
 @pytest.mark.parametrize('topic', [LABELS, POINTS])
 def test_an_invented_stamp_is_refused_by_name(tmp_path, topic):
-    spool = make_spool(tmp_path / 'spool', [(topic, 1, stamped(STAMPS[0])),
+    log = write_log(tmp_path / 'log.mcap', [(topic, 1, stamped(STAMPS[0])),
                                             (topic, 2, stamped(STAMPS[0] + 1))])
-    with pytest.raises(DiffsegError, match=f'{topic}: 1 messages'):
-        check_stamps(spool, STAMPS)
-
-
-def test_a_spool_cut_off_in_the_middle_keeps_what_is_whole(tmp_path):
-    make_spool(tmp_path / 'spool', [(LABELS, number, bytes([number]) * 100)
-                                    for number in range(3)])
-    content = (tmp_path / 'spool').read_bytes()
-    for cut, whole in ((len(content) - 1, 2), (len(content) - 110, 2), (150, 1), (10, 0)):
-        (tmp_path / 'cut').write_bytes(content[:cut])
-        kept = list(Spool(tmp_path / 'cut', list(RECORDED)).messages())
-        assert [bytes(item.data) for item in kept] == [
-            bytes([number]) * 100 for number in range(whole)]
+    with pytest.raises(DiffsegError, match=f'{topic}: message with stamp {STAMPS[0] + 1} ns'):
+        read_results(None, FRAMES, log)
