@@ -67,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> None:
     source = open_source(arguments.source, topic_names(arguments))
 
     from diffseg_ros.mapping.builder import MapBuilder
-    from diffseg_ros.mapping.files import write_map
+    from diffseg_ros.mapping.map_files import write_map
 
     builder = MapBuilder(config, arguments.voxel_size, odometry=arguments.odometry)
     for item in selected_frames(source, arguments.every, arguments.limit):

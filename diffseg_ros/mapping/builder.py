@@ -7,14 +7,15 @@ from typing import Any
 from diffseg_ros.backbones.base import Backbone
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.voxel_agreement import VoxelAgreement
 from diffseg_ros.geometry.point_cloud import labelled_cloud
 from diffseg_ros.mapping.odometry import RgbdOdometry
 from diffseg_ros.mapping.voxel_map import FusedCloud, VoxelMap
 from diffseg_ros.pipeline import Pipeline
-from diffseg_ros.types import Frame, UNLABELLED
+from diffseg_ros.types import Frame, Matrix, UNLABELLED
 import numpy as np
-import numpy.typing as npt
+
+_AGREEMENT_VOXEL = 0.05
+_AGREEMENT_FRAMES = 3
 
 
 class MapBuilder:
@@ -24,11 +25,11 @@ class MapBuilder:
     Attributes
     ----------
     frames
-        How many frames the map is made of.
+        Number of frames in the map.
     failed
-        How many frames could not be used at all; the caller counts those it could not read.
+        Number of frames that could not be used at all; counted by the caller.
     without_pose, without_depth
-        How many frames lacked what a map needs.
+        Number of frames that lacked what a map needs.
     first_pose
         (4, 4) camera-to-world transform of the first frame in the map.
 
@@ -42,7 +43,7 @@ class MapBuilder:
         Parameters
         ----------
         config
-            Of the pipeline, and the depth that is fused.
+            Of the pipeline, and which depth is fused.
         voxel_size
             Metres.
         odometry
@@ -57,15 +58,15 @@ class MapBuilder:
 
         """
         self._map = VoxelMap(voxel_size)
+        self._agreement_map = VoxelMap(_AGREEMENT_VOXEL)
         self._voxel_size = voxel_size
         self._config = config
         self._backbone = backbone
         self._pipeline: Pipeline | None = None
         self._odometry = RgbdOdometry(config.cloud.max_depth) if odometry else None
-        self._agreement = VoxelAgreement()
         self.frames = self.failed = self.without_pose = self.without_depth = 0
-        self._points_seen = 0
-        self.first_pose: npt.NDArray[np.float64] = np.eye(4)
+        self._fused_points = 0
+        self.first_pose: Matrix = np.eye(4)
 
     def add(self, frame: Frame) -> None:
         """
@@ -95,24 +96,24 @@ class MapBuilder:
         if not usable or pose is None:
             return
         cloud = labelled_cloud(frame, labels, self._config.cloud)
-        self._points_seen += self._map.add(cloud, pose)
-        self._agreement.add(cloud, pose)
+        self._fused_points += self._map.add(cloud, pose)
+        self._agreement_map.add(cloud, pose)
         if not self.frames:
             self.first_pose = pose
         self.frames += 1
 
     def fused(self, source: str, min_observations: int) -> FusedCloud:
         """
-        Return the voxels that at least `min_observations` frames saw.
+        Return the voxels that at least `min_observations` frames observed.
 
         Raises
         ------
         DiffsegError
-            There are none; the line names what `source` lacks.
+            There are none; the message names what `source` lacks.
 
         """
         if not self.frames:
-            raise DiffsegError(f'{source}: {self._lack()}')
+            raise DiffsegError(f'{source}: {self._reason_for_no_map()}')
         fused = self._map.extract(min_observations)
         if not len(fused.observations):
             raise DiffsegError(f'{source}: none of {len(self._map)} voxels was seen in '
@@ -120,7 +121,7 @@ class MapBuilder:
                                '--min-observations, or use more frames')
         return fused
 
-    def _lack(self) -> str:
+    def _reason_for_no_map(self) -> str:
         if self.without_pose:
             if self._odometry is not None:
                 return 'odometry found no camera motion; give a recording with poses'
@@ -134,7 +135,7 @@ class MapBuilder:
         return f'none of {self.failed} frames could be used'
 
     def report(self, fused: FusedCloud) -> dict[str, Any]:
-        """Return what the map is made of and how well its frames agree."""
+        """Return the counts of the map and how well its frames agree."""
         labels = fused.cloud.labels
         labelled = labels != UNLABELLED
         pipeline = self._pipeline
@@ -142,13 +143,13 @@ class MapBuilder:
             'frames': self.frames, 'frames_failed': self.failed,
             'frames_without_pose': self.without_pose,
             'frames_without_depth': self.without_depth,
-            'points': len(labels), 'points_fused': self._points_seen,
+            'points': len(labels), 'points_fused': self._fused_points,
             'voxels': len(self._map), 'voxel_size': self._voxel_size,
             'labels': len(np.unique(labels[labelled])),
             'unlabelled_share': float(1 - labelled.mean()),
             'confidence': float(fused.confidence.mean()),
             'observations': float(fused.observations.mean()),
-            **self._agreement.compute(),
+            'voxel_agreement': self._agreement_map.extract(_AGREEMENT_FRAMES).agreement,
             'map_mb': self._map.bytes_used / 1e6,
             'tracks': pipeline.track_count if pipeline else 0,
             'device': str(pipeline.backbone.device) if pipeline else '',

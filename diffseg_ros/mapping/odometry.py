@@ -8,9 +8,8 @@ import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.camera import camera_matrix, rectify
 from diffseg_ros.geometry.label_images import resize_labels
-from diffseg_ros.types import Frame
+from diffseg_ros.types import Frame, Matrix
 import numpy as np
-import numpy.typing as npt
 
 _ITERATIONS = (10, 5, 3)
 _DEPTH_OUTLIER = 0.07
@@ -29,26 +28,18 @@ class RgbdOdometry:
     """
 
     def __init__(self, max_depth: float = _FARTHEST) -> None:
-        """
-        Begin at the next frame.
-
-        Parameters
-        ----------
-        max_depth
-            Depth up to which frames are aligned, metres; 0 is 4.
-
-        """
+        """Align frames by their depth up to `max_depth` metres; 0 is 4 m."""
         self._max_depth = max_depth or _FARTHEST
         self._key: Any = None
-        self._key_pose: npt.NDArray[np.float64] = np.eye(4)
+        self._key_pose: Matrix = np.eye(4)
         self._last: Any = None
-        self._motion: npt.NDArray[np.float64] = np.eye(4)
+        self._motion: Matrix = np.eye(4)
 
-    def pose(self, frame: Frame) -> npt.NDArray[np.float64] | None:
+    def pose(self, frame: Frame) -> Matrix | None:
         """
         Return the (4, 4) pose of a frame in the first camera's frame, or None if lost.
 
-        A frame that cannot be placed is passed over; the next is tried against the same key
+        A frame that cannot be aligned is skipped; the next one is aligned with the same key
         frame.
 
         Parameters
@@ -77,8 +68,8 @@ class RgbdOdometry:
         self._last, self._motion = image, motion
         return self._key_pose @ motion
 
-    def _aligned(self, image: Any, key: Any, matrix: npt.NDArray[np.float64],
-                 start: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:
+    def _aligned(self, image: Any, key: Any, matrix: Matrix,
+                 start: Matrix) -> tuple[Matrix, float]:
         """Return the (4, 4) motion from `image` to `key`, and the share that agrees with it."""
         import open3d
         odometry, tensor = open3d.t.pipelines.odometry, open3d.core.Tensor.from_numpy
@@ -94,7 +85,7 @@ class RgbdOdometry:
         return motion, float(found.fitness) if np.isfinite(motion).all() else 0.0
 
 
-def _rectified(frame: Frame) -> tuple[Any, npt.NDArray[np.float64]]:
+def _rectified(frame: Frame) -> tuple[Any, Matrix]:
     """Return the frame as a pinhole camera would see it, at the size of its depth, and K."""
     import open3d
     if frame.depth is None or frame.intrinsics is None:

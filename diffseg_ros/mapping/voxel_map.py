@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.label_images import first_members
 from diffseg_ros.geometry.point_cloud import LabelledCloud
-from diffseg_ros.geometry.voxels import majority, voxel_keys, voxel_numbers
-from diffseg_ros.types import UNLABELLED
+from diffseg_ros.geometry.voxels import group_means, majority, voxel_keys, voxel_numbers
+from diffseg_ros.types import Matrix, UNLABELLED
 import numpy as np
 import numpy.typing as npt
 
@@ -18,12 +19,12 @@ _FIRST_CAPACITY = 1 << 16
 @dataclass(frozen=True)
 class FusedCloud:
     """
-    What a VoxelMap holds: a point a voxel, in the world frame.
+    The content of a VoxelMap: one point per voxel, in the world frame.
 
     Attributes
     ----------
     cloud
-        Lists of N points: mean place and colour, and the label with most votes, UNLABELLED
+        Lists of N points: mean position and colour, and the label with most votes, UNLABELLED
         (-1) where there was no vote.
     confidence
         (N,) float32, 0 to 1: the share of the frames that saw the voxel which voted for its
@@ -40,35 +41,29 @@ class FusedCloud:
     observations: npt.NDArray[np.int32]
     voxel_size: float
 
+    @property
+    def agreement(self) -> float | None:
+        """Share of all observations that carry their voxel's label; None without voxels."""
+        if not len(self.observations):
+            return None
+        return float(np.average(self.confidence, weights=self.observations))
+
 
 class VoxelMap:
     """
-    Voxels that remember where their points lay, their colour, and who voted for which label.
+    Voxels that remember the position, colour and label votes of their points.
 
-    A frame adds one observation to every voxel that it has points in: their mean place, their
-    mean colour, and a vote for the label that most of them carry; a majority of points without
-    a label votes for none. Memory grows with the number of voxels, not with the number of
-    frames. Each voxel counts the votes for 8 labels; one label more takes over the counter with
-    the fewest votes, which keeps every label with more than an eighth of the votes. Source of
-    that rule: Metwally et al., "Efficient Computation of Frequent and Top-k Elements in Data
+    A frame adds one observation to every voxel that it has points in: their mean position,
+    their mean colour, and a vote for the label that most of them carry; a majority of points
+    without a label votes for none. Memory grows with the number of voxels, not with the number
+    of frames. Each voxel counts the votes for 8 labels; one label more takes over the counter
+    with the fewest votes, which keeps every label with more than an eighth of the votes. Source
+    of that rule: Metwally et al., "Efficient Computation of Frequent and Top-k Elements in Data
     Streams", 2005.
     """
 
     def __init__(self, voxel_size: float) -> None:
-        """
-        Begin an empty map.
-
-        Parameters
-        ----------
-        voxel_size
-            Side of the voxels, metres.
-
-        Raises
-        ------
-        DiffsegError
-            The size is not above 0.
-
-        """
+        """Begin an empty map; raise DiffsegError unless the size (metres) is above 0."""
         if not 0 < voxel_size < np.inf:
             raise DiffsegError(f'map: voxels of {voxel_size:g} m; a size above 0 is needed')
         import open3d
@@ -82,16 +77,15 @@ class VoxelMap:
              core.SizeVector([_CANDIDATES])])
 
     def __len__(self) -> int:
-        """Return the number of voxels."""
         return int(self._voxels.size())
 
     @property
     def bytes_used(self) -> int:
-        """How much memory the voxels take, room for growth included."""
+        """Memory of the voxels, room for growth included."""
         return sum(tensor.numpy().nbytes for tensor in (self._voxels.key_tensor(),
                                                         *self._voxels.value_tensors()))
 
-    def add(self, cloud: LabelledCloud, pose: npt.NDArray[np.float64]) -> int:
+    def add(self, cloud: LabelledCloud, pose: Matrix) -> int:
         """
         Fuse one frame and return how many points it had.
 
@@ -117,12 +111,9 @@ class VoxelMap:
         numbers, count = voxel_numbers(keys)
         if not count:
             return 0
-        first = np.empty(count, np.intp)
-        first[numbers[::-1]] = np.arange(len(numbers))[::-1]
         seen = np.concatenate([world - keys * self._size, listed.rgb], axis=1)
-        sums = np.stack([np.bincount(numbers, column, count) for column in seen.T], axis=1)
-        means = sums / np.bincount(numbers, minlength=count)[:, None]
-        self._observe(keys[first], means, majority(numbers, count, listed.labels))
+        self._observe(keys[first_members(numbers)], group_means(numbers, count, seen),
+                      majority(numbers, count, listed.labels))
         return len(world)
 
     def _observe(self, keys: npt.NDArray[np.int32], means: npt.NDArray[np.float64],
@@ -148,9 +139,9 @@ class VoxelMap:
 
     def extract(self, min_observations: int = 1) -> FusedCloud:
         """
-        Return the voxels seen in at least `min_observations` frames, sorted by their place.
+        Return the voxels seen in at least `min_observations` frames, sorted by position.
 
-        Of two labels with as many votes the lower counts.
+        Of two labels with as many votes the lower wins.
         """
         slots = self._voxels.active_buf_indices().numpy().astype(np.intp)
         sums, observations, candidates, votes = self._values()
