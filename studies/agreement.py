@@ -14,7 +14,7 @@ def adjusted_rand_index(one: npt.NDArray[np.integer], other: npt.NDArray[np.inte
     Labels are 0 or above. Two partitions into one part, or into single elements, agree fully.
     Source: Hubert and Arabie, "Comparing partitions", Journal of Classification 1985.
     """
-    table = contingency_table(one, other, normalize=False)
+    table = contingency_table(one.astype(np.int64), other.astype(np.int64))
     both = _pairs(table.data)
     first, second = _pairs(table.sum(axis=1)), _pairs(table.sum(axis=0))
     expected = first * second / max(_pairs(np.array(one.size)), 1.0)

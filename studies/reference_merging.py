@@ -11,7 +11,7 @@ switched by `MergeRule`:
   without notice (`floor` 0). The published code computes distances in float16, where small
   probabilities become zeros; that is not imitated.
 - Anchors beyond the largest square number are left out, which is no matter on a square grid, and
-  photos are squeezed to a square. Neither is imitated.
+  images are squeezed to a square. Neither is imitated.
 """
 
 from __future__ import annotations

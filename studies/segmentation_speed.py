@@ -9,7 +9,7 @@ from functools import partial
 import os
 from typing import Any
 
-from diffseg_ros.backbones.base import AttentionBackbone, Backbone
+from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.benchmark.measurement import (
     median,
@@ -328,7 +328,7 @@ def _backbone(config: PipelineConfig, tokens: int, *, attention: bool = False,
 def _attention(config: PipelineConfig, frame: Frame, tokens: int) -> torch.Tensor:
     """Return the aggregated attention of a square view of about `tokens` tokens."""
     backbone = _backbone(config, tokens, attention=True)
-    assert isinstance(backbone, AttentionBackbone)
     side = min(frame.rgb.shape[:2])
-    return aggregate_attention(
-        backbone.features_and_attention(frame.rgb[:side, :side].copy())[1])
+    maps = observe(backbone, frame.rgb[:side, :side].copy(), attention=True)[1]
+    assert maps is not None
+    return aggregate_attention(maps)

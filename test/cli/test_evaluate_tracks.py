@@ -128,9 +128,9 @@ def test_baseline_has_the_masks_of_single_frames(weights: Path, box: Path) -> No
     config = updated(PipelineConfig(), {'backbone.model': str(weights), 'backbone.tokens': 48})
     alone = Pipeline(config)
     tracking = create_tracking('overlap', config, alone.backbone)
-    for item in list(SequenceFolder(box))[:2]:
-        labels = tracking.process(item.frame).labels
-        masks = alone.segment(item.frame).labels
+    for frame in list(SequenceFolder(box))[:2]:
+        labels = tracking.process(frame).labels
+        masks = alone.segment(frame).labels
         pairs = np.unique(np.stack([labels.ravel(), masks.ravel()]), axis=1)
         assert pairs.shape[1] == len(np.unique(labels)) == len(np.unique(masks))
     with pytest.raises(DiffsegError, match="tracker 'none': unknown"):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-import sys
 from typing import Any
 
-from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.datasets import MaskDataset
 from diffseg_ros.evaluation.measure import MeasureSet
 from diffseg_ros.evaluation.miou import region_miou
 import numpy as np
 import pytest
-from studies.baselines import CLASSICAL, felzenszwalb, write_random_weights
+from studies.baselines import CLASSICAL, write_random_weights
 
 
 def quadrants() -> tuple[np.ndarray, np.ndarray]:
-    """Return a noisy photo of four colours and its labels."""
+    """Return a noisy image of four colours and its labels."""
     labels = np.kron(np.arange(4).reshape(2, 2), np.ones((60, 80), int))
     colours = np.array([[200, 30, 30], [30, 180, 60], [40, 60, 200], [230, 220, 40]])
     noise = np.random.default_rng(1).integers(-8, 9, (120, 160, 3))
@@ -25,29 +23,21 @@ def quadrants() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize('name', sorted(CLASSICAL))
 def test_labels_are_whole_and_repeatable(name: str) -> None:
-    pytest.importorskip('skimage')
-    photo, truth = quadrants()
-    labels = CLASSICAL[name](photo)
+    image, truth = quadrants()
+    labels = CLASSICAL[name](image)
     assert (labels.dtype, labels.shape) == (np.int32, (120, 160))
     assert labels.min() >= 0
-    assert np.array_equal(labels, CLASSICAL[name](photo))
+    assert np.array_equal(labels, CLASSICAL[name](image))
     # k-means has six clusters for four colours; lab_ncut's grid is five pixels wide.
     floor = {'grid': 0.2, 'lab_ncut': 0.85, 'lab_kmeans': 0.5, 'felzenszwalb': 0.95}[name]
     assert region_miou(labels, truth) >= floor
 
 
 @pytest.mark.parametrize('name', sorted(CLASSICAL))
-def test_plain_and_tiny_photos(name: str) -> None:
-    pytest.importorskip('skimage')
+def test_plain_and_tiny_images(name: str) -> None:
     for shape in ((33, 17, 3), (2, 2, 3)):
-        photo = np.full(shape, 90, np.uint8)
-        assert CLASSICAL[name](photo).shape == shape[:2]
-
-
-def test_missing_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, 'skimage', None)
-    with pytest.raises(DiffsegError, match='pip install scikit-image'):
-        felzenszwalb(np.zeros((4, 4, 3), np.uint8))
+        image = np.full(shape, 90, np.uint8)
+        assert CLASSICAL[name](image).shape == shape[:2]
 
 
 def test_random_weights_are_the_seed(tmp_path: Path) -> None:
@@ -84,6 +74,5 @@ def test_grid_on_real_data(real_masks: Path, name: str, miou: float) -> None:
     ('coco_stuff', 'lab_ncut', 0.181, 0.01)])
 def test_other_baselines_on_real_data(real_masks: Path, name: str, baseline: str, miou: float,
                                       within: float) -> None:
-    pytest.importorskip('skimage')
     report = score(MaskDataset(real_masks / name), baseline)
     assert report['miou'] == pytest.approx(miou, abs=within)
