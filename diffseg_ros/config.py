@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TYPE_CHECKING, TypeAlias
 
+from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.registry import backbones, outputs, segmentation_methods
 from diffseg_ros.segmentation.base import SegmentationSettings
@@ -23,35 +24,6 @@ def _with_sections(base: type[Settings], name: str, sections: dict[str, type[Set
     """Return `base` with a section for each class of settings that was registered."""
     made: dict[str, Any] = {section: (kind, kind()) for section, kind in sections.items()}
     return create_model(name, __base__=base, __module__=__name__, **made, **fields)
-
-
-class _BackboneBase(Settings):
-    """Which model looks at the image, and how."""
-
-    model: str = setting(
-        'embedded', 'embedded, a folder with a diffusers pipeline, a hub id, or the name of a '
-        'registered backbone', live=False)
-    allow_download: bool = setting(False, 'download a hub id that is not on this machine',
-                                   live=False)
-    device: str = setting('auto', 'auto, cpu, cuda or cuda:N', live=False)
-    precision: Literal['auto', 'float32', 'float16', 'bfloat16'] = setting(
-        'auto', 'arithmetic of the model; auto is float16 on CUDA', live=False)
-    cpu_threads: int = setting(
-        0, 'threads of the model on a CPU; 0 is half of the cores, which leaves room for other '
-        'processes', 0, 1024, live=False)
-    block: str = setting(
-        'auto', 'self-attention layer whose output is the feature: auto, or a module name such '
-        'as down_blocks.1.attentions.0.transformer_blocks.0.attn1', live=False)
-    tokens: int = setting(768, 'approximate number of feature vectors per image', 16, 16384,
-                          live=False)
-    timestep: int = setting(-1, "noise level of the pass, 0 to 999; -1 is the model's default",
-                            -1, 999, live=False)
-    seed: int = setting(0, 'seed of the fixed noise', 0, 2**31 - 1, live=False)
-    noise: bool = setting(True, "add the timestep's noise to the image; DiffSeg does not",
-                          live=False)
-    whiten: bool = setting(
-        True, 'whiten the features of a model that has a whitening matrix, as the embedded one '
-        'does; DiffCut does not', live=False)
 
 
 class TrackingConfig(Settings):
@@ -125,11 +97,11 @@ class RemovalConfig(Settings):
 
 
 if TYPE_CHECKING:
-    BackboneConfig: TypeAlias = _BackboneBase
+    BackboneConfig: TypeAlias = BackboneSettings
     SegmentationConfig: TypeAlias = SegmentationSettings
     OutputsConfig: TypeAlias = Settings
 else:
-    BackboneConfig = _with_sections(_BackboneBase, 'BackboneConfig', backbones.sections())
+    BackboneConfig = _with_sections(BackboneSettings, 'BackboneConfig', backbones.sections())
     SegmentationConfig = _with_sections(
         SegmentationSettings, 'SegmentationConfig', segmentation_methods.sections(),
         method=(Literal[tuple(segmentation_methods.names())], setting(

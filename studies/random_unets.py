@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffseg_ros.backbones.capture import (
-    choose_block,
-    drop_unused,
-    last_computed,
-    self_attention_blocks,
-)
 from diffseg_ros.backbones.device import resolve_device, resolve_dtype
-from diffseg_ros.backbones.latent import Conditioning, DEFAULT_TIMESTEP, LatentEncoder
-from diffseg_ros.backbones.noise import FixedNoise
-from diffseg_ros.backbones.prompt import PromptEmbedding
-from diffseg_ros.backbones.unet import UnetBackbone
+from diffseg_ros.backbones.latent import DEFAULT_TIMESTEP, LatentEncoder, unet_conditioning
+from diffseg_ros.backbones.preprocess import FixedNoise
+from diffseg_ros.backbones.unet import choose_block, trim_unet, UnetBackbone
 from diffseg_ros.config import BackboneConfig
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
@@ -47,7 +40,7 @@ TOKENS_AT_512 = 256
 
 _VAE_LEVELS = ('DownEncoderBlock2D',) * 4, ('UpDecoderBlock2D',) * 4
 _POOLED = 1280
-_SHARE = 0.95
+_SCHEDULER = {'beta_start': 0.00085, 'beta_end': 0.012, 'beta_schedule': 'scaled_linear'}
 
 
 def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = False,
@@ -73,17 +66,16 @@ def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = Fals
     with device:
         unet = _ready(UNet2DConditionModel(**SHAPES[shape]), dtype)
         vae = _ready(_vae(tiny_vae, narrow=shape == 'tiny'), dtype)
-    prompt = PromptEmbedding(torch.randn(1, 77, unet.config.cross_attention_dim),
-                             torch.randn(1, _POOLED) if 'addition_embed_type' in SHAPES[shape]
-                             else None)
-    conditioning = Conditioning(prompt, unet.config, device, dtype)
+    prompt = torch.randn(1, 77, unet.config.cross_attention_dim)
+    pooled = torch.randn(1, _POOLED) if 'addition_embed_type' in SHAPES[shape] else None
     block = choose_block(unet, config.block)
-    maps = self_attention_blocks(unet) if attention else []
-    drop_unused(unet, last_computed(unet, block, maps))
-    timestep = config.timestep if config.timestep >= 0 else DEFAULT_TIMESTEP
-    noise = FixedNoise(_SHARE if config.noise else 1.0, config.seed, device)
-    return UnetBackbone(f'{shape} shape, random weights', unet, block, LatentEncoder(vae), noise,
-                        timestep, device, config, conditioning, attention_blocks=maps)
+    maps = trim_unet(unet, block, attention=attention)
+    encoder = LatentEncoder(vae)
+    noise = FixedNoise(_SCHEDULER, DEFAULT_TIMESTEP, config, device)
+    return UnetBackbone(
+        f'{shape} shape, random weights', unet, block, encoder, encoder.stride, noise,
+        config.tokens, attention_blocks=maps,
+        conditioning=unet_conditioning(prompt, pooled, unet.config, device, dtype))
 
 
 def _ready(model: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -1,17 +1,59 @@
-"""What the pipeline needs from a diffusion model."""
+"""What the pipeline needs from a model that looks at images, and the settings of all of them."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, TYPE_CHECKING
 
 from diffseg_ros.errors import DiffsegError
-import numpy as np
-import numpy.typing as npt
-import torch
+from diffseg_ros.settings import setting, Settings
+from diffseg_ros.types import RgbImage
+
+if TYPE_CHECKING:
+    import torch
+
+
+class BackboneSettings(Settings):
+    """Which model looks at the image, and how."""
+
+    model: str = setting(
+        'embedded', 'embedded, a folder with a diffusers pipeline, a hub id, or the name of a '
+        'registered backbone', live=False)
+    allow_download: bool = setting(False, 'download a hub id that is not on this machine',
+                                   live=False)
+    device: str = setting('auto', 'auto, cpu, cuda or cuda:N', live=False)
+    precision: Literal['auto', 'float32', 'float16', 'bfloat16'] = setting(
+        'auto', 'arithmetic of the model; auto is float16 on CUDA', live=False)
+    cpu_threads: int = setting(
+        0, 'threads of the model on a CPU; 0 is half of the cores, which leaves room for other '
+        'processes', 0, 1024, live=False)
+    block: str = setting(
+        'auto', 'self-attention layer whose output is the feature: auto, or a module name such '
+        'as down_blocks.1.attentions.0.transformer_blocks.0.attn1', live=False)
+    tokens: int = setting(768, 'approximate number of feature vectors per image', 16, 16384,
+                          live=False)
+    timestep: int = setting(-1, "noise level of the pass, 0 to 999; -1 is the model's default",
+                            -1, 999, live=False)
+    seed: int = setting(0, 'seed of the fixed noise', 0, 2**31 - 1, live=False)
+    noise: bool = setting(True, "add the timestep's noise to the image; DiffSeg does not",
+                          live=False)
+    whiten: bool = setting(
+        True, 'whiten the features of a model that has a whitening matrix, as the embedded one '
+        'does; DiffCut does not', live=False)
 
 
 class Backbone(Protocol):
-    """A diffusion U-Net that turns a photo into a grid of feature vectors."""
+    """
+    A model that turns an image into a grid of feature vectors.
+
+    Any class with these members is one. Registered with `register_backbone('my_model')`, it is
+    made as `MyModel(own_settings, backbone_settings)` where `backbone.model` is `my_model`; its
+    own settings, `backbone.my_model.*`, are None where it declares none.
+
+    The segmentation method diffseg needs a further method, `features_and_attention(rgb)`. It
+    returns the features and, for each resolution of the model, finest first, a (h, w, h, w)
+    float32 tensor: the mean over heads and layers of the probabilities with which the first token
+    attends to the second.
+    """
 
     @property
     def name(self) -> str:
@@ -21,67 +63,35 @@ class Backbone(Protocol):
     def device(self) -> torch.device:
         """Where the model runs."""
 
-    def features(self, rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def features(self, rgb: RgbImage) -> torch.Tensor:
         """
-        Return the feature grid of one photo.
-
-        Parameters
-        ----------
-        rgb
-            (H, W, 3) uint8, any size.
+        Return the feature grid of an image of any size.
 
         Returns
         -------
         torch.Tensor
-            (C, h, w) float32 on `device`, in the photo's aspect ratio, not normalised. The
-            same photo gives the same tensor every time.
+            (C, h, w) float32 on `device`, in the image's aspect ratio, not normalised. The
+            same image gives the same tensor every time.
 
         """
 
 
-@runtime_checkable
-class AttentionBackbone(Backbone, Protocol):
-    """A backbone that can also tell which tokens attend to which."""
-
-    def features_and_attention(
-            self, rgb: npt.NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """
-        Return the feature grid of one photo and its self-attention, from one pass.
-
-        Parameters
-        ----------
-        rgb
-            (H, W, 3) uint8, any size.
-
-        Returns
-        -------
-        tuple
-            The features as `features` gives them, and for each resolution, finest first, one
-            (h, w, h, w) float32 tensor on `device`: the mean over heads and layers of the
-            probabilities with which the first token attends to the second.
-
-        Raises
-        ------
-        DiffsegError
-            The backbone was loaded without attention.
-
-        """
-
-
-def observe(backbone: Backbone, rgb: npt.NDArray[np.uint8], *,
+def observe(backbone: Backbone, rgb: RgbImage, *,
             attention: bool) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None]:
     """
-    Return the features of a photo, and its attention maps where they are wanted, else None.
+    Return the features of an image and, if `attention` is set, its attention maps, else None.
 
     Raises
     ------
     DiffsegError
-        Attention is wanted from a backbone that has none.
+        The backbone has no attention maps, or the image cannot be used.
 
     """
     if not attention:
         return backbone.features(rgb), None
-    if not isinstance(backbone, AttentionBackbone):
-        raise DiffsegError(f'model {backbone.name}: gives no attention maps; use '
-                           'segmentation.method diffcut with segmentation.attention 0')
-    return backbone.features_and_attention(rgb)
+    if not hasattr(backbone, 'features_and_attention'):
+        raise DiffsegError(f'model {backbone.name}: it has no attention maps; choose '
+                           'segmentation.method regions, or diffcut with '
+                           'segmentation.cut.attention 0')
+    found: tuple[torch.Tensor, tuple[torch.Tensor, ...]] = backbone.features_and_attention(rgb)
+    return found

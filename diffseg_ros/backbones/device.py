@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 
 from diffseg_ros.errors import DiffsegError
 import torch
-
-DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -41,21 +38,13 @@ def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
     Raises
     ------
     DiffsegError
-        The precision is unknown or the device cannot do it.
+        The device does not support it.
 
     """
     if precision == 'auto':
         return torch.float16 if device.type == 'cuda' else torch.float32
-    if precision not in DTYPES:
-        raise DiffsegError(f'precision {precision!r}: unknown; use auto, {", ".join(DTYPES)}')
     if precision == 'bfloat16' and device.type == 'cuda' and not torch.cuda.is_bf16_supported():
         raise DiffsegError(f'precision bfloat16: {torch.cuda.get_device_name(device)} lacks it; '
                            'use float16 or float32')
-    return DTYPES[precision]
-
-
-def deterministic_kernels(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Return a context in which the same input gives the same bits on `device`."""
-    if device.type != 'cuda':
-        return contextlib.nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype

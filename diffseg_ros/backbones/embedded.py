@@ -1,77 +1,38 @@
-"""Pixel-space U-Nets without text: the model in this package and those that were trained here."""
+"""Pixel-space U-Nets without text: the model in this package and those of diffseg_train."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-from diffseg_ros.backbones.capture import (
-    choose_block,
-    drop_unused,
-    last_computed,
-    self_attention_blocks,
-)
-from diffseg_ros.backbones.noise import FixedNoise, signal_share
-from diffseg_ros.backbones.unet import UnetBackbone
-from diffseg_ros.backbones.weights import create_empty, fill, read_json
+from diffseg_ros.backbones.base import BackboneSettings
+from diffseg_ros.backbones.checkpoints import create_empty, load_weights, read_json
+from diffseg_ros.backbones.preprocess import FixedNoise
+from diffseg_ros.backbones.unet import choose_block, trim_unet, UnetBackbone
 from diffseg_ros.backbones.whitening import load_whitening
-from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
 from diffusers.models.unets.unet_2d import UNet2DModel
 import torch
-from torch.nn import functional
+from torch import nn
 
 DEFAULT_TIMESTEP = 10
-FIRST_LEVEL = True
-"""Whether block 'auto' is in the shallowest encoder level with attention, or the deepest."""
 
 
-class PixelFolding:
-    """Folds blocks of pixels into channels, as the model was trained."""
-
-    def __init__(self, patch: int) -> None:
-        """Fold blocks of `patch` by `patch` pixels."""
-        self._patch = patch
-
-    @property
-    def stride(self) -> int:
-        """Pixels that one cell covers, along each side."""
-        return self._patch
-
-    def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Take (1, 3, H, W); return (1, 3 * patch**2, H / patch, W / patch)."""
-        return functional.pixel_unshuffle(image, self._patch)
-
-
-def load_pixel_backbone(name: str, folder: Path, scheduler: Path, config: BackboneConfig,
+def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: BackboneSettings,
                         device: torch.device, dtype: torch.dtype, *,
                         attention: bool = False) -> UnetBackbone:
     """
-    Load a UNet2DModel.
+    Load the UNet2DModel in `folder`, with its scheduler_config.json.
 
-    Parameters
-    ----------
-    name
-        What reports call the model.
-    folder
-        With config.json and diffusion_pytorch_model[.fp16].safetensors.
-    scheduler
-        Its scheduler_config.json.
-    config
-        Block, tokens, timestep, seed and whether to whiten.
-    device, dtype
-        Where the model runs, and in which arithmetic.
-    attention
-        Whether attention maps are wanted, for which the decoder is needed too.
+    With `attention` the decoder is loaded too and the backbone gives attention maps.
 
     Raises
     ------
     DiffsegError
-        Something is missing, damaged or of another kind of model.
+        A file is missing or damaged, or the model is of another kind.
 
     """
-    settings = read_json(folder / 'config.json')
-    unet = create_empty(UNet2DModel, settings, folder)
+    unet = create_empty(UNet2DModel, read_json(folder / 'config.json'), folder)
     patch = math.isqrt(unet.config.in_channels // 3)
     if unet.config.in_channels != 3 * patch**2 or patch == 0:
         raise DiffsegError(f'model {name}: its U-Net takes {unet.config.in_channels} channels; '
@@ -79,14 +40,11 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, config: Backbo
     if unet.config.class_embed_type is not None or unet.config.num_class_embeds is not None:
         raise DiffsegError(f'model {name}: its U-Net is conditioned on classes; only '
                            'unconditional pixel-space models are supported')
-    timestep = config.timestep if config.timestep >= 0 else DEFAULT_TIMESTEP
-    share = signal_share(read_json(scheduler), timestep) if config.noise else 1.0
-    block = choose_block(unet, config.block, first_level=FIRST_LEVEL)
+    noise = FixedNoise(read_json(scheduler), DEFAULT_TIMESTEP, settings, device)
+    block = choose_block(unet, settings.block, first_level=True)
     channels = int(unet.get_submodule(block).to_out[0].out_features)  # type: ignore[index,union-attr]
-    whitening = load_whitening(folder, block, channels) if config.whiten else None
-    maps = self_attention_blocks(unet) if attention else []
-    drop_unused(unet, last_computed(unet, block, maps))
-    fill(unet, folder, device, dtype)
-    return UnetBackbone(name, unet, block, PixelFolding(patch),
-                        FixedNoise(share, config.seed, device), timestep, device, config,
-                        attention_blocks=maps, whitening=whitening)
+    whitening = load_whitening(folder, block, channels) if settings.whiten else None
+    maps = trim_unet(unet, block, attention=attention)
+    load_weights(unet, folder, device, dtype)
+    return UnetBackbone(name, unet, block, nn.PixelUnshuffle(patch), patch, noise,
+                        settings.tokens, attention_blocks=maps, whitening=whitening)

@@ -1,82 +1,108 @@
-"""Text-conditional latent U-Nets: Stable Diffusion and its relatives."""
+"""
+Text-conditional latent U-Nets: Stable Diffusion and its relatives.
+
+The U-Net is given the VAE's latent of the image and the embedding of the empty prompt, which is
+computed once; no text encoder stays in memory.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import functools
+import gc
+from pathlib import Path
 from typing import Any
 
-from diffseg_ros.backbones.capture import (
-    choose_block,
-    drop_unused,
-    last_computed,
-    self_attention_blocks,
+from diffseg_ros.backbones.base import BackboneSettings
+from diffseg_ros.backbones.checkpoints import (
+    create_empty,
+    find_weights,
+    load_weights,
+    PipelineFolder,
+    SUPPORTED,
+    TRANSFORMERS_STEM,
 )
-from diffseg_ros.backbones.folder import PipelineFolder, SUPPORTED
-from diffseg_ros.backbones.noise import FixedNoise, signal_share
-from diffseg_ros.backbones.prompt import embed_empty_prompt, PromptEmbedding
-from diffseg_ros.backbones.unet import UnetBackbone
-from diffseg_ros.backbones.weights import create_empty, fill
-from diffseg_ros.config import BackboneConfig
+from diffseg_ros.backbones.preprocess import FixedNoise
+from diffseg_ros.backbones.unet import choose_block, trim_unet, UnetBackbone
 from diffseg_ros.errors import DiffsegError
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from safetensors import SafetensorError
 import torch
 from torch import nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.utils import logging
 
 DEFAULT_TIMESTEP = 50
 LCM_GUIDANCE = 8.5
-"""Guidance scale that distilled U-Nets with a guidance input are told, their usual one."""
+"""Guidance scale that distilled U-Nets with a guidance input are given, their usual one."""
 AESTHETIC_SCORE = 6.0
-"""Score that SDXL refiners are told in place of a target size, their usual one."""
+"""Score that SDXL refiners are given in place of a target size, their usual one."""
+
+_TEXT_ENCODERS = {kind.__name__: kind for kind in (CLIPTextModel, CLIPTextModelWithProjection)}
+_VAES = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny)}
 
 
 class LatentEncoder:
-    """The encoder half of a VAE; returns the mode of its posterior, never a sample."""
+    """
+    The encoder half of an AutoencoderKL or AutoencoderTiny.
+
+    It returns the mode of the posterior, never a sample.
+
+    Attributes
+    ----------
+    stride
+        Pixels that one cell covers, along each side.
+    channels
+        Number of latent channels.
+
+    """
 
     def __init__(self, vae: nn.Module) -> None:
-        """Take an AutoencoderKL or AutoencoderTiny with its weights; only its encoder is used."""
+        config: Any = vae.config
+        levels = (config.block_out_channels if isinstance(vae, AutoencoderKL)
+                  else config.num_encoder_blocks)
+        self.stride = 2 ** (len(levels) - 1)
+        self.channels = int(config.latent_channels)
         self._vae = vae
-        if isinstance(vae, AutoencoderKL):
-            levels = len(vae.config.block_out_channels)
-        else:
-            levels = len(vae.config.num_encoder_blocks)
-        self._stride = 2 ** (levels - 1)
         parameter = next(vae.parameters())
         self._dtype = parameter.dtype
-        self._mean, self._scale = _normalisation(vae.config, parameter.device)
+        mean = torch.tensor(getattr(config, 'latents_mean', None)
+                            or getattr(config, 'shift_factor', None) or 0.0, dtype=torch.float32)
+        scale = torch.tensor(config.scaling_factor, dtype=torch.float32)
+        if getattr(config, 'latents_std', None):
+            scale = scale / torch.tensor(config.latents_std, dtype=torch.float32)
+        self._mean = mean.reshape(1, -1, 1, 1).to(parameter.device)
+        self._scale = scale.reshape(1, -1, 1, 1).to(parameter.device)
 
     @staticmethod
     def load(folder: PipelineFolder, device: torch.device, dtype: torch.dtype) -> LatentEncoder:
-        """Load it from the pipeline's `vae`; in float32 where its configuration asks for it."""
-        settings = folder.config('vae')
-        kinds = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny)}
-        kind = kinds.get(settings['_class_name'])
+        """
+        Load the pipeline's `vae`; in float32 where its configuration asks for it.
+
+        Raises
+        ------
+        DiffsegError
+            It is missing, damaged or of another class.
+
+        """
+        config = folder.config('vae')
+        kind = _VAES.get(config['_class_name'])
         if kind is None:
-            raise DiffsegError(f'model {folder.path}: vae is a {settings["_class_name"]}; '
-                               f'supported are {", ".join(kinds)}')
-        path = folder.path / 'vae'
-        vae = create_empty(kind, settings, path)
+            raise DiffsegError(f'model {folder.path}: vae is a {config["_class_name"]}; '
+                               f'supported are {", ".join(_VAES)}')
+        vae = create_empty(kind, config, folder.path / 'vae')
         vae.decoder = None
         if kind is AutoencoderKL:
             vae.post_quant_conv = None
         # A missing key means an early VAE, which half precision suits; diffusers' own default
         # would upcast it.
-        if dtype == torch.float16 and settings.get('force_upcast', False):
+        if dtype == torch.float16 and config.get('force_upcast', False):
             dtype = torch.float32
-        fill(vae, path, device, dtype)
+        load_weights(vae, folder.path / 'vae', device, dtype)
         return LatentEncoder(vae)
-
-    @property
-    def stride(self) -> int:
-        """Pixels that one cell covers, along each side."""
-        return self._stride
-
-    @property
-    def channels(self) -> int:
-        """Number of latent channels."""
-        return int(self._vae.config.latent_channels)
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """Take (1, 3, H, W) float32; return (1, C, H / stride, W / stride) float32."""
@@ -85,51 +111,37 @@ class LatentEncoder:
         return (latent.float() - self._mean) * self._scale
 
 
-def _normalisation(config: Any, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    mean = getattr(config, 'latents_mean', None) or getattr(config, 'shift_factor', None) or 0.0
-    scale = torch.tensor(config.scaling_factor, dtype=torch.float32)
-    if getattr(config, 'latents_std', None):
-        scale = scale / torch.tensor(config.latents_std, dtype=torch.float32)
-    return (torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1).to(device),
-            scale.reshape(1, -1, 1, 1).to(device))
+def unet_conditioning(prompt: torch.Tensor, pooled: torch.Tensor | None, config: Any,
+                      device: torch.device,
+                      dtype: torch.dtype) -> Callable[[int, int], dict[str, Any]]:
+    """
+    Return a function from an image's height and width to the U-Net's inputs besides the image.
+
+    These are the (1, N, D) embedding of the prompt, a guidance scale for distilled models and,
+    for SDXL, the (1, P) pooled embedding and sizes. `config` is the U-Net's configuration.
+    """
+    fixed = {'encoder_hidden_states': prompt.to(device, dtype)}
+    if config.time_cond_proj_dim is not None:
+        guidance = torch.tensor([(LCM_GUIDANCE - 1) * 1000])
+        embedding = get_timestep_embedding(guidance, config.time_cond_proj_dim,
+                                           downscale_freq_shift=1)
+        fixed['timestep_cond'] = embedding.to(device, dtype)
+    if pooled is None:
+        return lambda height, width: fixed
+    embeds = pooled.to(device, dtype)
+    rest = config.projection_class_embeddings_input_dim - pooled.shape[1]
+    refiner = rest // config.addition_time_embed_dim == 5
+
+    @functools.lru_cache(maxsize=8)
+    def sized(height: int, width: int) -> dict[str, Any]:
+        target = [AESTHETIC_SCORE] if refiner else [height, width]
+        ids = torch.tensor([[height, width, 0, 0, *target]], dtype=dtype, device=device)
+        return {**fixed, 'added_cond_kwargs': {'text_embeds': embeds, 'time_ids': ids}}
+
+    return sized
 
 
-class Conditioning:
-    """What the U-Net is told besides the image: the empty prompt, and sizes for SDXL."""
-
-    def __init__(self, prompt: PromptEmbedding, config: Any, device: torch.device,
-                 dtype: torch.dtype) -> None:
-        """Take the prompt's embedding and the U-Net's configuration."""
-        self._device, self._dtype = device, dtype
-        self._fixed: dict[str, Any] = {'encoder_hidden_states': prompt.tokens.to(device, dtype)}
-        if config.time_cond_proj_dim is not None:
-            guidance = torch.tensor([(LCM_GUIDANCE - 1) * 1000])
-            embedding = get_timestep_embedding(guidance, config.time_cond_proj_dim,
-                                               downscale_freq_shift=1)
-            self._fixed['timestep_cond'] = embedding.to(device, dtype)
-        self._pooled = None
-        if prompt.pooled is not None:
-            self._pooled = prompt.pooled.to(device, dtype)
-            rest = config.projection_class_embeddings_input_dim - prompt.pooled.shape[1]
-            self._numbers = rest // config.addition_time_embed_dim
-        self._sized = functools.lru_cache(maxsize=8)(self._build)
-
-    def __call__(self, height: int, width: int) -> dict[str, Any]:
-        """Return the U-Net's further arguments for an image of this size in pixels."""
-        return self._sized(height, width)
-
-    def _build(self, height: int, width: int) -> dict[str, Any]:
-        if self._pooled is None:
-            return self._fixed
-        numbers: list[float] = [height, width, 0, 0, height, width]
-        if self._numbers == 5:
-            numbers[4:] = [AESTHETIC_SCORE]
-        ids = torch.tensor([numbers], dtype=self._dtype, device=self._device)
-        return {**self._fixed,
-                'added_cond_kwargs': {'text_embeds': self._pooled, 'time_ids': ids}}
-
-
-def load_latent_backbone(name: str, folder: PipelineFolder, config: BackboneConfig,
+def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSettings,
                          device: torch.device, dtype: torch.dtype, *,
                          attention: bool = False) -> UnetBackbone:
     """
@@ -140,37 +152,114 @@ def load_latent_backbone(name: str, folder: PipelineFolder, config: BackboneConf
     Raises
     ------
     DiffsegError
-        Something is missing, damaged or of a kind that is not supported.
+        A file is missing or damaged, or a component is of a kind that is not supported.
 
     """
     unet = create_empty(UNet2DConditionModel, folder.config('unet'), folder.path / 'unet')
-    settings = unet.config
-    _check_family(name, settings)
-    timestep = config.timestep if config.timestep >= 0 else DEFAULT_TIMESTEP
-    share = signal_share(folder.config('scheduler'), timestep) if config.noise else 1.0
-    block = choose_block(unet, config.block)
-    maps = self_attention_blocks(unet) if attention else []
-    drop_unused(unet, last_computed(unet, block, maps))
-    prompt = embed_empty_prompt(folder, pooled=settings.addition_embed_type == 'text_time')
-    if prompt.tokens.shape[-1] != settings.cross_attention_dim:
-        raise DiffsegError(f'model {name}: its text encoders give {prompt.tokens.shape[-1]} '
-                           f'channels, its U-Net takes {settings.cross_attention_dim}; they '
-                           'belong to different models: fetch it again')
-    conditioning = Conditioning(prompt, settings, device, dtype)
-    encoder = LatentEncoder.load(folder, device, dtype)
-    if settings.in_channels != encoder.channels:
-        raise DiffsegError(f'model {name}: its U-Net takes {settings.in_channels} channels, its '
-                           f'VAE gives {encoder.channels} (an inpainting, editing or upscaling '
-                           'model?); use the text-to-image model')
-    fill(unet, folder.path / 'unet', device, dtype)
-    return UnetBackbone(name, unet, block, encoder, FixedNoise(share, config.seed, device),
-                        timestep, device, config, conditioning, attention_blocks=maps)
-
-
-def _check_family(name: str, config: Any) -> None:
+    config = unet.config
     for key, allowed in (('addition_embed_type', (None, 'text_time')),
                          ('encoder_hid_dim_type', (None,)), ('class_embed_type', (None,)),
                          ('num_class_embeds', (None,))):
         if config[key] not in allowed:
-            raise DiffsegError(f'model {name}: its U-Net has {key} {config[key]!r}, conditioning '
-                               f'that an image alone cannot give; {SUPPORTED}')
+            raise DiffsegError(f'model {name}: its U-Net has {key} {config[key]!r}, which needs '
+                               f'more input than an image; {SUPPORTED}')
+    noise = FixedNoise(folder.config('scheduler'), DEFAULT_TIMESTEP, settings, device)
+    block = choose_block(unet, settings.block)
+    maps = trim_unet(unet, block, attention=attention)
+    prompt, pooled = embed_empty_prompt(folder, sdxl=config.addition_embed_type == 'text_time')
+    if prompt.shape[-1] != config.cross_attention_dim:
+        raise DiffsegError(f'model {name}: its text encoders give {prompt.shape[-1]} channels, '
+                           f'its U-Net takes {config.cross_attention_dim}; they belong to '
+                           'different models: download it again')
+    encoder = LatentEncoder.load(folder, device, dtype)
+    if config.in_channels != encoder.channels:
+        raise DiffsegError(f'model {name}: its U-Net takes {config.in_channels} channels, its '
+                           f'VAE gives {encoder.channels} (an inpainting, editing or upscaling '
+                           'model?); use the text-to-image model')
+    load_weights(unet, folder.path / 'unet', device, dtype)
+    conditioning = unet_conditioning(prompt, pooled, config, device, dtype)
+    return UnetBackbone(name, unet, block, encoder, encoder.stride, noise, settings.tokens,
+                        conditioning=conditioning, attention_blocks=maps)
+
+
+def embed_empty_prompt(folder: PipelineFolder, *,
+                       sdxl: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """
+    Run the text encoders of a pipeline on the empty prompt, one after the other.
+
+    They run in float32 on the CPU, so that all devices get the same embedding. A U-Net of the
+    SDXL kind takes the second to last layers of all encoders side by side, and the pooled output
+    of the second.
+
+    Returns
+    -------
+    tuple
+        (1, N, D) float32 for cross-attention, and (1, P) float32 for the whole prompt, None
+        without `sdxl`.
+
+    Raises
+    ------
+    DiffsegError
+        An encoder or tokenizer is missing, damaged or of an unsupported class.
+
+    """
+    names = [name for name in ('text_encoder', 'text_encoder_2') if name in folder.classes]
+    if not names:
+        folder.config('text_encoder')
+    layers: list[torch.Tensor] = []
+    pooled = None
+    for name in names:
+        encoder = load_text_encoder(folder, name)
+        tokens = _tokenize_empty_prompt(folder.path / name.replace('text_encoder', 'tokenizer'))
+        masked = getattr(encoder.config, 'use_attention_mask', False)
+        with torch.no_grad():
+            output = encoder(tokens['input_ids'], output_hidden_states=True,
+                             attention_mask=tokens['attention_mask'] if masked else None)
+        layers.append((output.hidden_states[-2] if sdxl else output.last_hidden_state).clone())
+        pooled = getattr(output, 'text_embeds', pooled)
+        del encoder, output
+        gc.collect()
+    if sdxl and pooled is None:
+        raise DiffsegError(f'model {folder.path}: no CLIPTextModelWithProjection among its text '
+                           f'encoders, but the U-Net needs its output; {SUPPORTED}')
+    return torch.cat(layers, dim=-1), pooled if sdxl else None
+
+
+def load_text_encoder(folder: PipelineFolder,
+                      name: str) -> CLIPTextModel | CLIPTextModelWithProjection:
+    """Load one text encoder of a pipeline in float32 on the CPU."""
+    folder.config(name)
+    kind = folder.classes[name]
+    if kind not in _TEXT_ENCODERS:
+        raise DiffsegError(f'model {folder.path}: {name} is a {kind}; CLIP text encoders are '
+                           f'needed; {SUPPORTED}')
+    path = folder.path / name
+    _, variant = find_weights(path, TRANSFORMERS_STEM, torch.float32)
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        encoder, info = _TEXT_ENCODERS[kind].from_pretrained(
+            path, variant=variant, use_safetensors=True, local_files_only=True,
+            dtype=torch.float32, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise DiffsegError(f'model folder {path}: cannot be loaded '
+                           f'({str(error).splitlines()[0]}); download it again') from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    missing = sorted(key for key in info['missing_keys'] if 'position_ids' not in key)
+    if missing:
+        raise DiffsegError(f'model folder {path}: weights lack {len(missing)} tensors, such as '
+                           f'{missing[0]}; download it again')
+    return encoder.eval()
+
+
+def _tokenize_empty_prompt(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(path, local_files_only=True)
+        return dict(tokenizer('', padding='max_length', max_length=tokenizer.model_max_length,
+                              truncation=True, return_tensors='pt'))
+    except Exception as error:  # tokenizer files fail with whatever their parser raises
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise DiffsegError(f'model folder {path}: the tokenizer cannot be loaded ({reason[0]}); '
+                           'download it again') from error

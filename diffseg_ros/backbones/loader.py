@@ -1,30 +1,34 @@
-"""From the settings to a model that is ready to look at photos."""
+"""From the settings to a model that is ready to look at images."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from diffseg_ros.backbones.base import Backbone
+from diffseg_ros.backbones.base import Backbone, BackboneSettings
+from diffseg_ros.backbones.checkpoints import (
+    hub_folder,
+    is_hub_id,
+    PipelineFolder,
+    read_json,
+    SUPPORTED,
+)
 from diffseg_ros.backbones.device import resolve_device, resolve_dtype
-from diffseg_ros.backbones.folder import PipelineFolder, SUPPORTED
-from diffseg_ros.backbones.hub import is_hub_id, locate
-from diffseg_ros.backbones.weights import read_json
-from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.registry import backbones
 import torch
 
 EMBEDDED = 'embedded'
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / 'weights'
 
 
-def load_backbone(config: BackboneConfig, *, attention: bool = False) -> Backbone:
+def load_backbone(settings: BackboneSettings, *, attention: bool = False) -> Backbone:
     """
-    Load the model that `config.model` names: 'embedded', a folder or a hub id.
+    Load the model that `settings.model` names.
 
-    diffusers is imported here and not before, transformers' models only where a text encoder
-    has to run. On a CPU the number of PyTorch's threads is set for the whole process. Only with
-    `attention` is the decoder loaded too and does the backbone give attention maps.
+    That is a registered backbone, 'embedded', a folder or a hub id. With `attention` the whole
+    U-Net is loaded and the backbone gives attention maps too. On a CPU the number of PyTorch's
+    threads is set for the whole process.
 
     Raises
     ------
@@ -32,21 +36,25 @@ def load_backbone(config: BackboneConfig, *, attention: bool = False) -> Backbon
         The model, device or block does not exist, is damaged or is not supported.
 
     """
-    device = resolve_device(config.device)
-    dtype = resolve_dtype(config.precision, device)
+    device = resolve_device(settings.device)
     if device.type == 'cpu':
-        torch.set_num_threads(config.cpu_threads or max(1, (os.cpu_count() or 1) // 2))
+        torch.set_num_threads(settings.cpu_threads or max(1, (os.cpu_count() or 1) // 2))
     try:
-        return _load(*_find(config), config, device, dtype, attention)
+        if settings.model in backbones.names():
+            entry = backbones.get(settings.model)
+            own = getattr(settings, entry.section) if entry.settings else None
+            backbone: Backbone = entry.create(own, settings)
+            return backbone
+        return _load(*_find(settings), settings, device, attention)
     except torch.OutOfMemoryError as error:
-        raise DiffsegError(f'model {config.model}: does not fit into the memory of {device}; '
-                           'use backbone.precision float16, a smaller model or device cpu'
-                           ) from error
+        raise DiffsegError(f'model {settings.model}: does not fit into the memory of {device}; '
+                           'set backbone.precision to float16, or use a smaller model or device '
+                           'cpu') from error
 
 
-def _find(config: BackboneConfig) -> tuple[str, Path]:
+def _find(settings: BackboneSettings) -> tuple[str, Path]:
     """Return the model's name for reports and its folder."""
-    name = config.model
+    name = settings.model
     if name == EMBEDDED:
         if not (EMBEDDED_FOLDER / 'config.json').is_file():
             raise DiffsegError(f'model embedded: its weights are not in {EMBEDDED_FOLDER}; '
@@ -61,38 +69,36 @@ def _find(config: BackboneConfig) -> tuple[str, Path]:
                            '-c "import diffusers; diffusers.StableDiffusionPipeline.'
                            "from_single_file('FILE').save_pretrained('FOLDER')\"")
     if is_hub_id(name):
-        return name, locate(name, allow_download=config.allow_download)
-    raise DiffsegError(f'model {name!r}: no such folder; give embedded, the folder of a '
-                       'diffusers pipeline, or a hub id as owner/name')
+        return name, hub_folder(name, allow_download=settings.allow_download)
+    others = ''.join(f', {known}' for known in backbones.names())
+    problems = ''.join(f'; {problem}' for problem in backbones.problems)
+    raise DiffsegError(f'model {name!r}: no such folder; give embedded{others}, the folder of a '
+                       f'diffusers pipeline, or a hub id as owner/name{problems}')
 
 
-def _load(name: str, path: Path, config: BackboneConfig, device: torch.device,
-          dtype: torch.dtype, attention: bool) -> Backbone:
-    if not (path / 'model_index.json').is_file():
-        return _load_bare(name, path, config, device, dtype, attention)
-    folder = PipelineFolder.at(path)
-    kind = folder.class_of('unet')
-    if kind == 'UNet2DModel' and not {'vae', 'vqvae'} & set(folder.classes):
-        from diffseg_ros.backbones.embedded import load_pixel_backbone
-        return load_pixel_backbone(name, path / 'unet', path / 'scheduler/scheduler_config.json',
-                                   config, device, dtype, attention=attention)
-    if kind == 'UNet2DConditionModel':
-        from diffseg_ros.backbones.latent import load_latent_backbone
-        return load_latent_backbone(name, folder, config, device, dtype, attention=attention)
-    raise DiffsegError(f'model {path}: {folder.index.get("_class_name", "pipeline")} with a '
-                       f'{kind}; {SUPPORTED}')
-
-
-def _load_bare(name: str, path: Path, config: BackboneConfig, device: torch.device,
-               dtype: torch.dtype, attention: bool) -> Backbone:
-    """Load a folder as diffseg_train writes it: one U-Net beside its noise schedule."""
-    if not (path / 'config.json').is_file():
+def _load(name: str, path: Path, settings: BackboneSettings, device: torch.device,
+          attention: bool) -> Backbone:
+    """Load a pipeline, or a folder as diffseg_train writes it: a U-Net beside its scheduler."""
+    dtype = resolve_dtype(settings.precision, device)
+    folder = None
+    if (path / 'model_index.json').is_file():
+        folder = PipelineFolder(path)
+        kind = folder.config('unet')['_class_name']
+        unet, scheduler = path / 'unet', path / 'scheduler' / 'scheduler_config.json'
+    elif (path / 'config.json').is_file():
+        kind = read_json(path / 'config.json').get('_class_name', 'model of unknown class')
+        unet, scheduler = path, path / 'scheduler_config.json'
+    else:
         raise DiffsegError(f'model {path}: neither model_index.json nor config.json there; give '
                            'the folder of a diffusers pipeline or one written by diffseg_train')
-    kind = read_json(path / 'config.json').get('_class_name', 'model of unknown class')
-    if kind != 'UNet2DModel':
+    if kind == 'UNet2DModel' and not (folder and {'vae', 'vqvae'} & set(folder.classes)):
+        from diffseg_ros.backbones.embedded import load_pixel_backbone
+        return load_pixel_backbone(name, unet, scheduler, settings, device, dtype,
+                                   attention=attention)
+    if folder is None:
         raise DiffsegError(f'model {path}: a bare {kind}; give the whole pipeline folder, the '
                            f'one with model_index.json; {SUPPORTED}')
-    from diffseg_ros.backbones.embedded import load_pixel_backbone
-    return load_pixel_backbone(name, path, path / 'scheduler_config.json', config, device, dtype,
-                               attention=attention)
+    if kind == 'UNet2DConditionModel':
+        from diffseg_ros.backbones.latent import load_latent_backbone
+        return load_latent_backbone(name, folder, settings, device, dtype, attention=attention)
+    raise DiffsegError(f'model {path}: {folder.kind} with a {kind}; {SUPPORTED}')

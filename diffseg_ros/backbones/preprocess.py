@@ -1,30 +1,40 @@
-"""From a photo to the tensor a model sees."""
+"""From an image to the noisy tensor that the U-Net sees."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+import functools
 import math
+from typing import Any
 
 import cv2
+from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.types import RgbImage
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 import numpy as np
-import numpy.typing as npt
 import torch
 
-COUNT_WEIGHT = 1.1
-"""Weight of a grid's size against its shape: above 1, so that narrow photos stay cheap."""
+_COUNT_WEIGHT = 1.1
+"""Weight of a grid's size against its shape: above 1, so that narrow images stay cheap."""
+
+_BETA_KEYS = ('num_train_timesteps', 'beta_start', 'beta_end', 'beta_schedule', 'trained_betas',
+              'rescale_betas_zero_snr')
+"""The part of a scheduler's configuration that says how noisy each timestep is. Samplers
+(Euler, LCM, DPM-Solver, PNDM ...) differ only in the rest, which one pass does not need."""
 
 
 def choose_grid(height: int, width: int, tokens: int, multiple: int = 1) -> tuple[int, int]:
     """
-    Return the feature grid (h, w) for a photo: about `tokens` cells in its aspect ratio.
+    Return the size (h, w) of the feature grid: about `tokens` cells in the image's aspect ratio.
 
     Parameters
     ----------
     height, width
-        Of the photo, in pixels.
+        Size of the image in pixels.
     tokens
-        Wanted number of cells. It is kept at the expense of the aspect ratio where a photo is
-        so narrow that the grid would be less than `multiple` cells high or wide.
+        Wanted number of cells. It takes precedence over the aspect ratio where an image is so
+        narrow that the grid would be less than `multiple` cells high or wide.
     multiple
         h and w are multiples of this.
 
@@ -36,28 +46,21 @@ def choose_grid(height: int, width: int, tokens: int, multiple: int = 1) -> tupl
     for rows in {math.floor(ideal), math.ceil(ideal)}:
         for exact in (units / rows, rows * ratio):
             for columns in {max(1, math.floor(exact)), max(1, math.ceil(exact))}:
-                cost = (COUNT_WEIGHT * abs(math.log(rows * columns / units))
+                cost = (_COUNT_WEIGHT * abs(math.log(rows * columns / units))
                         + abs(math.log(columns / rows / ratio)))
                 best = min(best, (cost, (rows * multiple, columns * multiple)))
     return best[1]
 
 
-def check_photo(rgb: npt.NDArray[np.uint8]) -> None:
-    """Refuse arrays that are no (H, W, 3) uint8 photo with a DiffsegError."""
+def check_image(rgb: RgbImage) -> None:
+    """Raise DiffsegError unless the array is an image of shape (H, W, 3) and type uint8."""
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
-        raise DiffsegError(f'photo: got {rgb.dtype} {rgb.shape}; HxWx3 uint8 RGB is needed')
+        raise DiffsegError(f'image: got {rgb.dtype} {rgb.shape}; HxWx3 uint8 RGB is needed')
 
 
-def photo_tensor(rgb: npt.NDArray[np.uint8], height: int, width: int) -> torch.Tensor:
+def image_tensor(rgb: RgbImage, height: int, width: int) -> torch.Tensor:
     """
-    Resize a photo without aliasing and scale it.
-
-    Parameters
-    ----------
-    rgb
-        (H, W, 3) uint8.
-    height, width
-        Wanted size in pixels.
+    Resize an image without aliasing and scale its values.
 
     Returns
     -------
@@ -73,3 +76,64 @@ def photo_tensor(rgb: npt.NDArray[np.uint8], height: int, width: int) -> torch.T
     scaled = np.multiply(rgb, np.float32(1 / 127.5), dtype=np.float32)
     scaled -= 1
     return torch.from_numpy(scaled).permute(2, 0, 1)[None]
+
+
+def signal_share(scheduler: Mapping[str, Any], timestep: int) -> float:
+    """
+    Return the cumulative alpha of `timestep`: the signal's share of the variance, 0 to 1.
+
+    Raises
+    ------
+    DiffsegError
+        The scheduler has no beta schedule (flow matching, EDM), or no such timestep.
+
+    """
+    name = scheduler.get('_class_name', 'scheduler')
+    if not {'beta_schedule', 'trained_betas'} & set(scheduler) or 'Flow' in name or 'EDM' in name:
+        raise DiffsegError(f'scheduler {name}: no beta schedule; supported are models trained '
+                           'with one (DDPM, DDIM, PNDM, Euler, DPM-Solver, LCM configurations), '
+                           'not flow matching or EDM')
+    options = {key: scheduler[key] for key in _BETA_KEYS if key in scheduler}
+    try:
+        alphas = DDPMScheduler(**options).alphas_cumprod
+    except (NotImplementedError, TypeError, ValueError, RuntimeError) as error:
+        raise DiffsegError(f'scheduler {name}: its beta schedule cannot be used ({error}); '
+                           'restore scheduler_config.json from its source') from error
+    if not 0 <= timestep < len(alphas):
+        raise DiffsegError(f'timestep {timestep}: the model was trained with {len(alphas)} '
+                           f'timesteps; choose 0 to {len(alphas) - 1}, or -1 for the default')
+    return float(alphas[timestep])
+
+
+class FixedNoise:
+    """
+    Adds the same noise to every sample of a size, whatever the device.
+
+    Attributes
+    ----------
+    device
+        Where the samples are.
+    timestep
+        (1,) int64 noise level that the U-Net is told.
+
+    """
+
+    def __init__(self, scheduler: Mapping[str, Any], default_timestep: int,
+                 settings: BackboneSettings, device: torch.device) -> None:
+        timestep = settings.timestep if settings.timestep >= 0 else default_timestep
+        share = signal_share(scheduler, timestep) if settings.noise else 1.0
+        self.device = device
+        self.timestep = torch.tensor([timestep], device=device)
+        self._signal = share ** 0.5
+        self._scale = (1 - share) ** 0.5
+        self._seed = settings.seed
+        self._noise = functools.lru_cache(maxsize=8)(self._draw)
+
+    def add(self, sample: torch.Tensor) -> torch.Tensor:
+        """Return the noisy sample; (1, C, h, w) float32 in and out."""
+        return torch.add(self._noise(tuple(sample.shape)), sample, alpha=self._signal)
+
+    def _draw(self, shape: tuple[int, ...]) -> torch.Tensor:
+        generator = torch.Generator('cpu').manual_seed(self._seed)
+        noise = torch.randn(shape, generator=generator, dtype=torch.float32)
+        return (noise * self._scale).to(self.device)

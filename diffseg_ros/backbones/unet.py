@@ -1,143 +1,110 @@
-"""One pass of a U-Net over a photo, as far as one self-attention block."""
+"""
+A diffusers U-Net as a backbone: one pass, as far as its last wanted self-attention block.
+
+The feature is what one attention module returns. In a transformer block (`...attn1`) that is the
+attention's output projection alone, without the residual, as DiffCut uses it. The attention
+modules of pixel-space U-Nets (`...attentions.N`) add their input themselves, so there the residual
+is part of the feature.
+
+A fused attention call does not return its weights. For attention maps they are computed once more
+from the module's queries and keys, some rows and heads at a time, and added to one buffer for each
+resolution: 67 MB for 64x64 tokens instead of 2.7 GB for the heads of all layers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 import threading
-from typing import Any, Protocol
+from typing import Any
 
-from diffseg_ros.backbones.attention import AttentionCapture
-from diffseg_ros.backbones.capture import (
-    BlockCapture,
-    feature_grid,
-    grid_stride,
-    last_computed,
-    size_multiple,
-)
-from diffseg_ros.backbones.device import deterministic_kernels
-from diffseg_ros.backbones.noise import FixedNoise
-from diffseg_ros.backbones.preprocess import check_photo, choose_grid, photo_tensor
+from diffseg_ros.backbones.preprocess import check_image, choose_grid, FixedNoise, image_tensor
 from diffseg_ros.backbones.whitening import whiten
-from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
-import numpy as np
-import numpy.typing as npt
+from diffseg_ros.types import RgbImage
+from diffusers.models.attention_processor import Attention
 import torch
 from torch import nn
 
+MAX_TOKENS = 4800
+"""Attention maps of finer grids are averaged down to the finest grid with at most this many
+tokens: DiffSeg's 64x64, and its equivalents in other aspect ratios."""
 
-class ImageEncoder(Protocol):
-    """Turns an image into what the U-Net works on."""
+_CHUNK_BYTES = {'cpu': 2**22, 'cuda': 2**24}
+"""Bytes of logits at a time. With those of CUDA, the buffers of all grids (72 MB) and what a
+U-Net of Stable Diffusion 1.5's size holds at 512x512 (154 MB) the sum stays below 250 MB."""
 
-    @property
-    def stride(self) -> int:
-        """Pixels that one cell covers, along each side."""
+_STAGES = ('down_blocks', 'mid_block', 'up_blocks')
 
-    def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Take (1, 3, H, W) float32 in [-1, 1]; return (1, C, H / stride, W / stride) float32."""
+Observation = tuple[torch.Tensor, tuple[torch.Tensor, ...]]
+"""A block's output or feature grid, and attention maps."""
 
 
 class UnetBackbone:
-    """A diffusers U-Net as a Backbone: encode, add the fixed noise, capture one block."""
+    """
+    A diffusers U-Net as a backbone: encode, add the fixed noise, record one block's output.
 
-    def __init__(self, name: str, unet: nn.Module, block: str, encoder: ImageEncoder,
-                 noise: FixedNoise, timestep: int, device: torch.device,
-                 config: BackboneConfig,
-                 conditioning: Callable[[int, int], dict[str, Any]] | None = None, *,
+    Attributes
+    ----------
+    name
+        Name of the model, for reports.
+    device
+        Where the model runs.
+    block
+        Name of the self-attention module whose output is the feature.
+    stride
+        Pixels of the resized image that one feature vector covers, along each side.
+
+    """
+
+    def __init__(self, name: str, unet: nn.Module, block: str,
+                 encoder: Callable[[torch.Tensor], torch.Tensor], encoder_stride: int,
+                 noise: FixedNoise, tokens: int, *,
+                 conditioning: Callable[[int, int], dict[str, Any]] | None = None,
                  attention_blocks: Sequence[str] = (),
                  whitening: torch.Tensor | None = None) -> None:
         """
-        Put the loaded parts together.
+        Combine the loaded parts of a model.
 
-        Parameters
-        ----------
-        name
-            What reports call the model.
-        unet
-            With its weights, on `device`.
-        block
-            Name of the self-attention module whose output is the feature.
-        encoder
-            Turns photos into the U-Net's input.
-        noise
-            What is added to the input.
-        timestep
-            Noise level that the U-Net is told, 0 to 999.
-        device
-            Where the model runs.
-        config
-            For the number of tokens.
-        conditioning
-            Further arguments of the U-Net for an image of (height, width) pixels.
-        attention_blocks
-            Names of the self-attention modules whose maps `features_and_attention` returns.
-        whitening
-            (K, C) matrix that the features are whitened with, see `fit_whitening`.
-
+        `encoder` turns (1, 3, H, W) float32 in [-1, 1] into the U-Net's input, a cell of which
+        covers `encoder_stride` pixels along each side. `conditioning` returns further arguments
+        of the U-Net for an image of (height, width) pixels, `attention_blocks` are the modules
+        whose maps `features_and_attention` returns, `whitening` is a matrix from `fit_whitening`.
         """
-        self._name = name
-        self._block = block
-        self._device = device
-        self._encoder = encoder
-        self._noise = noise
-        self._timestep = torch.tensor([timestep], device=device)
-        self._tokens = config.tokens
-        self._conditioning = conditioning
-        # Measured: as fast as the default layout at 768 tokens on a CPU, faster above.
-        self._layout = torch.channels_last if device.type == 'cpu' else torch.contiguous_format
-        unet.to(memory_format=self._layout)
-        self._capture = BlockCapture(unet, block)
-        self._dtype = next(unet.parameters()).dtype
+        self.name, self.device, self.block = name, noise.device, block
         cells = grid_stride(unet, block)
-        self._stride = cells * encoder.stride
-        last = last_computed(unet, block, attention_blocks)
-        self._multiple = max(size_multiple(unet, last) // cells, 1)
-        self._attention = (AttentionCapture(unet, block, attention_blocks)
-                           if attention_blocks else None)
-        self._whitening = whitening.to(device) if whitening is not None else None
+        self.stride = cells * encoder_stride
+        self._multiple = max(size_multiple(unet, [block, *attention_blocks]) // cells, 1)
+        self._tokens = tokens
+        self._encoder, self._noise, self._conditioning = encoder, noise, conditioning
+        self._dtype = next(unet.parameters()).dtype
+        # Measured: as fast as the default layout at 768 tokens on a CPU, faster above.
+        self._layout = (torch.channels_last if self.device.type == 'cpu'
+                        else torch.contiguous_format)
+        self._unet = unet.to(memory_format=self._layout)
+        self._attention_blocks = attention_blocks
+        self._whitening = whitening.to(self.device) if whitening is not None else None
         self._lock = threading.Lock()
 
-    @property
-    def name(self) -> str:
-        """Name of the model, for reports."""
-        return self._name
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model runs."""
-        return self._device
-
-    @property
-    def block(self) -> str:
-        """Name of the captured self-attention module."""
-        return self._block
-
-    @property
-    def stride(self) -> int:
-        """Pixels of the resized photo that one feature vector covers, along each side."""
-        return self._stride
-
-    def features(self, rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def features(self, rgb: RgbImage) -> torch.Tensor:
         """
-        Return the feature grid of one photo, as `Backbone.features` says.
+        Return the feature grid of an image, as `Backbone.features` says.
 
         May be called from several threads; the passes then run one after the other.
 
         Raises
         ------
         DiffsegError
-            The photo is of another shape or type, the device is out of memory, or the
-            arithmetic overflowed.
+            The image has another shape or type, the device is out of memory, or the arithmetic
+            overflowed.
 
         """
-        return self._observe(rgb, self._features_only)[0]
+        return self._observe(rgb, ())[0]
 
-    def features_and_attention(
-            self, rgb: npt.NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    def features_and_attention(self, rgb: RgbImage) -> Observation:
         """
-        Return the feature grid of one photo and its self-attention maps, from one pass.
-
-        As `AttentionBackbone.features_and_attention` says; threads and errors as in `features`.
+        Return the feature grid of an image and its attention maps, as `Backbone` says.
 
         Raises
         ------
@@ -145,46 +112,309 @@ class UnetBackbone:
             The model was loaded without attention, or as in `features`.
 
         """
-        if self._attention is None:
-            raise DiffsegError(f'model {self._name}: loaded without attention maps; load it with '
+        if not self._attention_blocks:
+            raise DiffsegError(f'model {self.name}: loaded without attention maps; load it with '
                                'load_backbone(config, attention=True)')
-        return self._observe(rgb, self._attention.run)
+        return self._observe(rgb, self._attention_blocks)
 
-    def _features_only(self, *args: Any,
-                       **kwargs: Any) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        return self._capture.run(*args, **kwargs), ()
-
-    def _observe(self, rgb: npt.NDArray[np.uint8],
-                 run: Callable[..., tuple[torch.Tensor, tuple[torch.Tensor, ...]]],
-                 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        check_photo(rgb)
+    def _observe(self, rgb: RgbImage, attention_blocks: Sequence[str]) -> Observation:
+        check_image(rgb)
         rows, columns = choose_grid(rgb.shape[0], rgb.shape[1], self._tokens, self._multiple)
         try:
-            with self._lock, torch.inference_mode(), deterministic_kernels(self._device):
-                grid, maps = self._pass(rgb, rows, columns, run)
+            # Without cuDNN's benchmark the same input gives the same bits.
+            with self._lock, torch.inference_mode(), torch.backends.cudnn.flags(
+                    enabled=True, benchmark=False, deterministic=True):
+                grid, maps = self._pass(rgb, rows, columns, attention_blocks)
                 finite = all(bool(torch.isfinite(item).all()) for item in (grid, *maps))
         except torch.OutOfMemoryError as error:
-            raise DiffsegError(f'model {self._name}: out of memory on {self._device} at '
-                               f'{rows * columns} tokens; lower backbone.tokens or use '
-                               'backbone.precision float16') from error
+            raise DiffsegError(f'model {self.name}: out of memory on {self.device} at '
+                               f'{rows * columns} tokens; lower backbone.tokens or set '
+                               'backbone.precision to float16') from error
         if not finite:
             precision = str(self._dtype).removeprefix('torch.')
             remedy = 'bfloat16 or float32' if self._dtype == torch.float16 else 'float32'
-            raise DiffsegError(f'model {self._name}: NaN or infinite features in {precision}; '
+            raise DiffsegError(f'model {self.name}: NaN or infinite features in {precision}; '
                                + (f'set backbone.precision to {remedy}'
                                   if self._dtype != torch.float32 else
-                                  'the weights are damaged: fetch or train them again'))
+                                  'the weights are damaged: download or train them again'))
         return grid.clone(), maps
 
-    def _pass(self, rgb: npt.NDArray[np.uint8], rows: int, columns: int,
-              run: Callable[..., tuple[torch.Tensor, tuple[torch.Tensor, ...]]],
-              ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        height, width = rows * self._stride, columns * self._stride
-        image = photo_tensor(rgb, height, width).to(self._device)
+    def _pass(self, rgb: RgbImage, rows: int, columns: int,
+              attention_blocks: Sequence[str]) -> Observation:
+        height, width = rows * self.stride, columns * self.stride
+        image = image_tensor(rgb, height, width).to(self.device)
         noisy = self._noise.add(self._encoder(image)).to(self._dtype, memory_format=self._layout)
         extra = self._conditioning(height, width) if self._conditioning else {}
-        output, maps = run(noisy, self._timestep, return_dict=False, **extra)
+        output, maps = run_to_block(self._unet, self.block, attention_blocks, noisy,
+                                    self._noise.timestep, return_dict=False, **extra)
         grid = feature_grid(output, rows, columns).float()
         if self._whitening is not None:
             grid = whiten(grid, self._whitening)
         return grid.contiguous(), maps
+
+
+def self_attention_blocks(unet: nn.Module) -> list[str]:
+    """Return the names of all self-attention modules in the order they are computed."""
+    names = [name for name, module in unet.named_modules()
+             if isinstance(module, Attention) and not module.is_cross_attention]
+    return sorted(names, key=lambda name: _STAGES.index(name.split('.')[0]))
+
+
+def choose_block(unet: nn.Module, wanted: str, *, first_level: bool = False) -> str:
+    """
+    Return the name of the self-attention module whose output is the feature.
+
+    `wanted` is a module name or 'auto': the last self-attention of the deepest encoder level
+    that has any (with `first_level` the shallowest), else of the middle block.
+
+    Raises
+    ------
+    DiffsegError
+        There is no such block; the message lists those there are.
+
+    """
+    names = self_attention_blocks(unet)
+    if wanted != 'auto':
+        if wanted not in names:
+            raise DiffsegError(f'block {wanted!r}: not a self-attention layer of this U-Net; it '
+                               f'has {", ".join(names) or "none"}; or use auto')
+        return wanted
+    encoder = [name for name in names if name.startswith('down_blocks.')]
+    if encoder:
+        level = encoder[0 if first_level else -1].split('.')[1]
+        return [name for name in encoder if name.split('.')[1] == level][-1]
+    middle = [name for name in names if name.startswith('mid_block')]
+    if not middle:
+        raise DiffsegError('model: its U-Net has no self-attention in encoder or middle block; '
+                           'use a model with attention')
+    return middle[-1]
+
+
+def trim_unet(unet: nn.Module, block: str, *, attention: bool) -> list[str]:
+    """
+    Remove the layers after `block` that are never computed, before weights are loaded.
+
+    Returns
+    -------
+    list
+        The self-attention modules whose maps are wanted: with `attention` all of them, and the
+        layers up to the last one stay; else none.
+
+    """
+    maps = self_attention_blocks(unet) if attention else []
+    stage, index = (maps[-1] if maps else block).split('.')[:2]
+    if stage == 'up_blocks':
+        unet.up_blocks = unet.up_blocks[:int(index) + 1]
+    else:
+        unet.up_blocks = nn.ModuleList()
+    if stage == 'down_blocks':
+        unet.mid_block = None
+        unet.down_blocks = unet.down_blocks[:int(index) + 1]
+        unet.down_blocks[-1].downsamplers = None
+    unet.conv_norm_out = None
+    unet.conv_out = None
+    return maps
+
+
+def grid_stride(unet: nn.Module, block: str) -> int:
+    """Return how many cells of the U-Net's input one cell of the block's output covers."""
+    stage, index = block.split('.')[:2]
+    down = [getattr(level, 'downsamplers', None) is not None for level in unet.down_blocks]
+    if stage == 'down_blocks':
+        return 2 ** sum(down[:int(index)])
+    if stage == 'mid_block':
+        return 2 ** sum(down)
+    up = [getattr(level, 'upsamplers', None) is not None for level in unet.up_blocks]
+    return 2 ** (sum(down) - sum(up[:int(index)]))
+
+
+def size_multiple(unet: nn.Module, blocks: Sequence[str]) -> int:
+    """
+    Return what the size of the U-Net's input must be a multiple of to compute `blocks`.
+
+    For blocks of the encoder that is their largest stride. Beyond it the deepest level counts,
+    where skip connections must meet tensors of their size.
+    """
+    if all(name.startswith('down_blocks.') for name in blocks):
+        return max(grid_stride(unet, name) for name in blocks)
+    return grid_stride(unet, 'mid_block.attentions')
+
+
+def feature_grid(output: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """
+    Return a block's output as a (C, height, width) grid.
+
+    It is given as (1, height * width, C) tokens in row order or as (1, C, height, width).
+
+    Raises
+    ------
+    DiffsegError
+        The output has another shape.
+
+    """
+    if output.ndim == 3 and output.shape[1] == height * width:
+        return output[0].T.unflatten(1, (height, width))
+    if output.ndim == 4 and output.shape[2:] == (height, width):
+        return output[0]
+    raise DiffsegError(f'block output: got shape {tuple(output.shape)}; a grid of '
+                       f'{height}x{width} was expected; choose another block')
+
+
+def run_to_block(unet: nn.Module, block: str, attention_blocks: Iterable[str],
+                 sample: torch.Tensor, *args: Any, **kwargs: Any) -> Observation:
+    """
+    Run a U-Net on a (1, C, H, W) sample until all wanted blocks are computed; skip the rest.
+
+    No hook stays on the U-Net. Threads that share a U-Net do not disturb each other.
+
+    Returns
+    -------
+    tuple
+        The output of `block`, and attention maps as `Backbone` describes them.
+
+    Raises
+    ------
+    DiffsegError
+        The U-Net finished without computing one of the blocks, or does not compute its
+        attention from queries and keys alone.
+
+    """
+    strides = {name: grid_stride(unet, name) for name in attention_blocks}
+    recorder = _Recorder(unet, block, strides, sample)
+    try:
+        unet(sample, *args, **kwargs)
+    except _AllRecorded:
+        pass
+    finally:
+        recorder.detach()
+    return recorder.result()
+
+
+class _AllRecorded(Exception):
+    pass
+
+
+class _Recorder:
+    """The hooks and buffers of one pass in one thread."""
+
+    def __init__(self, unet: nn.Module, block: str, strides: Mapping[str, int],
+                 sample: torch.Tensor) -> None:
+        self._block, self._strides = block, strides
+        self._thread = threading.get_ident()
+        self._missing = {block, *strides}
+        self._output: torch.Tensor | None = None
+        self._projections: dict[str, torch.Tensor] = {}
+        self._layers: Counter[int] = Counter()
+        height, width = sample.shape[2:]
+        self._finest = min(strides.values(), default=1)
+        while height * width // self._finest**2 > MAX_TOKENS:
+            self._finest *= 2
+        self._sums: dict[int, torch.Tensor] = {}
+        for stride in set(strides.values()):
+            grid = (height // max(stride, self._finest), width // max(stride, self._finest))
+            # Ordinary tensors, which callers can use outside inference mode.
+            with torch.inference_mode(False):
+                self._sums[stride] = torch.zeros((*grid, *grid), device=sample.device)
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        for name in self._missing:
+            self._watch(unet.get_submodule(name), partial(self._record, name))
+        for name in strides:
+            for part in ('to_q', 'to_k'):
+                self._watch(unet.get_submodule(f'{name}.{part}'), partial(self._project, part))
+
+    def _watch(self, module: nn.Module,
+               action: Callable[[nn.Module, torch.Tensor], None]) -> None:
+        def hook(watched: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+            if threading.get_ident() == self._thread:
+                action(watched, output)
+        self._handles.append(module.register_forward_hook(hook))
+
+    def _project(self, part: str, _module: nn.Module, output: torch.Tensor) -> None:
+        self._projections[part] = output
+
+    def _record(self, name: str, module: nn.Module, output: torch.Tensor) -> None:
+        if name == self._block:
+            self._output = output
+        if name in self._strides:
+            self._add_map(name, module)
+        self._missing.discard(name)
+        if not self._missing:
+            raise _AllRecorded
+
+    def _add_map(self, name: str, module: nn.Module) -> None:
+        if set(self._projections) != {'to_q', 'to_k'}:
+            raise DiffsegError(f'block {name}: does not compute its attention from to_q and '
+                               'to_k; load the model without fused projections')
+        stride = self._strides[name]
+        query, key = heads(module, self._projections.pop('to_q'), self._projections.pop('to_k'))
+        add_attention(self._sums[stride], query, key, max(1, self._finest // stride))
+        self._layers[stride] += 1
+
+    def detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def result(self) -> Observation:
+        if self._missing or self._output is None:
+            raise DiffsegError(f'block {", ".join(sorted(self._missing))}: not computed by this '
+                               'U-Net; choose another block or model')
+        return self._output, tuple(self._sums[stride].div_(self._layers[stride])
+                                   for stride in sorted(self._sums))
+
+
+def heads(module: nn.Module, query: torch.Tensor,
+          key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Split the (1, n, C) outputs of to_q and to_k into heads as a diffusers Attention does.
+
+    Returns
+    -------
+    tuple
+        (heads, n, d) float32 each, the queries scaled; the softmax of their products is what
+        the module computes.
+
+    """
+    query, key = (item[0].unflatten(1, (module.heads, -1)).transpose(0, 1)
+                  for item in (query, key))
+    query = query if module.norm_q is None else module.norm_q(query)
+    key = key if module.norm_k is None else module.norm_k(key)
+    return query.float() * query.shape[-1] ** -0.5, key.float()
+
+
+def add_attention(total: torch.Tensor, query: torch.Tensor, key: torch.Tensor,
+                  factor: int = 1) -> None:
+    """
+    Add the mean over heads of softmax(query @ key^T) to `total`.
+
+    The logits take the device's budget of bytes, or those of one row of `total` and one head
+    where these are more; their sum over the heads at hand comes on top.
+
+    Parameters
+    ----------
+    total
+        (h, w, h, w) float32.
+    query, key
+        (heads, n, d) float32 of n = (h * factor) * (w * factor) tokens, the queries scaled.
+    factor
+        Blocks of factor by factor tokens become one: their queries are averaged, their keys
+        summed.
+
+    """
+    height, width = total.shape[:2]
+    count, tokens = query.shape[:2]
+    strip = factor * factor * width
+    budget = _CHUNK_BYTES.get(query.device.type, _CHUNK_BYTES['cpu'])
+    together = min(count, max(1, budget // (strip * tokens * 4)))
+    rows = min(height, max(1, budget // (together * strip * tokens * 4)))
+    buffer = query.new_empty(together * rows * strip * tokens)
+    for row in range(0, height, rows):
+        chosen = slice(row * strip, min(row + rows, height) * strip)
+        for head in range(0, count, together):
+            some = query[head:head + together, chosen]
+            logits = buffer[:some.shape[0] * some.shape[1] * tokens].view(*some.shape[:2], tokens)
+            torch.bmm(some, key[head:head + together].transpose(1, 2), out=logits)
+            mean = torch.softmax(logits, dim=-1, out=logits).sum(dim=0).div_(count)
+            if factor > 1:
+                mean = mean.view(-1, factor, width, factor, height, factor, width, factor)
+                mean = mean.sum(dim=(1, 3, 5, 7)).div_(factor**2)
+            total[row:row + rows] += mean.view(-1, width, height, width)

@@ -1,9 +1,9 @@
 """
-Whitening of features: directions that photos vary in become of equal weight.
+Whitening of features: directions that images vary in get equal weight.
 
 A few directions hold nearly all variance of a U-Net's features, so that their cosine says little
-more than whether a token is bright or textured. Whitening with the covariance of many photos'
-tokens gives the others a say.
+more than whether a token is bright or textured. Whitening with the covariance of the tokens of
+many images makes the others count.
 Source: Kessy, Lewin and Strimmer, "Optimal whitening and decorrelation", The American
 Statistician 2018 (PCA whitening), cut off after the directions of most variance.
 """
@@ -21,25 +21,20 @@ import torch
 WHITENING_FILE = 'whitening.safetensors'
 COMPONENTS = 16
 _KEY = 'whitening'
-# Directions of less variance than this share of the largest hold rounding errors.
+# Directions with less variance than this share of the largest hold rounding errors.
 _FLOOR = 1e-6
 
 
 def fit_whitening(grids: Iterable[torch.Tensor], components: int = COMPONENTS) -> torch.Tensor:
     """
-    Return the matrix that whitens features like these.
+    Return the (K, C) float32 matrix that whitens features like these.
 
     Parameters
     ----------
     grids
-        (C, h, w) float32 features of photos, each of equal weight.
+        (C, h, w) float32 features of images, each of equal weight.
     components
         Rows of the matrix, fewer where there are fewer channels or directions.
-
-    Returns
-    -------
-    torch.Tensor
-        (K, C) float32 on the grids' device.
 
     Raises
     ------
@@ -54,28 +49,25 @@ def fit_whitening(grids: Iterable[torch.Tensor], components: int = COMPONENTS) -
         total = covariance if total is None else total + covariance
         count += 1
     if total is None:
-        raise DiffsegError('whitening: no features given; at least one photo is needed')
+        raise DiffsegError('whitening: no features given; at least one image is needed')
     variance, basis = torch.linalg.eigh(total / count)
     used = (variance > variance[-1] * _FLOOR).sum().clamp(max=components)
     if not variance[-1] > 0:
-        raise DiffsegError('whitening: the features are the same everywhere; give photos that '
-                           'show something')
+        raise DiffsegError('whitening: the features are the same everywhere; give images with '
+                           'more content')
     best = slice(len(variance) - int(used), None)
     scaled = (basis[:, best] / variance[best].sqrt()).T.flip(0)
     return _signed(scaled).float()
 
 
 def whiten(features: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """Return (K, h, w) whitened features of one photo's (C, h, w) by `fit_whitening`'s matrix."""
+    """Return (K, h, w) whitened features of one image's (C, h, w) by `fit_whitening`'s matrix."""
     return (matrix @ _directions(features)).unflatten(1, features.shape[1:])
 
 
 def save_whitening(folder: Path, block: str, matrix: torch.Tensor) -> None:
     """Write the matrix of a self-attention block into the folder of its U-Net."""
-    partial = folder / (WHITENING_FILE + '.partial')
-    save_file({_KEY: matrix.cpu().contiguous()}, partial, {'block': block})
-    partial.chmod(0o644)
-    partial.replace(folder / WHITENING_FILE)
+    save_file({_KEY: matrix.cpu().contiguous()}, folder / WHITENING_FILE, {'block': block})
 
 
 def load_whitening(folder: Path, block: str, channels: int) -> torch.Tensor | None:
@@ -97,11 +89,11 @@ def load_whitening(folder: Path, block: str, channels: int) -> torch.Tensor | No
                 return None
             matrix = handle.get_tensor(_KEY).float()
     except (OSError, SafetensorError) as error:
-        raise DiffsegError(f'model file {file}: damaged ({error}); fetch it again') from error
+        raise DiffsegError(f'model file {file}: damaged ({error}); download it again') from error
     if matrix.ndim != 2 or matrix.shape[1] != channels:
         raise DiffsegError(f'model file {file}: for features of {tuple(matrix.shape)[-1]} '
-                           f'channels, block {block} has {channels}; fetch the model again or '
-                           'set backbone.whiten to false')
+                           f'channels, block {block} has {channels}; download the model again '
+                           'or set backbone.whiten to false')
     return matrix
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import shutil
 import tempfile
 
-from diffseg_ros.backbones.weights import create_empty, fill, read_json
+from diffseg_ros.backbones.checkpoints import create_empty, load_weights as fill, read_json
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training.model import create_scheduler, PATCH
 from diffusers import UNet2DModel

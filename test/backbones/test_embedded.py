@@ -9,18 +9,18 @@ import sys
 
 from diffseg_ros.backbones import embedded, loader
 from diffseg_ros.backbones.loader import load_backbone
-from diffseg_ros.backbones.preprocess import photo_tensor
+from diffseg_ros.backbones.preprocess import image_tensor
 from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.types import RgbImage
 from diffusers import DDPMPipeline, DDPMScheduler
 import numpy as np
-import numpy.typing as npt
 import pytest
 from tiny_pipelines import pixel_unet, save_pixel
 import torch
 from torch.nn import functional
 
-PHOTO = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 
 
 def config(path: Path | str, **options: object) -> BackboneConfig:
@@ -36,12 +36,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / 'weights'
 
 
-def whole_pass(folder: Path, photo: npt.NDArray[np.uint8], size: tuple[int, int],
+def whole_pass(folder: Path, image: RgbImage, size: tuple[int, int],
                block: str) -> torch.Tensor:
     """Compute the block's output with diffusers' own loader and the whole U-Net."""
     from diffusers import UNet2DModel
     unet = UNet2DModel.from_pretrained(folder, variant='fp16', torch_dtype=torch.float32).eval()
-    sample = functional.pixel_unshuffle(photo_tensor(photo, *size), 2)
+    sample = functional.pixel_unshuffle(image_tensor(image, *size), 2)
     noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
     noisy = DDPMScheduler.from_pretrained(folder).add_noise(
         sample, noise, torch.tensor([embedded.DEFAULT_TIMESTEP]))
@@ -59,10 +59,10 @@ def test_package_model_is_found_beside_the_code(folder: Path,
     backbone = load_backbone(config('embedded'))
     assert (backbone.name, backbone.device, backbone.stride) == ('embedded', torch.device('cpu'),
                                                                  4)
-    features = backbone.features(PHOTO)
+    features = backbone.features(IMAGE)
     assert features.shape == (32, 12, 16) and features.dtype == torch.float32
     features += 1
-    expected = whole_pass(folder, PHOTO, (48, 64), 'down_blocks.1.attentions.0') + 1
+    expected = whole_pass(folder, IMAGE, (48, 64), 'down_blocks.1.attentions.0') + 1
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -73,41 +73,51 @@ def test_absent_package_model_says_what_to_do(tmp_path: Path,
         load_backbone(config('embedded'))
 
 
-def test_same_photo_same_tensor_also_from_threads(folder: Path) -> None:
+def test_same_image_same_tensor_also_from_threads(folder: Path) -> None:
     backbone = load_backbone(config(folder))
-    photos = [PHOTO, PHOTO[::-1].copy(), PHOTO[:, :64].copy()] * 4
-    expected = [backbone.features(photo) for photo in photos]
+    images = [IMAGE, IMAGE[::-1].copy(), IMAGE[:, :64].copy()] * 4
+    expected = [backbone.features(image) for image in images]
     with ThreadPoolExecutor(3) as pool:
-        for ours, alone in zip(pool.map(backbone.features, photos), expected, strict=True):
+        for ours, alone in zip(pool.map(backbone.features, images), expected, strict=True):
             assert torch.equal(ours, alone)
 
 
 @pytest.mark.parametrize('shape', [(480, 640), (640, 480), (100, 1000), (2, 2), (37, 53)])
-def test_grid_follows_the_photo(folder: Path, shape: tuple[int, int]) -> None:
-    photo = np.zeros((*shape, 3), np.uint8)
-    _, h, w = load_backbone(config(folder)).features(photo).shape
+def test_grid_follows_the_image(folder: Path, shape: tuple[int, int]) -> None:
+    image = np.zeros((*shape, 3), np.uint8)
+    _, h, w = load_backbone(config(folder)).features(image).shape
     assert abs(h * w / 192 - 1) < 0.3
     assert abs(np.log(w / h * shape[0] / shape[1])) < 0.35
 
 
 def test_block_is_configurable(folder: Path) -> None:
     backbone = load_backbone(config(folder, block='down_blocks.2.attentions.0'))
-    expected = whole_pass(folder, PHOTO, (96, 128), 'down_blocks.2.attentions.0')
-    torch.testing.assert_close(backbone.features(PHOTO), expected, rtol=1e-4, atol=1e-4)
+    expected = whole_pass(folder, IMAGE, (96, 128), 'down_blocks.2.attentions.0')
+    torch.testing.assert_close(backbone.features(IMAGE), expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(DiffsegError, match="block 'nowhere'.*down_blocks.1.attentions.0"):
         load_backbone(config(folder, block='nowhere'))
 
 
-def test_photo_of_another_type_is_refused(folder: Path) -> None:
+def test_embedded_model_has_attention_too() -> None:
+    backbone = load_backbone(config('embedded'), attention=True)
+    features, maps = backbone.features_and_attention(IMAGE)
+    plain = load_backbone(config('embedded'))
+    assert [item.shape[:2] for item in maps] == [(12, 16), (6, 8)]
+    torch.testing.assert_close(features, plain.features(IMAGE), rtol=1e-4, atol=1e-5)
+    with pytest.raises(DiffsegError, match='loaded without attention'):
+        plain.features_and_attention(IMAGE)
+
+
+def test_image_of_another_type_is_refused(folder: Path) -> None:
     with pytest.raises(DiffsegError, match='HxWx3 uint8'):
-        load_backbone(config(folder)).features(PHOTO.astype(np.float32))
+        load_backbone(config(folder)).features(IMAGE.astype(np.float32))
 
 
 def test_unfolded_pipeline_of_diffusers(tmp_path: Path) -> None:
     unet = pixel_unet(in_channels=3, out_channels=3, sample_size=32)
     DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / 'ddpm')
     backbone = load_backbone(config(tmp_path / 'ddpm'))
-    assert backbone.stride == 2 and backbone.features(PHOTO).shape == (32, 12, 16)
+    assert backbone.stride == 2 and backbone.features(IMAGE).shape == (32, 12, 16)
 
 
 @pytest.mark.parametrize(('options', 'message'), [
@@ -127,7 +137,7 @@ def test_nan_weights_are_reported(folder: Path) -> None:
     tensors['conv_in.bias'][0] = torch.nan
     save_file(tensors, file)
     with pytest.raises(DiffsegError, match='NaN or infinite features in float32; the weights'):
-        load_backbone(config(folder)).features(PHOTO)
+        load_backbone(config(folder)).features(IMAGE)
 
 
 def test_names_that_are_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

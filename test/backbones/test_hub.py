@@ -1,11 +1,11 @@
-"""Hub ids: cached, refused with instructions, or fetched file by file; without a network."""
+"""Hub ids: cached, refused with instructions, or downloaded file by file; without a network."""
 
 from __future__ import annotations
 
 from pathlib import Path
 import shutil
 
-from diffseg_ros.backbones import hub
+from diffseg_ros.backbones.checkpoints import files_to_download, is_hub_id
 from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
@@ -53,7 +53,7 @@ def no_network(*_: object, **__: object) -> None:
     raise AssertionError('the network was asked')
 
 
-def test_absent_model_is_not_fetched_and_says_how(cache: Path,
+def test_absent_model_is_not_downloaded_and_says_how(cache: Path,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.HfApi, 'list_repo_files', no_network)
     with pytest.raises(DiffsegError) as error:
@@ -71,13 +71,13 @@ def test_cached_model_needs_no_network(cache: Path, monkeypatch: pytest.MonkeyPa
     assert backbone.features(np.zeros((64, 64, 3), np.uint8)).shape[1:] == (4, 4)
 
 
-def test_half_fetched_model_is_incomplete(cache: Path) -> None:
+def test_half_downloaded_model_is_incomplete(cache: Path) -> None:
     shutil.rmtree(put_into_cache(cache) / 'text_encoder')
     with pytest.raises(DiffsegError, match=f'model {MODEL}: .*text_encoder.*hf download'):
         load_backbone(config())
 
 
-def test_allowed_download_fetches_only_what_is_needed(
+def test_allowed_download_takes_only_what_is_needed(
         cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
     real = huggingface_hub.snapshot_download
@@ -92,19 +92,19 @@ def test_allowed_download_fetches_only_what_is_needed(
     monkeypatch.setattr(huggingface_hub, 'snapshot_download', download)
     monkeypatch.setattr(huggingface_hub.HfApi, 'list_repo_files', lambda *_: REPOSITORY)
     load_backbone(config(allow_download=True))
-    assert asked == [hub.files_to_fetch(REPOSITORY)]
+    assert asked == [files_to_download(REPOSITORY)]
 
 
-def test_files_to_fetch() -> None:
-    assert hub.files_to_fetch(REPOSITORY) == sorted([
+def test_files_to_download() -> None:
+    assert files_to_download(REPOSITORY) == sorted([
         'model_index.json', 'unet/config.json', 'unet/diffusion_pytorch_model.fp16.safetensors',
         'vae/config.json', 'vae/diffusion_pytorch_model.safetensors', 'text_encoder/config.json',
         'text_encoder/model.fp16.safetensors', 'tokenizer/vocab.json', 'tokenizer/merges.txt',
         'scheduler/scheduler_config.json'])
     bare = ['config.json', 'diffusion_pytorch_model.safetensors', 'scheduler_config.json']
-    assert hub.files_to_fetch(bare) == bare
+    assert files_to_download(bare) == bare
     with pytest.raises(DiffsegError, match='unet has only pickled weights'):
-        hub.files_to_fetch(['unet/config.json', 'unet/diffusion_pytorch_model.bin'])
+        files_to_download(['unet/config.json', 'unet/diffusion_pytorch_model.bin'])
 
 
 def test_failed_download_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,4 +121,4 @@ def test_failed_download_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatc
     ('owner/name', True), ('stabilityai/sd-turbo', True), ('name', False), ('/a/b', False),
     ('./a', False), ('a/b/c', False), ('~/x', False)])
 def test_hub_ids(name: str, is_id: bool) -> None:
-    assert hub.is_hub_id(name) == is_id
+    assert is_hub_id(name) == is_id

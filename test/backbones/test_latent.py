@@ -8,13 +8,14 @@ from pathlib import Path
 import shutil
 import weakref
 
-from diffseg_ros.backbones import latent, prompt
+from diffseg_ros.backbones import latent
+from diffseg_ros.backbones.base import observe
 from diffseg_ros.backbones.loader import load_backbone
-from diffseg_ros.backbones.preprocess import photo_tensor
+from diffseg_ros.backbones.preprocess import image_tensor
 from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.types import RgbImage
 import numpy as np
-import numpy.typing as npt
 import pytest
 from tiny_pipelines import BETAS, FAMILIES
 import torch
@@ -24,8 +25,8 @@ TOKENS = 48
 
 
 @pytest.fixture(scope='module')
-def photo() -> npt.NDArray[np.uint8]:
-    """Return a 120x160 photo of noise and gradients."""
+def image() -> RgbImage:
+    """Return a 120x160 image of noise and gradients."""
     image = np.random.default_rng(3).integers(0, 256, (120, 160, 3), dtype=np.uint8)
     image[:, 80:] //= 4
     return image
@@ -48,19 +49,19 @@ def config(path: Path, **options: object) -> BackboneConfig:
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_family_matches_uninterrupted_diffusers_pass(
-        family: str, folders: dict[str, Path], photo: npt.NDArray[np.uint8]) -> None:
+        family: str, folders: dict[str, Path], image: RgbImage) -> None:
     backbone = load_backbone(config(folders[family]))
     _, block, stride = FAMILIES[family]
     assert (backbone.block, backbone.stride, backbone.name) == (block, stride, family)
-    features = backbone.features(photo)
+    features = backbone.features(image)
     assert features.shape[1:] == (6, 8) and features.dtype == torch.float32
-    assert torch.equal(features, backbone.features(photo))
-    assert torch.equal(features, load_backbone(config(folders[family])).features(photo))
-    expected = reference(folders[family], block, photo, (6 * stride, 8 * stride))
+    assert torch.equal(features, backbone.features(image))
+    assert torch.equal(features, load_backbone(config(folders[family])).features(image))
+    expected = reference(folders[family], block, image, (6 * stride, 8 * stride))
     torch.testing.assert_close(features, expected.unflatten(1, (6, 8)), rtol=1e-3, atol=1e-4)
 
 
-def reference(folder: Path, block: str, photo: npt.NDArray[np.uint8],
+def reference(folder: Path, block: str, image: RgbImage,
               size: tuple[int, int]) -> torch.Tensor:
     """Compute the block's output with diffusers' own loader, prompt, noise and whole U-Net."""
     from diffusers import AutoencoderTiny, DDPMScheduler, DiffusionPipeline
@@ -71,7 +72,7 @@ def reference(folder: Path, block: str, photo: npt.NDArray[np.uint8],
     encoded = pipeline.encode_prompt('', device='cpu', num_images_per_prompt=1,
                                      do_classifier_free_guidance=False)
     with torch.no_grad():
-        image = pipeline.vae.encode(photo_tensor(photo, *size))
+        image = pipeline.vae.encode(image_tensor(image, *size))
         tiny = isinstance(pipeline.vae, AutoencoderTiny)
         sample = image.latents if tiny else image.latent_dist.mode()
         sample = sample * pipeline.vae.config.scaling_factor
@@ -92,17 +93,33 @@ def reference(folder: Path, block: str, photo: npt.NDArray[np.uint8],
     return seen[0][0].T
 
 
+@pytest.mark.parametrize('family', ['sd1', 'sd2', 'ssd', 'bk_small'])
+def test_attention_comes_with_the_same_features(family: str, folders: dict[str, Path],
+                                                image: RgbImage) -> None:
+    backbone = load_backbone(config(folders[family], noise=False, timestep=300), attention=True)
+    features, maps = observe(backbone, image, attention=True)
+    assert features.shape[1:] == (6, 8) and torch.equal(features, backbone.features(image))
+    cells = [item.shape[:2] for item in maps]
+    assert cells == sorted(cells, reverse=True)
+    assert cells[0] == ((12, 16) if family == 'ssd' else (24, 32))
+    for item in maps:
+        torch.testing.assert_close(item.sum(dim=(2, 3)), torch.ones(item.shape[:2]))
+    again = backbone.features_and_attention(image)[1]
+    assert all(torch.equal(one, other) for one, other in zip(maps, again, strict=True))
+    maps[0].add_(1)
+
+
 def test_text_encoders_are_freed(folders: dict[str, Path],
                                  monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[weakref.ref[torch.Tensor]] = []
-    load = prompt.load_encoder
+    load = latent.load_text_encoder
 
     def watched(*arguments: object) -> torch.nn.Module:
         encoder = load(*arguments)
         alive.extend(weakref.ref(value) for value in encoder.parameters())
         return encoder
 
-    monkeypatch.setattr(prompt, 'load_encoder', watched)
+    monkeypatch.setattr(latent, 'load_text_encoder', watched)
     backbone = load_backbone(config(folders['sdxl']))
     gc.collect()
     assert len(alive) > 40
@@ -113,7 +130,7 @@ def test_text_encoders_are_freed(folders: dict[str, Path],
 
 def test_only_encoders_stay_in_memory(folders: dict[str, Path]) -> None:
     backbone = load_backbone(config(folders['sd1']))
-    unet, encoder = backbone._capture._unet, backbone._encoder
+    unet, encoder = backbone._unet, backbone._encoder
     names = {name.split('.')[0] for name, _ in unet.named_parameters()}
     assert names == {'conv_in', 'time_embedding', 'down_blocks'}
     assert len(unet.down_blocks) == 3
@@ -122,27 +139,27 @@ def test_only_encoders_stay_in_memory(folders: dict[str, Path]) -> None:
 
 
 def test_vae_precision_follows_force_upcast(folders: dict[str, Path], tmp_path: Path) -> None:
-    folder = latent.PipelineFolder.at(folders['sdxl'])
+    folder = latent.PipelineFolder(folders['sdxl'])
     cpu = torch.device('cpu')
     assert latent.LatentEncoder.load(folder, cpu, torch.float16)._dtype == torch.float32
     assert latent.LatentEncoder.load(folder, cpu, torch.bfloat16)._dtype == torch.bfloat16
     copy = shutil.copytree(folders['sdxl'], tmp_path / 'fixed')
     edit(copy / 'vae/config.json', force_upcast=False)
-    encoder = latent.LatentEncoder.load(latent.PipelineFolder.at(copy), cpu, torch.float16)
+    encoder = latent.LatentEncoder.load(latent.PipelineFolder(copy), cpu, torch.float16)
     assert encoder._dtype == torch.float16
 
 
 @pytest.mark.parametrize('precision', ['float16', 'bfloat16'])
 def test_half_precision_stays_near_float32(precision: str, folders: dict[str, Path],
-                                           photo: npt.NDArray[np.uint8]) -> None:
-    full = load_backbone(config(folders['sdxl'])).features(photo)
-    half = load_backbone(config(folders['sdxl'], precision=precision)).features(photo)
+                                           image: RgbImage) -> None:
+    full = load_backbone(config(folders['sdxl'])).features(image)
+    half = load_backbone(config(folders['sdxl'], precision=precision)).features(image)
     assert half.dtype == torch.float32 and not torch.equal(half, full)
     assert torch.cosine_similarity(half.flatten(), full.flatten(), dim=0) > 0.99
 
 
 def test_overflow_names_precision_and_remedy(folders: dict[str, Path], tmp_path: Path,
-                                             photo: npt.NDArray[np.uint8]) -> None:
+                                             image: RgbImage) -> None:
     from safetensors.torch import load_file, save_file
     copy = shutil.copytree(folders['sd1'], tmp_path / 'hot')
     file = copy / 'unet/diffusion_pytorch_model.safetensors'
@@ -150,20 +167,22 @@ def test_overflow_names_precision_and_remedy(folders: dict[str, Path], tmp_path:
     tensors['conv_in.weight'] = tensors['conv_in.weight'] * 1e6
     save_file(tensors, file)
     with pytest.raises(DiffsegError, match=r'float16; set backbone.precision to bfloat16'):
-        load_backbone(config(copy, precision='float16')).features(photo)
+        load_backbone(config(copy, precision='float16')).features(image)
 
 
-def test_timestep_seed_and_block_matter(folders: dict[str, Path],
-                                        photo: npt.NDArray[np.uint8]) -> None:
+def test_timestep_seed_noise_and_block_matter(folders: dict[str, Path],
+                                        image: RgbImage) -> None:
     block = 'up_blocks.2.attentions.0.transformer_blocks.0.attn1'
-    outputs = [load_backbone(config(folders['sd1'], **options)).features(photo)
-               for options in ({}, {'timestep': 300}, {'seed': 1}, {'block': block})]
-    for other in outputs[1:3]:
+    outputs = [load_backbone(config(folders['sd1'], **options)).features(image)
+               for options in ({}, {'timestep': 300}, {'seed': 1}, {'noise': False},
+                               {'noise': False, 'seed': 1}, {'block': block})]
+    for other in outputs[1:4]:
         assert other.shape == outputs[0].shape and not torch.equal(other, outputs[0])
-    assert outputs[3].shape[1:] == (8, 8)
+    assert torch.equal(outputs[3], outputs[4])
+    assert outputs[5].shape[1:] == (8, 8)
     middle = load_backbone(config(folders['sd1'], block='mid_block.attentions.0.'
                                   'transformer_blocks.0.attn1', tokens=16))
-    assert middle.stride == 64 and middle.features(photo).shape[1] * 64 > 0
+    assert middle.stride == 64 and middle.features(image).shape[1] * 64 > 0
 
 
 def edit(file: Path, **values: object) -> None:
@@ -251,7 +270,7 @@ def test_single_file_and_bare_unet_are_refused(folders: dict[str, Path], tmp_pat
 
 
 def test_early_vae_names_and_shards_are_read(folders: dict[str, Path], tmp_path: Path,
-                                             photo: npt.NDArray[np.uint8]) -> None:
+                                             image: RgbImage) -> None:
     from safetensors.torch import load_file, save_file
     copy = shutil.copytree(folders['sd1'], tmp_path / 'early')
     names = {'to_q': 'query', 'to_k': 'key', 'to_v': 'value', 'to_out.0': 'proj_attn'}
@@ -269,8 +288,8 @@ def test_early_vae_names_and_shards_are_read(folders: dict[str, Path], tmp_path:
                   copy / 'unet' / file)
     index = copy / 'unet/diffusion_pytorch_model.safetensors.index.json'
     index.write_text(json.dumps({'weight_map': files}))
-    expected = load_backbone(config(folders['sd1'])).features(photo)
-    assert torch.equal(load_backbone(config(copy)).features(photo), expected)
+    expected = load_backbone(config(folders['sd1'])).features(image)
+    assert torch.equal(load_backbone(config(copy)).features(image), expected)
     (copy / 'unet' / file).unlink()
-    with pytest.raises(DiffsegError, match=f'{file} that is not there'):
+    with pytest.raises(DiffsegError, match=f'{file}, missing here'):
         load_backbone(config(copy))

@@ -1,16 +1,26 @@
-"""Attention maps: what the modules themselves compute, summed without ever being kept whole."""
+"""One pass as far as some blocks: the right tensors, nothing after them, nothing left behind."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 import subprocess
 import sys
 
-from diffseg_ros.backbones import attention
-from diffseg_ros.backbones.attention import add_attention, AttentionCapture, heads
-from diffseg_ros.backbones.capture import grid_stride, self_attention_blocks
+from diffseg_ros.backbones import unet as module_under_test
+from diffseg_ros.backbones.unet import (
+    add_attention,
+    choose_block,
+    feature_grid,
+    grid_stride,
+    heads,
+    run_to_block,
+    self_attention_blocks,
+    size_multiple,
+    trim_unet,
+)
 from diffseg_ros.errors import DiffsegError
 import pytest
 from tiny_pipelines import latent_unet, pixel_unet, POOLED
@@ -19,11 +29,13 @@ from torch import nn
 from torch.profiler import profile, ProfilerActivity
 
 SIZE = (16, 24)
+SAMPLE = torch.randn(1, 12, *SIZE, generator=torch.Generator().manual_seed(1))
+FIRST = 'down_blocks.1.attentions.0'
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 SDXL = {'cross_attention_dim': 64, 'addition_embed_type': 'text_time',
         'addition_time_embed_dim': 8, 'use_linear_projection': True,
         'projection_class_embeddings_input_dim': POOLED + 6 * 8, 'attention_head_dim': (2, 4, 4)}
-UNETS = {
+UNETS: dict[str, Callable[[], nn.Module]] = {
     'sd1': lambda: latent_unet('CCCD'),
     'sd2': lambda: latent_unet('CCCD', attention_head_dim=[2, 4, 4, 4],
                                use_linear_projection=True, upcast_attention=True),
@@ -34,6 +46,13 @@ UNETS = {
                                **SDXL),
     'pixel': pixel_unet,
 }
+
+
+@pytest.fixture()
+def unet() -> nn.Module:
+    """Return a small pixel-space U-Net with fixed random weights."""
+    torch.manual_seed(0)
+    return pixel_unet().eval().requires_grad_(False)
 
 
 def make(family: str, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, dict[str, object]]:
@@ -57,6 +76,99 @@ def sample_for(unet: nn.Module) -> torch.Tensor:
     """Return an input of SIZE in the U-Net's arithmetic."""
     return torch.randn(1, unet.config.in_channels, *SIZE,
                        generator=torch.Generator().manual_seed(1)).to(unet.dtype)
+
+
+def hooks(model: nn.Module) -> int:
+    """Count the forward hooks on all modules."""
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks)
+               for module in model.modules())
+
+
+@pytest.mark.parametrize('block', [FIRST, 'down_blocks.2.attentions.0', 'mid_block.attentions.0',
+                                   'up_blocks.0.attentions.1'])
+def test_output_equals_uninterrupted_pass_and_later_blocks_are_skipped(
+        unet: nn.Module, block: str) -> None:
+    outputs: dict[str, torch.Tensor] = {}
+    names = self_attention_blocks(unet)
+    for name in names:
+        unet.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: outputs.__setitem__(name, output))
+    unet(SAMPLE, 30)
+    assert names == list(outputs) and names[0] == FIRST
+    expected = outputs[block]
+    outputs.clear()
+    before = hooks(unet)
+    output, maps = run_to_block(unet, block, (), SAMPLE, 30)
+    assert torch.equal(output, expected) and maps == ()
+    assert list(outputs) == names[:names.index(block) + 1] and hooks(unet) == before
+    rows, columns = (side // grid_stride(unet, block) for side in SIZE)
+    assert feature_grid(output, rows, columns).shape[1:] == (rows, columns)
+
+
+@pytest.mark.parametrize('block', [FIRST, 'mid_block.attentions.0', 'up_blocks.1.attentions.0'])
+def test_trimming_changes_nothing(unet: nn.Module, block: str) -> None:
+    expected, _ = run_to_block(unet, block, (), SAMPLE, 30)
+    before = sum(value.numel() for value in unet.parameters())
+    assert trim_unet(unet, block, attention=False) == []
+    assert sum(value.numel() for value in unet.parameters()) < before
+    assert torch.equal(run_to_block(unet, block, (), SAMPLE, 30)[0], expected)
+
+
+def test_failures_leave_no_hook(unet: nn.Module) -> None:
+    with pytest.raises(RuntimeError, match='channels'):
+        run_to_block(unet, FIRST, (), SAMPLE[:, :5], 30)
+    unet.spare = nn.Identity()
+    with pytest.raises(DiffsegError, match='spare: not computed by this U-Net'):
+        run_to_block(unet, 'spare', (), SAMPLE, 30)
+    latent, extra = make('sd1')
+    names = self_attention_blocks(latent)
+    latent.fuse_qkv_projections()
+    with pytest.raises(DiffsegError, match='does not compute its attention from to_q and to_k'):
+        run_to_block(latent, names[0], names, sample_for(latent), 30, **extra)
+    assert hooks(unet) == hooks(latent) == 0
+
+
+def test_threads_on_one_unet_do_not_disturb_each_other(unet: nn.Module) -> None:
+    names = self_attention_blocks(unet)
+    jobs = [(FIRST, ()), ('mid_block.attentions.0', ()), (FIRST, names)] * 5
+    expected = [run_to_block(unet, *job, SAMPLE, 30) for job in jobs]
+
+    def run(job: tuple[str, list[str]]) -> tuple[torch.Tensor, ...]:
+        with torch.no_grad():
+            output, maps = run_to_block(unet, *job, SAMPLE, 30)
+        return output, *maps
+
+    with ThreadPoolExecutor(4) as pool:
+        for (output, maps), found in zip(expected, pool.map(run, jobs), strict=True):
+            torch.testing.assert_close(found, (output, *maps))
+    assert hooks(unet) == 0
+
+
+def test_automatic_choice(unet: nn.Module) -> None:
+    assert choose_block(unet, 'auto', first_level=True) == FIRST
+    assert choose_block(unet, 'auto') == 'down_blocks.2.attentions.0'
+    plain = {'down_block_types': ('DownBlock2D',) * 3, 'up_block_types': ('UpBlock2D',) * 3}
+    assert choose_block(pixel_unet(**plain), 'auto') == 'mid_block.attentions.0'
+    with pytest.raises(DiffsegError, match='no self-attention'):
+        choose_block(pixel_unet(**plain, add_attention=False), 'auto')
+
+
+@pytest.mark.parametrize('levels', ['CCCD', 'DCC', 'CCC'])
+def test_strides_agree_with_what_is_computed(levels: str) -> None:
+    model = latent_unet(levels, layers_per_block=1).eval()
+    sample, text = torch.zeros(1, 4, 32, 32), torch.zeros(1, 3, 32)
+    for block in self_attention_blocks(model):
+        output, _ = run_to_block(model, block, (), sample, 50, encoder_hidden_states=text)
+        assert output.shape[1] == (32 // grid_stride(model, block))**2
+        assert size_multiple(model, [block]) % grid_stride(model, block) == 0
+
+
+def test_grid_keeps_rows_and_columns() -> None:
+    tokens = torch.arange(12.0).reshape(1, 6, 2)
+    grid = feature_grid(tokens, 2, 3)
+    assert grid.shape == (2, 2, 3) and torch.equal(grid[0, 1], torch.tensor([6.0, 8.0, 10.0]))
+    with pytest.raises(DiffsegError, match='a grid of 4x3 was expected'):
+        feature_grid(tokens, 4, 3)
 
 
 def explicit(unet: nn.Module, extra: dict[str, object]) -> tuple[
@@ -111,12 +223,10 @@ def test_recomputed_attention_gives_the_modules_own_output(family: str,
 @pytest.mark.parametrize('family', UNETS)
 def test_sums_equal_the_mean_of_all_whole_maps(family: str) -> None:
     unet, extra = make(family)
-    whole, _ = explicit(unet, extra)
+    whole, outputs = explicit(unet, extra)
     names = self_attention_blocks(unet)
-    before = sum(len(module._forward_hooks) for module in unet.modules())
-    features, maps = AttentionCapture(unet, names[1], names).run(sample_for(unet), 30, **extra)
-    assert sum(len(module._forward_hooks) for module in unet.modules()) == before
-    assert torch.equal(features, _output(unet, names[1], extra))
+    features, maps = run_to_block(unet, names[1], names, sample_for(unet), 30, **extra)
+    assert hooks(unet) == 0 and torch.equal(features, outputs[names[1]][1])
     strides = sorted({grid_stride(unet, name) for name in names})
     assert len(maps) == len(strides)
     for found, stride in zip(maps, strides, strict=True):
@@ -129,109 +239,61 @@ def test_sums_equal_the_mean_of_all_whole_maps(family: str) -> None:
         assert mean.max() > 2 / (height * width)
 
 
-def _output(unet: nn.Module, name: str, extra: dict[str, object]) -> torch.Tensor:
-    seen: list[torch.Tensor] = []
-    handle = unet.get_submodule(name).register_forward_hook(
-        lambda module, inputs, output: seen.append(output))
-    unet(sample_for(unet), 30, **extra)
-    handle.remove()
-    return seen[0]
+@pytest.mark.parametrize('factor', [1, 2])
+@pytest.mark.parametrize('budget', [1, 5000, 30_000, 2**30])
+def test_chunks_of_any_size_give_the_same(budget: int, factor: int,
+                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_under_test, '_CHUNK_BYTES', {'cpu': budget})
+    query, key = torch.randn(2, 5, 6 * 8, 4, generator=torch.Generator().manual_seed(4))
+    rows, columns = 6 // factor, 8 // factor
+    total = torch.ones(rows, columns, rows, columns)
+    add_attention(total, query, key, factor)
+    whole = torch.softmax(query @ key.transpose(1, 2), -1).mean(0)
+    blocks = whole.view(rows, factor, columns, factor, rows, factor, columns, factor)
+    torch.testing.assert_close(total, blocks.sum(dim=(1, 3, 5, 7)) / factor**2 + 1)
 
 
-@pytest.mark.parametrize('budget', [1, 30_000, 2**30])
-def test_chunks_of_any_size_give_the_same(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, '_CHUNK_BYTES', {'cpu': budget})
-    query, key = torch.randn(2, 3, 6 * 8, 5, generator=torch.Generator().manual_seed(2))
-    total = torch.ones(6, 8, 6, 8)
-    add_attention(total, query, key)
-    expected = torch.softmax(query @ key.transpose(1, 2), -1).mean(0).view(6, 8, 6, 8) + 1
-    torch.testing.assert_close(total, expected)
-
-
-@pytest.mark.parametrize(('device', 'budget'), attention._CHUNK_BYTES.items())
+@pytest.mark.parametrize(('device', 'budget'), module_under_test._CHUNK_BYTES.items())
 def test_peak_of_one_layer_leaves_room_for_the_model(
         device: str, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The finest layer of SD 1.5 at 512x512, with the budget of each device."""
-    monkeypatch.setattr(attention, '_CHUNK_BYTES', {'cpu': budget})
+    monkeypatch.setattr(module_under_test, '_CHUNK_BYTES', {'cpu': budget})
     total = torch.zeros(64, 64, 64, 64)
     query, key = torch.randn(2, 8, 64 * 64, 40, generator=torch.Generator().manual_seed(3))
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as measured:
         add_attention(total, query, key)
+    changes = sorted((event for event in measured.profiler.kineto_results.events()
+                      if event.name() == '[memory]'), key=lambda event: event.start_ns())
+    peak = max(accumulate(event.nbytes() for event in changes))
     # All buffers, and what the U-Net's own pass holds at most (docs/benchmarks.md).
-    assert 0.9 * budget < peak_bytes(measured) < 250e6 - 72e6 - 154e6
-
-
-def peak_bytes(measured: profile) -> int:
-    """Return how much memory at most was live of that allocated while `measured` ran."""
-    changes = [event for event in measured.profiler.kineto_results.events()
-               if event.name() == '[memory]']
-    return max(accumulate(event.nbytes()
-                          for event in sorted(changes, key=lambda event: event.start_ns())))
-
-
-@pytest.mark.parametrize('budget', [1, 5000, 30_000, 2**30])
-def test_chunks_of_finer_grids_give_the_same(budget: int,
-                                             monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, '_CHUNK_BYTES', {'cpu': budget})
-    query, key = torch.randn(2, 5, 6 * 8, 4, generator=torch.Generator().manual_seed(4))
-    total = torch.zeros(3, 4, 3, 4)
-    add_attention(total, query, key, 2)
-    whole = torch.softmax(query @ key.transpose(1, 2), -1).mean(0).view(3, 2, 4, 2, 3, 2, 4, 2)
-    torch.testing.assert_close(total, whole.sum(dim=(1, 3, 5, 7)) / 4)
+    assert 0.9 * budget < peak < 250e6 - 72e6 - 154e6
 
 
 def test_finer_maps_are_averaged_down(monkeypatch: pytest.MonkeyPatch) -> None:
     unet, extra = make('sd1')
     names = self_attention_blocks(unet)
-    _, full = AttentionCapture(unet, names[0], names).run(sample_for(unet), 30, **extra)
-    monkeypatch.setattr(attention, 'MAX_TOKENS', 100)
-    _, small = AttentionCapture(unet, names[0], names).run(sample_for(unet), 30, **extra)
+    _, full = run_to_block(unet, names[0], names, sample_for(unet), 30, **extra)
+    monkeypatch.setattr(module_under_test, 'MAX_TOKENS', 100)
+    _, small = run_to_block(unet, names[0], names, sample_for(unet), 30, **extra)
     assert [item.shape[:2] for item in small] == [(8, 12), (8, 12), (4, 6), (2, 3)]
     pooled = full[0].view(8, 2, 12, 2, 8, 2, 12, 2).sum(dim=(1, 3, 5, 7)) / 4
     torch.testing.assert_close(small[0], pooled)
     torch.testing.assert_close(small[1], full[1])
 
 
-def test_threads_do_not_disturb_each_other() -> None:
-    unet, extra = make('pixel')
-    names = self_attention_blocks(unet)
-    capture = AttentionCapture(unet, names[0], names)
-    _, expected = capture.run(sample_for(unet), 30)
-
-    def run(_number: int) -> torch.Tensor:
-        with torch.no_grad():
-            return capture.run(sample_for(unet), 30)[1][0]
-
-    with ThreadPoolExecutor(4) as pool:
-        for found in pool.map(run, range(8)):
-            torch.testing.assert_close(found, expected[0])
-
-
-def test_attention_from_other_layers_is_refused() -> None:
-    unet, extra = make('sd1')
-    names = self_attention_blocks(unet)
-    unet.fuse_qkv_projections()
-    with pytest.raises(DiffsegError, match='another way than from to_q and to_k'):
-        AttentionCapture(unet, names[0], names).run(sample_for(unet), 30, **extra)
-    assert not any(module._forward_hooks for module in unet.modules())
-
-
 MEASURE = """
-from pathlib import Path
 import torch
 from diffusers import UNet2DConditionModel
 from diffseg_ros.benchmark.measurement import PeakMemory
-from diffseg_ros.backbones.attention import AttentionCapture
-from diffseg_ros.backbones.capture import self_attention_blocks
+from diffseg_ros.backbones.unet import run_to_block, self_attention_blocks
 torch.set_num_threads(2)
 unet = UNet2DConditionModel(block_out_channels=(64, 128, 256, 256), attention_head_dim=8,
                             cross_attention_dim=64, layers_per_block=1).eval()
 unet.requires_grad_(False)
 names = self_attention_blocks(unet)
-capture = AttentionCapture(unet, names[0], names)
 with torch.inference_mode(), PeakMemory() as memory:
-    _, maps = capture.run(torch.randn(1, 4, 64, 64), 300,
-                          encoder_hidden_states=torch.zeros(1, 77, 64))
+    _, maps = run_to_block(unet, names[0], names, torch.randn(1, 4, 64, 64), 300,
+                           encoder_hidden_states=torch.zeros(1, 77, 64))
 assert [item.shape[0] for item in maps] == [64, 32, 16, 8] and len(names) == 10
 print(memory.above_start_mb)
 """
@@ -239,7 +301,7 @@ print(memory.above_start_mb)
 
 def test_all_maps_of_512_pixels_take_little_memory() -> None:
     """The grids and heads of SD 1.5 at 512x512, with fewer layers, and channels a head."""
-    root = Path(attention.__file__).parents[2]
+    root = Path(module_under_test.__file__).parents[2]
     done = subprocess.run([sys.executable, '-c', MEASURE], cwd=root, capture_output=True,
                           text=True, timeout=200)
     assert done.returncode == 0, done.stderr
