@@ -1,4 +1,4 @@
-"""One run: the node and the recorder as processes, and a player that feeds the node."""
+"""One run: the node in a process of its own, a player that feeds it and a recorder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.demo.frame_accounting import frame_counts, is_settled, node_status
 from diffseg_ros.demo.processes import Child, child_environment
-from diffseg_ros.demo.recorder import DIAGNOSTICS, NODE, READY
+from diffseg_ros.demo.recorder import DIAGNOSTICS, NODE, Recorder
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.message_stream import FRAME_TOPICS, serialised_messages, TimedMessage
 from diffseg_ros.types import Frame
@@ -24,7 +24,6 @@ PERIOD_NS = 100_000_000
 
 _CAMERA_TOPICS = [topic for topic in FRAME_TOPICS if topic != '/tf']
 _SETTLE_SECONDS = 20.0
-_CONNECT_SECONDS = 15.0
 _DELIVERY_SECONDS = 0.3
 
 
@@ -32,18 +31,18 @@ def run_session(frames: Iterable[Frame], log: Path, node_log: Path, *, domain_id
                 node_module: str, params: Path | None = None,
                 patience: float = 120.0) -> list[Frame]:
     """
-    Play frames to the node at 10 Hz while a recorder writes what it publishes.
+    Play frames to the node at 10 Hz and record what it publishes.
 
     Parameters
     ----------
     frames
         With depth, intrinsics and pose.
     log
-        MCAP file for what the node publishes; what the recorder prints goes beside it.
+        MCAP file for what the node publishes.
     node_log
         File for what the node prints.
     domain_id
-        ROS domain of all processes.
+        ROS domain of both processes.
     node_module
         Python module that is run as the node.
     params
@@ -63,34 +62,31 @@ def run_session(frames: Iterable[Frame], log: Path, node_log: Path, *, domain_id
         of its log.
 
     """
-    environment = child_environment(domain_id)
     arguments = ['--ros-args', '-r', f'__node:={NODE[1:]}']
     if params is not None:
         arguments += ['--params-file', str(params)]
     sent: list[Frame] = []
-    with (Child('recorder', 'diffseg_ros.demo.recorder', [str(log)],
-                log.with_name('recorder.log'), environment) as recorder,
-          Child('node', node_module, arguments, node_log, environment) as node,
-          _player(domain_id) as player):
+    with (Child('node', node_module, arguments, node_log, child_environment(domain_id)) as node,
+          _player(domain_id) as player, Recorder(log, player.node) as recorder):
 
         def messages() -> Iterator[TimedMessage]:
             start = time.time_ns()
             for number, frame in enumerate(frames):
                 node.check()
-                recorder.check()
                 sent.append(replace(frame, stamp=start + number * PERIOD_NS,
                                     frame_id=OPTICAL_FRAME))
                 yield from serialised_messages(sent[-1])
 
+        def pause() -> None:
+            player.wait_for(lambda: False, _DELIVERY_SECONDS)
+
         monitor = _Monitor(player)
         _wait_until_ready(player, monitor, node, recorder, patience)
+        pause()  # a publisher knows its subscriber before the subscriber knows it
         player.play(messages())
         _wait_until_settled(player, monitor, node)
-        player.wait_for(lambda: False, _DELIVERY_SECONDS)
         node.stop()
-        # The node's last counters have to reach the recorder.
-        player.wait_for(lambda: False, _DELIVERY_SECONDS)
-        recorder.stop()
+        pause()  # the node's last counters have to reach the recorder
     return sent
 
 
@@ -131,24 +127,22 @@ class _Monitor:
                 self.reports += 1
 
 
-def _wait_until_ready(player: Player, monitor: _Monitor, node: Child, recorder: Child,
+def _wait_until_ready(player: Player, monitor: _Monitor, node: Child, recorder: Recorder,
                       patience: float) -> None:
-    def is_connected() -> bool:
-        return monitor.state == 'active' and player.has_subscribers(*_CAMERA_TOPICS)
+    """Wait until the node is active and all topics are connected."""
+    def is_ready() -> bool:
+        return (monitor.state == 'active' and player.has_subscribers(*_CAMERA_TOPICS)
+                and recorder.is_connected)
 
     def has_answered() -> bool:
         node.check()
-        recorder.check()
-        return is_connected() or bool(monitor.error and monitor.state != 'active')
+        return is_ready() or bool(monitor.error and monitor.state != 'active')
 
     if not player.wait_for(has_answered, patience):
-        raise DiffsegError(f'the node is {monitor.state} after {patience:.0f} s; '
+        raise DiffsegError(f'the node is {monitor.state}, but not ready after {patience:.0f} s; '
                            f'{node.log_excerpt}')
-    if not is_connected():
+    if not is_ready():
         raise DiffsegError(f'the node does not come up: {monitor.error}; {node.log_excerpt}')
-    if not player.wait_for(lambda: READY in recorder.log_tail(), _CONNECT_SECONDS):
-        raise DiffsegError('the recorder does not see all topics of the node after '
-                           f'{_CONNECT_SECONDS:.0f} s; {node.log_excerpt}')
 
 
 def _wait_until_settled(player: Player, monitor: _Monitor, node: Child) -> None:
