@@ -10,7 +10,6 @@ from diffseg_ros.cli.command import progress
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.base import Source, SourceFrame, TopicNames
 from diffseg_ros.io.source import is_bag
-from diffseg_ros.time_rules import clock_jumped_back
 
 _TOPIC_ROLES = ('rgb', 'camera_info', 'depth')
 
@@ -73,18 +72,6 @@ def selected_frames(source: Source, every: int, limit: int | None) -> Iterator[S
         if item.number % every == 0:
             left -= 1
             yield item
-
-
-class EpochWatch:
-    """Tells from the stamps when a recording starts over."""
-
-    def __init__(self) -> None:
-        self._last: int | None = None
-
-    def starts_over(self, stamp: int) -> bool:
-        """Return whether a frame of this stamp (ns) belongs to a new epoch."""
-        last, self._last = self._last, stamp
-        return clock_jumped_back(last, stamp)
 
 
 def _positive(text: str) -> int:

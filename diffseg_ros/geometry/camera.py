@@ -31,11 +31,8 @@ def is_pinhole(intrinsics: Intrinsics) -> bool:
     """
     Return whether the camera has no distortion; a fisheye lens always has.
 
-    Raises
-    ------
-    DiffsegError
-        The distortion model, or its number of coefficients, is not supported.
-
+    Raises DiffsegError when the distortion model or its number of coefficients is not
+    supported, as do all functions that need the camera's rays.
     """
     if not intrinsics.distortion:
         return True
@@ -74,11 +71,6 @@ def ray_table(intrinsics: Intrinsics) -> tuple[FloatArray, FloatArray]:
         Two float32 tables that broadcast to (height, width): (1, width) and (height, 1) for
         a camera without distortion, (height, width) otherwise. NaN where the distortion
         model has no inverse, as in corners beyond its calibrated range.
-
-    Raises
-    ------
-    DiffsegError
-        The distortion model is not supported.
 
     """
     columns = (np.arange(intrinsics.width, dtype=np.float64) - intrinsics.cx) / intrinsics.fx
@@ -182,14 +174,10 @@ def unproject_pixels(depth: DepthImage, intrinsics: Intrinsics, rows: Indices, c
                     for table in ray_table(intrinsics))
     metres = depth[rows, columns]
     points: FloatArray = np.stack([ray_x * metres, ray_y * metres, metres], axis=1)
-    return points if transform is None else transform_points(points, transform)
-
-
-def transform_points(points: FloatArray, transform: Matrix) -> FloatArray:
-    """Return (N, 3) float32 points moved by a (4, 4) transform."""
-    matrix = transform.astype(np.float32)
-    moved: FloatArray = points @ matrix[:3, :3].T + matrix[:3, 3]
-    return moved
+    if transform is not None:
+        matrix = transform.astype(np.float32)
+        points = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return points
 
 
 def project(x: FloatArray, y: FloatArray, z: FloatArray, intrinsics: Intrinsics
@@ -252,11 +240,6 @@ def visible_pixels(points: FloatArray, intrinsics: Intrinsics
         out.
     intrinsics
         At the size of the image; lens distortion is computed exactly.
-
-    Raises
-    ------
-    DiffsegError
-        The distortion model is not supported.
 
     """
     ahead = np.flatnonzero(points[:, 2] > 0)

@@ -242,7 +242,7 @@ def pack_points(frame: Frame, labels: LabelImage, values_of: LabelValues,
         Turns ids, an int32 array of any shape, into the values that the points carry as label
         and instance_id: an integer array of the same shape.
     out
-        Memory to write into, where its shape fits.
+        Memory for an organised cloud, used where its shape fits.
 
     Returns
     -------
@@ -259,8 +259,9 @@ def pack_points(frame: Frame, labels: LabelImage, values_of: LabelValues,
     config = config or CloudConfig()
     if not config.organised or config.voxel_size:
         cloud = reduced(labelled_cloud(frame, labels, config, exclude=exclude), config)
-        return pack_cloud(cloud, values_of(cloud.labels), out=out)
-    words = _memory(labels.shape, out)
+        return _packed_list(cloud, values_of(cloud.labels))
+    shape = (*labels.shape, POINT_WORDS)
+    words = out if out is not None and out.shape == shape else np.empty(shape, np.uint32)
     values = values_of(labels).astype(np.uint32, copy=False).view(np.float32)
     colour = _packed_colour(resize_labels(frame.rgb, *labels.shape))
     cv2.merge([*label_points(frame, labels, config, exclude), colour, values, values],
@@ -268,33 +269,13 @@ def pack_points(frame: Frame, labels: LabelImage, values_of: LabelValues,
     return words
 
 
-def pack_cloud(cloud: LabelledCloud, values: npt.NDArray[np.integer], *,
-               out: PackedPoints | None = None) -> PackedPoints:
-    """
-    Return the points of a cloud, organised or a list, as `pack_points` does.
-
-    Parameters
-    ----------
-    cloud
-        Any cloud.
-    values
-        Label values in the shape of `cloud.labels`.
-    out
-        Memory to write into, where its shape fits.
-
-    """
-    words = _memory(cloud.labels.shape, out)
-    words.view(np.float32)[..., :3] = cloud.points
-    if words.size:
-        rgb = cloud.rgb if cloud.rgb.ndim == 3 else cloud.rgb[:, None]
-        words[..., 3] = _packed_colour(rgb).view(np.uint32).reshape(cloud.labels.shape)
-    words[..., 4] = words[..., 5] = values
+def _packed_list(cloud: LabelledCloud, values: npt.NDArray[np.integer]) -> PackedPoints:
+    words = np.empty((len(values), POINT_WORDS), np.uint32)
+    words.view(np.float32)[:, :3] = cloud.points
+    red, green, blue = cloud.rgb.astype(np.uint32).T
+    words[:, 3] = red << 16 | green << 8 | blue
+    words[:, 4] = words[:, 5] = values
     return words
-
-
-def _memory(shape: tuple[int, ...], out: PackedPoints | None) -> PackedPoints:
-    wanted = (*shape, POINT_WORDS)
-    return out if out is not None and out.shape == wanted else np.empty(wanted, np.uint32)
 
 
 def _packed_colour(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -46,13 +46,8 @@ class BagWriter:
         """
         Check that `path` can be written to; nothing is written yet.
 
-        With `compressed` the chunks of an mcap are packed with zstd.
-
-        Raises
-        ------
-        DiffsegError
-            `path` exists and may not be overwritten.
-
+        With `compressed` the chunks of an mcap are packed with zstd. Raises DiffsegError when
+        `path` exists and may not be overwritten.
         """
         self._path = Path(path)
         self._compressed = compressed
@@ -118,8 +113,7 @@ class BagWriter:
         Raises
         ------
         DiffsegError
-            The type is unknown, or another one than the topic had before, or the disk
-            refuses.
+            The type is unknown or not that of the topic so far, or the disk refuses.
 
         """
         connection = self._connections.get(topic)

@@ -6,12 +6,12 @@ Messages are taken by their fields, so those of rclpy and of rosbags both work.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 import os
 from pathlib import Path
 import struct
 import sys
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -39,29 +39,26 @@ TRANSFORMS = 'tf2_msgs/msg/TFMessage'
 _NS = 1_000_000_000
 _MILLIMETRES = 1000.0
 
-# NumPy type and number of channels by encoding.
-_COLOUR_LAYOUT: dict[str, tuple[str, int]] = {
-    'rgb8': ('u1', 3), 'bgr8': ('u1', 3), 'rgba8': ('u1', 4), 'bgra8': ('u1', 4),
-    'mono8': ('u1', 1), '8UC1': ('u1', 1), '8UC3': ('u1', 3), '8UC4': ('u1', 4),
-    'rgb16': ('u2', 3), 'bgr16': ('u2', 3), 'rgba16': ('u2', 4), 'bgra16': ('u2', 4),
-    'mono16': ('u2', 1),
-    'bayer_rggb8': ('u1', 1), 'bayer_bggr8': ('u1', 1), 'bayer_gbrg8': ('u1', 1),
-    'bayer_grbg8': ('u1', 1), 'bayer_rggb16': ('u2', 1), 'bayer_bggr16': ('u2', 1),
-    'bayer_gbrg16': ('u2', 1), 'bayer_grbg16': ('u2', 1),
-    'yuv422': ('u1', 2), 'uyvy': ('u1', 2), 'yuv422_yuy2': ('u1', 2), 'yuyv': ('u1', 2),
+# NumPy type, number of channels, and OpenCV's conversion of the 8-bit image to RGB.
+_COLOUR_LAYOUT: dict[str, tuple[str, int, int | None]] = {
+    'rgb8': ('u1', 3, None), 'rgb16': ('u2', 3, None),
+    'bgr8': ('u1', 3, cv2.COLOR_BGR2RGB), 'bgr16': ('u2', 3, cv2.COLOR_BGR2RGB),
+    'rgba8': ('u1', 4, cv2.COLOR_RGBA2RGB), 'rgba16': ('u2', 4, cv2.COLOR_RGBA2RGB),
+    'bgra8': ('u1', 4, cv2.COLOR_BGRA2RGB), 'bgra16': ('u2', 4, cv2.COLOR_BGRA2RGB),
+    'mono8': ('u1', 1, cv2.COLOR_GRAY2RGB), 'mono16': ('u2', 1, cv2.COLOR_GRAY2RGB),
+    '8UC1': ('u1', 1, cv2.COLOR_GRAY2RGB), '8UC3': ('u1', 3, cv2.COLOR_BGR2RGB),
+    '8UC4': ('u1', 4, cv2.COLOR_BGRA2RGB),
+    'yuv422': ('u1', 2, cv2.COLOR_YUV2RGB_UYVY), 'uyvy': ('u1', 2, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': ('u1', 2, cv2.COLOR_YUV2RGB_YUY2), 'yuyv': ('u1', 2, cv2.COLOR_YUV2RGB_YUY2),
 }
-_DEPTH_LAYOUT: dict[str, tuple[str, int]] = {
-    '16UC1': ('u2', 1), 'mono16': ('u2', 1), '32FC1': ('f4', 1)}
+# OpenCV names a Bayer pattern by its second row.
+for _pattern, _conversion in (('rggb', cv2.COLOR_BayerBG2RGB), ('bggr', cv2.COLOR_BayerRG2RGB),
+                              ('gbrg', cv2.COLOR_BayerGR2RGB), ('grbg', cv2.COLOR_BayerGB2RGB)):
+    _COLOUR_LAYOUT[f'bayer_{_pattern}8'] = ('u1', 1, _conversion)
+    _COLOUR_LAYOUT[f'bayer_{_pattern}16'] = ('u2', 1, _conversion)
+_DEPTH_LAYOUT = {'16UC1': 'u2', 'mono16': 'u2', '32FC1': 'f4'}
 _COLOUR_ONLY = _COLOUR_LAYOUT.keys() - _DEPTH_LAYOUT.keys() | {'jpeg', 'jpg'}
 _DEPTH_ONLY = _DEPTH_LAYOUT.keys() - _COLOUR_LAYOUT.keys()
-
-_SAME_AS = {'8UC1': 'mono8', '8UC3': 'bgr8', '8UC4': 'bgra8', 'uyvy': 'yuv422',
-            'yuyv': 'yuv422_yuy2'}
-# cv_bridge lacks these, or knows them in some releases only.
-_OPENCV_CODES = {
-    'bayer_rggb8': cv2.COLOR_BayerBG2RGB, 'bayer_bggr8': cv2.COLOR_BayerRG2RGB,
-    'bayer_gbrg8': cv2.COLOR_BayerGR2RGB, 'bayer_grbg8': cv2.COLOR_BayerGB2RGB,
-    'yuv422': cv2.COLOR_YUV2RGB_UYVY, 'yuv422_yuy2': cv2.COLOR_YUV2RGB_YUY2}
 _BUILT_ENCODINGS = {('uint8', 3): 'rgb8', ('uint8', 1): 'mono8', ('uint16', 1): '16UC1',
                     ('int32', 1): '32SC1', ('float32', 1): '32FC1'}
 
@@ -78,7 +75,7 @@ def check_depth(message: Any) -> None:
            'this is a colour image: name the topic of the depth')
 
 
-def _check(message: Any, kind: str, supported: dict[str, tuple[str, int]], others: set[str],
+def _check(message: Any, kind: str, supported: Collection[str], others: Collection[str],
            hint: str) -> None:
     """Refuse what is not supported; of a CompressedImage only what `others` names."""
     raw = hasattr(message, 'encoding')
@@ -107,20 +104,13 @@ def decode_colour(message: Any) -> RgbImage:
     check_colour(message)
     if not hasattr(message, 'encoding'):
         return decode_rgb(memoryview(message.data), f'compressed image ({message.format})')
-    encoding = message.encoding
-    pixels = _pixels(message, *_COLOUR_LAYOUT[encoding])
-    if pixels.dtype.itemsize == 2:
-        native = np.ascontiguousarray(pixels, np.uint16)
-        pixels = cv2.convertScaleAbs(native, alpha=1 / 257)
-        encoding = encoding.removesuffix('16') + '8'
+    dtype, channels, conversion = _COLOUR_LAYOUT[message.encoding]
+    pixels = _pixels(message, dtype, channels)
+    if dtype == 'u2':
+        pixels = cv2.convertScaleAbs(np.ascontiguousarray(pixels, np.uint16), alpha=1 / 257)
     pixels = np.ascontiguousarray(pixels)
-    encoding = _SAME_AS.get(encoding, encoding)
-    if encoding == 'rgb8':
-        return pixels
-    if encoding not in _OPENCV_CODES:
-        return _bridge_to_rgb(pixels, encoding)
     try:
-        return cv2.cvtColor(pixels, _OPENCV_CODES[encoding])
+        return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
     except cv2.error as error:
         raise DiffsegError(f'image {message.encoding} {message.width}x{message.height}: this '
                            'size cannot be converted to rgb8; an even size is needed') from error
@@ -144,8 +134,8 @@ def decode_depth(message: Any) -> DepthImage:
     check_depth(message)
     if not hasattr(message, 'encoding'):
         return _decode_compressed_depth(message)
-    dtype, channels = _DEPTH_LAYOUT[message.encoding]
-    pixels = _pixels(message, dtype, channels)
+    dtype = _DEPTH_LAYOUT[message.encoding]
+    pixels = _pixels(message, dtype, 1)
     if dtype == 'u2':
         return metres_from_units(pixels, _MILLIMETRES)
     return valid_metres(np.ascontiguousarray(pixels, np.float32))
@@ -220,24 +210,6 @@ def _pixels(message: Any, dtype: str, channels: int) -> npt.NDArray:
     pixels: npt.NDArray = np.ndarray((height, width, channels), kind, data,
                                      strides=(step, channels * kind.itemsize, kind.itemsize))
     return pixels if channels > 1 else pixels[..., 0]
-
-
-@lru_cache(maxsize=1)
-def _bridge() -> Any:
-    try:
-        from cv_bridge import CvBridge
-    except ImportError as error:
-        raise DiffsegError(f'cv_bridge cannot be imported ({error}); install it, or publish the '
-                           'images as rgb8') from error
-    return CvBridge()
-
-
-def _bridge_to_rgb(pixels: npt.NDArray[np.uint8], encoding: str) -> RgbImage:
-    """Convert with cv_bridge, which sees only what all its releases do right: tight bytes."""
-    tight = SimpleNamespace(
-        encoding=encoding, height=pixels.shape[0], width=pixels.shape[1],
-        step=pixels.strides[0], is_bigendian=0, data=pixels.reshape(-1))
-    return _bridge().imgmsg_to_cv2(tight, 'rgb8')
 
 
 def header(stamp: int, frame_id: str) -> Any:

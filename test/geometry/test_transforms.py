@@ -18,7 +18,6 @@ COMPONENT = st.floats(-1, 1, allow_subnormal=False)
 
 @given(st.tuples(COMPONENT, COMPONENT, COMPONENT, COMPONENT))
 def test_quaternion_round_trip(quaternion):
-    """Every rotation survives, near half turns too."""
     norm = np.linalg.norm(quaternion)
     assume(norm > 1e-3)
     pose = pose_from_quaternion((1, -2, 3), quaternion)
@@ -30,20 +29,17 @@ def test_quaternion_round_trip(quaternion):
 
 
 def test_quarter_turn():
-    """A known rotation, so that no sign is wrong twice."""
     pose = pose_from_quaternion((0, 0, 0), (0, 0, np.sqrt(0.5), np.sqrt(0.5)))
     np.testing.assert_allclose(pose[:3, :3] @ [1, 0, 0], [0, 1, 0], atol=1e-12)
 
 
 @pytest.mark.parametrize('quaternion', [(0, 0, 0, 0), (np.nan, 0, 0, 1), (np.inf, 0, 0, 1)])
 def test_no_rotation(quaternion):
-    """It is refused, not divided by zero."""
     with pytest.raises(DiffsegError, match='quaternion'):
         pose_from_quaternion((0, 0, 0), quaternion)
 
 
 def test_rotation_is_interpolated_on_the_sphere():
-    """Halfway of a quarter turn is an eighth, also when a quaternion has the other sign."""
     quarter = np.array([0, 0, np.sin(np.pi / 4), np.cos(np.pi / 4)])
     for sign in (1, -1):
         tree = TransformTree()
@@ -57,7 +53,6 @@ def test_rotation_is_interpolated_on_the_sphere():
 
 
 def test_long_recordings_are_pruned_but_recent_is_kept():
-    """Ten seconds at 1 kHz stay; the memory does not grow."""
     tree = TransformTree()
     for number in range(40_000):
         tree.add('map', 'camera', number * 1_000_000, (number, 0, 0), (0, 0, 0, 1))
@@ -67,7 +62,6 @@ def test_long_recordings_are_pruned_but_recent_is_kept():
 
 
 def test_slashes_loops_and_strangers():
-    """Frame names with a slash are the same; a loop or an unknown frame has no pose."""
     tree = TransformTree()
     tree.add('/map', '/camera', None, (1, 0, 0), (0, 0, 0, 1))
     assert tree.pose('camera', 5)[0, 3] == 1

@@ -47,7 +47,6 @@ def numbers(frames):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_depth_info_and_pose_join_the_image(tmp_path, name):
-    """Equal stamps belong together, in every kind of bag, in both passes."""
     items = [item for n in range(5) for item in (
         transform(n, 100 * n), info(10 + n, 100 * n), depth(n + 1, 100 * n), image(n, 100 * n))]
     source = open_source(record(tmp_path / name, *items))
@@ -65,7 +64,6 @@ def test_depth_info_and_pose_join_the_image(tmp_path, name):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_frames_come_in_the_order_of_stamps(tmp_path, name):
-    """A late recorder does not shuffle the video, nor tear image and depth apart."""
     items = []
     for n, delay in enumerate((0, 300, 0, 250, 10)):
         items += [later(image(n, 100 * n), delay), later(depth(n + 1, 100 * n), 310 - delay)]
@@ -75,7 +73,6 @@ def test_frames_come_in_the_order_of_stamps(tmp_path, name):
 
 
 def test_depth_of_another_stamp(tmp_path):
-    """The nearest within 20 ms is taken, exact before near; else there is none, and a note."""
     path = record(tmp_path / 'bag.mcap', depth(1, 0), image(0, 0), depth(2, 15), image(1, 30),
                   depth(3, 79), image(2, 100), depth(4, 121), image(3, 121), image(4, 150))
     source = open_source(path)
@@ -85,21 +82,18 @@ def test_depth_of_another_stamp(tmp_path):
 
 
 def test_camera_info_is_the_last_at_or_before(tmp_path):
-    """The first of the bag serves the images before it."""
     frames = frames_of(record(tmp_path / 'bag.mcap', image(0, 0), info(10, 50), image(1, 60),
                               image(2, 100), info(20, 100), image(3, 3000)))
     assert [frame.intrinsics.fx for frame in frames] == [10, 10, 20, 20]
 
 
 def test_useless_camera_info_costs_only_the_clouds(tmp_path):
-    """K = 0 is said in a note."""
     source = open_source(record(tmp_path / 'bag.mcap', info(0, 0), image(0, 0), image(1, 50)))
     assert [frame.intrinsics for frame in source] == [None, None]
     assert any('uncalibrated' in note and '2 of 2' in note for note in source.warnings)
 
 
 def test_poses_are_interpolated_along_the_chain(tmp_path):
-    """Static and moving transforms are chained; there is no extrapolation."""
     source = open_source(record(
         tmp_path / 'bag.mcap',
         transform(100, 0, 'base', 'camera', '/tf_static'), image(0, 0),
@@ -115,7 +109,6 @@ def test_poses_are_interpolated_along_the_chain(tmp_path):
 
 
 def test_place_on_the_robot_is_no_pose(tmp_path):
-    """A static transform from base_link says nothing of motion; one from map does."""
     robot = record(tmp_path / 'robot.mcap',
                    transform(1, 0, 'base_link', 'camera', '/tf_static'), image(0, 0))
     fixed = record(tmp_path / 'fixed.mcap',
@@ -125,7 +118,6 @@ def test_place_on_the_robot_is_no_pose(tmp_path):
 
 
 def test_looped_recording(tmp_path):
-    """Stamps that start again follow; poses and depth are those of their own round."""
     items = []
     for turn in range(2):
         for n in range(4):
@@ -140,7 +132,6 @@ def test_looped_recording(tmp_path):
 
 
 def test_broken_image_in_the_middle(tmp_path):
-    """A frame that cannot be decoded is an error in its place, for image and for depth."""
     items = [image(0, 0), image(1, 100), image(2, 200), depth(1, 200), image(3, 300)]
     items[1].message.data = items[1].message.data[:20]
     items[3].message.encoding = '64FC1'
@@ -156,7 +147,6 @@ def test_broken_image_in_the_middle(tmp_path):
 
 
 def test_message_cut_short(tmp_path):
-    """CDR bytes that end early are an error of that frame only."""
     from diffseg_ros.io.bag_writer import BagWriter
     from diffseg_ros.io.messages import IMAGE, typestore
 
@@ -169,14 +159,12 @@ def test_message_cut_short(tmp_path):
 
 
 def test_unregistered_depth_is_refused_by_name(tmp_path):
-    """Depth of another optical frame is no depth of this image."""
     source = open_source(record(tmp_path / 'bag.mcap', depth(1, 0, 'infrared'), image(0, 0)))
     assert [frame.depth for frame in source] == [None]
     assert any("'infrared'" in note and 'unregistered' in note for note in source.warnings)
 
 
 def test_missing_parts_are_noted(tmp_path):
-    """An image alone is enough; each missing part has its line."""
     source = open_source(record(tmp_path / 'bag.mcap', image(0, 0)))
     assert [note.split(':')[0] for note in source.warnings] == [
         'no depth topic', 'no camera_info topic', 'no tf']
@@ -184,7 +172,6 @@ def test_missing_parts_are_noted(tmp_path):
 
 @pytest.mark.parametrize('prefix', ['', '/', '/robot/', '/robot/front/'])
 def test_names_match_in_any_namespace(tmp_path, prefix):
-    """Slash and namespace do not matter."""
     items = [on(prefix + item.topic[1:], item) for item in (image(0, 0), depth(2, 0), info(9, 0))]
     (frame,) = frames_of(record(tmp_path / 'bag.mcap', *items, on('/other', image(5, 0))))
     assert numbers([frame]) == [0]
@@ -193,7 +180,6 @@ def test_names_match_in_any_namespace(tmp_path, prefix):
 
 
 def test_most_sensible_topics_are_chosen(tmp_path):
-    """Names of a common driver work without options, and the choice is said."""
     mono, colour, raw, aligned = (image(1, 0), image(2, 0), depth(3, 0, 'depth'), depth(4, 0))
     mono.message.encoding, mono.message.step = 'mono8', 8
     items = [on('/camera/infra1/image_rect_raw', mono), on('/camera/color/image_raw', colour),
@@ -208,7 +194,6 @@ def test_most_sensible_topics_are_chosen(tmp_path):
 
 
 def test_named_topics(tmp_path):
-    """A name that is given wins over the default, and must exist."""
     path = record(tmp_path / 'bag.mcap', image(0, 0), on('/other/image', image(5, 0)))
     (frame,) = frames_of(path, TopicNames(rgb='other/image'))
     assert numbers([frame]) == [5]
@@ -221,7 +206,6 @@ def test_named_topics(tmp_path):
 @pytest.mark.parametrize('kind', ['raw', 'compressed'])
 @pytest.mark.parametrize('shift', [0, 7, 300])
 def test_depth_topic_that_carries_colour(tmp_path, kind, shift):
-    """Topic, encoding and the supported ones are named, whatever the stamps; refused if asked."""
     picture = cv2.imencode('.jpg', np.zeros((6, 8, 3), np.uint8))[1].tobytes()
     wrong = {'raw': on(DEPTH, image(5, shift)),
              'compressed': compressed(picture, 'bgr8; jpeg compressed bgr8', shift,
@@ -239,7 +223,6 @@ def test_depth_topic_that_carries_colour(tmp_path, kind, shift):
 
 
 def test_topic_cannot_be_colour_and_depth(tmp_path):
-    """Grey of 16 bits could be either."""
     grey, metres = image(1, 0), depth(2, 0)
     grey.message.encoding, grey.message.step = 'mono16', 16
     grey.message.data = np.zeros(96, np.uint8)
@@ -251,7 +234,6 @@ def test_topic_cannot_be_colour_and_depth(tmp_path):
 
 @pytest.mark.parametrize('encoding', ['16UC1', 'nv21'])
 def test_image_topic_without_colour_is_refused_once(tmp_path, encoding):
-    """One line in place of one for each frame; it names where colour is."""
     wrong = on('/wrong', depth(1, 0))
     wrong.message.encoding = encoding
     path = record(tmp_path / 'bag.mcap', wrong, on('/cam/color', image(3, 0)))
@@ -264,7 +246,6 @@ def test_image_topic_without_colour_is_refused_once(tmp_path, encoding):
 
 
 def test_compressed_topics(tmp_path):
-    """Compressed images and compressedDepth join like raw ones."""
     picture = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     units = np.full((6, 8), 1234, np.uint16)
     png = cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
@@ -279,7 +260,6 @@ def test_compressed_topics(tmp_path):
 
 
 def test_split_bag_without_metadata(tmp_path):
-    """A folder of bag files reads as one recording, in order of time."""
     folder = tmp_path / 'split'
     folder.mkdir()
     record(folder / 'b_10.mcap', image(2, 200), image(3, 300))
@@ -290,7 +270,6 @@ def test_split_bag_without_metadata(tmp_path):
 
 
 def test_bag_without_images_lists_its_topics(tmp_path):
-    """Names, types and counts help to choose."""
     path = record(tmp_path / 'bag.mcap', text(), info(5, 0), depth(1, 0))
     with pytest.raises(DiffsegError) as caught:
         open_source(path)
@@ -301,7 +280,6 @@ def test_bag_without_images_lists_its_topics(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_bag(tmp_path):
-    """At most a bounded number of images waits, however long the bag."""
     from diffseg_ros.geometry.transforms import TransformTree
     from diffseg_ros.io.bag import MessagePairing
     from diffseg_ros.io.bag_topics import choose_topics
@@ -326,7 +304,6 @@ def test_memory_does_not_grow_with_the_bag(tmp_path):
 
 @pytest.mark.parametrize('compression', ['zstd', 'lz4', 'none'])
 def test_bag_of_another_writer(tmp_path, compression):
-    """Compressed chunks of the reference writer are read, and their damage is found."""
     writer_module = pytest.importorskip('mcap.writer', reason='mcap is missing')
     from diffseg_ros.io.messages import IMAGE, typestore
 

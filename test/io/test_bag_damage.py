@@ -31,7 +31,6 @@ def refusal(path):
 
 @pytest.mark.parametrize('share', [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
 def test_truncated_bag(bag, tmp_path, share):
-    """It does not matter where the file ends."""
     data = bag.read_bytes()
     cut = tmp_path / bag.name
     cut.write_bytes(data[:int(len(data) * share)])
@@ -40,7 +39,6 @@ def test_truncated_bag(bag, tmp_path, share):
 
 @pytest.mark.parametrize('share', [0.05, 0.3, 0.6, 0.9])
 def test_bag_with_a_piece_missing(bag, tmp_path, share):
-    """Begin and end are there, the middle is not."""
     data = bag.read_bytes()
     start = int(len(data) * share)
     cut = tmp_path / bag.name
@@ -49,7 +47,6 @@ def test_bag_with_a_piece_missing(bag, tmp_path, share):
 
 
 def test_random_damage_never_passes_in_silence(bag, tmp_path):
-    """Overwritten bytes are refused, fail frames, or change pixels; no frame vanishes."""
     data = bag.read_bytes()
     rng = np.random.default_rng(0)
     path = tmp_path / bag.name
@@ -66,20 +63,17 @@ def test_random_damage_never_passes_in_silence(bag, tmp_path):
 
 
 def test_file_of_another_kind(bag, tmp_path):
-    """A right name alone makes no bag."""
     path = tmp_path / bag.name
     path.write_bytes(b'no bag at all ' * 100)
     assert 'truncated or damaged' in refusal(path)
 
 
 def test_empty_bag(bag, tmp_path):
-    """No messages: empty, not damaged."""
     assert 'is empty' in refusal(record(tmp_path / bag.name))
     assert 'is empty' in refusal(record(tmp_path / 'folder'))
 
 
 def test_truncated_bag_in_a_folder(tmp_path):
-    """The folder's metadata does not hide it."""
     folder = record(tmp_path / 'bag', *(image(n, n) for n in range(9)))
     file = folder / 'bag.mcap'
     file.write_bytes(file.read_bytes()[:700])
@@ -90,14 +84,12 @@ def test_truncated_bag_in_a_folder(tmp_path):
 
 @pytest.mark.parametrize('content', ['', 'rosbag2_bagfile_information: 3', '{', 'a: [1'])
 def test_broken_metadata(tmp_path, content):
-    """Any content of metadata.yaml gives one line."""
     folder = record(tmp_path / 'bag', image(0, 0))
     (folder / 'metadata.yaml').write_text(content)
     refusal(folder)
 
 
 def test_recording_that_was_not_closed(tmp_path):
-    """Messages in sqlite's log are not left out in silence."""
     path = record(tmp_path / 'bag.db3', image(0, 0))
     database = sqlite3.connect(path)
     database.execute('PRAGMA journal_mode=WAL')
@@ -111,7 +103,6 @@ def test_recording_that_was_not_closed(tmp_path):
 
 
 def test_paths_that_are_no_recording(tmp_path):
-    """Missing, unsupported, and from ROS 1."""
     assert 'no such file' in refusal(tmp_path / 'missing.mcap')
     for name, hint in (('letter.txt', 'unsupported'), ('old.bag', 'ROS 1')):
         (tmp_path / name).write_bytes(b'x')
@@ -119,5 +110,4 @@ def test_paths_that_are_no_recording(tmp_path):
 
 
 def test_bag_with_other_topics_only(tmp_path):
-    """It is whole, but of no use."""
     assert '/chatter' in refusal(record(tmp_path / 'bag.mcap', text()))

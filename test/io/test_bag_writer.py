@@ -18,7 +18,6 @@ NAMES = ('bag.mcap', 'bag.db3', 'bag')
 
 @pytest.mark.parametrize('name', NAMES)
 def test_only_the_bag_appears(tmp_path, name):
-    """A single file stays single; nothing temporary remains."""
     path = record(tmp_path / 'new' / name, image(0, 0))
     assert [entry.name for entry in path.parent.iterdir()] == [name]
     assert path.is_dir() == ('.' not in name)
@@ -27,7 +26,6 @@ def test_only_the_bag_appears(tmp_path, name):
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('existing', [False, True])
 def test_failure_leaves_everything_as_it_was(tmp_path, name, existing):
-    """An exception in the middle removes the new and keeps the old bag."""
     path = tmp_path / name
     if existing:
         record(path, image(7, 0))
@@ -44,7 +42,6 @@ def test_failure_leaves_everything_as_it_was(tmp_path, name, existing):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_overwriting_is_asked_for(tmp_path, name):
-    """Without it the bag stays; with it the bag is replaced."""
     path = record(tmp_path / name, image(1, 0))
     with pytest.raises(DiffsegError, match='exists already'):
         BagWriter(path)
@@ -54,7 +51,6 @@ def test_overwriting_is_asked_for(tmp_path, name):
 
 
 def test_folders_that_are_no_bags_are_safe(tmp_path):
-    """Overwriting never removes somebody's folder."""
     (tmp_path / 'home').mkdir()
     (tmp_path / 'home' / 'letter').write_text('dear')
     (tmp_path / 'x.mcap').mkdir()
@@ -66,7 +62,6 @@ def test_folders_that_are_no_bags_are_safe(tmp_path):
 
 
 def test_place_that_cannot_be_written(tmp_path):
-    """One line, no traceback."""
     (tmp_path / 'file').write_text('x')
     with pytest.raises(DiffsegError, match='cannot be written'):
         with BagWriter(tmp_path / 'file' / 'bag.mcap'):
@@ -75,7 +70,6 @@ def test_place_that_cannot_be_written(tmp_path):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_times_and_types(tmp_path, name):
-    """Stamps are exact; static transforms are offered to late subscribers."""
     path = record(tmp_path / name, image(0, 0.000123), transform(1, 1, topic='/tf_static'))
     with Reader(path) as reader:
         found = [(item.topic, item.msgtype, time) for item, time, _ in reader.messages()]
@@ -88,7 +82,6 @@ def test_times_and_types(tmp_path, name):
 
 
 def test_mcap_describes_itself(tmp_path):
-    """A reader that knows no ROS decodes it by the schemas inside."""
     decoder = pytest.importorskip('mcap_ros2.decoder', reason='mcap-ros2-support is missing')
     from mcap.reader import make_reader
 
@@ -108,7 +101,6 @@ def test_mcap_describes_itself(tmp_path):
 
 
 def test_messages_of_rclpy(tmp_path):
-    """What rclpy serialises is written as it is and read back by both."""
     serialization = pytest.importorskip('rclpy.serialization', reason='rclpy is missing')
     from sensor_msgs.msg import Image
     from visualization_msgs.msg import Marker, MarkerArray
@@ -134,13 +126,11 @@ def test_messages_of_rclpy(tmp_path):
     'tf2_msgs/msg/TFMessage', 'visualization_msgs/msg/MarkerArray', 'sensor_msgs/msg/PointCloud2',
     'diagnostic_msgs/msg/DiagnosticArray', 'nav_msgs/msg/Odometry'])
 def test_types_of_the_node_are_known(name):
-    """No installation is needed for what the node publishes."""
     messages.require_type(name)
     assert messages.typestore().generate_msgdef(name)[0]
 
 
 def test_type_of_an_installed_package(tmp_path, monkeypatch):
-    """Definitions come from the workspace, nested ones too; unknown types are refused."""
     folder = tmp_path / 'share' / 'acme_msgs' / 'msg'
     folder.mkdir(parents=True)
     (folder / 'Bolt.msg').write_text('std_msgs/Header header\nNut[] nuts\n')
@@ -166,7 +156,6 @@ def test_type_of_an_installed_package(tmp_path, monkeypatch):
 
 
 def test_one_type_for_each_topic(tmp_path):
-    """A topic does not change its type."""
     with pytest.raises(DiffsegError, match='began with sensor_msgs/msg/Image'):
         with BagWriter(tmp_path / 'bag.mcap') as writer:
             writer.write('/a', image(0, 0).message, START)
@@ -174,7 +163,6 @@ def test_one_type_for_each_topic(tmp_path):
 
 
 def test_arrays_and_stamps_that_do_not_fit():
-    """Kinds of arrays without an encoding, and times that ROS cannot hold, are refused."""
     with pytest.raises(DiffsegError, match='3 x float32'):
         image_message(np.zeros((2, 2, 3), np.float32), 0, 'camera')
     for stamp in (-1, 2**31 * 10**9):

@@ -35,7 +35,6 @@ def assert_same_frames(folder, bag):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_round_trip(sequence, tmp_path, name):
-    """All formats, with poses, distortion and times that no float can hold."""
     bag, report = tmp_path / name, tmp_path / 'report.json'
     assert main([str(sequence), str(bag), '--json', str(report)]) == 0
     assert_same_frames(sequence, bag)
@@ -51,7 +50,6 @@ def test_round_trip(sequence, tmp_path, name):
 @pytest.mark.parametrize('name', ['tum_fr1_rpy', 'redkitchen', 'replica_office0',
                                   'davis_blackswan'])
 def test_round_trip_of_real_recordings(real_sequences, tmp_path, name):
-    """The first frames of each, with and without depth, intrinsics and poses."""
     folder = tmp_path / name
     source = real_sequences / name
     for part in ('rgb', 'depth'):
@@ -71,7 +69,6 @@ def test_round_trip_of_real_recordings(real_sequences, tmp_path, name):
 
 
 def test_broken_image_is_left_out_and_counted(sequence, tmp_path, capsys):
-    """The others are written."""
     (sequence / 'rgb' / '000001.png').write_bytes(b'broken')
     report = tmp_path / 'report.json'
     assert main([str(sequence), str(tmp_path / 'out.mcap'), '--json', str(report)]) == 0
@@ -94,7 +91,6 @@ def refused(capsys, tmp_path, *arguments):
 
 
 def test_bad_input(sequence, tmp_path, capsys):
-    """Missing, inconsistent, backwards in time, or a bag."""
     out = tmp_path / 'out.mcap'
     assert 'no such file' in refused(capsys, tmp_path, tmp_path / 'none', out)
     assert main([str(sequence), str(out)]) == 0
@@ -107,7 +103,6 @@ def test_bad_input(sequence, tmp_path, capsys):
 
 
 def test_sequence_of_broken_images(sequence, tmp_path):
-    """No frame at all is no recording."""
     for path in (sequence / 'rgb').iterdir():
         path.write_bytes(b'broken')
     assert main([str(sequence), str(tmp_path / 'out.db3')]) == 2
@@ -116,7 +111,6 @@ def test_sequence_of_broken_images(sequence, tmp_path):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_existing_bag_is_kept_without_force(sequence, tmp_path, capsys, name):
-    """The line says how to overwrite it."""
     bag = tmp_path / name
     assert main([str(sequence), str(bag)]) == 0
     capsys.readouterr()

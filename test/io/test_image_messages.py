@@ -64,7 +64,6 @@ CHANNELS = {'rgb': 3, 'bgr': 3, 'rgba': 4, 'bgra': 4, 'mono': 1, '8UC': 3}
 @given(seed=st.integers(0, 2**32 - 1), height=SIZES, width=SIZES, padding=st.integers(0, 7),
        big=st.booleans())
 def test_colour_of_any_layout(encoding, seed, height, width, padding, big):
-    """Step padding and byte order never change the picture."""
     channels = CHANNELS[encoding.rstrip('0123456789') if encoding != '8UC3' else '8UC']
     dtype = np.uint16 if encoding.endswith('16') else np.uint8
     pixels = random_pixels(seed, height, width, channels, dtype)
@@ -77,7 +76,6 @@ def test_colour_of_any_layout(encoding, seed, height, width, padding, big):
 @given(seed=st.integers(0, 2**32 - 1), height=SIZES, width=SIZES, padding=st.integers(0, 7),
        big=st.booleans())
 def test_depth_of_any_layout(seed, height, width, padding, big):
-    """Millimetres and metres of any layout give the same metres."""
     units = random_pixels(seed, height, width, 1, np.uint16)
     units[units % 3 == 0] = 0
     expected = np.where(units == 0, np.nan, units.astype(np.float32) / np.float32(1000))
@@ -89,14 +87,12 @@ def test_depth_of_any_layout(seed, height, width, padding, big):
 
 
 def test_invalid_depth_is_nan():
-    """Zero, negative and infinite metres are no measurements."""
     metres = np.array([[0, -1, np.inf, -np.inf, np.nan, 2.5]], np.float32)
     depth = decode_depth(message('32FC1', metres))
     np.testing.assert_array_equal(depth, np.array([[np.nan] * 5 + [2.5]], np.float32))
 
 
 def test_fast_paths_do_not_copy():
-    """Tight rgb8, and metres whose holes are NaN already, are views of the message."""
     rgb = array.array('B', range(24))
     view = decode_colour(message('rgb8', np.zeros((2, 4, 3), np.uint8), data=rgb))
     rgb[0] = 99
@@ -111,7 +107,6 @@ def test_fast_paths_do_not_copy():
                                               ('gbrg', (1, 0)), ('grbg', (0, 1))])
 @pytest.mark.parametrize('bits', [8, 16])
 def test_bayer_patterns(pattern, red, bits):
-    """A mosaic lit at its red cells only is red."""
     mosaic = np.zeros((12, 12), np.uint8 if bits == 8 else np.uint16)
     mosaic[red[0]::2, red[1]::2] = 200 if bits == 8 else 200 * 257
     rgb = decode_colour(message(f'bayer_{pattern}{bits}', mosaic))
@@ -121,7 +116,6 @@ def test_bayer_patterns(pattern, red, bits):
 @pytest.mark.parametrize(('encoding', 'order'), [
     ('yuv422', 'uyvy'), ('uyvy', 'uyvy'), ('yuv422_yuy2', 'yuyv'), ('yuyv', 'yuyv')])
 def test_yuv422(encoding, order):
-    """Both byte orders of YUV 4:2:2 give the colour that was encoded."""
     y, u, v = cv2.cvtColor(np.uint8([[[180, 60, 40]]]), cv2.COLOR_RGB2YUV)[0, 0]
     quad = [u, y, v, y] if order == 'uyvy' else [y, u, y, v]
     pixels = np.tile(np.array(quad, np.uint8).reshape(2, 2), (4, 3, 1))
@@ -134,7 +128,6 @@ def test_yuv422(encoding, order):
 
 @pytest.mark.parametrize('decode', [decode_colour, decode_depth])
 def test_unknown_encoding_names_the_supported(decode):
-    """One line says what came and what is taken."""
     with pytest.raises(DiffsegError, match=r"'jpg'.*supported are .*16"):
         decode(message('jpg', np.zeros((2, 2), np.uint8)))
 
@@ -147,7 +140,6 @@ def test_unknown_encoding_names_the_supported(decode):
     ({'width': 0}, 'above 0'),
     ({'height': 0}, 'above 0')])
 def test_sizes_that_contradict_the_data(change, reason):
-    """The error names encoding and sizes."""
     broken = message('rgb8', np.zeros((3, 4, 3), np.uint8))
     for name, value in change.items():
         setattr(broken, name, value)
@@ -156,7 +148,6 @@ def test_sizes_that_contradict_the_data(change, reason):
 
 
 def test_last_row_without_padding():
-    """Drivers that leave out the padding after the last row are understood."""
     pixels = random_pixels(1, 3, 4, 3, np.uint8)
     padded = message('rgb8', pixels, padding=5)
     padded.data = padded.data[:-5]
@@ -164,7 +155,6 @@ def test_last_row_without_padding():
 
 
 def test_odd_size_of_subsampled_colour():
-    """Half a chroma pair is refused, not a crash."""
     with pytest.raises(DiffsegError, match='yuv422 3x3'):
         decode_colour(message('yuv422', np.zeros((3, 3, 2), np.uint8)))
 
@@ -180,7 +170,6 @@ def png(pixels):
 
 
 def test_compressed_colour():
-    """PNG is exact, grey becomes RGB, truncated JPEG is refused."""
     rgb = random_pixels(3, 8, 10, 3, np.uint8)
     data = png(rgb[..., ::-1])
     np.testing.assert_array_equal(decode_colour(compressed('rgb8; png', data)), rgb)
@@ -194,7 +183,6 @@ def test_compressed_colour():
 
 
 def test_compressed_depth():
-    """Millimetres are exact; quantised inverse depth returns within its quantum."""
     units = random_pixels(4, 6, 7, 1, np.uint16)
     units[0] = 0
     expected = np.where(units == 0, np.nan, units.astype(np.float32) / np.float32(1000))
@@ -212,14 +200,12 @@ def test_compressed_depth():
     (decode_colour, '16UC1; png compressed ', "'16UC1' .* colour .* is depth"),
     (decode_colour, '32FC1; compressedDepth png', "'32FC1' .* colour .* is depth")])
 def test_compressed_image_of_the_other_kind_is_not_taken_for_it(decode, name, words):
-    """Depth in a PNG would give a dark grey photo."""
     data = png(random_pixels(3, 8, 10, 1, np.uint16))
     with pytest.raises(DiffsegError, match=f'^image encoding {words}'):
         decode(compressed(name, data))
 
 
 def test_quantised_compressed_depth():
-    """32FC1 is stored as A / (value - B)."""
     metres = np.random.default_rng(0).uniform(0.4, 6, (6, 7)).astype(np.float32)
     scale = 100.0 * 101.0
     offset = 1 - scale / 10.0
@@ -239,7 +225,6 @@ def test_quantised_compressed_depth():
     ('16UC1; png', png(np.zeros((4, 4), np.uint8)), '16-bit image with one channel'),
     ('16UC1; png', png(np.zeros((4, 4, 3), np.uint8)), '16-bit image with one channel')])
 def test_broken_compressed_depth(name, data, reason):
-    """Each is refused by name."""
     with pytest.raises(DiffsegError, match=reason):
         decode_depth(compressed(name, data))
 
@@ -254,7 +239,6 @@ def camera_info(**changes):
 
 
 def test_intrinsics():
-    """K, size and distortion arrive."""
     found = intrinsics_from_camera_info(camera_info())
     assert (found.width, found.height) == (640, 480)
     assert (found.fx, found.fy, found.cx, found.cy) == (500, 510, 320, 240)
@@ -262,7 +246,6 @@ def test_intrinsics():
 
 
 def test_intrinsics_of_a_binned_region():
-    """A region of interest moves the centre, binning scales everything about pixel edges."""
     roi = SimpleNamespace(x_offset=100, y_offset=40, width=400, height=200)
     found = intrinsics_from_camera_info(camera_info(roi=roi, binning_x=2, binning_y=4))
     assert (found.width, found.height) == (200, 50)
@@ -271,13 +254,11 @@ def test_intrinsics_of_a_binned_region():
 
 
 def test_uncalibrated_camera_is_refused():
-    """The error says what to do."""
     with pytest.raises(DiffsegError, match='uncalibrated'):
         intrinsics_from_camera_info(camera_info(k=[0.0] * 9))
 
 
 def test_rclpy_message():
-    """Messages of rclpy are taken as they are."""
     sensor_msgs = pytest.importorskip('sensor_msgs.msg', reason='no ROS messages installed')
     pixels = random_pixels(0, 5, 6, 3, np.uint8)
     image = sensor_msgs.Image(height=5, width=6, encoding='bgr8', step=18)

@@ -15,7 +15,6 @@ import pytest
 
 
 def test_everything_is_read(sequence):
-    """Stamps are exact, depth is metres with NaN, poses are camera to world."""
     source = open_source(sequence)
     assert isinstance(source, SequenceFolder)
     assert (source.name, source.frame_count, source.warnings) == ('tiny', 4, [])
@@ -43,7 +42,6 @@ def test_everything_is_read(sequence):
     ('camera.json', 'no camera.json: .*masks only, no clouds'),
     ('times.txt', 'no times.txt')])
 def test_optional_parts(sequence, removed, note):
-    """What is missing is said once; the frames still come."""
     target = sequence / removed
     if target.is_dir():
         for path in target.iterdir():
@@ -63,7 +61,6 @@ def test_optional_parts(sequence, removed, note):
 
 @pytest.mark.parametrize('part', ['rgb', 'depth', 'instances'])
 def test_image_counts_that_differ(sequence, part):
-    """The counts of all parts are named."""
     (sequence / part / '000001.png').unlink()
     with pytest.raises(DiffsegError, match=f'counts differ: .*{part} 3') as caught:
         open_source(sequence)
@@ -72,7 +69,6 @@ def test_image_counts_that_differ(sequence, part):
 
 @pytest.mark.parametrize('part', ['times.txt', 'poses.txt'])
 def test_line_counts_that_differ(sequence, part):
-    """Also those of the text files, when they are empty too."""
     lines = (sequence / part).read_text().splitlines()
     (sequence / part).write_text('\n'.join(lines[:2]))
     with pytest.raises(DiffsegError, match=f'rgb 4.*{part} 2'):
@@ -83,7 +79,6 @@ def test_line_counts_that_differ(sequence, part):
 
 
 def test_other_numbers(sequence):
-    """Depth of another number is not taken for this image's."""
     (sequence / 'depth' / '000003.png').rename(sequence / 'depth' / '000004.png')
     with pytest.raises(DiffsegError, match=r'000004\.png.*000003\.png'):
         open_source(sequence)
@@ -97,7 +92,6 @@ def test_other_numbers(sequence):
     ('poses.txt', '1 2 3 0 0 0 0', 'line 2'),
     ('poses.txt', '1 2 inf 0 0 0 1', 'line 2')])
 def test_lines_that_cannot_be_read(sequence, part, line, reason):
-    """File and line are named."""
     lines = (sequence / part).read_text().splitlines()
     lines[1] = line
     (sequence / part).write_text('\n'.join(lines))
@@ -106,7 +100,6 @@ def test_lines_that_cannot_be_read(sequence, part, line, reason):
 
 
 def test_lost_pose(sequence):
-    """A line of NaN is a frame whose pose nobody knows."""
     lines = (sequence / 'poses.txt').read_text().splitlines()
     lines[2] = ' '.join(['nan'] * 7)
     (sequence / 'poses.txt').write_text('\n'.join(lines))
@@ -119,7 +112,6 @@ def test_lost_pose(sequence):
     ({'depth_scale': None}, 'depth_scale'), ({'distortion': 'none'}, 'distortion'),
     ({'width': -1}, 'size -1x12')])
 def test_camera_that_cannot_be_used(sequence, change, reason):
-    """The file and the key are named."""
     path = sequence / 'camera.json'
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(DiffsegError, match=rf'camera\.json: .*{reason}'):
@@ -128,7 +120,6 @@ def test_camera_that_cannot_be_used(sequence, change, reason):
 
 @pytest.mark.parametrize('text', ['{', '[1]', ''])
 def test_camera_that_is_no_object(sequence, text):
-    """Broken JSON is one line."""
     (sequence / 'camera.json').write_text(text)
     with pytest.raises(DiffsegError, match='camera.json') as caught:
         open_source(sequence)
@@ -137,7 +128,6 @@ def test_camera_that_is_no_object(sequence, text):
 
 @pytest.mark.parametrize('part', ['rgb', 'depth'])
 def test_broken_image_in_the_middle(sequence, part):
-    """Its frame is an error, the others come."""
     path = sequence / part / '000001.png'
     path.write_bytes(path.read_bytes()[:90])
     source = open_source(sequence)
@@ -152,7 +142,6 @@ def test_broken_image_in_the_middle(sequence, part):
 
 
 def test_folder_without_images(sequence, tmp_path):
-    """Neither an empty rgb/ nor a folder of something else is a sequence."""
     for path in (sequence / 'rgb').iterdir():
         path.unlink()
     with pytest.raises(DiffsegError, match='no images'):
@@ -163,7 +152,6 @@ def test_folder_without_images(sequence, tmp_path):
 
 
 def test_images_without_a_sequence_folder(sequence, tmp_path):
-    """A folder of images comes by name, 1/30 s apart; a single image is one frame."""
     folder = tmp_path / 'holiday'
     folder.mkdir()
     for number, name in ((0, '10.png'), (1, '9.png'), (2, 'beach.png')):
