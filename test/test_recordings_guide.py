@@ -1,4 +1,4 @@
-"""The worked example of docs/testing_recordings.md works."""
+"""The example of docs/testing_recordings.md runs, and finds what changed."""
 
 from __future__ import annotations
 
