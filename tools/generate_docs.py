@@ -8,7 +8,7 @@ Write the parts of the documentation that come from the code; with --check, only
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import importlib
 from inspect import getdoc
 from itertools import groupby
@@ -150,12 +150,12 @@ def _value(value: Any) -> str:
     return repr(value)
 
 
-def _table(header: str, rows: Any) -> str:
-    cells = header.split(' | ')
-    lines = [f'| {header} |', '|---' * len(cells) + '|']
-    lines += [f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in row)} |'
-              for row in rows]
-    return '\n'.join(lines) + '\n'
+def _table(header: str, rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a Markdown table without the columns that are empty in every row."""
+    columns = [[title, '---', *cells] for title, cells in zip(header.split(' | '), zip(*rows))
+               if any(cells)]
+    escaped = ([cell.replace('|', r'\|') for cell in row] for row in zip(*columns))
+    return ''.join(f'| {" | ".join(row)} |\n' for row in escaped)
 
 
 _PARAMETERS_INTRODUCTION = """\
