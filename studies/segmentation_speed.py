@@ -11,13 +11,7 @@ from typing import Any
 
 from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone
-from diffseg_ros.benchmark.measurement import (
-    median,
-    milliseconds,
-    PeakMemory,
-    rounded_percentiles,
-    take_turns,
-)
+from diffseg_ros.benchmark.measurement import milliseconds, PeakMemory, rounded_percentiles
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.pipeline import create_method
 from diffseg_ros.segmentation.attention_aggregation import aggregate_attention
@@ -316,6 +310,40 @@ def measure_methods(frames: Sequence[Frame], methods: Mapping[str, Method],
                 times[name].extend(spent)
     return {name: {**rounded_percentiles(times[name]), 'segments': median(segments[name])}
             for name in methods}
+
+
+def take_turns(runs: Mapping[str, Callable[[], object]], rounds: int, *,
+               device: torch.device | None = None) -> dict[str, list[float]]:
+    """
+    Time several functions in turns, so that other load slows all of them alike.
+
+    Parameters
+    ----------
+    runs
+        Functions by name; each is called once before it is timed.
+    rounds
+        How often each is timed.
+    device
+        Waited for before the clock is read.
+
+    Returns
+    -------
+    dict
+        Milliseconds of each round by name.
+
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    for _ in range(rounds):
+        for name, run in runs.items():
+            times[name].append(milliseconds(run, device))
+    return times
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the median, rounded to 0.001."""
+    return round(float(np.median(values)), 3)
 
 
 def _backbone(config: PipelineConfig, tokens: int, *, attention: bool = False,

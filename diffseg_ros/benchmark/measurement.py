@@ -1,8 +1,8 @@
-"""How a benchmark measures: milliseconds, in turns, on an idle device, and peak memory."""
+"""How a benchmark measures: milliseconds on an idle device, and peak memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 import re
 import resource
@@ -10,37 +10,7 @@ import time
 from types import TracebackType
 
 from diffseg_ros.timing import percentiles
-import numpy as np
 import torch
-
-
-def take_turns(runs: Mapping[str, Callable[[], object]], rounds: int, *,
-               device: torch.device | None = None) -> dict[str, list[float]]:
-    """
-    Time several functions in turns, so that other load slows all of them alike.
-
-    Parameters
-    ----------
-    runs
-        Functions by name; each is called once before it is timed.
-    rounds
-        How often each is timed.
-    device
-        Waited for before the clock is read.
-
-    Returns
-    -------
-    dict
-        Milliseconds of each round by name.
-
-    """
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
-    for _ in range(rounds):
-        for name, run in runs.items():
-            times[name].append(milliseconds(run, device))
-    return times
 
 
 def milliseconds(run: Callable[[], object], device: torch.device | None = None) -> float:
@@ -56,11 +26,6 @@ def synchronize(device: torch.device | None) -> None:
     """Wait until a GPU has finished its work."""
     if device is not None and device.type == 'cuda':
         torch.cuda.synchronize(device)
-
-
-def median(values: Sequence[float]) -> float:
-    """Return the median, rounded to 0.001."""
-    return round(float(np.median(values)), 3)
 
 
 def rounded_percentiles(times: Sequence[float]) -> dict[str, float]:

@@ -146,6 +146,8 @@ def _score(method: Method, dataset: MaskDataset, limit: int | None,
            folder: Path | None) -> tuple[MeasureSet, float]:
     """Return the measures of one data set and the method's seconds per image."""
     from diffseg_ros.evaluation.measure import MeasureSet
+    from diffseg_ros.io.images import write_image
+    from diffseg_ros.viz.overlay import draw_overlay
 
     measures = MeasureSet('masks')
     count = min(len(dataset), limit or len(dataset))
@@ -156,15 +158,5 @@ def _score(method: Method, dataset: MaskDataset, limit: int | None,
         seconds += time.perf_counter() - start
         measures.update(dataset.observation(frame, truth, labels, confidence))
         if folder is not None:
-            _write_overlay(folder / f'{name}.jpg', frame, labels)
+            write_image(folder / f'{name}.jpg', draw_overlay(frame.rgb, labels))
     return measures, seconds / count
-
-
-def _write_overlay(path: Path, frame: Frame, labels: LabelImage) -> None:
-    import cv2
-    from diffseg_ros.viz.overlay import draw_overlay
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture = cv2.cvtColor(draw_overlay(frame.rgb, labels), cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), picture):
-        raise DiffsegError(f'{path}: cannot be written; choose another folder with --output')

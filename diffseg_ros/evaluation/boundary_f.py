@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 from diffseg_ros.evaluation.contingency import LabelArray
-from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.registry import register_measure
 from diffseg_ros.types import Mask
 import numpy as np
@@ -17,18 +17,13 @@ TOLERANCE = 0.0075
 
 
 @register_measure('boundary_f', commands=('masks',))
-class BoundaryF:
+class BoundaryF(Measure):
     """Mean F measure of the outlines over the images."""
 
-    def __init__(self) -> None:
-        self.reset()
-
     def reset(self) -> None:
-        """Forget all images."""
         self._scores: list[float] = []
 
     def update(self, observation: Observation) -> None:
-        """Take the next image; without truth it is passed over."""
         if observation.truth is not None:
             self._scores.append(boundary_f(observation.labels, observation.truth,
                                            ignored=observation.ignored))

@@ -7,7 +7,7 @@ from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.contingency import Contingency, LabelArray
-from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.registry import register_measure
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ _LEVELS = 256
 
 
 @register_measure('calibration', commands=('masks',))
-class Calibration:
+class Calibration(Measure):
     """
     Counts right and wrong pixels at each confidence; nothing is kept per image.
 
@@ -29,11 +29,7 @@ class Calibration:
     whose segment lies on ignored truth as a whole, are left out.
     """
 
-    def __init__(self) -> None:
-        self.reset()
-
     def reset(self) -> None:
-        """Forget all images."""
         self._counts: npt.NDArray[np.float64] = np.zeros((2, _LEVELS))
 
     @classmethod
@@ -45,15 +41,6 @@ class Calibration:
         return joined
 
     def update(self, observation: Observation) -> None:
-        """
-        Take the next image; without confidence or truth it is passed over.
-
-        Raises
-        ------
-        DiffsegError
-            The arrays cannot be compared.
-
-        """
         labels, confidence = observation.labels, observation.confidence
         table, truth = observation.contingency, observation.truth
         if confidence is None or table is None or truth is None:

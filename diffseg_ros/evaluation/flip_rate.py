@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.geometry.camera import visible_pixels
 from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.registry import register_measure
@@ -17,7 +17,7 @@ MAX_DEPTH_ERROR = 0.05
 
 
 @register_measure('flip_rate', commands=('tracks',))
-class FlipRate:
+class FlipRate(Measure):
     """
     Warps the label image of each frame by depth and pose into the next, and compares.
 
@@ -26,26 +26,12 @@ class FlipRate:
     where the two ids differ or either is unlabelled. Only the last frame is kept.
     """
 
-    def __init__(self) -> None:
-        self.reset()
-
     def reset(self) -> None:
-        """Forget all frames."""
         self._last: tuple[LabelledCloud, Matrix, int] | None = None
         self._pixels = self._compared = self._flips = 0
 
     def update(self, observation: Observation) -> None:
-        """
-        Compare the next frame with the one before.
-
-        Neighbours of a frame without depth or pose, and two epochs, are not compared.
-
-        Raises
-        ------
-        DiffsegError
-            The distortion model is not supported.
-
-        """
+        # Neighbours of a frame without depth or pose, and two epochs, are not compared.
         last, self._last = self._last, None
         frame, cloud = observation.frame, observation.cloud
         if frame is None or cloud is None or frame.pose is None or frame.intrinsics is None:

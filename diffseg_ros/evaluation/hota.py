@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.registry import register_measure
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ class _Frame:
 
 
 @register_measure('hota', commands=('tracks',))
-class Hota:
+class Hota(Measure):
     """
     Keeps the IoUs of overlapping masks, frame by frame, and matches at the end.
 
@@ -48,18 +48,13 @@ class Hota:
     2021.
     """
 
-    def __init__(self) -> None:
-        self.reset()
-
     def reset(self) -> None:
-        """Forget all frames."""
         self._frames: list[_Frame] = []
         self._pairs: dict[tuple[int, int], int] = {}
         self._segments: Counter[int] = Counter()
         self._objects: Counter[int] = Counter()
 
     def update(self, observation: Observation) -> None:
-        """Take the next frame; without truth it is passed over."""
         table = observation.contingency
         if table is None:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from diffseg_ros.evaluation.contingency import MATCH_IOU
-from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.registry import register_measure
 import numpy as np
 
@@ -19,7 +19,7 @@ class IdSwitch(NamedTuple):
 
 
 @register_measure('id_switches', commands=('tracks',))
-class IdSwitches:
+class IdSwitches(Measure):
     """
     Finds identity switches (IDSW) as CLEAR MOT counts them, on masks.
 
@@ -32,17 +32,12 @@ class IdSwitches:
 
     """
 
-    def __init__(self) -> None:
-        self.reset()
-
     def reset(self) -> None:
-        """Forget all frames."""
         self.found: list[IdSwitch] | None = None
         self._frame = -1
         self._last: dict[int, int] = {}
 
     def update(self, observation: Observation) -> None:
-        """Take the next frame; without truth it is only counted."""
         self._frame += 1
         table = observation.contingency
         if table is None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.registry import register_measure
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 
 @register_measure('idf1', commands=('tracks',))
-class Idf1:
+class Idf1(Measure):
     """
     Counts, frame by frame, which predicted ids detect which true ids.
 
@@ -23,16 +23,11 @@ class Idf1:
     Tracking", 2016.
     """
 
-    def __init__(self) -> None:
-        self.reset()
-
     def reset(self) -> None:
-        """Forget all frames."""
         self._detections: Counter[tuple[int, int]] = Counter()
         self._objects = self._segments = 0
 
     def update(self, observation: Observation) -> None:
-        """Take the next frame; without truth it is passed over."""
         table = observation.contingency
         if table is None:
             return

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.registry import register_measure
 import numpy as np
 
 
 @register_measure('label_statistics', commands=('tracks',))
-class LabelStatistics:
+class LabelStatistics(Measure):
     """Counts ids; exposes degenerate results, such as one track that covers the whole image."""
 
-    def __init__(self) -> None:
-        self.reset()
-
     def reset(self) -> None:
-        """Forget all frames."""
         self._ids: set[int] = set()
         self._per_frame: list[int] = []
         self._largest: list[float] = []
         self._unlabelled: list[float] = []
 
     def update(self, observation: Observation) -> None:
-        """Take the next frame."""
         ids, pixels = np.unique(observation.labels, return_counts=True)
         tracks, size = ids >= 0, observation.labels.size
         self._ids.update(ids[tracks].tolist())

@@ -8,11 +8,12 @@ report, the printed table and the JSON of `diffseg_evaluate`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 import importlib
-from typing import Any, Protocol
+from typing import Any
 
 from diffseg_ros.evaluation.contingency import Contingency, contingency, LabelArray
 from diffseg_ros.geometry.point_cloud import labelled_cloud, LabelledCloud
@@ -65,49 +66,50 @@ class Observation:
 
     @cached_property
     def contingency(self) -> Contingency | None:
-        """
-        Overlaps of the segments with the truth, or None without truth.
-
-        Raises
-        ------
-        DiffsegError
-            Labels and truth cannot be compared.
-
-        """
+        """Overlaps of the segments with the truth, or None without truth."""
         if self.truth is None:
             return None
         return contingency(self.labels, self.truth, self.ignored, self.background)
 
     @cached_property
     def cloud(self) -> LabelledCloud | None:
-        """
-        Organised cloud in the optical frame, or None without depth or intrinsics.
-
-        Raises
-        ------
-        DiffsegError
-            The distortion model is not supported.
-
-        """
+        """Organised cloud in the optical frame, or None without depth or intrinsics."""
         frame = self.frame
         if frame is None or frame.depth is None or frame.intrinsics is None:
             return None
         return labelled_cloud(frame, self.labels)
 
 
-class Measure(Protocol):
+class Measure(ABC):
     """
     Sums up the frames of one sequence or data set.
 
-    A class is registered for the commands that its registration names as `commands`, for example
-    `@register_measure('my_measure', commands=('tracks',))`; without them for all COMMANDS.
-    Measures whose mean over data sets is not the mean of their values also have a class method
-    `pooled(parts)`, which returns one measure of several.
+    A registration names the commands that a measure is for, as in
+    `@register_measure('my_measure', commands=('tracks',))`; the default is all COMMANDS. Measures
+    whose mean over data sets is not the mean of their values also have a class method
+    `pooled(parts)`, which returns one measure of several. Inheritance is optional.
     """
 
-    def update(self, observation: Observation) -> None:
-        """Take the next frame; one that lacks what the measure needs is passed over."""
+    def __init__(self) -> None:
+        self.reset()
 
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget all frames."""
+
+    @abstractmethod
+    def update(self, observation: Observation) -> None:
+        """
+        Take the next frame; one that lacks what the measure needs is passed over.
+
+        Raises
+        ------
+        DiffsegError
+            The arrays of the observation do not fit together, or its lens is not supported.
+
+        """
+
+    @abstractmethod
     def compute(self) -> dict[str, Any]:
         """
         Return the values by name, so far.
@@ -115,9 +117,6 @@ class Measure(Protocol):
         Values are numbers, or None where nothing could be measured; the printed table shows the
         names that are None before the first frame. Other JSON values appear in reports only.
         """
-
-    def reset(self) -> None:
-        """Forget all frames."""
 
 
 class MeasureSet:
@@ -135,15 +134,7 @@ class MeasureSet:
         return self._measures[name]
 
     def update(self, observation: Observation) -> None:
-        """
-        Take the next frame.
-
-        Raises
-        ------
-        DiffsegError
-            Labels and truth cannot be compared, or a lens is not supported.
-
-        """
+        """Give the next frame to all measures; see `Measure.update`."""
         for measure in self._measures.values():
             measure.update(observation)
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.contingency import Contingency, contingency, Counts, LabelArray
-from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.registry import register_measure
 from diffseg_ros.types import LabelImage
 import numpy as np
@@ -31,7 +31,7 @@ from scipy.optimize import linear_sum_assignment
 
 
 @register_measure('miou', commands=('masks',))
-class MeanIou:
+class MeanIou(Measure):
     """
     Sums a data set's images; nothing is kept per image.
 
@@ -40,11 +40,7 @@ class MeanIou:
     regions is averaged over the images.
     """
 
-    def __init__(self) -> None:
-        self.reset()
-
     def reset(self) -> None:
-        """Forget all images."""
         self._classes: Sequence[str] = ()
         self._hits: Counts = np.zeros(0, np.int64)
         self._false: Counts = np.zeros(0, np.int64)
@@ -53,15 +49,6 @@ class MeanIou:
         self._correct = self._labelled = self._segments = self._images = 0
 
     def update(self, observation: Observation) -> None:
-        """
-        Take the next image; without truth it is passed over.
-
-        Raises
-        ------
-        DiffsegError
-            The arrays cannot be compared, or the truth has a class without a name.
-
-        """
         table, classes = observation.contingency, observation.classes
         if table is None:
             return
@@ -136,7 +123,7 @@ def table_miou(table: Contingency) -> float:
     if not table.objects.any():
         return math.nan
     overlap = table.overlap[:, table.objects]
-    rows, columns = _assign(overlap)
+    rows, columns = linear_sum_assignment(overlap, maximize=True)
     scores = np.zeros(overlap.shape[1])
     scores[columns] = table.iou[:, table.objects][rows, columns]
     return float(scores.mean())
@@ -163,15 +150,10 @@ def _of_all_classes(table: Contingency, count: int
     return overlap, sizes, np.arange(count) != table.background
 
 
-def _assign(overlap: Counts) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return rows and columns of the one-to-one matching that shares the most pixels."""
-    return linear_sum_assignment(overlap, maximize=True)
-
-
 def _matched_pixels(overlap: Counts) -> tuple[Counts, Counts]:
     """Return (R,) true positive and (R,) false positive pixels after matching."""
     hits, false = np.zeros((2, overlap.shape[1]), np.int64)
-    rows, columns = _assign(overlap)
+    rows, columns = linear_sum_assignment(overlap, maximize=True)
     hits[columns] = overlap[rows, columns]
     false[columns] = overlap[rows].sum(axis=1) - overlap[rows, columns]
     return hits, false
@@ -180,7 +162,7 @@ def _matched_pixels(overlap: Counts) -> tuple[Counts, Counts]:
 def _join_unmatched(overlap: Counts, objects: npt.NDArray[np.bool_]) -> Counts:
     """Join the rows that a matching with the object columns leaves over into one last row."""
     candidates = overlap[:, objects]
-    rows, columns = _assign(candidates)
+    rows, columns = linear_sum_assignment(candidates, maximize=True)
     matched = np.zeros(len(overlap), bool)
     matched[rows[candidates[rows, columns] > 0]] = True
     return np.vstack([overlap[matched], overlap[~matched].sum(axis=0, keepdims=True)])

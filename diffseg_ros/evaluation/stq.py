@@ -6,14 +6,14 @@ from collections import Counter, defaultdict
 import math
 from typing import Any
 
-from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.evaluation.miou import table_miou
 from diffseg_ros.registry import register_measure
 import numpy as np
 
 
 @register_measure('stq', commands=('tracks',))
-class SegmentationTrackingQuality:
+class SegmentationTrackingQuality(Measure):
     """
     Mean IoU of each frame, and the pixels that each track shares with each object.
 
@@ -24,18 +24,13 @@ class SegmentationTrackingQuality:
     classes.
     """
 
-    def __init__(self) -> None:
-        self.reset()
-
     def reset(self) -> None:
-        """Forget all frames."""
         self._frame_scores: list[float] = []
         self._shared: defaultdict[int, Counter[int]] = defaultdict(Counter)
         self._object_pixels: Counter[int] = Counter()
         self._track_pixels: Counter[int] = Counter()
 
     def update(self, observation: Observation) -> None:
-        """Take the next frame; without truth it is passed over."""
         table = observation.contingency
         if table is None:
             return

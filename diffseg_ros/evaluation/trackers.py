@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
 from diffseg_ros.backbones.base import Backbone
 from diffseg_ros.config import PipelineConfig
@@ -25,14 +24,8 @@ MIN_IOU = 0.3
 _PROPAGATION_ALONE = {'tracking.keyframe_interval': 10_000, 'tracking.keyframe_change': 1.0}
 
 
-class TrackingPipeline(Protocol):
-    """Gives a frame's pixels persistent ids."""
-
-    def process(self, frame: Frame) -> Result:
-        """Return the labels of the next frame."""
-
-
-def create_tracking(name: str, config: PipelineConfig, backbone: Backbone) -> TrackingPipeline:
+def create_tracking(name: str, config: PipelineConfig, backbone: Backbone
+                    ) -> Pipeline | OverlapPipeline:
     """
     Return a pipeline without tracks that tracks in the way called `name`.
 
@@ -89,9 +82,8 @@ class OverlapTracker:
     change, so that figures measured against it can be compared.
     """
 
-    def __init__(self, first_id: int = 1) -> None:
-        """Start without a frame; ids rise from `first_id`, which is above 0."""
-        self._next_id = first_id
+    def __init__(self) -> None:
+        self._next_id = 1
         self._last: LabelImage | None = None
 
     def reset(self) -> None:

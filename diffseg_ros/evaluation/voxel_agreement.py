@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.geometry.label_images import first_members
 from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.geometry.voxels import majority, voxel_codes, voxel_keys, voxel_numbers
@@ -23,7 +23,7 @@ _COMPACT_ABOVE = 1 << 21
 
 
 @register_measure('voxel_agreement', commands=('tracks',))
-class VoxelAgreement:
+class VoxelAgreement(Measure):
     """
     Counts the votes of every 5 cm world voxel.
 
@@ -33,24 +33,11 @@ class VoxelAgreement:
     pairs.
     """
 
-    def __init__(self) -> None:
-        self.reset()
-
     def reset(self) -> None:
-        """Forget all frames."""
         self._votes: list[tuple[npt.NDArray[np.int64], ...]] = []
         self._stored = self._new = 0
 
     def update(self, observation: Observation) -> None:
-        """
-        Vote with the next frame; without depth or pose it is passed over.
-
-        Raises
-        ------
-        DiffsegError
-            The distortion model is not supported.
-
-        """
         cloud, frame = observation.cloud, observation.frame
         if cloud is not None and frame is not None and frame.pose is not None:
             self.add(cloud, frame.pose)

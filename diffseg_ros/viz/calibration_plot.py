@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffseg_ros.errors import DiffsegError
+from diffseg_ros.viz.figures import save_figure, style_axes
 
 _LEAST_SHARE = 0.002
 
@@ -33,11 +33,9 @@ def draw_calibration(reports: Mapping[str, dict[str, Any]], path: Path, title: s
         The file cannot be written.
 
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 4.6), dpi=100, layout='constrained')
-    FigureCanvasAgg(figure)
     curve, shares = figure.subplots(2, 1, sharex=True, gridspec_kw={'height_ratios': [3, 1]})
     curve.plot([0, 1], [0.5, 1], color='0.6', linestyle=':', label='promised')
     for name, report in reports.items():
@@ -47,25 +45,19 @@ def draw_calibration(reports: Mapping[str, dict[str, Any]], path: Path, title: s
     shares.set_xlabel('confidence')
     shares.set_xlim(0, 1)
     for axes in (curve, shares):
-        axes.spines[['top', 'right']].set_visible(False)
-        axes.grid(color='0.92')
-        axes.set_axisbelow(True)
+        style_axes(axes)
     curve.legend(fontsize=8, frameon=False, loc='lower right')
     figure.suptitle(title, fontsize=11)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        raise DiffsegError(f'{path}: cannot be written ({error.strerror or error})') from error
+    save_figure(figure, path)
 
 
 def _draw_report(curve: Any, shares: Any, name: str, report: dict[str, Any], *,
                  thick: bool) -> None:
     bins = [item for item in report['bins'] if (item['share'] or 0) >= _LEAST_SHARE]
     auroc = '-' if report['auroc'] is None else f'{report["auroc"]:.2f}'
-    style = {'color': 'black', 'linewidth': 2.0} if thick else {'linewidth': 1.0}
-    across = [item['confidence'] for item in bins]
-    lines = curve.plot(across, [item['accuracy'] for item in bins], marker='o', markersize=3,
-                       label=f'{name}, AUROC {auroc}', **style)
-    shares.plot(across, [item['share'] for item in bins], **{**style,
-                                                             'color': lines[0].get_color()})
+    confidence = [item['confidence'] for item in bins]
+    width, colour = (2.0, 'black') if thick else (1.0, None)
+    line, = curve.plot(confidence, [item['accuracy'] for item in bins], marker='o', markersize=3,
+                       label=f'{name}, AUROC {auroc}', linewidth=width, color=colour)
+    shares.plot(confidence, [item['share'] for item in bins], linewidth=width,
+                color=line.get_color())

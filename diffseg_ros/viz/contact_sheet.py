@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.images import write_image
 from diffseg_ros.types import LabelImage, Mask, RgbImage, UNLABELLED
 from diffseg_ros.viz.overlay import draw_overlay
 import numpy as np
@@ -57,9 +58,7 @@ class ContactSheet:
             top = _MARGIN + place // columns * cell_h
             left = _MARGIN + place % columns * cell_w
             sheet[top:top + thumbnail.shape[0], left:left + _WIDTH] = thumbnail
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-            raise DiffsegError(f'{path}: cannot be written; is the disk full?')
+        write_image(path, sheet)
 
 
 def _thumbnail(number: int, rgb: RgbImage, labels: LabelImage) -> RgbImage:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.label_images import distinct_labels
 from diffseg_ros.types import LabelImage
 from diffseg_ros.viz.colours import label_colours
+from diffseg_ros.viz.figures import save_figure, style_axes
 import numpy as np
 import numpy.typing as npt
 
 MAX_TRACKS = 40
-"""Rows of a picture; shorter tracks are only counted."""
+"""Rows of a plot; shorter tracks are only counted."""
 
 _WIDTH_INCHES = 10.0
 _ROW_INCHES = 0.17
@@ -77,7 +79,8 @@ class Timeline:
         """Add the next frame: its stamp in nanoseconds and (H, W) ids, negative = unlabelled."""
         frame = len(self.stamps)
         self.stamps.append(stamp)
-        for track_id in np.unique(labels[labels >= 0]).tolist():
+        ids = distinct_labels(labels)
+        for track_id in ids[ids >= 0].tolist():
             life = self._lives.setdefault(track_id, TrackLife(track_id))
             if life.spans and life.spans[-1][1] == frame - 1:
                 life.spans[-1][1] = frame
@@ -104,7 +107,6 @@ def draw_timeline(timeline: Timeline, path: Path, title: str = '',
         The timeline has no frame, or the file cannot be written.
 
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     if not timeline.stamps:
@@ -113,7 +115,6 @@ def draw_timeline(timeline: Timeline, path: Path, title: str = '',
     shown = lives[:MAX_TRACKS]
     rows_high = max(_LEAST_ROWS, len(shown)) * _ROW_INCHES
     figure = Figure(figsize=(_WIDTH_INCHES, rows_high + 2.1), dpi=110, layout='constrained')
-    FigureCanvasAgg(figure)
     counts, rows = figure.subplots(2, 1, sharex=True,
                                    gridspec_kw={'height_ratios': [0.8, rows_high]})
     edges, unit = _edges(timeline.stamps)
@@ -127,11 +128,7 @@ def draw_timeline(timeline: Timeline, path: Path, title: str = '',
     handles, names = rows.get_legend_handles_labels()
     figure.legend(handles, names, loc='outside lower center', ncols=len(names), frameon=False,
                   fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        figure.savefig(path)
-    except OSError as error:
-        raise DiffsegError(f'{path}: cannot be written ({error.strerror or error})') from error
+    save_figure(figure, path)
 
 
 def _edges(stamps: list[int]) -> tuple[npt.NDArray[np.float64], str]:
@@ -174,7 +171,7 @@ def _draw_counts(axes: Any, timeline: Timeline, lives: list[TrackLife],
     axes.set_ylabel('tracks', fontsize=9)
     axes.set_ylim(0, 1.35 * max(1, seen.max()))
     axes.locator_params(axis='y', integer=True, nbins=3)
-    _style(axes)
+    style_axes(axes, 'x')
 
 
 def _draw_rows(axes: Any, shown: list[TrackLife], edges: npt.NDArray[np.float64]) -> None:
@@ -200,7 +197,7 @@ def _draw_rows(axes: Any, shown: list[TrackLife], edges: npt.NDArray[np.float64]
     for marks in axes.lines:
         # Unclipped ones would widen the margins, those without a point up to the corner (0, 0).
         marks.set_in_layout(False)
-    _style(axes)
+    style_axes(axes, 'x')
 
 
 def _draw_switches(axes: Any, switches: IdSwitches, shown: list[TrackLife],
@@ -218,10 +215,3 @@ def _draw_switches(axes: Any, switches: IdSwitches, shown: list[TrackLife],
     axes.plot(*(zip(*marks) if marks else ([], [])), linestyle='none', marker='D',
               markersize=3.6, markerfacecolor='white', markeredgecolor='black', zorder=5,
               label='identity switch')
-
-
-def _style(axes: Any) -> None:
-    axes.spines[['top', 'right']].set_visible(False)
-    axes.tick_params(length=2)
-    axes.grid(axis='x', color='0.92', zorder=0)
-    axes.set_axisbelow(True)

@@ -1,10 +1,11 @@
+from functools import partial
 import json
 import mmap
 import os
 
 import cv2
 from diffseg_ros.benchmark import measurement
-from diffseg_ros.benchmark.measurement import PeakMemory, take_turns
+from diffseg_ros.benchmark.measurement import PeakMemory
 from diffseg_ros.benchmark.stages import cloud_scene, measure_cloud
 from diffseg_ros.cli import studies as cli_studies
 from diffseg_ros.cli.benchmark import main
@@ -137,7 +138,8 @@ def test_bad_input_is_one_line(arguments, message, capsys):
 
 def test_functions_are_timed_in_turns():
     order = []
-    times = take_turns({'a': lambda: order.append('a'), 'b': lambda: order.append('b')}, 3)
+    times = segmentation_speed.take_turns(
+        {name: partial(order.append, name) for name in 'ab'}, 3)
     assert order == ['a', 'b'] * 4 and len(times['a']) == len(times['b']) == 3
 
 

@@ -134,10 +134,10 @@ def test_baseline_joins_from_three_tenths_on() -> None:
         tracker.update(columns((10, 0), (3, -1)))
         labels = tracker.update(columns((width, 0), (13 - width, -1)))
         assert labels[0, 0] == expected and (labels[0, width:] == -1).all()
-    tracker = OverlapTracker(first_id=50)
+    tracker = OverlapTracker()
     assert (tracker.update(columns((4, -1))) == -1).all()
-    assert tracker.update(columns((4, 7)))[0, 0] == 50
-    assert tracker.update(columns((6, 7)))[0, 0] == 51
+    assert tracker.update(columns((4, 7)))[0, 0] == 1
+    assert tracker.update(columns((6, 7)))[0, 0] == 2
 
 
 def test_relative_gain_and_mean() -> None:
