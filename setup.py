@@ -23,10 +23,11 @@ def requirements(name):
 
 setup(
     name=PACKAGE,
-    version='0.1.0',
+    version='0.2.0',
     description='Class-free, prompt-free segmentation of camera images with a diffusion model, '
                 'with persistent ids and labelled point clouds on ROS 2 topics',
     license='Apache-2.0',
+    url='https://example.org/diffseg_ros',
     maintainer='diffseg_ros maintainers',
     maintainer_email='diffseg-ros@example.org',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),

@@ -13,15 +13,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {'diffseg_benchmark', 'diffseg_convert', 'diffseg_demo', 'diffseg_evaluate',
-            'diffseg_node', 'diffseg_play', 'diffseg_replay', 'diffseg_segment', 'diffseg_train'}
-NOT_IN_ROSDEP = {'diffusers', 'huggingface_hub', 'mcap', 'mcap_ros2', 'open3d', 'rosbags',
+            'diffseg_map', 'diffseg_node', 'diffseg_play', 'diffseg_replay', 'diffseg_segment',
+            'diffseg_train'}
+NOT_IN_ROSDEP = {'av', 'diffusers', 'huggingface_hub', 'mcap', 'open3d', 'pydantic', 'rosbags',
                  'safetensors', 'threadpoolctl', 'torch', 'transformers'}
 ROSDEP_KEYS = {'PIL': 'python3-pil', 'cv2': 'python3-opencv', 'matplotlib': 'python3-matplotlib',
                'numpy': 'python3-numpy', 'scipy': 'python3-scipy',
-               'skimage': 'python3-skimage', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml',
-               'tf2_ros': 'tf2_ros_py'}
-PIP_NAMES = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'mcap': 'mcap-ros2-support',
-             'mcap_ros2': 'mcap-ros2-support', 'open3d': 'open3d-cpu', 'yaml': 'pyyaml',
+               'skimage': 'python3-skimage', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml'}
+PIP_NAMES = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'open3d': 'open3d-cpu', 'yaml': 'pyyaml',
              'cv_bridge': 'cv-bridge', 'skimage': 'scikit-image'}
 
 
@@ -59,7 +58,7 @@ def imported_modules():
                 modules |= {alias.name.split('.')[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 modules.add(node.module.split('.')[0])
-    return modules - set(sys.stdlib_module_names) - {'diffseg_ros'}
+    return modules - set(sys.stdlib_module_names) - {'diffseg_ros', 'studies'}
 
 
 ENTRY_POINTS = dict(line.split(' = ') for line in
@@ -102,8 +101,8 @@ def test_every_import_is_declared_for_rosdep():
 
 
 def test_every_import_that_pip_can_install_is_pinned():
-    pins = pinned('runtime.txt')
-    only_in_distributions = {'launch', 'launch_ros', 'tf2_msgs', 'tf2_ros', 'vision_msgs'}
+    pins = pinned('library.txt') | pinned('ros.txt')
+    only_in_distributions = {'launch', 'launch_ros', 'tf2_msgs', 'vision_msgs'}
     brought_along = pinned('constraints.txt')
     for module in imported_modules() - only_in_distributions:
         name = PIP_NAMES.get(module, module.replace('_', '-'))
@@ -112,10 +111,10 @@ def test_every_import_that_pip_can_install_is_pinned():
 
 def test_requirements_agree_and_name_no_index():
     constraints = pinned('constraints.txt')
-    for name in ('runtime.txt', 'test.txt', 'distribution.txt'):
+    for name in ('library.txt', 'ros.txt', 'test.txt', 'docs.txt', 'distribution.txt'):
         pins = pinned(name)
         assert pins == {package: constraints.get(package) for package in pins}
-    assert pinned('runtime.txt')['torch'] == '2.13.0'
+    assert pinned('library.txt')['torch'] == '2.13.0'
     assert not [name for name in constraints if name.startswith(('nvidia', 'cuda', 'triton'))]
 
 
