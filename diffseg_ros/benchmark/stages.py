@@ -1,16 +1,20 @@
-"""The pipeline, cloud and tracking sections of the benchmark."""
+"""The pipeline, cloud and tracking sections of the benchmark, and the frames they run on."""
 
 from __future__ import annotations
 
 import array
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
-from diffseg_ros.benchmark.inputs import resized, there_and_back
 from diffseg_ros.benchmark.measurement import milliseconds, PeakMemory, rounded_percentiles
 from diffseg_ros.config import PipelineConfig, TrackingConfig
+from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.pipeline import Pipeline
+from diffseg_ros.synthetic.camera_path import camera_path
+from diffseg_ros.synthetic.renderer import Renderer
+from diffseg_ros.synthetic.scene import create_scene
 from diffseg_ros.tracking.tracker import Tracker
 from diffseg_ros.types import Frame, Intrinsics, LabelImage, Result, Segments
 import numpy as np
@@ -22,9 +26,37 @@ CLOUD_SIZES = (640, 480), (1280, 720)
 """Widths and heights at which clouds are timed."""
 TRACKS = 100
 
+_PERIOD = 0.1
 _WARM_UP = 2
 
 PointsFunction = Callable[[Frame, npt.NDArray[np.integer]], npt.NDArray[np.void]]
+
+
+def scene_frames(count: int, seed: int = 0) -> list[Frame]:
+    """Return consecutive 640x480 RGB-D frames of a generated room, 0.1 s apart, with poses."""
+    renderer = Renderer(create_scene(seed))
+    times = np.arange(count) * _PERIOD
+    frames = []
+    for time, pose in zip(times, camera_path(renderer.scene, times, seed), strict=True):
+        picture = renderer.render(float(time), pose, seed)
+        frames.append(Frame(picture.rgb, round(time * 1e9), depth=picture.depth,
+                            intrinsics=renderer.camera, pose=pose))
+    return frames
+
+
+def there_and_back(frames: Sequence[Frame], count: int) -> list[Frame]:
+    """Return `count` frames with rising stamps that play `frames` forwards and backwards."""
+    turn = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
+    return [replace(frames[turn[number % len(turn)]], stamp=round(number * _PERIOD * 1e9))
+            for number in range(count)]
+
+
+def resized(frame: Frame, width: int, height: int) -> Frame:
+    """Return the frame at another size; depth is resized by nearest neighbour."""
+    rgb = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
+    depth = None if frame.depth is None else resize_labels(frame.depth, height, width)
+    camera = None if frame.intrinsics is None else frame.intrinsics.resized(width, height)
+    return replace(frame, rgb=rgb, depth=depth, intrinsics=camera)
 
 
 def measure_pipeline(frames: Sequence[Frame], pipeline: Pipeline, count: int) -> dict[str, Any]:
@@ -115,11 +147,11 @@ def _measure_cloud(width: int, height: int, repetitions: int,
     frame, labels = cloud_scene(width, height)
     result = Result(frame, labels, np.zeros(labels.shape, np.uint8), epoch=0)
     encoder, config = LabelEncoder(), PipelineConfig()
-    buffers: dict[str, array.array[int]] = {}
+    reusable: dict[str, Any] = {}
     plain_message = PointCloud2()
 
     def ours() -> None:
-        points(OutputContext(result, encoder, config, buffers=buffers))
+        points(OutputContext(result, encoder, config, reusable=reusable))
 
     def plain() -> None:
         assert plain_points is not None

@@ -65,6 +65,7 @@ class ReplayOutput:
         self._config = config
         self._clouds_every = clouds_every
         self._encoder = LabelEncoder()
+        self._reusable: dict[str, Any] = {}
         self._topics = _create_recorder(folder / 'output.mcap', config) if bag else None
         self._plots = plots
         self._latencies = Latencies()
@@ -106,7 +107,7 @@ class ReplayOutput:
             cannot be written.
 
         """
-        context = OutputContext(result, self._encoder, self._config)
+        context = OutputContext(result, self._encoder, self._config, reusable=self._reusable)
         self._unencodable += self._encoder.unencodable
         cloud_due = self._clouds_every > 0 and number % self._clouds_every == 0
         cloud = self._cloud(context) if cloud_due and context.has_points else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from functools import cached_property
 from typing import Any, TYPE_CHECKING
 
@@ -70,15 +69,15 @@ class OutputContext:
         'photo', or 'label' for points in the colour of their label value.
     depth_encoding
         '32FC1' or '16UC1', as the depth image came in.
-    buffers
-        Memory by output that may be used again for the next frame.
+    reusable
+        Messages of the last frame by output, for outputs that write over their memory.
 
     """
 
     def __init__(self, result: Result, encoder: LabelEncoder, config: PipelineConfig, *,
                  static_mask: StaticMask | None = None, points_colour: str = 'photo',
                  depth_encoding: str = '32FC1',
-                 buffers: dict[str, array[int]] | None = None) -> None:
+                 reusable: dict[str, Any] | None = None) -> None:
         """
         Apply the static mask and encode the labels; each frame must come once, in order.
 
@@ -99,7 +98,7 @@ class OutputContext:
         self.settings: Any = None
         self.points_colour = points_colour
         self.depth_encoding = depth_encoding
-        self.buffers = {} if buffers is None else buffers
+        self.reusable = {} if reusable is None else reusable
 
     @property
     def frame(self) -> Frame:

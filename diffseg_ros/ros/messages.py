@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 from collections.abc import Sequence
 import importlib
 from typing import Any, TYPE_CHECKING
@@ -58,10 +57,8 @@ def image_message(pixels: npt.NDArray[Any], encoding: str, header: Header) -> Im
     message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1],
                     encoding=encoding, step=pixels.strides[0],
                     is_bigendian=int(pixels.dtype.str.startswith('>')))
-    # Another buffer than an array.array would be converted item by item.
-    data = array.array('B')
-    data.frombytes(pixels.reshape(-1).view(np.uint8).data)
-    message.data = data
+    # In place: the setter would copy the data, or even convert it item by item.
+    message.data.frombytes(pixels.reshape(-1).view(np.uint8).data)
     return message
 
 

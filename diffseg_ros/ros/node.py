@@ -69,19 +69,19 @@ class SegmentationNode(LifecycleNode):
         self._synchronizer = FrameSynchronizer(self._counters)
         self._inputs: list[Subscription] = []
         self._processor: FrameProcessor | None = None
-        self._parameters = Parameters(self, self._apply_parameters)
-        self._synchronizer.configure(self._parameters.node)
-        self._topics = input_topics(self, self._parameters.node)
+        self._settings = Parameters(self, self._apply_parameters)
+        self._synchronizer.configure(self._settings.node)
+        self._topics = input_topics(self, self._settings.node)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(SetBool, '~/enable', self._on_enable)
-        self._diagnostics = Diagnostics(self, self._parameters.node.diagnostics_period,
+        self._diagnostics = Diagnostics(self, self._settings.node.diagnostics_period,
                                         self._counters, self._collect_status)
         if unknown := unknown_parameters(self):
             self.get_logger().warning(f'unknown parameters are ignored: {", ".join(unknown)}')
 
     def start(self) -> None:
         """Configure and activate, if the parameter `autostart` says so."""
-        if self._parameters.node.autostart and self.trigger_configure() == _SUCCESS:
+        if self._settings.node.autostart and self.trigger_configure() == _SUCCESS:
             self.trigger_activate()
 
     def finish(self) -> None:
@@ -135,7 +135,7 @@ class SegmentationNode(LifecycleNode):
         return _SUCCESS
 
     def _configure(self) -> None:
-        node, config = self._parameters.node, self._parameters.pipeline
+        node, config = self._settings.node, self._settings.pipeline
         with self._diagnostics.heartbeat():
             pipeline = self._pipeline_factory(config, self._next_id)
         self._step = 'configuring'
@@ -148,7 +148,7 @@ class SegmentationNode(LifecycleNode):
         self._processor = FrameProcessor(
             pipeline, self._synchronizer, converter, publishers, config, self._counters,
             warn=self.get_logger().warning, clock=self._now)
-        self._parameters.locked = True
+        self._settings.locked = True
 
     def _activate(self) -> None:
         assert self._processor is not None
@@ -157,7 +157,7 @@ class SegmentationNode(LifecycleNode):
             self._processor.publishers.publish_label_info(self._now())
             self._processor.start()
             self._inputs = create_subscriptions(
-                self, self._parameters.node, self._topics, self._on_image, self._synchronizer,
+                self, self._settings.node, self._topics, self._on_image, self._synchronizer,
                 self._processor.motion)
         except Exception:
             self._deactivate()
@@ -176,7 +176,7 @@ class SegmentationNode(LifecycleNode):
             self._processor.publishers.destroy()
             self._processor = None
         release_gpu_memory()
-        self._parameters.locked = False
+        self._settings.locked = False
 
     def _shut_down(self) -> None:
         self._deactivate()
@@ -192,10 +192,10 @@ class SegmentationNode(LifecycleNode):
         return self._processor.publishers.subscribed_outputs()
 
     def _apply_parameters(self) -> None:
-        self._synchronizer.configure(self._parameters.node)
-        self._diagnostics.period = self._parameters.node.diagnostics_period
+        self._synchronizer.configure(self._settings.node)
+        self._diagnostics.period = self._settings.node.diagnostics_period
         if self._processor is not None:
-            self._processor.configure(self._parameters.pipeline)
+            self._processor.configure(self._settings.pipeline)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._state == 'active'
@@ -215,7 +215,7 @@ class SegmentationNode(LifecycleNode):
         return self.get_clock().now().nanoseconds
 
     def _collect_status(self, totals: Totals, refused: str) -> Report:
-        node, processor = self._parameters.node, self._processor
+        node, processor = self._settings.node, self._processor
         subscribed = self._subscribed_outputs()
         since_image = self._input_rate.seconds_since_last
         waited = time.monotonic() - self._active_since

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Set
 from typing import Any, TYPE_CHECKING
 
@@ -37,7 +36,7 @@ class OutputPublishers:
         self._node = node
         self._config = config
         self._mask = StaticMask(config.static_mask) if config.static_mask else None
-        self._buffers: dict[str, array[int]] = {}
+        self._reusable: dict[str, Any] = {}
         self._outputs = available_outputs()
         if config.labels_encoding == '32SC1':
             del self._outputs['labels/compressed']
@@ -54,7 +53,7 @@ class OutputPublishers:
         if transport:
             topic = f'{self._node.resolve_topic_name(topic)}/{transport}'
         facts = self._outputs[name].facts
-        reliable = facts.get('reliable') or self._config.output_reliability == 'reliable'
+        reliable = not facts.get('sensor_data') or self._config.output_reliability == 'reliable'
         qos = QoSProfile(depth=self._config.output_queue, reliability=(
             ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT))
         return self._node.create_lifecycle_publisher(
@@ -91,7 +90,7 @@ class OutputPublishers:
 
         """
         context = OutputContext(
-            result, self.encoder, config, static_mask=self._mask, buffers=self._buffers,
+            result, self.encoder, config, static_mask=self._mask, reusable=self._reusable,
             points_colour=self._config.points_colour, depth_encoding=depth_encoding)
         failure: Exception | None = None
         for name, entry in self._outputs.items():

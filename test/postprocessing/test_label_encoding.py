@@ -89,7 +89,7 @@ def test_unlabelled_value_must_fit_the_encoding(encoding, value):
 @pytest.mark.parametrize(('encoding', 'unlabelled', 'values'), [
     ('32SC1', -1, [0, 1, 2]), ('16UC1', -1, [0, 1, 2]), ('mono8', 0, [1, 2, 3])])
 def test_slots_limit_the_values_of_any_encoding(encoding, unlabelled, values):
-    encoder = LabelEncoder(encoding, unlabelled, slots=3)
+    encoder = LabelEncoder(encoding, unlabelled, pool_size=3)
     encoded = encoder.encode(ids(500, 90, 7000, 8, -1))[0]
     assert sorted(set(encoded.tolist()) - {encoder.unlabelled}) == values
     assert encoded[-1] == encoder.unlabelled

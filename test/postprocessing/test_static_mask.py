@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.postprocessing.static_mask import StaticMask
-from diffseg_ros.types import Frame
+from diffseg_ros.types import Frame, Result
 import numpy as np
 import pytest
-
-
-@dataclass(frozen=True)
-class Result:
-    frame: Frame
-    labels: np.ndarray
-    confidence: np.ndarray
 
 
 def result(depth_shape: tuple[int, int] = (24, 32)) -> Result:
     frame = Frame(np.full((48, 64, 3), 90, np.uint8),
                   depth=np.full(depth_shape, 2.0, np.float32))
-    return Result(frame, np.full((48, 64), 5, np.int32), np.full((48, 64), 200, np.uint8))
+    return Result(frame, np.full((48, 64), 5, np.int32), np.full((48, 64), 200, np.uint8), 0)
 
 
 def painted(path: Path, shape: tuple[int, int], value: int = 1) -> str:
@@ -37,9 +29,9 @@ def painted(path: Path, shape: tuple[int, int], value: int = 1) -> str:
 @pytest.mark.parametrize('shape', [(48, 64), (96, 128), (24, 32)])
 @pytest.mark.parametrize('value', [1, 255])
 def test_everything_under_the_mask_is_gone_and_nothing_else(tmp_path, shape, value):
-    mask = StaticMask.from_file(painted(tmp_path / 'body.png', shape, value))
+    mask = StaticMask(painted(tmp_path / 'body.png', shape, value))
     given = result()
-    seen = mask.on_result(given)
+    seen = mask.apply(given)
     assert (seen.labels[:32] == 5).all() and (seen.labels[32:] == -1).all()
     assert (seen.confidence[:32] == 200).all() and (seen.confidence[32:] == 0).all()
     assert (seen.frame.depth[:16] == 2).all() and np.isnan(seen.frame.depth[16:]).all()
@@ -48,14 +40,10 @@ def test_everything_under_the_mask_is_gone_and_nothing_else(tmp_path, shape, val
 
 
 def test_without_depth_the_labels_are_masked_all_the_same(tmp_path):
-    mask = StaticMask.from_file(painted(tmp_path / 'body.png', (48, 64)))
+    mask = StaticMask(painted(tmp_path / 'body.png', (48, 64)))
     given = result()
-    blind = Result(Frame(given.frame.rgb), given.labels, given.confidence)
-    assert (mask.on_result(blind).labels[32:] == -1).all()
-
-
-def test_no_path_is_no_mask():
-    assert StaticMask.from_file('') is None
+    blind = Result(Frame(given.frame.rgb), given.labels, given.confidence, 0)
+    assert (mask.apply(blind).labels[32:] == -1).all()
 
 
 @pytest.mark.parametrize(('make', 'reason'), [
@@ -67,11 +55,11 @@ def test_files_that_are_no_mask_are_refused_by_name(tmp_path, make, reason):
     path = tmp_path / 'body.png'
     make(path)
     with pytest.raises(DiffsegError, match=reason) as refused:
-        StaticMask.from_file(str(path))
+        StaticMask(str(path))
     assert str(path) in str(refused.value) and '\n' not in str(refused.value)
 
 
 def test_mask_of_another_shape_is_refused(tmp_path):
-    mask = StaticMask.from_file(painted(tmp_path / 'body.png', (48, 48)))
+    mask = StaticMask(painted(tmp_path / 'body.png', (48, 48)))
     with pytest.raises(DiffsegError, match='48x48 pixels do not fit the image, 64x48'):
-        mask.on_result(result())
+        mask.apply(result())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from diffseg_ros.cli.node import main
-from diffseg_ros.types import Frame
+from diffseg_ros.types import Frame, Result
 import numpy as np
-from stub_node import StubPipeline, StubResult
+from stub_node import StubPipeline
 
 ROWS, COLUMNS = 3, 4
 FIRST_ID = 301
@@ -31,10 +31,10 @@ def grid_confidence(labels: np.ndarray) -> np.ndarray:
 class GridPipeline(StubPipeline):
     """The same segments in every frame."""
 
-    def process(self, frame: Frame) -> StubResult:
+    def process(self, frame: Frame) -> Result:
         labels = grid_labels(*frame.rgb.shape[:2])
-        return StubResult(frame, labels, grid_confidence(labels), self._epoch,
-                          {'features': 1.0, 'total': 1.0})
+        return Result(frame, labels, grid_confidence(labels), self._epoch,
+                      {'features': 1.0, 'total': 1.0})
 
 
 if __name__ == '__main__':

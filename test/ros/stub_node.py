@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 import os
 import sys
 import time
@@ -11,7 +10,7 @@ from types import SimpleNamespace
 from diffseg_ros.cli.node import main
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.types import Frame
+from diffseg_ros.types import Frame, Result, Track, TrackState
 import numpy as np
 
 MAGENTA, RED, WHITE = (255, 0, 255), (255, 0, 0), (255, 255, 255)
@@ -20,19 +19,10 @@ Colour of the first pixel of an image that breaks this pipeline: a stage raises,
 or the result cannot be published.
 """
 BROKEN_TAU = 1.99
-"""Value of segmentation.tau that cannot be applied, or begins an epoch in trouble."""
+"""Value of segmentation.cut.tau that cannot be applied, or begins an epoch in trouble."""
 
 
-@dataclass(frozen=True)
-class StubResult:
-    """As diffseg_ros.pipeline.Result, without the libraries behind it."""
-
-    frame: Frame
-    labels: np.ndarray
-    confidence: np.ndarray
-    epoch: int
-    latency_ms: dict[str, float] = field(default_factory=dict)
-    tracks: tuple[int, ...] = (1,)
+LOST_TRACK = Track(1, TrackState.LOST, age=9, unseen=3, pixels=0)
 
 
 class StubPipeline:
@@ -55,15 +45,15 @@ class StubPipeline:
 
     def configure(self, config: PipelineConfig) -> None:
         self._config = config
-        if config.segmentation.tau == BROKEN_TAU:
+        if config.segmentation.cut.tau == BROKEN_TAU:
             raise RuntimeError('settings refused')
 
     def reset(self) -> None:
         self._epoch += 1
-        if self._config.segmentation.tau == BROKEN_TAU:
+        if self._config.segmentation.cut.tau == BROKEN_TAU:
             raise RuntimeError('reset refused')
 
-    def process(self, frame: Frame) -> StubResult:
+    def process(self, frame: Frame) -> Result:
         time.sleep(float(os.environ.get('STUB_DELAY', '0')))
         first = tuple(frame.rgb[0, 0])
         if first == MAGENTA:
@@ -71,13 +61,14 @@ class StubPipeline:
         if first == RED:
             import torch
             raise torch.cuda.OutOfMemoryError('tried to allocate 20 MiB')
-        base = self._first_id - 1 + round(100 * self._config.segmentation.tau)
+        base = self._first_id - 1 + round(100 * self._config.segmentation.cut.tau)
         labels = np.full(frame.rgb.shape[:2], base, np.int32)
         labels[0] = -1
         if first == WHITE:
             labels = labels.reshape(-1)
         confidence = np.full(labels.shape, 200, np.uint8)
-        return StubResult(frame, labels, confidence, self._epoch, {'features': 1.0, 'total': 1.0})
+        return Result(frame, labels, confidence, self._epoch, {'features': 1.0, 'total': 1.0},
+                      tracks=(LOST_TRACK,))
 
 
 if __name__ == '__main__':

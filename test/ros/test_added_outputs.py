@@ -36,7 +36,7 @@ def received(rig, topic, kind):
 
 def test_an_example_adds_an_output_to_the_node(rig):
     rig.start(program=(str(ROOT / 'examples' / 'own_output.py'),))
-    assert received(rig, 'largest', Int32) == 1
+    assert received(rig, 'largest', Int32) >= 1
 
 
 def test_an_installed_package_adds_an_output_to_the_node(rig, tmp_path, monkeypatch):

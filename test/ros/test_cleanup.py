@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-from diffseg_ros import error_text  # noqa: E402
+from diffseg_ros.gpu_memory import release_gpu_memory  # noqa: E402
 from diffseg_ros.ros.node import SegmentationNode  # noqa: E402
 from node_rig import own_domain  # noqa: E402
 import rclpy  # noqa: E402
@@ -59,6 +59,6 @@ def test_memory_of_the_gpu_is_given_back_once_the_model_is_gone(monkeypatch):
 
 def test_a_gpu_that_was_never_used_is_left_alone(monkeypatch):
     fake_torch(monkeypatch, initialized=False, empty_cache=lambda: pytest.fail('it was touched'))
-    error_text.release_gpu_memory()
+    release_gpu_memory()
     monkeypatch.delitem(sys.modules, 'torch')
-    error_text.release_gpu_memory()
+    release_gpu_memory()

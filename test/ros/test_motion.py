@@ -6,7 +6,7 @@ import threading
 import time
 from types import SimpleNamespace
 
-from diffseg_ros.ros.motion import CameraMotion
+from diffseg_ros.ros.camera_motion import CameraMotion
 import pytest
 
 S = 10**9
@@ -41,7 +41,7 @@ def position(motion: CameraMotion, stamp: int, **options: float) -> list[float] 
 def test_nothing_is_known_without_messages():
     motion = CameraMotion()
     assert position(motion, S) is None
-    assert (motion.source, motion.trouble) == ('', 'neither TF nor odometry came')
+    assert (motion.source, motion.no_pose_reason) == ('', 'neither TF nor odometry came')
 
 
 def test_odometry_of_the_camera_itself_is_interpolated_and_not_extrapolated():
@@ -51,14 +51,14 @@ def test_odometry_of_the_camera_itself_is_interpolated_and_not_extrapolated():
     assert position(motion, S + S // 2) == [1.5, 0, 0]
     assert motion.source == 'odometry'
     assert position(motion, 3 * S) is None
-    assert 'does not reach the image: its last stamp is -1000 ms' in motion.trouble
+    assert 'does not reach the image: its last stamp is -1000 ms' in motion.no_pose_reason
 
 
 def test_odometry_of_the_base_needs_to_know_where_the_camera_is():
     motion = CameraMotion()
     motion.add_odometry(odometry(S, 1.0))
     assert position(motion, S) is None
-    assert "moves 'base'" in motion.trouble and 'base_to_camera' in motion.trouble
+    assert "moves 'base'" in motion.no_pose_reason and 'base_to_camera' in motion.no_pose_reason
     motion = CameraMotion(base_to_camera=(0.1, 0.2, 0.3, 0, 0, 0, 1))
     motion.add_odometry(odometry(S, 1.0))
     assert position(motion, S) == pytest.approx([1.1, 0.2, 0.3])
@@ -90,7 +90,7 @@ def test_unconnected_tf_is_named():
     motion = CameraMotion()
     motion.add_transforms(transforms(S, 'odom', 'base', 7, 0, 0), static=False)
     assert position(motion, S) is None
-    assert "no moving transform leads to 'camera'" in motion.trouble
+    assert "no moving transform leads to 'camera'" in motion.no_pose_reason
 
 
 def test_a_transform_on_its_way_is_waited_for():
@@ -98,21 +98,21 @@ def test_a_transform_on_its_way_is_waited_for():
     motion.add_odometry(odometry(S, 1.0, 'camera'))
     late = threading.Timer(0.05, lambda: motion.add_odometry(odometry(3 * S, 3.0, 'camera')))
     late.start()
-    assert position(motion, 2 * S, patience=5.0) == [2, 0, 0]
+    assert position(motion, 2 * S, timeout=5.0) == [2, 0, 0]
     late.join()
 
 
-def test_three_images_wait_in_vain_and_no_more():
+def test_three_images_wait_for_a_late_transform_and_no_more():
     motion = CameraMotion()
     motion.add_odometry(odometry(S, 1.0, 'camera'))
     waited = []
     for _ in range(5):
         begin = time.monotonic()
-        assert position(motion, 2 * S, patience=0.05) is None
+        assert position(motion, 2 * S, timeout=0.05) is None
         waited.append(time.monotonic() - begin > 0.04)
     assert waited == [True, True, True, False, False]
     motion.add_odometry(odometry(2 * S, 2.0, 'camera'))
-    assert position(motion, 2 * S, patience=0.05) == [2, 0, 0]
+    assert position(motion, 2 * S, timeout=0.05) == [2, 0, 0]
 
 
 def test_clock_that_jumps_back_forgets_what_moved_and_keeps_what_is_static():
@@ -133,7 +133,7 @@ def test_clock_that_jumps_back_is_noticed_in_odometry_when_tf_jumped_before_it()
         motion.add_odometry(odometry(stamp * S, stamp, 'camera'))
     assert position(motion, S + S // 2) == [1.5, 0, 0]
     assert position(motion, 5 * S) is None
-    assert 'its last stamp is -3000 ms' in motion.trouble
+    assert 'its last stamp is -3000 ms' in motion.no_pose_reason
 
 
 def test_odometry_that_lags_behind_tf_of_the_same_frame_is_kept():

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-from diffseg_ros.config import (
-    NodeConfig,  # noqa: E402
-    PipelineConfig,  # noqa: E402
-)
-from diffseg_ros.postprocessing.label_encoding import LabelEncoder  # noqa: E402
-from diffseg_ros.ros import messages, outputs  # noqa: E402
-from diffseg_ros.ros.messages import OUTPUT_TYPES  # noqa: E402
-from diffseg_ros.ros.outputs import depth_encoding_of  # noqa: E402
-from diffseg_ros.types import Frame, Intrinsics  # noqa: E402
 from grid_node import FIRST_ID, grid_labels  # noqa: E402
 from node_rig import HEIGHT, own_domain, Rig, stamps, WIDTH  # noqa: E402
-from rclpy.qos import (  # noqa: E402
-    DurabilityPolicy,
-    qos_profile_sensor_data,
-    QoSProfile,
-    ReliabilityPolicy,
-)
+from rclpy.qos import qos_profile_sensor_data, QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
-import vision_stand_in  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 GRID_NODE = (str(Path(__file__).with_name('grid_node.py')),)
@@ -94,58 +78,3 @@ def test_images_are_sensor_data_and_markers_reliable_by_default(rig):
 def test_static_mask_that_is_missing_fails_configuring_with_the_reason(rig):
     client = rig.start('-p', 'static_mask:=/nowhere/body.png', program=GRID_NODE)
     client.until(lambda: '/nowhere/body.png: cannot be read' in client.sentence)
-
-
-class RecordingNode:
-    """Stands in for the lifecycle node where vision_msgs, and its publishers, are missing."""
-
-    def __init__(self) -> None:
-        self.publishers: dict[str, SimpleNamespace] = {}
-
-    def resolve_topic_name(self, name: str) -> str:
-        return name.replace('~', '/diffseg')
-
-    def create_lifecycle_publisher(self, kind, topic, qos, **options) -> SimpleNamespace:
-        sent: list = []
-        self.publishers[topic] = SimpleNamespace(
-            kind=kind, qos=qos, sent=sent, publish=sent.append, get_subscription_count=lambda: 1)
-        return self.publishers[topic]
-
-
-def test_detections_and_a_latched_label_info_come_with_vision_msgs(monkeypatch):
-    monkeypatch.setattr(outputs, 'vision_messages', lambda: vision_stand_in.MODULE)
-    monkeypatch.setattr(messages, '_VISION', vision_stand_in.MODULE)
-    kinds = {'detections': vision_stand_in.Detection2DArray,
-             'detections_3d': vision_stand_in.Detection3DArray}
-    monkeypatch.setattr(outputs, 'OUTPUT_TYPES', OUTPUT_TYPES | kinds)
-    node = RecordingNode()
-    made = outputs.Outputs(node, LabelEncoder(), NodeConfig())
-    info = node.publishers['~/label_info']
-    assert info.qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
-    assert info.qos.reliability == ReliabilityPolicy.RELIABLE
-    assert made.wanted() == {*OUTPUT_TYPES, *kinds}
-    made.announce(7)
-    assert [item.class_name for item in info.sent[0].class_map] == ['segment']
-    labels = grid_labels(HEIGHT, WIDTH)
-    frame = Frame(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 5, 'optical',
-                  np.full((HEIGHT, WIDTH), 2.0, np.float32),
-                  Intrinsics(WIDTH, HEIGHT, 60.0, 60.0, 31.5, 23.5))
-    result = SimpleNamespace(frame=frame, labels=labels,
-                             confidence=np.full(labels.shape, 255, np.uint8))
-    made.publish(result, made.wanted(), PipelineConfig())
-    ids = [str(FIRST_ID + segment) for segment in range(12)]
-    for name, kind in kinds.items():
-        sent, = node.publishers[f'~/{name}'].sent
-        assert isinstance(sent, kind)
-        assert [item.id for item in sent.detections] == ids
-    assert len(info.sent) == 1
-    assert all(publisher.sent for publisher in node.publishers.values())
-
-
-@pytest.mark.parametrize(('message', 'wanted'), [
-    (None, '32FC1'), (SimpleNamespace(encoding='16UC1'), '16UC1'),
-    (SimpleNamespace(encoding='mono16'), '16UC1'), (SimpleNamespace(encoding='32FC1'), '32FC1'),
-    (SimpleNamespace(format='16UC1; compressedDepth png'), '16UC1'),
-    (SimpleNamespace(format='32FC1; compressedDepth'), '32FC1')])
-def test_depth_goes_out_as_it_came(message, wanted):
-    assert depth_encoding_of(message) == wanted

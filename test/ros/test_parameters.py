@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
-from diffseg_ros.config import flatten_node, NodeConfig, PipelineConfig, updated_node
+from diffseg_ros.config import RENAMED
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.settings import flatten
+from diffseg_ros.parameter_file import all_parameters
 import pytest
 import yaml
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-from diffseg_ros.ros.parameters import Parameters, unknown_overrides  # noqa: E402
+from diffseg_ros.ros.parameters import Parameters, unknown_parameters  # noqa: E402
 import rclpy  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONS = {name: (default, option) for name, default, option in chain(
-    flatten_node(NodeConfig()), flatten(PipelineConfig()))}
+OPTIONS = {name: (default, option) for name, default, option in all_parameters()}
 KINDS = {bool: 1, int: 2, float: 3, str: 4}
 
 
@@ -91,23 +89,23 @@ def test_default_file_has_exactly_the_declared_parameters_with_their_defaults(de
 
 
 def test_integers_are_taken_for_floats_at_the_start_and_later(context):
-    declared = Declared(context, **{'segmentation.tau': 1,
+    declared = Declared(context, **{'segmentation.cut.tau': 1,
                                     'base_to_camera': [0, 0, 1, 0, 0, 0, 1]})
-    assert declared.get('segmentation.tau') == 1.0
-    assert declared.parameters.pipeline.segmentation.tau == 1.0
+    assert declared.get('segmentation.cut.tau') == 1.0
+    assert declared.parameters.pipeline.segmentation.cut.tau == 1.0
     assert declared.parameters.node.base_to_camera == (0, 0, 1, 0, 0, 0, 1)
-    assert declared.set('segmentation.tau', 2) == (True, '')
-    assert isinstance(declared.get('segmentation.tau'), float)
-    assert declared.parameters.pipeline.segmentation.tau == 2.0
+    assert declared.set('segmentation.cut.tau', 2) == (True, '')
+    assert isinstance(declared.get('segmentation.cut.tau'), float)
+    assert declared.parameters.pipeline.segmentation.cut.tau == 2.0
     assert declared.set('max_rate', 15)[0] and declared.parameters.node.max_rate == 15.0
 
 
 @pytest.mark.parametrize(('name', 'value', 'reason'), [
-    ('segmentation.tau', 9.0, 'segmentation.tau'), ('segmentation.tau', 9, 'segmentation.tau'),
-    ('segmentation.tau', float('nan'), 'segmentation.tau'),
-    ('segmentation.tau', 'high', 'type'), ('segmentation.max_segments', 2.5, 'type'),
+    ('segmentation.cut.tau', 9.0, 'cut.tau'), ('segmentation.cut.tau', 9, 'cut.tau'),
+    ('segmentation.cut.tau', float('nan'), 'cut.tau'),
+    ('segmentation.cut.tau', 'high', 'type'), ('segmentation.max_segments', 2.5, 'type'),
     ('segmentation.method', 'guess', 'choose one of'),
-    ('segmentation.refinement_dilations', [0], 'between 1 and 64'),
+    ('segmentation.refinement.dilations', [0], 'between 1 and 64'),
     ('autostart', False, 'read-only'), ('base_to_camera', [1.0], 'seven numbers'),
     ('base_to_camera', [1.0] + [0.0] * 6, 'quaternion'),
     ('unlabelled_value', 70000, '16UC1 holds at most')])
@@ -124,20 +122,20 @@ def test_wrong_value_is_refused_with_the_reason_and_the_old_one_stays(declared, 
 
 def test_changes_at_once_are_taken_as_a_whole_or_not_at_all(declared):
     result = declared.node.set_parameters_atomically([
-        Parameter('segmentation.tau', value=0.5), Parameter('max_rate', value=-1.0)])
+        Parameter('segmentation.cut.tau', value=0.5), Parameter('max_rate', value=-1.0)])
     assert not result.successful
-    assert declared.get('segmentation.tau') == OPTIONS['segmentation.tau'][0]
+    assert declared.get('segmentation.cut.tau') == OPTIONS['segmentation.cut.tau'][0]
     assert declared.changes == 0
     result = declared.node.set_parameters_atomically([
-        Parameter('segmentation.tau', value=0.5), Parameter('max_rate', value=2.0)])
+        Parameter('segmentation.cut.tau', value=0.5), Parameter('max_rate', value=2.0)])
     assert result.successful and declared.changes == 1
 
 
-def test_what_the_loaded_model_hangs_on_is_fixed_while_configured(declared):
+def test_what_affects_the_loaded_model_is_fixed_while_configured(declared):
     fixed = [name for name, (_, option) in OPTIONS.items() if not option.live]
     live = [name for name in OPTIONS if name not in fixed]
     assert {'backbone.model', 'labels_encoding'} <= set(fixed)
-    assert {'segmentation.tau', 'tracking.max_misses', 'cloud.max_depth'} <= set(live)
+    assert {'segmentation.cut.tau', 'tracking.max_misses', 'cloud.max_depth'} <= set(live)
     declared.parameters.locked = True
     accepted, words = declared.set('backbone.model', 'other')
     assert not accepted and 'clean it up first' in words
@@ -148,8 +146,9 @@ def test_what_the_loaded_model_hangs_on_is_fixed_while_configured(declared):
 
 
 @pytest.mark.parametrize(('overrides', 'reason'), [
-    ({'segmentation.tau': 'high'}, "parameter segmentation.tau: got 'high'; float is needed"),
-    ({'segmentation.tau': 9}, 'segmentation.tau'),
+    ({'segmentation.cut.tau': 'high'},
+     "parameter segmentation.cut.tau: got 'high' of type str; float is needed"),
+    ({'segmentation.cut.tau': 9}, 'segmentation.cut.tau'),
     ({'backbone.tokens': 3.5}, 'backbone.tokens'), ({'autostart': 'maybe'}, 'autostart'),
     ({'base_to_camera': [1, 2]}, 'seven numbers')])
 def test_wrong_start_is_refused_in_words(context, overrides, reason):
@@ -159,12 +158,19 @@ def test_wrong_start_is_refused_in_words(context, overrides, reason):
 
 
 def test_parameters_that_do_not_exist_are_noticed(context):
-    declared = Declared(context, **{'segmentation.taw': 1.0, 'segmentation.tau': 0.5,
+    declared = Declared(context, **{'segmentation.taw': 1.0, 'segmentation.cut.tau': 0.5,
                                     'qos_overrides./a.publisher.depth': 3})
-    assert unknown_overrides(declared.node) == ['segmentation.taw']
+    assert unknown_parameters(declared.node) == ['segmentation.taw']
 
 
-def test_settings_of_the_node_can_be_changed_as_one():
-    assert updated_node(NodeConfig(), {'max_rate': 5.0}).max_rate == 5.0
-    with pytest.raises(DiffsegError, match='max_rate'):
-        updated_node(NodeConfig(), {'max_rate': -5.0})
+def test_old_names_are_taken_at_the_start_with_a_warning_that_gives_the_new_one(context, capfd):
+    assert set(RENAMED.values()) <= set(OPTIONS)
+    declared = Declared(context, **{'partner_timeout': 1, 'segmentation.tau': 0.5,
+                                    'segmentation.method': 'ncut'})
+    assert declared.get('sync_timeout') == declared.parameters.node.sync_timeout == 1.0
+    assert declared.parameters.pipeline.segmentation.cut.tau == 0.5
+    assert declared.get('segmentation.method') == 'kway'
+    assert unknown_parameters(declared.node) == []
+    logged = capfd.readouterr().err
+    assert 'parameter partner_timeout is now called sync_timeout' in logged
+    assert 'parameter segmentation.cut.tau is now called' not in logged

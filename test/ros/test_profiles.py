@@ -7,11 +7,11 @@ import csv
 
 import cv2
 from diffseg_ros.io.messages import intrinsics_from_camera_info
-from diffseg_ros.ros.detections import vision_messages
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
+from diffseg_ros.ros.messages import message_class  # noqa: E402
 from grid_node import COLUMNS, FIRST_ID, grid_confidence, grid_labels, ROWS  # noqa: E402
 from node_rig import own_domain, ROOT  # noqa: E402
 from profile_rig import (  # noqa: E402
@@ -118,7 +118,10 @@ def test_nav2_gets_a_class_mask_confidence_and_a_cloud_that_match_pixel_for_pixe
     assert np.allclose(ahead['z'], millimetres()[VALID] / 1000)
 
 
-@pytest.mark.skipif(vision_messages() is None, reason='vision_msgs is not installed: it comes '
+LABEL_INFO = message_class('vision_msgs/msg/LabelInfo')
+
+
+@pytest.mark.skipif(LABEL_INFO is None, reason='vision_msgs is not installed: it comes '
                     'with a ROS distribution, not from PyPI')
 def test_label_info_is_latched(tmp_path):
     from node_rig import Rig
@@ -130,7 +133,7 @@ def test_label_info_is_latched(tmp_path):
             client = rig.start()
             messages: list = []
             client.node.create_subscription(
-                vision_messages().LabelInfo, 'diffseg/label_info', messages.append,
+                LABEL_INFO, 'diffseg/label_info', messages.append,
                 QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
             client.until(lambda: messages)
             assert [(item.class_id, item.class_name) for item in messages[0].class_map] == [

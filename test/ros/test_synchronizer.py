@@ -1,4 +1,4 @@
-"""The intake keeps the newest frame, pairs by stamp and loses count of nothing."""
+"""The synchroniser keeps the newest frame, pairs by stamp and counts every image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import threading
 from types import SimpleNamespace
 
 from diffseg_ros.ros.counters import Counters
-from diffseg_ros.ros.synchronizer import Intake
+from diffseg_ros.ros.messages import stamp_of  # noqa: E402
+from diffseg_ros.ros.synchronizer import FrameSynchronizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
@@ -31,25 +32,26 @@ def message(stamp_ms: float, name: str = '') -> SimpleNamespace:
 
 
 class Rig:
-    """An open intake with a clock to turn."""
+    """An open synchroniser with a clock to turn."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.counters = Counters()
-        self.intake = Intake(self.counters, timeout=0.1, clock=self.clock)
-        self.intake.start()
+        self.synchronizer = FrameSynchronizer(self.counters, timeout=0.1, clock=self.clock)
+        self.synchronizer.start()
 
-    def image(self, stamp_ms: float, **options: bool) -> None:
-        self.intake.add_image(message(stamp_ms), **options)
+    def image(self, stamp_ms: float, *, wanted: bool = True, enabled: bool = True) -> None:
+        outputs = {'labels'} if wanted else set()
+        self.synchronizer.add_image(message(stamp_ms), outputs, enabled=enabled)
 
     def depth(self, stamp_ms: float) -> None:
-        self.intake.add_depth(message(stamp_ms))
+        self.synchronizer.add_depth(message(stamp_ms))
 
     def info(self, stamp_ms: float) -> None:
-        self.intake.add_camera_info(message(stamp_ms))
+        self.synchronizer.add_camera_info(message(stamp_ms))
 
     def take(self):
-        return self.intake.take(0.0)
+        return self.synchronizer.take(wait=False)
 
     def wait(self, seconds: float) -> None:
         self.clock.now += seconds
@@ -76,9 +78,9 @@ def test_complete_frame_is_ready_at_once_whatever_the_order(rig):
     rig.image(1000)
     assert rig.take() is None
     rig.info(1000)
-    bundle = rig.take()
-    assert bundle.stamp == 1000 * MS
-    assert bundle.depth is not None and bundle.camera_info is not None
+    messages = rig.take()
+    assert (messages.stamp, messages.outputs) == (1000 * MS, {'labels'})
+    assert messages.depth is not None and messages.camera_info is not None
 
 
 def test_missing_depth_is_waited_for_100_ms_and_no_longer(rig):
@@ -87,8 +89,8 @@ def test_missing_depth_is_waited_for_100_ms_and_no_longer(rig):
     rig.wait(0.099)
     assert rig.take() is None
     rig.wait(0.002)
-    bundle = rig.take()
-    assert bundle.depth is None and bundle.camera_info is not None
+    messages = rig.take()
+    assert messages.depth is None and messages.camera_info is not None
 
 
 def test_depth_that_comes_late_but_in_time_is_used(rig):
@@ -128,7 +130,7 @@ def test_depth_of_other_stamps_never_delays_for_ever_and_its_skew_is_known(rig):
         if number < 3:
             rig.wait(0.11)
         assert rig.take().depth is None
-    assert rig.intake.depth.skew == -7 * MS
+    assert rig.synchronizer.depth.offset == -7 * MS
 
 
 def test_latched_camera_info_serves_every_image(rig):
@@ -165,7 +167,7 @@ def test_stamps_far_from_any_clock_are_used(rig):
     for stamp in (10**12, 10**12 + 3_600_000, 10**12 + 3_600_010):
         rig.image(stamp)
         assert rig.take().stamp == stamp * MS
-    assert rig.intake.epoch == 0
+    assert rig.synchronizer.epoch == 0
 
 
 def test_jump_back_begins_an_epoch_with_that_message(rig):
@@ -173,8 +175,8 @@ def test_jump_back_begins_an_epoch_with_that_message(rig):
     rig.image(10_000)
     assert rig.take().epoch == 0
     rig.image(9_499)
-    bundle = rig.take()
-    assert (bundle.stamp, bundle.epoch) == (9_499 * MS, 1)
+    messages = rig.take()
+    assert (messages.stamp, messages.epoch) == (9_499 * MS, 1)
     rig.image(9_532)
     assert rig.take().epoch == 1
     assert rig.totals.dropped == {}
@@ -185,7 +187,7 @@ def test_small_step_back_is_late_and_a_repetition_a_duplicate(rig):
     for stamp in (10_000, 10_033, 10_010, 9_533, 10_033, 10_000):
         rig.image(stamp)
     assert rig.totals.dropped == {'superseded': 1, 'late': 2, 'duplicate': 2}
-    assert rig.intake.epoch == 0
+    assert rig.synchronizer.epoch == 0
 
 
 def test_looped_recording_gets_the_same_pairs_each_time(rig):
@@ -195,14 +197,14 @@ def test_looped_recording_gets_the_same_pairs_each_time(rig):
             rig.depth(stamp)
             rig.info(stamp)
             rig.image(stamp)
-            bundle = rig.take()
-            pairs.append((bundle.epoch, bundle.stamp, bundle.depth is not None))
+            messages = rig.take()
+            pairs.append((messages.epoch, messages.stamp, messages.depth is not None))
     assert pairs == [(epoch, stamp * MS, True) for epoch in range(3)
                      for stamp in range(0, 3000, 100)]
 
 
 def test_depth_of_the_old_epoch_is_not_paired(rig):
-    rig.intake.add_depth(message(1200, 'old'))
+    rig.synchronizer.add_depth(message(1200, 'old'))
     for stamp in (1000, 3000):
         rig.depth(stamp)
         rig.info(stamp)
@@ -210,7 +212,7 @@ def test_depth_of_the_old_epoch_is_not_paired(rig):
         assert rig.take() is not None
     rig.depth(1000)
     rig.image(1200)
-    assert rig.intake.epoch == 1
+    assert rig.synchronizer.epoch == 1
     rig.wait(0.11)
     assert rig.take().depth is None
 
@@ -225,10 +227,10 @@ def test_unwanted_images_are_idle_and_disabled_ones_dropped(rig):
 
 def test_closing_drops_what_waits_and_wakes_the_worker(rig):
     taken = []
-    worker = threading.Thread(target=lambda: taken.append(rig.intake.take()), daemon=True)
+    worker = threading.Thread(target=lambda: taken.append(rig.synchronizer.take()), daemon=True)
     worker.start()
     rig.image(1000)
-    rig.intake.close()
+    rig.synchronizer.close()
     worker.join(5)
     assert taken == [None]
     rig.image(1033)
@@ -238,8 +240,8 @@ def test_closing_drops_what_waits_and_wakes_the_worker(rig):
 
 def test_reopening_begins_an_epoch_and_forgets_the_stamps(rig):
     rig.give_up_waiting()
-    rig.intake.close()
-    rig.intake.start()
+    rig.synchronizer.close()
+    rig.synchronizer.start()
     rig.image(1)
     rig.wait(0.11)
     assert rig.take().epoch == 1
@@ -272,27 +274,25 @@ def test_every_image_is_accounted_for(events):
         elif action == 'wait':
             rig.wait(value / 10_000)
         elif action == 'restart':
-            rig.intake.restart()
+            rig.synchronizer.restart()
         elif action == 'reopen':
-            rig.intake.close()
-            rig.intake.start()
-        elif (bundle := rig.take()) is not None:
-            taken.append(bundle)
+            rig.synchronizer.close()
+            rig.synchronizer.start()
+        elif (messages := rig.take()) is not None:
+            taken.append(messages)
     rig.wait(1)
-    while (bundle := rig.take()) is not None:
-        taken.append(bundle)
+    while (messages := rig.take()) is not None:
+        taken.append(messages)
     totals = rig.totals
     assert totals.received == len(taken) + totals.idle + sum(totals.dropped.values())
-    order = [(bundle.epoch, bundle.stamp) for bundle in taken]
+    order = [(messages.epoch, messages.stamp) for messages in taken]
     assert order == sorted(set(order))
-    for bundle in taken:
-        for partner in filter(None, [bundle.depth]):
-            stamp = partner.header.stamp
-            assert stamp.sec * 10**9 + stamp.nanosec == bundle.stamp
+    for messages in taken:
+        assert messages.depth is None or stamp_of(messages.depth) == messages.stamp
 
 
-def test_slop_takes_the_nearest_depth_once_none_nearer_can_come(rig):
-    rig.intake.slop = 20 * MS
+def test_tolerance_takes_the_nearest_depth_once_none_nearer_can_come(rig):
+    rig.synchronizer.depth.tolerance = 20 * MS
     rig.depth(985)
     rig.info(1000)
     rig.image(1000)
@@ -305,8 +305,8 @@ def test_slop_takes_the_nearest_depth_once_none_nearer_can_come(rig):
     assert rig.take().depth.header.stamp.nanosec == 33 * MS
 
 
-def test_slop_waits_no_longer_than_the_timeout_and_refuses_what_lies_beyond(rig):
-    rig.intake.slop = 20 * MS
+def test_tolerance_waits_no_longer_than_the_timeout_and_refuses_what_lies_beyond(rig):
+    rig.synchronizer.depth.tolerance = 20 * MS
     rig.depth(985)
     rig.info(1000)
     rig.image(1000)
@@ -317,11 +317,11 @@ def test_slop_waits_no_longer_than_the_timeout_and_refuses_what_lies_beyond(rig)
     rig.image(1200)
     rig.wait(0.101)
     assert rig.take().depth is None
-    assert rig.intake.depth.skew == -100 * MS
+    assert rig.synchronizer.depth.offset == -100 * MS
 
 
-def test_half_rate_depth_serves_both_images_within_the_slop(rig):
-    rig.intake.slop = 20 * MS
+def test_half_rate_depth_serves_both_images_within_the_tolerance(rig):
+    rig.synchronizer.depth.tolerance = 20 * MS
     depths = []
     for number in range(10):
         stamp = 1000 + 33 * number
@@ -334,8 +334,8 @@ def test_half_rate_depth_serves_both_images_within_the_slop(rig):
     assert all(depth is not None for depth in depths)
 
 
-def test_slop_forgets_the_depth_of_the_old_epoch(rig):
-    rig.intake.slop = 50 * MS
+def test_tolerance_forgets_the_depth_of_the_old_epoch(rig):
+    rig.synchronizer.depth.tolerance = 50 * MS
     rig.depth(5000)
     rig.info(5000)
     rig.image(5000)
@@ -350,9 +350,8 @@ def test_slop_forgets_the_depth_of_the_old_epoch(rig):
     (10, 30, 10), (5, 30, 5), (12, 30, 12), (30, 30, 30), (100, 30, 30), (7.5, 15, 7.5)])
 def test_rate_limit_holds_on_average_in_spite_of_jitter(rig, rate, camera, expected):
     rig.give_up_waiting()
-    rig.intake.period = round(1e9 / rate)
+    rig.synchronizer.min_period = round(1e9 / rate)
     frames = camera * 20
-    before = rig.totals.settled
     taken = 0
     for number in range(frames):
         jitter = (number * 7 % 5 - 2) * 0.5
@@ -360,30 +359,29 @@ def test_rate_limit_holds_on_average_in_spite_of_jitter(rig, rate, camera, expec
         taken += rig.take() is not None
     assert taken == pytest.approx(expected * 20, rel=0.02, abs=1)
     assert rig.totals.dropped.get('rate_limit', 0) == frames - taken
-    assert before == 0
 
 
 def test_rate_limit_begins_anew_with_an_epoch(rig):
     rig.give_up_waiting()
-    rig.intake.period = 100 * MS
+    rig.synchronizer.min_period = 100 * MS
     for stamp in (10_000, 1_000, 1_050, 1_100):
         rig.image(stamp)
     assert rig.totals.dropped == {'rate_limit': 1, 'superseded': 2}
 
 
-def test_stamps_of_two_clocks_in_turn_are_restless_and_loops_of_a_bag_are_not(rig):
+def test_stamps_of_two_clocks_in_turn_are_unstable_and_loops_of_a_bag_are_not(rig):
     for number in range(4):
         rig.image(100 * number)
         rig.image(9000 + 100 * number)
-    assert rig.intake.restless and rig.intake.epoch == 3
+    assert rig.synchronizer.unstable_stamps and rig.synchronizer.epoch == 3
     for number in range(4, 14):
         rig.image(9000 + 100 * number)
-    assert not rig.intake.restless
+    assert not rig.synchronizer.unstable_stamps
     for _ in range(5):
         for number in range(12):
             rig.image(100 * number)
-    assert not rig.intake.restless and rig.intake.epoch == 8
+    assert not rig.synchronizer.unstable_stamps and rig.synchronizer.epoch == 8
     for _ in range(5):
-        rig.intake.restart()
+        rig.synchronizer.restart()
         rig.image(0)
-    assert not rig.intake.restless
+    assert not rig.synchronizer.unstable_stamps

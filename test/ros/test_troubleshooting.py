@@ -10,17 +10,21 @@ import re
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEAKING = {'health': None, 'inputs': {'why_silent', '_elsewhere'}, 'motion': {'_why_none'},
-            'assembly': {'_depth', '_intrinsics', '_missing'}, 'faults': {'describe_error'}}
-"""Modules of diffseg_ros.ros and their functions that word what is wrong; None is all."""
+SPEAKING = {
+    'ros/status': {'_lifecycle_message', '_input_message', '_output_message'},
+    'ros/subscriptions': {'why_no_images', '_other_image_topics'},
+    'ros/camera_motion': {'_why_no_pose'},
+    'ros/frame_converter': {'_depth', '_why_no_depth', '_intrinsics'},
+    'error_text': {'describe_error'}}
+"""Modules, and their functions that word what is wrong."""
 
 
 def fragments(module: str) -> Iterator[str]:
     """Yield the fixed parts of the sentences in a module."""
-    tree = ast.parse((ROOT / 'diffseg_ros' / 'ros' / f'{module}.py').read_text())
+    tree = ast.parse((ROOT / 'diffseg_ros' / f'{module}.py').read_text())
     chosen = SPEAKING[module]
     for function in ast.walk(tree):
-        if not isinstance(function, ast.FunctionDef) or chosen and function.name not in chosen:
+        if not isinstance(function, ast.FunctionDef) or function.name not in chosen:
             continue
         for node in ast.walk(ast.Module(function.body, [])):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and (

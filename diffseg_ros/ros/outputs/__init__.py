@@ -2,7 +2,8 @@
 The topics under `~/`; each is one file that registers a function with `register_output`.
 
 The function is given an `OutputContext` and returns a message, or None where the frame lacks the
-data. It is called only while somebody subscribes.
+data. It is called only while somebody subscribes. Publishers are reliable; for `sensor_data=True`
+the parameter `output_reliability` decides.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from diffseg_ros.ros.messages import header_of
 from sensor_msgs.msg import CameraInfo
 
 
-@register_output('camera_info', message=CameraInfo)
+@register_output('camera_info', message=CameraInfo, sensor_data=True)
 def camera_info(context: OutputContext) -> CameraInfo | None:
     """Return the pinhole camera with its distortion, at the size of the label image."""
     if context.frame.intrinsics is None:

@@ -10,7 +10,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 
 
-@register_output('mask', message=Image)
+@register_output('mask', message=Image, sensor_data=True)
 def mask(context: OutputContext) -> Image | None:
     """Return a mono8 image, 255 where a segment or the static mask is removed."""
     if context.removed_ids is None:
@@ -21,7 +21,7 @@ def mask(context: OutputContext) -> Image | None:
     return image_message(removed.astype(np.uint8) * 255, 'mono8', header_of(context.frame))
 
 
-@register_output('depth_filtered', message=Image)
+@register_output('depth_filtered', message=Image, sensor_data=True)
 def depth_filtered(context: OutputContext) -> Image | None:
     """Return the depth in the encoding that it came in, invalid where removed."""
     depth = context.frame.depth

@@ -15,7 +15,7 @@ CLASS_NAME = 'segment'
 """Name of SEGMENT_CLASS."""
 
 
-@register_output('detections', message='vision_msgs/msg/Detection2DArray', reliable=True)
+@register_output('detections', message='vision_msgs/msg/Detection2DArray')
 def detections(context: OutputContext) -> Any:
     """Return an upright box in pixels of each segment; its `id` is the segment's."""
     header, regions, made = header_of(context.frame), context.regions, []
@@ -28,7 +28,7 @@ def detections(context: OutputContext) -> Any:
     return _make('Detection2DArray', header=header, detections=made)
 
 
-@register_output('detections_3d', message='vision_msgs/msg/Detection3DArray', reliable=True)
+@register_output('detections_3d', message='vision_msgs/msg/Detection3DArray')
 def detections_3d(context: OutputContext) -> Any:
     """Return a box in metres of each segment that has depth."""
     if not context.has_points:

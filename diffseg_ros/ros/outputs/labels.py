@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import array
-
 import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.postprocessing.output_context import OutputContext
@@ -14,13 +12,13 @@ from sensor_msgs.msg import CompressedImage, Image
 _FASTEST = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
-@register_output('labels', message=Image)
+@register_output('labels', message=Image, sensor_data=True)
 def labels(context: OutputContext) -> Image:
     """Return an image of label values in the encoding of the parameter `labels_encoding`."""
     return image_message(context.values, context.encoder.encoding, header_of(context.frame))
 
 
-@register_output('labels/compressed', message=CompressedImage)
+@register_output('labels/compressed', message=CompressedImage, sensor_data=True)
 def labels_compressed(context: OutputContext) -> CompressedImage | None:
     """Return a PNG, described as compressed_image_transport does; none of 32SC1."""
     encoding = context.encoder.encoding
@@ -30,5 +28,7 @@ def labels_compressed(context: OutputContext) -> CompressedImage | None:
     if not encoded:
         raise DiffsegError(f'labels/compressed: {context.values.shape} pixels cannot be encoded '
                            'as PNG; use ~/labels')
-    return CompressedImage(header=header_of(context.frame), format=f'{encoding}; png compressed ',
-                           data=array.array('B', data.tobytes()))
+    message = CompressedImage(header=header_of(context.frame),
+                              format=f'{encoding}; png compressed ')
+    message.data.frombytes(data.data)
+    return message

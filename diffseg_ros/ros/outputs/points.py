@@ -23,7 +23,7 @@ _FIELDS = [
         ('instance_id', PointField.UINT32)])]
 
 
-@register_output('points', message=PointCloud2)
+@register_output('points', message=PointCloud2, sensor_data=True)
 def points(context: OutputContext) -> PointCloud2 | None:
     """
     Return a cloud of x y z rgb label instance_id.
@@ -42,10 +42,11 @@ def points(context: OutputContext) -> PointCloud2 | None:
         return None
     cloud, labels, encoder = context.config.cloud, context.labels, context.encoder
     organised = cloud.organised and not cloud.voxel_size
-    data = array.array('B')
-    if organised:
-        data = _memory(context.buffers, labels.size * POINT_WORDS * 4)
-    out = np.frombuffer(data, np.uint32).reshape(*labels.shape, -1) if organised else None
+    # In the memory of the last message where it fits: new pages take as long as the points.
+    message = context.reusable.setdefault('points', PointCloud2())
+    if organised and len(message.data) != labels.size * POINT_WORDS * 4:
+        message.data = array.array('B', bytes(labels.size * POINT_WORDS * 4))
+    out = np.frombuffer(message.data, np.uint32).reshape(*labels.shape, -1) if organised else None
     removed = context.removed_ids if context.config.removal.from_points else None
     words = pack_points(context.frame, labels, encoder.point_values, cloud,
                         exclude=removed or (), out=out)
@@ -53,19 +54,13 @@ def points(context: OutputContext) -> PointCloud2 | None:
         unlabelled = int(np.uint32(encoder.unlabelled % 2**32))
         words[..., 3] = _palette_words()[palette_rows(words[..., 4], unlabelled)]
     if not organised:
-        data.frombytes(words.reshape(-1).view(np.uint8).data)
+        message.data = array.array('B', words.tobytes())
     height, width = labels.shape if organised else (1, len(words))
-    return PointCloud2(
-        header=header_of(context.frame), fields=_FIELDS, height=height, width=width, data=data,
-        point_step=POINT_WORDS * 4, row_step=width * POINT_WORDS * 4,
-        is_bigendian=sys.byteorder == 'big', is_dense=not organised)
-
-
-def _memory(buffers: dict[str, array.array[int]], size: int) -> array.array[int]:
-    """Return the memory of the last cloud where it fits: new pages take as long as the points."""
-    if len(buffers.get('points', ())) != size:
-        buffers['points'] = array.array('B', bytes(size))
-    return buffers['points']
+    message.header, message.fields = header_of(context.frame), _FIELDS
+    message.height, message.width = height, width
+    message.point_step, message.row_step = POINT_WORDS * 4, width * POINT_WORDS * 4
+    message.is_bigendian, message.is_dense = sys.byteorder == 'big', not organised
+    return message
 
 
 @lru_cache(maxsize=1)

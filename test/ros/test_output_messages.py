@@ -1,0 +1,330 @@
+"""Messages of the outputs hold what the result holds, bit for bit."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import cv2
+from diffseg_ros.config import CloudConfig, NodeConfig, PipelineConfig, RemovalConfig
+from diffseg_ros.geometry.boxes import SegmentBox
+from diffseg_ros.io.messages import decode_colour, decode_depth, intrinsics_from_camera_info
+from diffseg_ros.postprocessing.label_encoding import LabelEncoder
+from diffseg_ros.postprocessing.output_context import OutputContext
+from diffseg_ros.types import Frame, Intrinsics, Result
+from diffseg_ros.viz.colours import label_colours, label_palette
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+from diffseg_ros.ros.frame_converter import depth_encoding  # noqa: E402
+from diffseg_ros.ros.messages import image_message, make_header, message_class  # noqa: E402
+from diffseg_ros.ros.outputs import available_outputs, create_message  # noqa: E402
+from diffseg_ros.ros.outputs.detections import label_info  # noqa: E402
+from diffseg_ros.ros.publishers import OutputPublishers  # noqa: E402
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy  # noqa: E402
+import vision_stand_in  # noqa: E402
+from visualization_msgs.msg import Marker  # noqa: E402
+
+STAMP = 1_700_000_000_123_456_789
+HEIGHT, WIDTH = 48, 64
+
+
+def context(depth: bool = True, intrinsics: bool = True, *, encoder: LabelEncoder | None = None,
+            config: PipelineConfig | None = None, **options: object) -> OutputContext:
+    random = np.random.default_rng(0)
+    metres = random.uniform(0.5, 4, (HEIGHT, WIDTH)).astype(np.float32)
+    metres[::5, ::7] = np.nan
+    frame = Frame(
+        random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), STAMP, 'optical',
+        metres if depth else None,
+        Intrinsics(WIDTH, HEIGHT, 60.0, 61.0, 31.5, 23.5, (0.1, 0, 0, 0, 0)) if intrinsics
+        else None)
+    labels = random.integers(-1, 9, (HEIGHT, WIDTH)).astype(np.int32)
+    labels[labels == 0] = 9
+    confidence = random.integers(0, 256, (HEIGHT, WIDTH), np.uint8)
+    return OutputContext(Result(frame, labels, confidence, 0), encoder or LabelEncoder(),
+                         config or PipelineConfig(), **options)
+
+
+def messages(given: OutputContext) -> dict[str, object]:
+    """Return the messages of all outputs that the frame has data for."""
+    made = {name: create_message(entry, given) for name, entry in available_outputs().items()}
+    return {name: message for name, message in made.items() if message is not None}
+
+
+def message(given: OutputContext, name: str):
+    return create_message(available_outputs()[name], given)
+
+
+@pytest.fixture
+def vision(monkeypatch):
+    """Put a stand-in with the fields of vision_msgs in its place where it is not installed."""
+    if message_class('vision_msgs/msg/LabelInfo') is None:
+        monkeypatch.setitem(sys.modules, 'vision_msgs', vision_stand_in)
+        monkeypatch.setitem(sys.modules, 'vision_msgs.msg', vision_stand_in.MODULE)
+
+
+def points_of(message) -> np.ndarray:
+    dtype = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4'),
+                      ('label', '<u4'), ('instance_id', '<u4')])
+    assert message.point_step == dtype.itemsize
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
+
+
+def headers(message) -> list:
+    """Return the header of a message, or of every marker in it."""
+    return ([message.header] if hasattr(message, 'header')
+            else [marker.header for marker in message.markers])
+
+
+def test_every_output_has_the_stamp_and_frame_of_its_image(vision):
+    made = messages(context())
+    assert set(made) == set(available_outputs())
+    for name, output in made.items():
+        assert isinstance(output, message_class(available_outputs()[name].facts['message']))
+        for header in headers(output):
+            assert header.stamp.sec * 10**9 + header.stamp.nanosec == STAMP, name
+            assert header.frame_id == 'optical', name
+
+
+@pytest.mark.parametrize(('depth', 'intrinsics', 'missing'), [
+    (False, True, {'points', 'markers', 'depth_filtered'}),
+    (True, False, {'points', 'markers', 'camera_info'})])
+def test_nothing_is_made_that_would_mean_no_data(vision, depth, intrinsics, missing):
+    made = messages(context(depth, intrinsics))
+    assert set(made) == set(available_outputs()) - missing - {'detections_3d'}
+
+
+def test_what_goes_by_size_is_not_made_without_sizes():
+    config = PipelineConfig(removal=RemovalConfig(max_size=2.0))
+    without = messages(context(intrinsics=False, config=config))
+    assert not {'mask', 'depth_filtered'} & set(without)
+    assert {'mask', 'depth_filtered'} <= set(messages(context(config=config)))
+
+
+@pytest.mark.parametrize(('encoding', 'dtype', 'unlabelled'), [
+    ('16UC1', '<u2', 65535), ('mono8', 'u1', 255), ('32SC1', '<i4', -1)])
+def test_cloud_and_label_image_carry_the_same_values(encoding, dtype, unlabelled):
+    given = context(encoder=LabelEncoder(encoding))
+    image, cloud = message(given, 'labels'), points_of(message(given, 'points'))
+    values = np.frombuffer(image.data, dtype).reshape(image.height, image.width)
+    assert (image.encoding, image.step) == (encoding, WIDTH * np.dtype(dtype).itemsize)
+    assert np.array_equal(values == unlabelled, given.labels == -1)
+    assert np.array_equal(values.astype(np.int64) % 2**32, cloud['label'])
+    assert np.array_equal(cloud['label'], cloud['instance_id'])
+
+
+def test_cloud_is_organised_with_nan_holes_and_the_image_s_colours():
+    given = context()
+    output = message(given, 'points')
+    cloud = points_of(output)
+    assert (output.height, output.width, output.is_dense) == (HEIGHT, WIDTH, False)
+    assert output.row_step == WIDTH * output.point_step
+    assert [field.name for field in output.fields] == list(cloud.dtype.names)
+    holes = np.isnan(given.frame.depth)
+    for axis in 'xyz':
+        assert np.array_equal(np.isnan(cloud[axis]), holes)
+    assert np.array_equal(cloud['z'][~holes], given.frame.depth[~holes])
+    red, green, blue = (given.frame.rgb[..., channel].astype(np.uint32) for channel in range(3))
+    assert np.array_equal(cloud['rgb'], red << 16 | green << 8 | blue)
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', 'mono8'])
+def test_compressed_labels_are_the_labels(encoding):
+    given = context(encoder=LabelEncoder(encoding))
+    compressed, raw = message(given, 'labels/compressed'), message(given, 'labels')
+    assert compressed.format == f'{encoding}; png compressed '
+    pixels = cv2.imdecode(np.frombuffer(compressed.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels.tobytes() == raw.data.tobytes()
+
+
+def test_32_bit_labels_are_not_compressed():
+    assert message(context(encoder=LabelEncoder('32SC1')), 'labels/compressed') is None
+
+
+def test_removed_segments_leave_depth_and_points_and_make_the_mask():
+    given = context(config=PipelineConfig(
+        removal=RemovalConfig(ids=(3, 5, 99), from_points=True)))
+    given.frame.depth[:, ::9] = 70.0
+    made = messages(given)
+    chosen = np.isin(given.labels, [3, 5])
+    wanted = np.where(chosen, np.nan, given.frame.depth)
+    assert made['depth_filtered'].encoding == '32FC1'
+    assert np.array_equal(decode_depth(made['depth_filtered']), wanted, equal_nan=True)
+    assert np.array_equal(points_of(made['points'])['z'], wanted, equal_nan=True)
+    mask = np.frombuffer(made['mask'].data, np.uint8).reshape(HEIGHT, WIDTH)
+    assert made['mask'].encoding == 'mono8'
+    assert np.array_equal(mask, np.where(chosen, 255, 0))
+
+
+def test_points_keep_removed_segments_unless_told_otherwise():
+    given = context(config=PipelineConfig(removal=RemovalConfig(ids=(3,))))
+    z = points_of(message(given, 'points'))['z']
+    assert np.array_equal(z, given.frame.depth, equal_nan=True)
+
+
+def test_dense_cloud_has_the_valid_points_only():
+    given = context(config=PipelineConfig(cloud=CloudConfig(organised=False)))
+    output = message(given, 'points')
+    valid = np.isfinite(given.frame.depth)
+    assert (output.height, output.width, output.is_dense) == (1, valid.sum(), True)
+    cloud = points_of(output)[0]
+    assert np.array_equal(cloud['z'], given.frame.depth[valid])
+    assert np.array_equal(cloud['label'], given.labels[valid].astype(np.uint16))
+
+
+@pytest.mark.parametrize(('encoding', 'unlabelled'), [('16UC1', -1), ('mono8', 0), ('32SC1', -1)])
+def test_points_can_take_the_colour_of_their_label(encoding, unlabelled):
+    given = context(encoder=LabelEncoder(encoding, unlabelled), points_colour='label')
+    cloud = points_of(message(given, 'points'))
+    none = given.labels == -1
+    assert (cloud['rgb'][none] == 0xFFFFFF).all()
+    red, green, blue = (label_palette()[cloud['label'][~none]].astype(np.uint32)).T
+    assert np.array_equal(cloud['rgb'][~none] & 0xFFFFFF, red << 16 | green << 8 | blue)
+
+
+def test_memory_of_a_published_cloud_is_used_again():
+    reusable: dict = {}
+    memory = message(context(reusable=reusable), 'points').data
+    assert message(context(reusable=reusable), 'points').data is memory
+
+
+def test_camera_info_is_that_of_the_label_image():
+    given = context()
+    assert intrinsics_from_camera_info(message(given, 'camera_info')) == given.frame.intrinsics
+
+
+def test_image_message_reads_back():
+    pixels = context().frame.rgb[:, ::-1]
+    assert np.array_equal(decode_colour(image_message(pixels, 'rgb8', make_header(1))), pixels)
+
+@pytest.mark.parametrize(('given', 'encoding'), [
+    (None, '32FC1'), (SimpleNamespace(encoding='16UC1'), '16UC1'),
+    (SimpleNamespace(encoding='mono16'), '16UC1'), (SimpleNamespace(encoding='32FC1'), '32FC1'),
+    (SimpleNamespace(format='16UC1; compressedDepth png'), '16UC1'),
+    (SimpleNamespace(format='32FC1; compressedDepth'), '32FC1')])
+def test_depth_goes_out_as_it_came(given, encoding):
+    assert depth_encoding(given) == encoding
+
+
+def with_boxes(*boxes: SegmentBox) -> OutputContext:
+    """Return two segments in the image, and these boxes in space."""
+    given = context()
+    labels, confidence = given.labels, given.result.confidence
+    labels[:] = -1
+    labels[2:10, 4:9] = labels[15, 25] = 7
+    labels[10:20, 0:3] = 70000
+    confidence[:] = np.where(labels == 7, 51, 255)
+    confidence[15, 25] = 92
+    given.boxes = list(boxes)
+    return given
+
+
+def box(identity: int, size: tuple[float, float, float] = (0.4, 0.2, 0.1)) -> SegmentBox:
+    rotation = Rotation.from_euler('xyz', [20, 40, 60], degrees=True).as_matrix()
+    return SegmentBox(identity, np.array([0.1, 0.2, 2.0]), np.array([0.15, 0.25, 2.05]),
+                      np.array(size), rotation, 500)
+
+
+def test_old_boxes_are_deleted_before_the_new_ones_come():
+    for boxes in ([], [box(3), box(9)]):
+        first, *others = message(with_boxes(*boxes), 'markers').markers
+        assert first.action == Marker.DELETEALL
+        assert len(others) == 2 * len(boxes)
+        assert {marker.action for marker in others} <= {Marker.ADD}
+
+
+def test_cube_fills_the_box_and_text_names_it():
+    given = box(70000)
+    _, cube, text = message(with_boxes(given), 'markers').markers
+    assert (cube.type, text.type) == (Marker.CUBE, Marker.TEXT_VIEW_FACING)
+    assert cube.id == text.id == 70000 and text.text == '70000'
+    assert (cube.ns, cube.id) != (text.ns, text.id)
+    position, turn = cube.pose.position, cube.pose.orientation
+    assert np.allclose([position.x, position.y, position.z], given.centre)
+    assert np.allclose(Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]).as_matrix(),
+                       given.rotation)
+    assert np.allclose([cube.scale.x, cube.scale.y, cube.scale.z], given.size)
+    assert text.pose.position.y < given.corners[:, 1].min() and text.scale.z > 0
+    red, green, blue = label_colours(np.array([70000]))[0] / 255
+    assert np.allclose([cube.color.r, cube.color.g, cube.color.b], [red, green, blue])
+    assert 0 < cube.color.a < 1 and text.color.a == 1
+    for marker in (cube, text):
+        assert 0 < marker.lifetime.sec + marker.lifetime.nanosec / 1e9 < 10
+
+
+def test_flat_segments_have_a_thickness_that_rviz_draws():
+    _, cube, _ = message(with_boxes(box(1, (0.5, 0.5, 0.0))), 'markers').markers
+    assert cube.scale.z > 0
+
+
+def test_detections_in_the_image(vision):
+    first, second = message(with_boxes(), 'detections').detections
+    assert (first.id, second.id) == ('7', '70000')
+    for found, centre, size in ((first, (14.5, 8.5), (22, 14)), (second, (1, 14.5), (3, 10))):
+        position = found.bbox.center.position
+        assert (position.x, position.y, found.bbox.center.theta) == (*centre, 0.0)
+        assert (found.bbox.size_x, found.bbox.size_y) == size
+        assert found.header == make_header(STAMP, 'optical')
+        assert found.results[0].hypothesis.class_id == 'segment'
+    assert np.isclose(first.results[0].hypothesis.score, (40 * 51 + 92) / 41 / 255)
+    assert second.results[0].hypothesis.score == 1.0
+
+
+def test_detections_in_space(vision):
+    given = box(7)
+    found, = message(with_boxes(given), 'detections_3d').detections
+    centre, size = found.bbox.center, found.bbox.size
+    assert (found.id, found.results[0].hypothesis.class_id) == ('7', 'segment')
+    assert [centre.position.x, centre.position.y, centre.position.z] == given.centre.tolist()
+    turn = centre.orientation
+    assert np.allclose(Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]).as_matrix(),
+                       given.rotation)
+    assert [size.x, size.y, size.z] == given.size.tolist()
+    assert found.results[0].pose.pose == centre
+
+
+def test_label_info_calls_every_segment_a_segment(vision):
+    info = label_info(make_header(STAMP))
+    assert [(item.class_id, item.class_name) for item in info.class_map] == [(0, 'segment')]
+    assert info.header == make_header(STAMP) and info.threshold == 0.0
+
+
+class RecordingNode:
+    """Stands in for the lifecycle node, which has no publishers for a stand-in's messages."""
+
+    def __init__(self) -> None:
+        self.publishers: dict[str, SimpleNamespace] = {}
+
+    def resolve_topic_name(self, name: str) -> str:
+        return name.replace('~', '/diffseg')
+
+    def create_lifecycle_publisher(self, kind, topic, qos, **options) -> SimpleNamespace:
+        sent: list = []
+        self.publishers[topic] = SimpleNamespace(
+            kind=kind, qos=qos, sent=sent, publish=sent.append, get_subscription_count=lambda: 1)
+        return self.publishers[topic]
+
+
+def test_every_output_is_published_and_label_info_is_latched(vision):
+    node = RecordingNode()
+    publishers = OutputPublishers(node, NodeConfig(), 15)
+    info = node.publishers['~/label_info']
+    assert info.qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert info.qos.reliability == ReliabilityPolicy.RELIABLE
+    assert publishers.subscribed_outputs() == set(available_outputs())
+    publishers.publish_label_info(7)
+    publishers.publish(context().result, publishers.subscribed_outputs(), PipelineConfig())
+    assert all(len(publisher.sent) == 1 for publisher in node.publishers.values())
+
+
+def test_an_output_that_fails_keeps_no_other_back(vision, monkeypatch):
+    node = RecordingNode()
+    publishers = OutputPublishers(node, NodeConfig(), 15)
+    monkeypatch.setattr('diffseg_ros.ros.outputs.points.pack_points', lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        publishers.publish(context().result, {'labels', 'points', 'overlay'}, PipelineConfig())
+    assert {topic for topic, publisher in node.publishers.items() if publisher.sent} == {
+        '~/labels', '~/overlay'}
