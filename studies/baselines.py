@@ -84,9 +84,8 @@ def write_random_weights(folder: Path, images: Sequence[RgbImage] = (), seed: in
         The same seed gives the same weights.
 
     """
-    from diffseg_ros.training.checkpoint import save_weights
+    from diffseg_ros.training.checkpoint import save_weights, write_whitening
     from diffseg_ros.training.model import create_unet
-    from diffseg_ros.training.whitening import write_whitening
     import torch
 
     with torch.random.fork_rng(devices=()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 import os
 from pathlib import Path
 import platform
@@ -16,6 +15,7 @@ from diffseg_ros.cli.studies import has_studies, load_study
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.settings import updated
+from diffseg_ros.types import Frame
 
 SECTIONS = ('segmentation', 'pipeline', 'cloud', 'tracking')
 
@@ -55,14 +55,12 @@ def _run(arguments: argparse.Namespace) -> None:
     config = updated(pipeline_config(arguments),
                      {name: value for name, value in given.items() if value is not None})
     benchmark = _Benchmark(config, arguments)
-    sections: dict[str, Callable[[], dict[str, Any]]] = {
-        'segmentation': benchmark.segmentation, 'pipeline': benchmark.pipeline,
-        'cloud': benchmark.cloud, 'tracking': benchmark.tracking}
     report: dict[str, Any] = {}
-    for name, measure in sections.items():
-        if name in (arguments.sections or _available()):
-            report[name] = measure()
-            _print(name, report[name])
+    default = SECTIONS if has_studies() else SECTIONS[1:]
+    for section in SECTIONS:
+        if section in (arguments.sections or default):
+            report[section] = getattr(benchmark, section)()
+            _print(section, report[section])
     if arguments.growth:
         report['growth'] = benchmark.growth()
         for method, rows in report['growth'].items():
@@ -73,39 +71,34 @@ def _run(arguments: argparse.Namespace) -> None:
     write_json(arguments.json, {**report, **machine})
 
 
-def _available() -> tuple[str, ...]:
-    return SECTIONS if has_studies() else SECTIONS[1:]
-
-
 class _Benchmark:
     """Measures the sections one by one on the same frames."""
 
     def __init__(self, config: PipelineConfig, arguments: argparse.Namespace) -> None:
         from diffseg_ros.backbones.device import resolve_device
-        from diffseg_ros.benchmark.inputs import image_frames, resized, scene_frames
+        from diffseg_ros.benchmark.stages import resized, scene_frames
+        from diffseg_ros.io.images import read_image
 
         self._config = config
         self._shape, self._tiny_vae = arguments.shape, arguments.tiny_vae
-        self._quick: bool = arguments.quick
+        self._quick = arguments.quick
         self._device = resolve_device(config.backbone.device)
-        self._images = image_frames(arguments.images)
+        self._images = [Frame(read_image(path)) for path in arguments.images]
         self._frames = scene_frames(2 if self._quick else 4)
         if self._quick:
             self._frames = [resized(frame, 160, 120) for frame in self._frames]
         self._model = config.backbone.model
 
     def segmentation(self) -> dict[str, Any]:
-        study = load_study('segmentation_speed')
-        return study.measure_segmentation(self._config, self._frames, self._images,
-                                          quick=self._quick)
+        return load_study('segmentation_speed').measure_segmentation(
+            self._config, self._frames, self._images, quick=self._quick)
 
     def growth(self) -> dict[str, Any]:
-        study = load_study('segmentation_speed')
-        return study.measure_growth(self._config, self._frames[0], quick=self._quick)
+        return load_study('segmentation_speed').measure_growth(
+            self._config, self._frames[0], quick=self._quick)
 
     def pipeline(self) -> dict[str, Any]:
-        from diffseg_ros.benchmark.inputs import resized
-        from diffseg_ros.benchmark.stages import measure_pipeline
+        from diffseg_ros.benchmark.stages import measure_pipeline, resized
         from diffseg_ros.pipeline import create_method, Pipeline
 
         frames, backbone = self._frames, None

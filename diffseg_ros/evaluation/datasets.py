@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.measure import Observation
-from diffseg_ros.io.images import decode_rgb, decode_units, metres_from_units, read_bytes
+from diffseg_ros.io.images import decode_units, metres_from_units, read_bytes, read_image
 from diffseg_ros.io.sequence_folder import camera_intrinsics, depth_scale, json_object
 from diffseg_ros.types import Frame, Intrinsics, LabelImage
 import numpy as np
@@ -107,7 +107,7 @@ class MaskDataset:
 
     def _read(self, name: str) -> tuple[str, Frame, Truth]:
         path = self._images[name]
-        rgb = decode_rgb(read_bytes(path), str(path))
+        rgb = read_image(path)
         truth = _decode_labels(self._labels[name])
         if truth.shape != rgb.shape[:2]:
             raise _size_error(self._labels[name], truth.shape, path, rgb.shape)

@@ -129,7 +129,7 @@ def test_only_the_named_sections_run(tmp_path, capsys):
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['flight'], "section 'flight': unknown; choose from segmentation"),
     (['cloud', '--device', 'toaster'], "device 'toaster': unknown"),
-    (['cloud', '--images', 'absent.png'], 'absent.png: no such file')])
+    (['cloud', '--images', 'absent.png'], 'absent.png: cannot be read')])
 def test_bad_input_is_one_line(arguments, message, capsys):
     assert main(arguments) == 2
     shown = capsys.readouterr().err

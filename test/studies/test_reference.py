@@ -1,6 +1,6 @@
 import cv2
 from diffseg_ros.backbones.loader import load_backbone
-from diffseg_ros.benchmark.inputs import scene_frames
+from diffseg_ros.benchmark.stages import scene_frames
 from diffseg_ros.config import BackboneConfig, SegmentationConfig
 from diffseg_ros.segmentation.cues import feature_affinity, token_affinity
 from diffseg_ros.segmentation.diffcut import CutSettings
