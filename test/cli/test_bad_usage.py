@@ -114,10 +114,10 @@ def test_picture_that_cannot_be_written_is_no_success(refusal, photo, tmp_path):
 
 
 def test_fault_of_the_disk_is_one_line(refusal, photo, tmp_path, monkeypatch):
-    def full(*_: object) -> bytes:
+    def full(*_: object) -> None:
         raise OSError(28, 'No space left on device', str(photo))
 
-    monkeypatch.setattr(Path, 'read_bytes', full)
+    monkeypatch.setattr('diffseg_ros.cli.segment.read_image', full)
     line = refusal(segment, photo, '--output', tmp_path / 'out')
     assert line.startswith(f'diffseg_segment: {photo}: No space left on device; ')
 
@@ -141,7 +141,7 @@ def test_values_a_player_cannot_use_are_named(refusal, words):
 def test_topic_of_a_folder_that_has_none_is_refused(refusal, sequence, tmp_path, command, option):
     words = [] if command is play else ['--output', tmp_path / 'x.ply']
     line = refusal(command, sequence, *words, option, '/camera/color/image_raw')
-    assert f'{option} /camera/color/image_raw: {sequence} is a sequence folder' in line
+    assert f'{option} /camera/color/image_raw: {sequence} is no bag' in line
     assert 'leave the option out, or name a bag' in line
     assert not (tmp_path / 'x.ply').exists()
 
