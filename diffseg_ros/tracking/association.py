@@ -47,41 +47,13 @@ class Overlap:
     table: Counts
 
 
-@dataclass(frozen=True)
-class Association:
-    """
-    Which track the pixels of each segment are assigned to.
-
-    Attributes
-    ----------
-    assignment
-        (T + 1, S) row of the track that a segment's pixels on a track are assigned to, or T + s
-        for the new track that segment s starts; the last row is for pixels of no known track.
-    new_pixels
-        (S,) pixels of the new track that each segment starts.
-
-    """
-
-    assignment: Counts
-    new_pixels: Counts
-
-
 def count_overlap(slots: npt.NDArray[np.integer], known: Mask | None,
                   segments: npt.NDArray[np.integer], count: int) -> Overlap:
     """
     Count the pixels that tracks and segments share.
 
-    Parameters
-    ----------
-    slots
-        (H, W) slot of each pixel's track.
-    known
-        (H, W) bool where that is more than a guess; None is everywhere.
-    segments
-        (H, W) from 0 to count - 1.
-    count
-        Number of segments.
-
+    Each pixel has the slot of its track, which is more than a guess where `known` (None is
+    everywhere), and the number of its segment, from 0 to count - 1.
     """
     if known is not None:
         slots = np.where(known, slots, np.uint16(CAPACITY))
@@ -95,7 +67,7 @@ def count_overlap(slots: npt.NDArray[np.integer], known: Mask | None,
 
 
 def associate(table: Counts,
-              similarity: npt.NDArray[np.floating] | None = None) -> Association:
+              similarity: npt.NDArray[np.floating] | None = None) -> Counts:
     """
     Assign segments to expected tracks without demanding one segment a track.
 
@@ -113,12 +85,18 @@ def associate(table: Counts,
         (T, S) cosine of the embeddings of tracks and segments: of two tracks in a segment the
         one that looks like it may hold less. None leaves appearance out.
 
+    Returns
+    -------
+    numpy.ndarray
+        (T + 1, S) row of the track that a segment's pixels on a track are assigned to, or T + s
+        for the new track that segment s starts; the last row is for pixels of no known track.
+
     """
     overlap, sizes = table[:-1], table.sum(axis=0)
     tracks, segments = overlap.shape
     starts = np.arange(segments) + tracks
     if not tracks:
-        return Association(starts[None, :], sizes)
+        return starts[None, :]
     inside = overlap / np.maximum(overlap.sum(axis=1, keepdims=True), 1)
     similarity = (np.ones(overlap.shape) if similarity is None else similarity).clip(0, 1)
     best = (overlap * (1 + similarity)).argmax(axis=0), np.arange(segments)
@@ -128,23 +106,12 @@ def associate(table: Counts,
                     & (alike >= _ALIKE)))
     main = np.where(continues, best[0], starts)
     assignment = np.where(inside >= _SWALLOWED_SHARE, np.arange(tracks)[:, None], main)
-    assignment = np.concatenate([assignment, main[None, :]])
-    return Association(assignment, np.where(assignment == starts, table, 0).sum(axis=0))
+    return np.concatenate([assignment, main[None, :]])
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """
-    Something new in a frame.
-
-    Attributes
-    ----------
-    embedding
-        (C,) float32 of length 1.
-    centre, extent
-        (3,) float64 world metres: mean and standard deviation of its points, or None.
-
-    """
+    """Something new in a frame: its embedding, and its centre and extent as in TrackRecord."""
 
     embedding: npt.NDArray[np.float32]
     centre: npt.NDArray[np.float64] | None = None
@@ -156,18 +123,9 @@ def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
     """
     Return, for everything new, the lost track that it is, or None.
 
-    A pair must be each other's best match, by a margin over the second choice of either. Where
-    both have a position it must be the same one, and then less similarity is enough.
-
-    Parameters
-    ----------
-    new
-        What is new.
-    lost
-        Tracks out of view; those without an embedding match nothing.
-    threshold
-        Cosine of the embeddings that is needed where no position is known.
-
+    A pair must be each other's best match, by a margin over the second choice of either, with a
+    cosine of at least `threshold`. Where both have a position it must be the same one, and then
+    0.05 less is enough. Tracks without an embedding match nothing.
     """
     found: list[TrackRecord | None] = [None] * len(new)
     known = [track for track in lost if track.embedding is not None

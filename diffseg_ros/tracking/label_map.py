@@ -72,11 +72,14 @@ class LabelMap:
 
     def warped(self, source: Source) -> LabelMap:
         """Return the map with each pixel taken from its source; confidence 0 without one."""
-        index, known = source.index, source.known
-        rows, columns = np.divmod(subsample(index), self.shape[1])
+        confidence = self.confidence.take(source.index)
+        confidence *= source.known
+        small = subsample(source.index)
+        rows = small // self.shape[1]
+        columns = small - rows * self.shape[1]
         parts = self.split_candidates[rows // STRIDE, columns // STRIDE]
-        return LabelMap(self.slots.take(index), self.confidence.take(index) * known,
-                        parts * subsample(known))
+        return LabelMap(self.slots.take(source.index), confidence,
+                        parts * subsample(source.known))
 
     def resized(self, shape: tuple[int, int]) -> LabelMap:
         """Return the map at another size."""
@@ -96,14 +99,15 @@ class LabelMap:
         if not seeds.any():
             self.slots[~known] = self.slots[known][0]
             return
-        rows, columns = np.nonzero(~known)
-        cells = rows // STRIDE * seeds.shape[1] + columns // STRIDE
+        pixels = np.flatnonzero(~known)
+        rows = pixels // self.shape[1]
+        cells = rows // STRIDE * seeds.shape[1] + (pixels - rows * self.shape[1]) // STRIDE
         nearest = _nearest_seed(seeds, cells)
         if depth is not None:
             metres = subsample(depth)
-            in_front = depth[rows, columns] - metres.ravel()[nearest] > _DEPTH_STEP
+            in_front = depth.take(pixels) - metres.ravel()[nearest] > _DEPTH_STEP
             nearest[in_front] = _nearest_seed(seeds & ~_occluders(metres), cells[in_front])
-        self.slots[rows, columns] = subsample(self.slots).ravel()[nearest]
+        self.slots.ravel()[pixels] = subsample(self.slots).ravel()[nearest]
 
 
 def subsample(image: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -32,30 +32,20 @@ _GAIN, _GAIN_BY_CONFIDENCE = 0.15, 0.35
 
 
 class SegmentMap:
-    """
-    A frame's segments at the size that labels are tracked at.
-
-    Attributes
-    ----------
-    labels
-        (H, W) uint16 number of the segment.
-    small
-        Every second pixel of `labels` along each axis.
-    gain
-        (H, W) float32 evidence that a pixel gives: more where its segment is clear.
-    embeddings
-        (S, C) float32 of length 1.
-    count
-        Number of segments; at a small size some may have no pixel.
-
-    """
+    """A frame's segments at the size that labels are tracked at."""
 
     def __init__(self, segments: Segments, shape: tuple[int, int]) -> None:
+        """
+        Resize to (H, W).
+
+        `labels` are uint16, `small` is every second pixel of them, `gain` the float32 evidence
+        that a pixel gives: more where its segment is clear.
+        """
         self.labels = resize_nearest(segments.labels.astype(np.uint16), shape)
         self.small = subsample(self.labels)
-        confidence = resize_nearest(segments.confidence, shape).astype(np.float32)
-        self.gain: FloatArray = (confidence * np.float32(_GAIN_BY_CONFIDENCE / 255)
-                                 + np.float32(_GAIN))
+        self.gain: FloatArray = resize_nearest(segments.confidence, shape).astype(np.float32)
+        self.gain *= np.float32(_GAIN_BY_CONFIDENCE / 255)
+        self.gain += np.float32(_GAIN)
         self.embeddings = segments.embeddings
         self.count = len(segments.embeddings)
 
@@ -64,18 +54,9 @@ def fuse(labels: LabelMap, assigned: SlotImage, gain: FloatArray, weight: float)
     """
     Strengthen pixels that a segment confirms, weaken the others, and give up the weakest.
 
-    Parameters
-    ----------
-    labels
-        Changed in place.
-    assigned
-        (H, W) slot that each pixel's segment is assigned to.
-    gain
-        (H, W) evidence of each pixel.
-    weight
-        0 to 1: novelty of the evidence. Pixels without a known track take the assigned one at
-        full weight.
-
+    `assigned` is the (H, W) slot that each pixel's segment is assigned to, `gain` the (H, W)
+    evidence of each pixel, `weight` (0 to 1) its novelty. Pixels without a known track take the
+    assigned one at full weight.
     """
     step = gain * np.float32(weight)
     agrees = assigned == labels.slots
@@ -98,28 +79,19 @@ class TrackUpdater:
     def update(self, labels: LabelMap, segments: SegmentMap, novelty: float,
                points: WorldPoints | None) -> None:
         """
-        Correct labels and tracks by the segments of a keyframe.
+        Correct labels, in place, and tracks by the segments of a keyframe.
 
-        Parameters
-        ----------
-        labels
-            The predicted labels; changed in place. Before the first segments their confidence
-            is 0.
-        segments
-            The segments.
-        novelty
-            0 to 1: how much they add to those of the last keyframe.
-        points
-            Where the pixels are in the world, if that is known.
-
+        `novelty` (0 to 1) is how much they add to those of the last keyframe, `points` where the
+        pixels are in the world, if that is known.
         """
         remnants = labels.pixel_counts() < _REMNANT * self._least_pixels(labels)
         np.copyto(labels.confidence, 0, where=remnants.take(labels.slots))
         assigned = self._assigned_slots(labels, segments, points)
         # Too little to be a track yet: it stays a guess, so that nothing takes it over.
         none = assigned < 0
-        fuse(labels, np.where(none, labels.slots, assigned.view(np.uint16)),
-             np.where(none, np.float32(0), segments.gain), novelty)
+        np.copyto(assigned, labels.slots, where=none, casting='unsafe')
+        gain = np.where(none, np.float32(0), segments.gain)
+        fuse(labels, assigned.view(np.uint16), gain, novelty)
         overlap = self._split(labels, segments, novelty, points)
         self._update_tracks(labels, segments, overlap, points)
         self._merger.merge(labels, overlap, novelty)
@@ -129,24 +101,31 @@ class TrackUpdater:
         """Return the (H, W) slot that pixels are assigned to, -1 for none; may start tracks."""
         overlap = count_overlap(subsample(labels.slots), subsample(labels.known), segments.small,
                                 segments.count)
-        found = associate(overlap.table, self._similarity(overlap, segments))
+        assignment = associate(overlap.table, self._similarity(overlap, segments))
         tracks = len(overlap.slots)
-        least = self._least_pixels(labels) if tracks else 1
-        started = np.flatnonzero((found.new_pixels * STRIDE**2 >= least) & (found.new_pixels > 0))
+        parts = assignment.take(overlap.cells)
+        new_pixels = np.bincount(parts.ravel(), minlength=tracks + segments.count)
+        new_pixels[:tracks] = 0
+        least = self._least_pixels(labels) / STRIDE**2 if tracks else 1
+        started = np.flatnonzero(new_pixels >= max(least, 1))
+        new = [self._appearance(segments.embeddings[row - tracks], parts == row, points)
+               for row in started]
         slot_of = np.full(tracks + segments.count, -1, np.int64)
         slot_of[:tracks] = overlap.slots
-        parts = found.assignment.take(overlap.cells)
-        new = [self._appearance(segments.embeddings[segment], parts == tracks + segment, points)
-               for segment in started]
-        for segment, track in zip(started, self._known_or_new(new, overlap), strict=True):
+        for row, track in zip(started, self._known_or_new(new, overlap), strict=True):
             if track is not None:
-                slot_of[tracks + segment] = track.slot
+                slot_of[row] = track.slot
         # One look-up by (slot, segment) for known pixels and one by segment for the others.
         by_slot = np.full((CAPACITY, segments.count), -1, np.int16)
-        by_slot[overlap.slots] = slot_of[found.assignment[:-1]]
-        by_segment = slot_of[found.assignment[-1]].astype(np.int16)
-        cells = labels.slots.astype(np.intp) * segments.count + segments.labels
-        return np.where(labels.known, by_slot.take(cells), by_segment.take(segments.labels))
+        by_slot[overlap.slots] = slot_of[assignment[:-1]]
+        by_segment = slot_of[assignment[-1]].astype(np.int16)
+        cells = labels.slots.astype(np.intp)
+        cells *= segments.count
+        cells += segments.labels
+        assigned: npt.NDArray[np.int16] = by_slot.take(cells)
+        guesses = np.flatnonzero(~labels.known)
+        assigned.ravel()[guesses] = by_segment.take(segments.labels.ravel()[guesses])
+        return assigned
 
     def _similarity(self, overlap: Overlap, segments: SegmentMap) -> FloatArray:
         """Return the (T, S) cosine of tracks and segments; 1 for tracks without embedding."""

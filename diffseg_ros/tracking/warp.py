@@ -28,13 +28,8 @@ class Source:
     """
     Where each pixel comes from.
 
-    Attributes
-    ----------
-    index
-        (H, W) int32 place in the flattened image before; meaningless where not known.
-    known
-        (H, W) bool.
-
+    `index` is its (H, W) int32 place in the flattened image before, meaningless where not
+    `known`, (H, W) bool.
     """
 
     index: FlatIndex
@@ -63,19 +58,10 @@ def rigid_source(now: TrackingFrame, before: TrackingFrame,
     """
     Look up where every pixel was in the frame before, if nothing but the camera moved.
 
-    Parameters
-    ----------
-    now, before
-        Both with depth and intrinsics.
-    motion
-        (4, 4) from the camera now to the camera before.
-
-    Returns
-    -------
-    tuple
-        The source of each pixel, known where the depth met agrees with the pixel's own, and
-        the share of the pixels in view before that agree: how well the motion explains them.
-
+    Both frames have depth and intrinsics; `motion` is the (4, 4) transform from the camera now
+    to the camera before. A source is known where the depth met agrees with the pixel's own.
+    Also returned is the share of the pixels in view before that agree: how well the motion
+    explains them.
     """
     assert now.depth is not None and before.depth is not None
     assert now.intrinsics is not None and before.intrinsics is not None
@@ -84,15 +70,20 @@ def rigid_source(now: TrackingFrame, before: TrackingFrame,
     height, width = before.shape
     inside = (z > 1e-3) & (columns > -0.5) & (columns < width - 0.5)
     inside &= (rows > -0.5) & (rows < height - 0.5)
+    # In place: between keyframes this takes most of the time of tracking.
     with np.errstate(invalid='ignore'):
-        index = np.rint(rows).astype(np.int32) * width + np.rint(columns).astype(np.int32)
+        index = np.rint(rows, out=rows).astype(np.int32)
+        index *= width
+        index += np.rint(columns, out=columns).astype(np.int32)
     index *= inside
     met = before.depth.take(index)
-    measured = inside & ~np.isnan(met)
-    tolerance = np.maximum(z * RELATIVE_TOLERANCE, np.float32(DEPTH_TOLERANCE))
-    known = inside & (np.abs(met - z) <= tolerance)
-    total = np.count_nonzero(measured)
-    return Source(index, known), np.count_nonzero(known) / total if total else 0.0
+    total = np.count_nonzero(inside & ~np.isnan(met))
+    met -= z
+    np.abs(met, out=met)
+    z *= RELATIVE_TOLERANCE
+    np.maximum(z, np.float32(DEPTH_TOLERANCE), out=z)
+    inside &= met <= z
+    return Source(index, inside), np.count_nonzero(inside) / total if total else 0.0
 
 
 @dataclass(frozen=True)
@@ -100,13 +91,8 @@ class ImageMotion:
     """
     Where the pixels of a small brightness image were in the one before.
 
-    Attributes
-    ----------
-    backward
-        (h, w, 2) float32 steps in pixels, x and y, from now to before.
-    consistent
-        (h, w) bool: the flow forwards leads back, and the pixel was in view.
-
+    `backward` holds (h, w, 2) float32 steps in pixels, x and y, from now to before. The (h, w)
+    bool `consistent` is set where the flow forwards leads back and the pixel was in view.
     """
 
     backward: FloatArray
@@ -168,23 +154,10 @@ def _same_brightness(now: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8]) ->
 def flow_source(motion: ImageMotion, shape: tuple[int, int],
                 pixels: Indices) -> tuple[FlatIndex, Mask]:
     """
-    Look up where pixels come from by optical flow.
+    Look up by optical flow where (N,) places in a flattened image of `shape` come from.
 
-    Parameters
-    ----------
-    motion
-        From the image before to this one.
-    shape
-        (H, W) of both.
-    pixels
-        (N,) places in the flattened image.
-
-    Returns
-    -------
-    tuple
-        (N,) int32 places in the flattened image before, and (N,) bool where the flow is sure;
-        a place is meaningless where it is not.
-
+    Returns (N,) int32 places in the flattened image before, and (N,) bool where the flow is
+    sure; a place is meaningless where it is not.
     """
     height, width = shape
     small_height, small_width = motion.consistent.shape
@@ -192,7 +165,9 @@ def flow_source(motion: ImageMotion, shape: tuple[int, int],
     sure = cv2.resize(motion.consistent.view(np.uint8), (width, height),
                       interpolation=cv2.INTER_NEAREST).view(bool)
     steps = steps.reshape(-1, 2).take(pixels, axis=0)
-    rows, columns = np.divmod(pixels.astype(np.int32), np.int32(width))
+    pixels = pixels.astype(np.int32)
+    rows = pixels // np.int32(width)
+    columns = pixels - rows * np.int32(width)
     columns += np.rint(steps[:, 0] * np.float32(width / small_width)).astype(np.int32)
     rows += np.rint(steps[:, 1] * np.float32(height / small_height)).astype(np.int32)
     known = sure.take(pixels)
