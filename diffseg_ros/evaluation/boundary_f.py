@@ -41,24 +41,11 @@ def boundary_f(prediction: LabelArray, truth: LabelArray, *, ignored: int = 6553
     Precision is the share of predicted outline pixels within the tolerance of a true outline,
     recall the share of true outline pixels within the tolerance of a predicted one. Outlines
     are one pixel wide. Borders of ignored truth are no true outlines, and outlines within the
-    tolerance of ignored truth are not scored.
+    tolerance of pixels with the truth `ignored` are not scored.
 
-    Parameters
-    ----------
-    prediction
-        (H, W) integers; unlabelled pixels are one more segment.
-    truth
-        (H, W) integers.
-    ignored
-        Value of `truth` that is not scored.
-    tolerance
-        Euclidean distance as a share of the image diagonal; never less than one pixel.
-
-    Returns
-    -------
-    float
-        0 to 1; 1 where neither has an outline, 0 where only one has.
-
+    Both images are (H, W) integers; unlabelled pixels are one more segment. The tolerance is a
+    Euclidean distance as a share of the image diagonal, and never less than one pixel. The result
+    is 0 to 1: 1 where neither has an outline, 0 where only one has.
     """
     reach = max(1.0, tolerance * math.hypot(*truth.shape))
     scored = truth != ignored

@@ -23,8 +23,8 @@ class Contingency:
     """
     How many pixels each segment shares with each region.
 
-    Segments and regions stand in the order of their first pixel (row by row), so that nothing
-    computed from the table depends on which numbers name them.
+    Segments and regions are in the order of their first pixel (row by row), so that no result
+    depends on their numbers.
 
     Attributes
     ----------

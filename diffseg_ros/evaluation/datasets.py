@@ -148,8 +148,8 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes:
             if path.stem in files:
-                raise DiffsegError(f'{path}: the same name as {files[path.stem].name}; each name '
-                                   'may stand for one image')
+                raise DiffsegError(f'{path}: the same name as {files[path.stem].name}; names '
+                                   'must differ')
             files[path.stem] = path
     if not files:
         raise DiffsegError(f'{folder}: no images; {", ".join(suffixes)} are supported')
@@ -199,4 +199,4 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in read_bytes(path).decode().splitlines() if line.strip()]
     except UnicodeDecodeError:
-        raise DiffsegError(f'{path}: not a text file; one class name a line is needed') from None
+        raise DiffsegError(f'{path}: not a text file; one class name per line is needed') from None

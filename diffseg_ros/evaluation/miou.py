@@ -97,23 +97,8 @@ def region_miou(prediction: LabelArray, truth: LabelArray, *, ignored: int = 655
     """
     Return the mean IoU over one image's true regions, 0 to 1, or NaN where it has none.
 
-    Parameters
-    ----------
-    prediction
-        (H, W) integers; negative ones are unlabelled.
-    truth
-        (H, W) integers.
-    ignored
-        Value of `truth` that is not scored.
-    background
-        Value of `truth` that is no object: it is neither matched nor averaged, but lowers the
-        IoU of a segment that reaches into it.
-
-    Raises
-    ------
-    DiffsegError
-        The arrays are empty, of different shapes or not of integers.
-
+    The arguments are those of `contingency`. The background is neither matched nor averaged, but
+    lowers the IoU of a segment that reaches into it.
     """
     return table_miou(contingency(prediction, truth, ignored, background))
 

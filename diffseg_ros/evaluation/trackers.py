@@ -92,7 +92,7 @@ class OverlapTracker:
 
     def update(self, labels: LabelImage) -> LabelImage:
         """
-        Return the (H, W) int32 segments of a frame with ids in place of their numbers.
+        Return the (H, W) int32 segments of a frame, numbered by their ids.
 
         Negative segments are unlabelled and stay so. A frame of another size continues nothing.
         """

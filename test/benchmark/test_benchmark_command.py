@@ -23,9 +23,9 @@ CUT = {'reference_ms', 'ours_ms', 'ratio', 'ari', 'segments'}
 def report(tmp_path_factory):
     """Return what a trial run of everything writes."""
     folder = tmp_path_factory.mktemp('benchmark')
-    photo = folder / 'photo.png'
-    cv2.imwrite(str(photo), np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))
-    assert main(['--quick', '--growth', '--device', 'cpu', '--images', str(photo),
+    image = folder / 'image.png'
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))
+    assert main(['--quick', '--growth', '--device', 'cpu', '--images', str(image),
                  '--json', str(folder / 'report.json')]) == 0
     return json.loads((folder / 'report.json').read_text())
 

@@ -124,11 +124,11 @@ def test_on_a_square_grid_the_first_cut_costs_no_more_than_the_literal_one(posit
 
 
 def test_both_precisions_agree_on_real_features():
-    photo = np.full((96, 128, 3), 90, np.uint8)
-    cv2.circle(photo, (40, 50), 30, (200, 60, 40), -1)
-    cv2.rectangle(photo, (80, 20), (120, 90), (40, 90, 220), -1)
-    cv2.line(photo, (0, 90), (127, 70), (240, 240, 230), 5)
-    features = load_backbone(BackboneConfig(device='cpu', tokens=300)).features(photo)
+    image = np.full((96, 128, 3), 90, np.uint8)
+    cv2.circle(image, (40, 50), 30, (200, 60, 40), -1)
+    cv2.rectangle(image, (80, 20), (120, 90), (40, 90, 220), -1)
+    cv2.line(image, (0, 90), (127, 70), (240, 240, 230), 5)
+    features = load_backbone(BackboneConfig(device='cpu', tokens=300)).features(image)
     features = features - features.mean(dim=(1, 2), keepdim=True)
     affinity = feature_affinity(features.flatten(1), 5.0).numpy()
     exact = reference_cut(affinity, 0.5)
