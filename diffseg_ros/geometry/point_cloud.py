@@ -56,6 +56,10 @@ class LabelledCloud:
                                f'{self.labels.shape}; one point and one colour per label is '
                                'needed')
 
+    def __len__(self) -> int:
+        """Return the number of points, the invalid ones of organised clouds included."""
+        return self.labels.size
+
     @property
     def valid(self) -> Mask:
         """Which points exist, in the shape of `labels`."""

@@ -214,6 +214,7 @@ def test_form_of_the_cloud_follows_the_settings():
     assert reduced(cloud, CloudConfig()) is cloud
     listed = reduced(cloud, CloudConfig(organised=False))
     assert listed.labels.shape == (np.count_nonzero(cloud.valid),)
+    assert (len(cloud), len(listed)) == (48 * 64, np.count_nonzero(cloud.valid))
     assert len(reduced(cloud, CloudConfig(voxel_size=1.0)).labels) < len(listed.labels) / 5
 
 
