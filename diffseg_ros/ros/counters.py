@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 import threading
 import time
-from typing import Literal
 
 from diffseg_ros.timing import percentiles
 
@@ -15,66 +13,37 @@ _WINDOW_SECONDS = 5.0
 _KEPT = 300
 
 
-@dataclass(frozen=True)
-class Totals:
-    """
-    A consistent copy of the counters.
-
-    Once no image waits: received = processed + failed + idle + sum(dropped.values()).
-
-    Attributes
-    ----------
-    idle
-        Images that arrived while nobody subscribed to an output.
-    dropped
-        Images that were not processed, by cause.
-    faults
-        Problems that cost no image, such as unusable depth, by cause.
-
-    """
-
-    received: int = 0
-    processed: int = 0
-    failed: int = 0
-    idle: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    faults: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def in_flight(self) -> int:
-        """Images that wait or are being processed."""
-        return (self.received - self.processed - self.failed - self.idle
-                - sum(self.dropped.values()))
-
-
 class Counters:
-    """Counts images, from any thread."""
+    """
+    Counts by the keys of /diagnostics, from any thread.
+
+    Every image is `received`, and then `processed`, `failed`, `idle` (nobody subscribed to an
+    output) or `dropped.CAUSE`. Problems that cost no image are `fault.CAUSE`.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._images: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
-        self._faults: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter(received=0, processed=0, failed=0, idle=0)
 
-    def add(self, what: Literal['received', 'processed', 'failed', 'idle']) -> None:
-        """Count an image."""
-        with self._lock:
-            self._images[what] += 1
+    def add(self, key: str, count: int = 1) -> None:
+        """Count an image or a problem."""
+        if count:
+            with self._lock:
+                self._counts[key] += count
 
-    def drop(self, cause: str, count: int = 1) -> None:
-        """Count images that are not processed because of `cause`."""
+    def totals(self) -> Counter[str]:
+        """Return the counts of one moment, with `dropped` for the sum of all causes."""
         with self._lock:
-            self._dropped[cause] += count
+            totals = self._counts.copy()
+        totals['dropped'] = sum(count for key, count in totals.items()
+                                if key.startswith('dropped.'))
+        return totals
 
-    def fault(self, cause: str) -> None:
-        """Count a problem that costs no image."""
-        with self._lock:
-            self._faults[cause] += 1
 
-    def totals(self) -> Totals:
-        """Return all counts of one moment."""
-        with self._lock:
-            return Totals(**self._images, dropped=dict(+self._dropped), faults=dict(self._faults))
+def in_flight(totals: Mapping[str, int]) -> int:
+    """Return how many images wait or are being processed."""
+    return totals['received'] - sum(
+        totals[key] for key in ('processed', 'failed', 'idle', 'dropped'))
 
 
 class RateMeter:
@@ -106,13 +75,13 @@ class Percentiles:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._values: dict[str, deque[float]] = {}
+        self._values: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
 
     def add(self, values: Mapping[str, float]) -> None:
         """Add one value of each quantity."""
         with self._lock:
             for name, value in values.items():
-                self._values.setdefault(name, deque(maxlen=_KEPT)).append(value)
+                self._values[name].append(value)
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Return 'p50' and 'p95' of each quantity."""

@@ -69,19 +69,19 @@ class FrameConverter:
                 return None, self._why_no_depth(topic)
             frame_id, wanted = message.header.frame_id, messages.image.header.frame_id
             if frame_id != wanted:
-                self._counters.fault('depth_unregistered')
+                self._counters.add('fault.depth_unregistered')
                 return None, (f'unregistered depth on {topic}: its frame_id is {frame_id!r}, '
                               f'that of the images {wanted!r}')
             return decode_depth(message), ''
         except DiffsegError as error:
-            self._counters.fault('depth_unusable')
+            self._counters.add('fault.depth_unusable')
             return None, f'{topic}: {error}'
 
     def _why_no_depth(self, topic: str) -> str:
         depth = self._synchronizer.depth
         if depth.latest is None:
             return f'no depth on {topic}'
-        self._counters.fault('depth_missing')
+        self._counters.add('fault.depth_missing')
         if depth.offset is not None:
             return (f'depth on {topic} is stamped {depth.offset / 1e6:+.1f} ms from the images; '
                     f'sync_slop allows {depth.tolerance / 1e6:.1f} ms')
@@ -98,7 +98,7 @@ class FrameConverter:
             is_pinhole(intrinsics)
             return intrinsics, ''
         except DiffsegError as error:
-            self._counters.fault('camera_info_unusable')
+            self._counters.add('fault.camera_info_unusable')
             return None, f'{topic}: {error}'
 
 

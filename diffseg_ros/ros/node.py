@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 import time
 from typing import Any, TYPE_CHECKING
@@ -11,8 +12,8 @@ from diffseg_ros.error_text import describe_error
 from diffseg_ros.gpu_memory import release_gpu_memory
 from diffseg_ros.parameter_file import NODE_NAME
 from diffseg_ros.ros.camera_motion import CameraMotion
-from diffseg_ros.ros.counters import Counters, RateMeter, Totals
-from diffseg_ros.ros.diagnostics import Diagnostics, process_memory, Report
+from diffseg_ros.ros.counters import Counters, RateMeter
+from diffseg_ros.ros.diagnostics import Diagnostics, process_memory
 from diffseg_ros.ros.frame_converter import FrameConverter
 from diffseg_ros.ros.parameters import Parameters, unknown_parameters
 from diffseg_ros.ros.processor import FrameProcessor
@@ -146,7 +147,7 @@ class SegmentationNode(LifecycleNode):
         converter = FrameConverter(self._synchronizer, self._topics, self._counters, motion)
         publishers = OutputPublishers(self, node, config.tracking.max_misses)
         self._processor = FrameProcessor(
-            pipeline, self._synchronizer, converter, publishers, config, self._counters,
+            pipeline, config, self._synchronizer, converter, publishers, self._counters,
             warn=self.get_logger().warning, clock=self._now)
         self._settings.locked = True
 
@@ -214,16 +215,17 @@ class SegmentationNode(LifecycleNode):
     def _now(self) -> int:
         return self.get_clock().now().nanoseconds
 
-    def _collect_status(self, totals: Totals, refused: str) -> Report:
+    def _collect_status(self, totals: Counter[str],
+                        refused: str) -> tuple[NodeStatus, dict[str, str]]:
         node, processor = self._settings.node, self._processor
         subscribed = self._subscribed_outputs()
         since_image = self._input_rate.seconds_since_last
         waited = time.monotonic() - self._active_since
         waited = waited if since_image is None else min(waited, since_image)
-        silent = waited > SILENCE_SECONDS or not totals.received
+        silent = waited > SILENCE_SECONDS or not totals['received']
         status = NodeStatus(
             state=self._state, failed_step=self._step, step_error=self._step_error,
-            enabled=self._enabled, image_topic=self._topics.image, images=totals.received,
+            enabled=self._enabled, image_topic=self._topics.image, images=totals['received'],
             no_images_reason=(why_no_images(self, self._topics.image, self._inputs)
                               if silent else ''),
             seconds_without_image=waited, refused=refused,
@@ -233,4 +235,4 @@ class SegmentationNode(LifecycleNode):
             processing=ProcessingStatus() if processor is None else processor.status())
         values = {'state': self._state, 'epoch': str(self._synchronizer.epoch),
                   'input_rate_hz': f'{status.input_rate:.2f}', **process_memory()}
-        return Report(status, values | ({} if processor is None else processor.diagnostics()))
+        return status, values | ({} if processor is None else processor.diagnostics())

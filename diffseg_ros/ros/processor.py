@@ -26,37 +26,27 @@ class FrameProcessor:
     """
     Runs the newest frame through the pipeline; each is counted as processed or failed.
 
-    Parameters
-    ----------
-    pipeline
-        Loaded with `config`.
-    config
-        Settings until `configure` brings others.
-    warn
-        Logs one line.
-    clock
-        Returns now in nanoseconds, on the clock of the stamps.
-
+    `warn` logs one line; `clock` returns now in nanoseconds, on the clock of the stamps.
     """
 
-    def __init__(self, pipeline: Pipeline, synchronizer: FrameSynchronizer,
-                 converter: FrameConverter, publishers: OutputPublishers, config: PipelineConfig,
-                 counters: Counters, *, warn: Callable[[str], None],
-                 clock: Callable[[], int]) -> None:
+    def __init__(self, pipeline: Pipeline, config: PipelineConfig,
+                 synchronizer: FrameSynchronizer, converter: FrameConverter,
+                 publishers: OutputPublishers, counters: Counters, *,
+                 warn: Callable[[str], None], clock: Callable[[], int]) -> None:
         self.pipeline = pipeline
         self.publishers = publishers
         self.motion = converter.motion
+        self._config = config
         self._synchronizer = synchronizer
         self._converter = converter
-        self._config = config
         self._counters = counters
         self._clock = clock
+        self._warn = warn
+        self._cloud_warnings = _CloudWarnings(warn)
         self._failure = self._last_failure = ''
         self._live_tracks = 0
         self._milliseconds = Percentiles()
         self._output_rate = RateMeter()
-        self._cloud_warnings = _CloudWarnings(warn)
-        self._warn = warn
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._next_config: PipelineConfig | None = None
@@ -109,8 +99,12 @@ class FrameProcessor:
             try:
                 self._process(messages)
             except Exception as error:
-                self._note_failure(error)
+                self._report_failure(error)
                 self._counters.add('failed')
+            else:
+                self._failure = ''
+                self._output_rate.tick()
+                self._counters.add('processed')
             self._busy_since = None
 
     def _process(self, messages: SyncedMessages) -> None:
@@ -133,12 +127,9 @@ class FrameProcessor:
             'latency.total': (published - start) * 1e3,
             'age_at_publish': (self._clock() - messages.stamp) / 1e6,
             'time_in_node': (time.monotonic() - messages.arrival) * 1e3})
-        self._failure = ''
-        self._output_rate.tick()
-        self._counters.add('processed')
 
     def _apply_changes(self, epoch: int) -> None:
-        """Apply new settings and begin a new epoch; what raises is tried again."""
+        """Apply new settings and begin a new epoch, which is tried again where it raises."""
         with self._lock:
             config, self._next_config = self._next_config, None
         if config is not None:
@@ -149,11 +140,11 @@ class FrameProcessor:
             self.pipeline.reset()
             self._epoch = epoch
 
-    def _note_failure(self, error: Exception) -> None:
+    def _report_failure(self, error: Exception) -> None:
         reason = describe_error(error)
         if is_out_of_gpu_memory(error):
             release_gpu_memory()
-            self._counters.fault('gpu_out_of_memory')
+            self._counters.add('fault.gpu_out_of_memory')
         if reason != self._failure:
             self._warn(f'image not processed: {reason}')
         self._failure = self._last_failure = reason

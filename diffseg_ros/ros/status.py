@@ -25,76 +25,34 @@ _NOT_YET_A_PROBLEM = ('no image yet', 'no more images')
 
 @dataclass(frozen=True)
 class ProcessingStatus:
-    """
-    How the frames processed last went.
-
-    Attributes
-    ----------
-    failure
-        Why the last frame failed, '' when it did not.
-    no_cloud_reason
-        Why the last frame gave no cloud, '' when it did.
-    unencodable
-        Number of ids without a label value in the last frame.
-    busy_seconds
-        For how long the current frame has been processed.
-    output_rate
-        Frames per second.
-
-    """
+    """How the frames processed last went; reasons are '' where there is no problem."""
 
     failure: str = ''
     no_cloud_reason: str = ''
-    unencodable: int = 0
-    busy_seconds: float = 0.0
-    output_rate: float = 0.0
+    unencodable: int = 0  # ids without a label value
+    busy_seconds: float = 0.0  # for which the current frame has been processed
+    output_rate: float = 0.0  # frames per second
 
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """
-    Everything that `status_message` depends on.
+    """Everything that `status_message` depends on; texts are '' where there is nothing to say."""
 
-    Attributes
-    ----------
-    state
-        Primary lifecycle state, or 'configuring' while the model loads.
-    failed_step, step_error
-        Step that failed last, 'loading', 'configuring' or 'activating', and why, '' when none.
-    no_images_reason
-        Why no images arrive, as far as the ROS graph tells.
-    images
-        Number of images received.
-    seconds_without_image
-        Seconds since the last image, or since activation.
-    refused
-        Cause for which all images since the last status were dropped: 'late', 'duplicate' or ''.
-    unstable_stamps
-        Stamps jump back every few images.
-    subscribed, points_subscribed
-        Whether anybody subscribes to an output, and to ~/points.
-    label_pool_size
-        The parameter of that name; 0 is no pool.
-    input_rate
-        Images per second.
-
-    """
-
-    state: str = 'unconfigured'
-    failed_step: str = ''
+    state: str = 'unconfigured'  # of the lifecycle, or 'configuring' while the model loads
+    failed_step: str = ''  # 'loading', 'configuring' or 'activating'
     step_error: str = ''
     enabled: bool = True
     image_topic: str = ''
     no_images_reason: str = ''
-    images: int = 0
-    seconds_without_image: float = 0.0
-    refused: str = ''
+    images: int = 0  # received so far
+    seconds_without_image: float = 0.0  # since the last one, or since activation
+    refused: str = ''  # 'late' or 'duplicate' when all images since the last report were
     unstable_stamps: bool = False
-    subscribed: bool = False
+    subscribed: bool = False  # to any output
     points_subscribed: bool = False
     labels_encoding: str = '16UC1'
     label_pool_size: int = 0
-    input_rate: float = 0.0
+    input_rate: float = 0.0  # images per second
     processing: ProcessingStatus = ProcessingStatus()
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import threading
 import time
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
+from diffseg_ros.config import NodeConfig
 from diffseg_ros.io.message_buffer import MessageBuffer
 from diffseg_ros.ros.counters import Counters
 from diffseg_ros.ros.messages import stamp_of
 from diffseg_ros.time_rules import clock_jumped_back, TIME_JUMP_NS
-
-if TYPE_CHECKING:
-    from diffseg_ros.config import NodeConfig
 
 _REMEMBERED_STAMPS = 64
 _MOST_WAITING = 32
@@ -25,39 +22,30 @@ _SHORT_EPOCHS_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
-class _WaitingImage:
-    message: Any
-    arrival: float
-    outputs: Set[str]
-
-
-@dataclass(frozen=True)
 class SyncedMessages:
     """
     An image and the messages that belong to it.
 
     Attributes
     ----------
-    depth
-        Message of the image's stamp, else the nearest within the tolerance, or None.
-    camera_info
-        Message of the image's stamp, else the topic's latest, or None.
-    stamp
-        Of the image, in nanoseconds.
     arrival
         When the image arrived, in seconds of the synchroniser's clock.
     outputs
         Names of the outputs that had subscribers then.
+    depth
+        Message of the image's stamp, else the nearest within the tolerance, or None.
+    camera_info
+        Message of the image's stamp, else the topic's latest, or None.
 
     """
 
     image: Any
-    depth: Any
-    camera_info: Any
     stamp: int
     epoch: int
     arrival: float
     outputs: Set[str]
+    depth: Any = None
+    camera_info: Any = None
 
 
 class PartnerTopic:
@@ -87,23 +75,22 @@ class PartnerTopic:
         """Forget all messages, and let images wait again."""
         self.buffer: MessageBuffer[Any] = MessageBuffer()
         self.latest: Any = None
-        self.offset: int | None = None
-        self._timeouts = 0
+        self.arrived_in_time()
 
-    def add(self, message: Any) -> None:
-        """Keep a message."""
-        self.latest = message
-        self.buffer.add(stamp_of(message), message)
+    def arrived_in_time(self) -> None:
+        """Let images wait again."""
+        self._timeouts = 0
+        self.offset: int | None = None
 
     def needs_waiting(self, stamp: int) -> bool:
-        """Return whether an image waits, as a message or a nearer one may still come."""
+        """Return whether an image waits, as its message or a nearer one may still come."""
         if self._timeouts >= _TIMEOUTS_IN_A_ROW or self.buffer.find(stamp) is not None:
             return False
         passed = self.buffer.newest is not None and self.buffer.newest > stamp
         return not passed or self.buffer.find(stamp, self.tolerance) is None
 
     def take(self, stamp: int) -> Any:
-        """Return the message for an image, or None; no older image is asked for afterwards."""
+        """Return the message for an image, or None; no older image may be asked for later."""
         message = self.buffer.find(stamp, self.tolerance)
         if message is None:
             self._timeouts += 1
@@ -112,11 +99,6 @@ class PartnerTopic:
             self.arrived_in_time()
         self.buffer.discard(before=stamp - self.tolerance + 1)
         return message
-
-    def arrived_in_time(self) -> None:
-        """Let images wait again."""
-        self._timeouts = 0
-        self.offset = None
 
 
 class FrameSynchronizer:
@@ -130,15 +112,7 @@ class FrameSynchronizer:
 
     Stamps are compared with each other, never with the clock. A time jump begins a new epoch; a
     smaller step back is `late`, the same stamp again a `duplicate`. Images that come sooner than
-    the rate limit allows are dropped as `rate_limit`.
-
-    Attributes
-    ----------
-    epoch
-        Number of time jumps and calls of `restart`.
-    min_period
-        Least time in nanoseconds between the stamps of frames; 0 is no limit.
-
+    `min_period` (ns, 0 is off) allows are dropped as `rate_limit`.
     """
 
     def __init__(self, counters: Counters, *, timeout: float = 0.1,
@@ -152,9 +126,9 @@ class FrameSynchronizer:
         self._clock = clock
         self._changed = threading.Condition()
         self._open = False
-        self._waiting: OrderedDict[int, _WaitingImage] = OrderedDict()
+        self._waiting: dict[int, SyncedMessages] = {}
         self._ready: SyncedMessages | None = None
-        self._arrivals: OrderedDict[int, float] = OrderedDict()
+        self._arrivals: dict[int, float] = {}
         self._newest: int | None = None
         self._due: int | None = None
         self._short_epochs = 0
@@ -197,23 +171,15 @@ class FrameSynchronizer:
         stamp = stamp_of(message)
         with self._changed:
             self._counters.add('received')
-            if not self._open:
-                self._counters.drop('deactivated')
+            if self._open:
+                self._begin_epoch_if_clock_jumped(stamp)
+            fate = self._why_not_processed(stamp, outputs, enabled=enabled)
+            if fate:
+                self._counters.add(fate)
                 return
-            self._follow_clock(stamp)
-            cause = self._disorder(stamp)
-            if not cause:
-                self._remember(stamp)
-                cause = '' if enabled else 'disabled'
-            if cause:
-                self._counters.drop(cause)
-            elif not outputs:
-                self._counters.add('idle')
-            elif self._exceeds_rate(stamp):
-                self._counters.drop('rate_limit')
-            else:
-                self._waiting[stamp] = _WaitingImage(message, self._clock(), outputs)
-                self._update_ready()
+            self._waiting[stamp] = SyncedMessages(message, stamp, self.epoch, self._clock(),
+                                                  outputs)
+            self._update_ready()
 
     def add_depth(self, message: Any) -> None:
         """Accept a depth image."""
@@ -224,7 +190,7 @@ class FrameSynchronizer:
         self._add_partner(self.camera_info, message)
 
     def take(self, *, wait: bool = True) -> SyncedMessages | None:
-        """Return the newest frame, once there is one; None when closed."""
+        """Return the newest frame as soon as there is one; None when closed."""
         with self._changed:
             while self._open:
                 self._update_ready()
@@ -241,42 +207,51 @@ class FrameSynchronizer:
     def _add_partner(self, topic: PartnerTopic, message: Any) -> None:
         stamp = stamp_of(message)
         with self._changed:
-            topic.add(message)
+            topic.latest = message
+            topic.buffer.add(stamp, message)
             earliest = self._clock() - self.timeout
             if any(abs(stamp - other) <= topic.tolerance and arrival >= earliest
                    for other, arrival in self._arrivals.items()):
                 topic.arrived_in_time()
             self._update_ready()
 
-    def _follow_clock(self, stamp: int) -> None:
-        """Begin a new epoch if time jumped back; a topic may have jumped before the images."""
-        if clock_jumped_back(self._newest, stamp):
-            short = len(self._arrivals) < _SHORT_EPOCH_IMAGES
-            self._short_epochs = self._short_epochs + 1 if short else 0
-            self._begin_epoch()
-            for topic in (self.depth, self.camera_info):
-                topic.buffer.discard(after=stamp + TIME_JUMP_NS)
-
-    def _disorder(self, stamp: int) -> str:
+    def _why_not_processed(self, stamp: int, outputs: Set[str], *, enabled: bool) -> str:
+        """Return what an image counts as when it is not processed; note its stamp if in order."""
+        if not self._open:
+            return 'dropped.deactivated'
         if stamp in self._arrivals:
-            return 'duplicate'
-        return 'late' if self._newest is not None and stamp < self._newest else ''
-
-    def _remember(self, stamp: int) -> None:
+            return 'dropped.duplicate'
+        if self._newest is not None and stamp < self._newest:
+            return 'dropped.late'
         self._newest = stamp
         self._arrivals[stamp] = self._clock()
         if len(self._arrivals) > _REMEMBERED_STAMPS:
-            self._arrivals.popitem(last=False)
+            del self._arrivals[next(iter(self._arrivals))]
+        if not enabled:
+            return 'dropped.disabled'
+        if not outputs:
+            return 'idle'
+        return 'dropped.rate_limit' if self._exceeds_rate(stamp) else ''
 
     def _exceeds_rate(self, stamp: int) -> bool:
         """Return whether an image comes too soon; a tenth of a period is tolerated as jitter."""
         if not self.min_period:
             return False
-        if self._due is not None and stamp < self._due - self.min_period // 10:
+        if self._due is None or stamp >= self._due + self.min_period:
+            self._due = stamp
+        if stamp < self._due - self.min_period // 10:
             return True
-        on_time = self._due is not None and stamp < self._due + self.min_period
-        self._due = (self._due if on_time and self._due is not None else stamp) + self.min_period
+        self._due += self.min_period
         return False
+
+    def _begin_epoch_if_clock_jumped(self, stamp: int) -> None:
+        if clock_jumped_back(self._newest, stamp):
+            short = len(self._arrivals) < _SHORT_EPOCH_IMAGES
+            self._short_epochs = self._short_epochs + 1 if short else 0
+            self._begin_epoch()
+            # Depth may have jumped back before the images; what came then is kept.
+            for topic in (self.depth, self.camera_info):
+                topic.buffer.discard(after=stamp + TIME_JUMP_NS)
 
     def _begin_epoch(self) -> None:
         self._drop_waiting('superseded')
@@ -285,7 +260,7 @@ class FrameSynchronizer:
         self.epoch += 1
 
     def _drop_waiting(self, cause: str) -> None:
-        self._counters.drop(cause, len(self._waiting) + (self._ready is not None))
+        self._counters.add(f'dropped.{cause}', len(self._waiting) + (self._ready is not None))
         self._waiting.clear()
         self._ready = None
 
@@ -296,17 +271,15 @@ class FrameSynchronizer:
             if (now - image.arrival >= self.timeout or number < excess
                     or not self.depth.needs_waiting(stamp)
                     and not self.camera_info.needs_waiting(stamp)):
-                self._make_ready(stamp)
+                self._make_ready(image)
                 break
         self._changed.notify_all()
 
-    def _make_ready(self, stamp: int) -> None:
-        image = self._waiting.pop(stamp)
-        older = [other for other in self._waiting if other < stamp]
-        for other in older:
-            del self._waiting[other]
-        self._counters.drop('superseded', len(older) + (self._ready is not None))
-        depth = self.depth.take(stamp)
-        camera_info = self.camera_info.take(stamp) or self.camera_info.latest
-        self._ready = SyncedMessages(image.message, depth, camera_info, stamp, self.epoch,
-                                     image.arrival, image.outputs)
+    def _make_ready(self, image: SyncedMessages) -> None:
+        older = [stamp for stamp in self._waiting if stamp < image.stamp]
+        for stamp in (*older, image.stamp):
+            del self._waiting[stamp]
+        self._counters.add('dropped.superseded', len(older) + (self._ready is not None))
+        self._ready = replace(
+            image, depth=self.depth.take(image.stamp),
+            camera_info=self.camera_info.take(image.stamp) or self.camera_info.latest)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 import threading
 from types import SimpleNamespace
 
-from diffseg_ros.ros.counters import Counters
+from diffseg_ros.ros.counters import Counters, in_flight
 from diffseg_ros.ros.messages import stamp_of  # noqa: E402
 from diffseg_ros.ros.synchronizer import FrameSynchronizer
 from hypothesis import given, settings
@@ -64,8 +65,14 @@ class Rig:
             assert self.take() is not None
 
     @property
-    def totals(self):
+    def totals(self) -> Counter[str]:
         return self.counters.totals()
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Return the images dropped by cause."""
+        return {key.partition('.')[2]: count for key, count in self.totals.items()
+                if key.startswith('dropped.')}
 
 
 @pytest.fixture
@@ -146,7 +153,7 @@ def test_newer_complete_frame_replaces_the_older(rig):
         rig.image(stamp)
     assert rig.take().stamp == 1066 * MS
     assert rig.take() is None
-    assert rig.totals.dropped == {'superseded': 2}
+    assert rig.dropped == {'superseded': 2}
 
 
 def test_newer_incomplete_image_leaves_the_older_its_chance(rig):
@@ -159,7 +166,7 @@ def test_newer_incomplete_image_leaves_the_older_its_chance(rig):
     rig.info(1033)
     rig.depth(1033)
     assert rig.take().depth is not None
-    assert rig.totals.dropped == {}
+    assert rig.dropped == {}
 
 
 def test_stamps_far_from_any_clock_are_used(rig):
@@ -179,14 +186,14 @@ def test_jump_back_begins_an_epoch_with_that_message(rig):
     assert (messages.stamp, messages.epoch) == (9_499 * MS, 1)
     rig.image(9_532)
     assert rig.take().epoch == 1
-    assert rig.totals.dropped == {}
+    assert rig.dropped == {}
 
 
 def test_small_step_back_is_late_and_a_repetition_a_duplicate(rig):
     rig.give_up_waiting()
     for stamp in (10_000, 10_033, 10_010, 9_533, 10_033, 10_000):
         rig.image(stamp)
-    assert rig.totals.dropped == {'superseded': 1, 'late': 2, 'duplicate': 2}
+    assert rig.dropped == {'superseded': 1, 'late': 2, 'duplicate': 2}
     assert rig.synchronizer.epoch == 0
 
 
@@ -222,7 +229,7 @@ def test_unwanted_images_are_idle_and_disabled_ones_dropped(rig):
     rig.image(1033, wanted=False)
     rig.image(1066, enabled=False)
     assert rig.take() is None
-    assert (rig.totals.idle, rig.totals.dropped) == (2, {'disabled': 1})
+    assert (rig.totals['idle'], rig.dropped) == (2, {'disabled': 1})
 
 
 def test_closing_drops_what_waits_and_wakes_the_worker(rig):
@@ -234,8 +241,8 @@ def test_closing_drops_what_waits_and_wakes_the_worker(rig):
     worker.join(5)
     assert taken == [None]
     rig.image(1033)
-    assert rig.totals.dropped == {'deactivated': 2}
-    assert rig.totals.in_flight == 0
+    assert rig.dropped == {'deactivated': 2}
+    assert in_flight(rig.totals) == 0
 
 
 def test_reopening_begins_an_epoch_and_forgets_the_stamps(rig):
@@ -250,7 +257,7 @@ def test_reopening_begins_an_epoch_and_forgets_the_stamps(rig):
 def test_endless_images_are_not_piled_up_while_the_worker_is_busy(rig):
     for number in range(1000):
         rig.image(1000 + number)
-    assert rig.totals.in_flight <= 34
+    assert in_flight(rig.totals) <= 34
 
 
 EVENTS = st.lists(st.tuples(
@@ -284,7 +291,7 @@ def test_every_image_is_accounted_for(events):
     while (messages := rig.take()) is not None:
         taken.append(messages)
     totals = rig.totals
-    assert totals.received == len(taken) + totals.idle + sum(totals.dropped.values())
+    assert totals['received'] == len(taken) + totals['idle'] + totals['dropped']
     order = [(messages.epoch, messages.stamp) for messages in taken]
     assert order == sorted(set(order))
     for messages in taken:
@@ -358,7 +365,7 @@ def test_rate_limit_holds_on_average_in_spite_of_jitter(rig, rate, camera, expec
         rig.image(1000 + 1000 * number / camera + jitter)
         taken += rig.take() is not None
     assert taken == pytest.approx(expected * 20, rel=0.02, abs=1)
-    assert rig.totals.dropped.get('rate_limit', 0) == frames - taken
+    assert rig.dropped.get('rate_limit', 0) == frames - taken
 
 
 def test_rate_limit_begins_anew_with_an_epoch(rig):
@@ -366,7 +373,7 @@ def test_rate_limit_begins_anew_with_an_epoch(rig):
     rig.synchronizer.min_period = 100 * MS
     for stamp in (10_000, 1_000, 1_050, 1_100):
         rig.image(stamp)
-    assert rig.totals.dropped == {'rate_limit': 1, 'superseded': 2}
+    assert rig.dropped == {'rate_limit': 1, 'superseded': 2}
 
 
 def test_stamps_of_two_clocks_in_turn_are_unstable_and_loops_of_a_bag_are_not(rig):
