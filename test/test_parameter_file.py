@@ -31,7 +31,8 @@ def test_default_file_gives_the_default_settings():
     '/**:\n  ros__parameters:\n    segmentation.cut.tau: 0.7\n',
     'diffseg:\n  ros__parameters: {segmentation.cut.tau: 0.7, autostart: false}\n',
     '/robot/diffseg:\n  ros__parameters: {segmentation: {cut: {tau: 0.7}}}\n',
-    'robot:\n  diffseg:\n    ros__parameters: {segmentation: {cut: {tau: 0.7}}, use_sim_time: true}\n',
+    'robot:\n  diffseg:\n    ros__parameters: {segmentation: {cut: {tau: 0.7}}, '
+    'use_sim_time: true}\n',
     '/**:\n  ros__parameters: {segmentation.cut.tau: 0.1}\n'
     'diffseg:\n  ros__parameters: {segmentation.cut.tau: 0.7}\n'
     'other:\n  ros__parameters: {nonsense: 1}\n'])
@@ -55,7 +56,8 @@ def test_lists_are_read(tmp_path):
     ('/**:\n  ros__parameters: {segmentation.refinement.dilations: 3}\n', 'p.yaml'),
     ('/**:\n  ros__parameters: [1, 2]\n', 'ros__parameters is no mapping'),
     ('/**: {ros__parameters: {segmentation.cut.tau: 0.5}\n', 'no valid YAML'),
-    ('other:\n  ros__parameters: {segmentation.cut.tau: 0.5}\n', 'no settings for the node diffseg'),
+    ('other:\n  ros__parameters: {segmentation.cut.tau: 0.5}\n',
+     'no settings for the node diffseg'),
     ('just text\n', 'no settings for the node diffseg'), ('', 'no settings')])
 def test_wrong_files_are_refused_in_one_line(tmp_path, text, reason):
     path = write(tmp_path / 'p.yaml', text)

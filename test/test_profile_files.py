@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from pathlib import Path
 
-from diffseg_ros import profiles
-from diffseg_ros.config import flatten_node, NodeConfig, PipelineConfig, updated_node
+from diffseg_ros import config_files
+from diffseg_ros.config import NodeConfig
+from diffseg_ros.config_files import load_profile, profile_names
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.parameter_file import pipeline_config_from_file
-from diffseg_ros.profiles import load_profile, profile_names
-from diffseg_ros.settings import flatten
+from diffseg_ros.parameter_file import all_parameters, pipeline_config_from_file
+from diffseg_ros.settings import updated
 import pytest
 import yaml
 
@@ -38,10 +37,9 @@ def test_settings_exist_and_are_valid(name):
     assert profile.parameter_file == FOLDER / f'{name}.yaml'
     document = yaml.safe_load(profile.parameter_file.read_text())
     values = dict(leaves(document['/**']['ros__parameters']))
-    own = {key for key, _, _ in flatten_node(NodeConfig())}
-    known = {key for key, _, _ in chain(flatten_node(NodeConfig()), flatten(PipelineConfig()))}
-    assert set(values) <= known
-    updated_node(NodeConfig(), {key: value for key, value in values.items() if key in own})
+    assert set(values) <= {key for key, _, _ in all_parameters()}
+    updated(NodeConfig(), {key: value for key, value in values.items()
+                           if key in NodeConfig.model_fields})
     pipeline_config_from_file(profile.parameter_file)
 
 
@@ -75,6 +73,6 @@ def test_damaged_remaps_are_refused_by_name(tmp_path, monkeypatch, text):
     folder.mkdir()
     (folder / 'nav2.yaml').write_text('/**:\n  ros__parameters: {}\n')
     (folder / 'nav2.remaps.yaml').write_text(text)
-    monkeypatch.setattr(profiles, 'config_file', lambda name: tmp_path / name)
+    monkeypatch.setattr(config_files, 'config_file', lambda name: tmp_path / name)
     with pytest.raises(DiffsegError, match='profile nav2: .*nav2.remaps.yaml'):
         load_profile('nav2')

@@ -25,27 +25,19 @@ _FLOATS = Parameter.Type.DOUBLE, Parameter.Type.DOUBLE_ARRAY
 
 class Parameters:
     """
-    Declares every setting as a parameter and holds the valid settings that they give.
+    Declares every setting as a parameter; `node` and `pipeline` are the settings in force.
 
-    Attributes
-    ----------
-    node, pipeline
-        The settings in force.
-    locked
-        Whether parameters that affect the model or the publishers may not change.
+    `changed` is called after every accepted change. While `locked`, parameters that affect the
+    model or the publishers may not change.
+
+    Raises
+    ------
+    DiffsegError
+        A value given at the start is of the wrong type or out of range.
 
     """
 
     def __init__(self, ros_node: Node, changed: Callable[[], None]) -> None:
-        """
-        Declare all parameters; `changed` is called after every accepted change.
-
-        Raises
-        ------
-        DiffsegError
-            A value given at the start is of the wrong type or out of range.
-
-        """
         self.locked = False
         self.node, self.pipeline = NodeConfig(), PipelineConfig()
         self._ros_node = ros_node
@@ -56,16 +48,16 @@ class Parameters:
             ros_node.get_logger().warning(warning)
         self.node, self.pipeline = self._updated(given)
         for name, value, option in all_parameters(self.node, self.pipeline):
-            ros_node.declare_parameter(name, _to_ros(value), describe(value, option),
-                                       ignore_override=True)
+            ros_node.declare_parameter(name, list(value) if isinstance(value, tuple) else value,
+                                       _descriptor(value, option), ignore_override=True)
         ros_node.add_pre_set_parameters_callback(self._integers_to_floats)
         ros_node.add_on_set_parameters_callback(self._check)
         ros_node.add_post_set_parameters_callback(self._apply)
 
     def _updated(self, values: Mapping[str, Any]) -> tuple[NodeConfig, PipelineConfig]:
-        of_node = {name for name in values if name in NodeConfig.model_fields}
-        return (updated(self.node, {name: values[name] for name in values if name in of_node}),
-                updated(self.pipeline, {name: values[name] for name in values
+        of_node = values.keys() & NodeConfig.model_fields.keys()
+        return (updated(self.node, {name: values[name] for name in of_node}),
+                updated(self.pipeline, {name: value for name, value in values.items()
                                         if name not in of_node}))
 
     def _integers_to_floats(self, parameters: list[Parameter[Any]]) -> list[Parameter[Any]]:
@@ -122,12 +114,7 @@ def _from_ros(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float, str, bytes)) else tuple(value)
 
 
-def _to_ros(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def describe(value: Any, option: Option) -> ParameterDescriptor:
-    """Return the descriptor of a setting: meaning, range or choices, when it may change."""
+def _descriptor(value: Any, option: Option) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(
         description=option.description, read_only=option.read_only,
         additional_constraints='; '.join(constraints(value, option)))
