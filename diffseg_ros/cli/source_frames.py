@@ -34,11 +34,7 @@ def topic_names(arguments: argparse.Namespace) -> TopicNames:
     """
     Return the topics that the options of `add_topic_options` name.
 
-    Raises
-    ------
-    DiffsegError
-        A topic is named, but `arguments.source` is a recording without topics, or None.
-
+    Raises DiffsegError if one is named but `arguments.source` has no topics, or is None.
     """
     given = {role: topic for role in _TOPIC_ROLES
              if (topic := getattr(arguments, f'{role}_topic')) is not None}

@@ -112,25 +112,15 @@ def label_points(frame: Frame, labels: LabelImage, config: CloudConfig | None = 
                  exclude: Collection[int] = (), *, step: int = 1
                  ) -> tuple[npt.NDArray[np.float32], ...]:
     """
-    Return x, y and z of the point at every pixel of a label image.
+    Return x, y and z of the point at every pixel of a label image; see `labelled_cloud`.
 
-    Parameters
-    ----------
-    frame, labels, config, exclude
-        As for `labelled_cloud`.
-    step
-        Only every `step`th row and column is computed.
+    With `step` only every `step`th row and column is computed.
 
     Returns
     -------
     tuple of numpy.ndarray
-        Three float32 arrays of the label image's shape over `step`, metres in the camera's
-        optical frame, NaN where there is no point.
-
-    Raises
-    ------
-    DiffsegError
-        As `labelled_cloud`.
+        Three (H, W) float32 arrays, metres in the camera's optical frame, NaN where there is no
+        point.
 
     """
     if frame.depth is None:
@@ -161,15 +151,10 @@ def label_points(frame: Frame, labels: LabelImage, config: CloudConfig | None = 
 
 def usable_depth(depth: DepthImage, config: CloudConfig) -> DepthImage:
     """
-    Return a copy of the depth with NaN at every pixel that gives no point.
+    Return a copy of (H, W) depth in metres with NaN at every pixel that gives no point.
 
-    Parameters
-    ----------
-    depth
-        (H, W) metres; NaN, infinite values and values not above 0 are no measurements.
-    config
-        Range, and the removal of flying pixels.
-
+    NaN, infinite values and values not above 0 are no measurements; `config` gives the range
+    and says whether flying pixels are removed.
     """
     farthest = config.max_depth or float(np.finfo(np.float32).max)
     keep = depth <= farthest
@@ -216,13 +201,8 @@ def voxel_downsample(cloud: LabelledCloud, voxel_size: float) -> LabelledCloud:
     Return one point for each voxel that holds valid points.
 
     It has their mean position and colour and their most frequent label (the lowest of several
-    as frequent); voxels are in the order of their first point.
-
-    Raises
-    ------
-    DiffsegError
-        A point lies too far from the origin for voxels of this size.
-
+    as frequent); voxels are in the order of their first point. Raises DiffsegError when a point
+    lies too far from the origin for voxels of this size.
     """
     listed = cloud.compact()
     numbers, count = voxel_numbers(voxel_keys(listed.points, voxel_size))

@@ -21,11 +21,7 @@ def pose_from_quaternion(translation: Sequence[float], quaternion: Sequence[floa
     """
     Return the (4, 4) transform of a translation and a quaternion (x y z w) of any length.
 
-    Raises
-    ------
-    DiffsegError
-        A value is not finite, or the quaternion is 0.
-
+    Raises DiffsegError when a value is not finite or the quaternion is 0.
     """
     if not np.isfinite([*translation, *quaternion]).all() or np.linalg.norm(quaternion) < 1e-9:
         raise DiffsegError(f'transform: translation {tuple(translation)}, quaternion '

@@ -18,11 +18,7 @@ def voxel_keys(points: npt.NDArray[np.floating], voxel_size: float) -> npt.NDArr
     """
     Return the (N, 3) int32 index of the voxel that each of (N, 3) finite points lies in.
 
-    Raises
-    ------
-    DiffsegError
-        A point lies too far from the origin for voxels of this size.
-
+    Raises DiffsegError when a point lies too far from the origin for voxels of this size.
     """
     cells = np.floor(points.astype(np.float64) / voxel_size)
     if cells.size and max(-cells.min(), cells.max()) > _LARGEST_INDEX:
@@ -38,20 +34,7 @@ def voxel_codes(keys: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
 
 
 def voxel_numbers(keys: npt.NDArray[np.int32]) -> tuple[Indices, int]:
-    """
-    Return a number for each point's voxel, in the order of first appearance.
-
-    Parameters
-    ----------
-    keys
-        (N, 3) int32.
-
-    Returns
-    -------
-    tuple
-        (N,) number of each point's voxel, and how many voxels there are.
-
-    """
+    """Return (N,) numbers of voxels in the order of first appearance, and their count."""
     if not len(keys):
         return np.zeros(0, np.intp), 0
     low, high = keys.min(axis=0).tolist(), keys.max(axis=0).tolist()
@@ -75,13 +58,8 @@ def majority(groups: Indices, count: int,
     """
     Return the most frequent label of each group, the lowest of several as frequent.
 
-    Parameters
-    ----------
-    groups, labels
-        (N,) group of each member, 0 to `count` - 1, and its label. No group is empty.
-    count
-        Number of groups; 0 where there are no members.
-
+    `groups` and `labels` are the (N,) group, 0 to `count` - 1, and label of each member; no
+    group is empty.
     """
     if not count:
         return np.zeros(0, np.int32)

@@ -59,15 +59,7 @@ class Bag(Source):
     """
 
     def __init__(self, path: Path, topics: TopicNames | None = None) -> None:
-        """
-        Open and check the bag, and choose its topics.
-
-        Raises
-        ------
-        DiffsegError
-            The bag is empty, truncated, damaged or without usable images.
-
-        """
+        """Open and check the bag and choose its topics; DiffsegError if it is of no use."""
         resolved = path.resolve()
         super().__init__(resolved.stem if path.is_file() else resolved.name)
         self._path = path
@@ -94,15 +86,7 @@ class Bag(Source):
         return [*self._topics.warnings, *counted, *super().warnings]
 
     def numbered_frames(self) -> Iterator[SourceFrame]:
-        """
-        Read the bag from the start.
-
-        Raises
-        ------
-        DiffsegError
-            The bag turns out to be damaged.
-
-        """
+        """Read the bag from the start; raise DiffsegError where it turns out to be damaged."""
         self._problems.clear()
         tree = TransformTree()
         for data in self._static:

@@ -32,15 +32,7 @@ class BagReader:
     """
 
     def __init__(self, path: Path) -> None:
-        """
-        Open and check the bag.
-
-        Raises
-        ------
-        DiffsegError
-            It is truncated, damaged, empty or of an unsupported kind.
-
-        """
+        """Open and check the bag; raise DiffsegError if it is damaged, empty or unsupported."""
         self._readers: list[Reader] = []
         with ExitStack() as stack:
             for file in _storage_files(path):
@@ -65,11 +57,7 @@ class BagReader:
         """
         Yield (topic, log time in ns, CDR bytes) in the order of log times.
 
-        Raises
-        ------
-        DiffsegError
-            The bag turns out to be damaged.
-
+        Raises DiffsegError where the bag turns out to be damaged.
         """
         for reader in self._readers:
             chosen = [item for item in reader.connections if item.topic in topics]

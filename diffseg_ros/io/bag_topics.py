@@ -47,11 +47,7 @@ def choose_topics(path: Path, reader: BagReader, names: TopicNames) -> ChosenTop
     """
     Find the topics that `names` asks for, or the most likely ones in their place.
 
-    Raises
-    ------
-    DiffsegError
-        No topic with usable images, or a topic that was asked for is absent.
-
+    Raises DiffsegError without a topic of usable images, or if a named topic is absent.
     """
     return _Chooser(path, reader, names).choose()
 

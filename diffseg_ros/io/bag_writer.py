@@ -94,27 +94,11 @@ class BagWriter:
     def write_raw(self, topic: str, type_name: str, stamp: int, data: bytes | memoryview, *,
                   latched: bool = False) -> None:
         """
-        Write a serialised message.
+        Write a message of CDR bytes, as rclpy's `serialize_message` gives them.
 
-        Parameters
-        ----------
-        topic
-            Full name, with its slash.
-        type_name
-            For example 'sensor_msgs/msg/Image'.
-        stamp
-            Time of recording in nanoseconds.
-        data
-            CDR bytes, for example from rclpy's `serialize_message`.
-        latched
-            Whether playback offers the topic to late subscribers (transient local);
-            /tf_static always is. The first message of a topic decides.
-
-        Raises
-        ------
-        DiffsegError
-            The type is unknown or not that of the topic so far, or the disk refuses.
-
+        With `latched` playback offers the topic to late subscribers (transient local), as it
+        always does /tf_static; the first message of a topic decides. Raises DiffsegError when
+        the type is unknown or not that of the topic so far, or the disk refuses.
         """
         connection = self._connections.get(topic)
         if connection is None:

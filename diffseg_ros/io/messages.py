@@ -169,13 +169,8 @@ def intrinsics_from_camera_info(message: Any) -> Intrinsics:
     """
     Return the intrinsics of the image that a sensor_msgs/CameraInfo comes with.
 
-    A region of interest and binning are applied to K, which holds for the full sensor.
-
-    Raises
-    ------
-    DiffsegError
-        K is zero or not finite, or the size is not positive.
-
+    A region of interest and binning are applied to K, which holds for the full sensor. Raises
+    DiffsegError when K is zero or not finite, or the size is not positive.
     """
     roi = message.roi
     width, height = int(roi.width) or int(message.width), int(roi.height) or int(message.height)
@@ -225,13 +220,8 @@ def image_message(pixels: npt.NDArray, stamp: int, frame_id: str,
     """
     Return a sensor_msgs/Image of an (H, W) or (H, W, 3) array.
 
-    The encoding follows from the array: rgb8, mono8, 16UC1, 32SC1 or 32FC1.
-
-    Raises
-    ------
-    DiffsegError
-        The array is of another kind.
-
+    The encoding follows from the array: rgb8, mono8, 16UC1, 32SC1 or 32FC1; raises
+    DiffsegError for others.
     """
     kind = (pixels.dtype.name, pixels.shape[2] if pixels.ndim == 3 else 1)
     if encoding is None and kind not in _BUILT_ENCODINGS:
@@ -297,15 +287,7 @@ def nanoseconds(stamp: Any) -> int:
 
 
 def require_type(type_name: str) -> None:
-    """
-    Make sure that a message type is defined, from installed packages if need be.
-
-    Raises
-    ------
-    DiffsegError
-        No definition is found.
-
-    """
+    """Define a message type from installed packages if need be, or raise DiffsegError."""
     if type_name in typestore().fielddefs:
         return
     path = _definition_file(type_name)

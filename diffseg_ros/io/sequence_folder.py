@@ -74,15 +74,7 @@ class SequenceFolder(ImageSequence):
     """
 
     def __init__(self, path: Path) -> None:
-        """
-        Read everything but the images.
-
-        Raises
-        ------
-        DiffsegError
-            Counts differ, or a file of the folder cannot be understood.
-
-        """
+        """Read all but the images; raise DiffsegError if the folder's files do not agree."""
         super().__init__(path.resolve().name, sorted_images(path / 'rgb', _RGB_SUFFIXES))
         self._path = path
         self._depth = sorted_images(path / 'depth', ('.png',))
@@ -115,11 +107,7 @@ class SequenceFolder(ImageSequence):
         """
         Return the true instance ids of a frame: (H, W) uint16, IGNORED_INSTANCE = ignore.
 
-        Raises
-        ------
-        DiffsegError
-            There is no ground truth, or the image cannot be read.
-
+        Raises DiffsegError without ground truth, or if the image cannot be read.
         """
         if not self._instances:
             raise DiffsegError(f'{self._path}: no instances/; ground truth is needed')

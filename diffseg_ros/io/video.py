@@ -23,15 +23,7 @@ class Video(Source):
     """
 
     def __init__(self, path: Path) -> None:
-        """
-        Open the file and count its frames.
-
-        Raises
-        ------
-        DiffsegError
-            PyAV is not installed, or the file is damaged or holds no video.
-
-        """
+        """Open the file; raise DiffsegError without PyAV, or if it is no readable video."""
         super().__init__(path.stem)
         self._path = path
         with self._opened() as container:

@@ -40,22 +40,8 @@ class MapBuilder:
         """
         Begin an empty map; the model is loaded when the first usable frame comes.
 
-        Parameters
-        ----------
-        config
-            Of the pipeline, and which depth is fused.
-        voxel_size
-            Metres.
-        odometry
-            Whether poses are estimated from the images and depth instead of read.
-        backbone
-            Used in place of the one that `config` names.
-
-        Raises
-        ------
-        DiffsegError
-            The voxel size is not above 0.
-
+        `voxel_size` is in metres. With `odometry` poses are estimated from the images and depth
+        instead of read; `backbone` is used in place of the one that `config` names.
         """
         self._map = VoxelMap(voxel_size)
         self._agreement_map = VoxelMap(_AGREEMENT_VOXEL)
@@ -73,13 +59,8 @@ class MapBuilder:
         Track one frame and fuse its cloud; what it lacks for that is counted.
 
         Frames before the first with depth and pose are skipped. After a time jump tracks are
-        forgotten, but the map stays.
-
-        Raises
-        ------
-        DiffsegError
-            The frame cannot be segmented or back-projected, or the model cannot be loaded.
-
+        forgotten, but the map stays. Raises DiffsegError when the frame cannot be segmented or
+        unprojected, or the model cannot be loaded.
         """
         measured = frame.depth is not None and frame.intrinsics is not None
         self.without_depth += not measured
@@ -106,11 +87,7 @@ class MapBuilder:
         """
         Return the voxels that at least `min_observations` frames observed.
 
-        Raises
-        ------
-        DiffsegError
-            There are none; the message names what `source` lacks.
-
+        Raises DiffsegError when there are none; it names what `source` lacks.
         """
         if not self.frames:
             raise DiffsegError(f'{source}: {self._reason_for_no_map()}')

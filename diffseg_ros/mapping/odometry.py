@@ -40,18 +40,8 @@ class RgbdOdometry:
         Return the (4, 4) pose of a frame in the first camera's frame, or None if lost.
 
         A frame that cannot be aligned is skipped; the next one is aligned with the same key
-        frame.
-
-        Parameters
-        ----------
-        frame
-            With depth and intrinsics.
-
-        Raises
-        ------
-        DiffsegError
-            The frame lacks depth or intrinsics, or the distortion model is not supported.
-
+        frame. Raises DiffsegError when the frame lacks depth or intrinsics, or the distortion
+        model is not supported.
         """
         image, matrix = _rectified(frame)
         if self._key is None:

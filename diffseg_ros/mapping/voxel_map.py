@@ -87,20 +87,10 @@ class VoxelMap:
 
     def add(self, cloud: LabelledCloud, pose: Matrix) -> int:
         """
-        Fuse one frame and return how many points it had.
+        Fuse one frame, a cloud in the optical frame, and return how many points it had.
 
-        Parameters
-        ----------
-        cloud
-            In the camera's optical frame.
-        pose
-            (4, 4) camera-to-world transform.
-
-        Raises
-        ------
-        DiffsegError
-            The pose is not finite, or a point lies too far from the origin.
-
+        `pose` is the (4, 4) camera-to-world transform. Raises DiffsegError when it is not
+        finite, or a point lies too far from the origin.
         """
         if not np.isfinite(pose).all():
             raise DiffsegError('map: the pose holds NaN or infinity; a finite camera-to-world '
