@@ -49,21 +49,22 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.clouds < 0:
         raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')
 
-    from diffseg_ros.cli.replay_output import ReplayOutput
+    from diffseg_ros.cli.replay_output import ReplayOutput, TopicRecorder
     from diffseg_ros.pipeline import Pipeline
 
     pipeline = Pipeline(config)
+    recorder = None if arguments.no_bag else TopicRecorder.create(
+        arguments.output / 'output.mcap', config)
     plots = SequencePlots(selected_count(source, arguments.every, arguments.limit))
-    with ReplayOutput(arguments.output, config, clouds_every=arguments.clouds,
-                      bag=not arguments.no_bag,
+    with ReplayOutput(arguments.output, config, clouds_every=arguments.clouds, recorder=recorder,
                       plots=plots if arguments.plots else None) as output:
         failed = _replay(source, pipeline, output, arguments.every, arguments.limit)
         for warning in source.warnings:
             print(f'{source.name}: {warning}', file=sys.stderr)
         if not output.frames:
             raise DiffsegError(f'{arguments.source}: none of {failed} frames could be processed')
-        output.draw_plots(source.name)
-        report = {**output.report(), 'frames_failed': failed, 'tracks': pipeline.track_count,
+        report = {**output.finish(source.name), 'frames_failed': failed,
+                  'tracks': pipeline.track_count,
                   'device': str(pipeline.backbone.device), 'model': pipeline.backbone.name,
                   'source': source.name, 'warnings': source.warnings}
     write_json(arguments.output / 'report.json', report)

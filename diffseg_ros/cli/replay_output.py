@@ -32,64 +32,46 @@ class ReplayOutput:
     Writes label images, overlays, clouds and the topics that the node would have published.
 
     The files of an earlier replay in the same folder are removed first, so that every file there
-    belongs to this run.
+    belongs to this run. The cloud of every `clouds_every`th frame is written, none for 0.
+    Without `recorder` there is no output.mcap, without `plots` there are none.
     """
 
     def __init__(self, folder: Path, config: PipelineConfig, *, clouds_every: int,
-                 bag: bool, plots: SequencePlots | None = None) -> None:
-        """
-        Check the folder; nothing is written yet.
-
-        Parameters
-        ----------
-        folder
-            Made where it is missing.
-        config
-            Settings of the clouds, of what is removed, and of the outputs.
-        clouds_every
-            Write the cloud of every Nth frame; 0 writes none.
-        bag
-            Whether to write output.mcap; it needs ROS messages.
-        plots
-            Is given every frame, or None.
-
-        Raises
-        ------
-        DiffsegError
-            The path is a file.
-
-        """
-        if folder.exists() and not folder.is_dir():
-            raise DiffsegError(f'output {folder}: is a file; give a folder')
+                 recorder: TopicRecorder | None, plots: SequencePlots | None = None) -> None:
         self._folder = folder
         self._config = config
         self._clouds_every = clouds_every
+        self._recorder = recorder
+        self._plots = plots
         self._encoder = LabelEncoder()
         self._reusable: dict[str, Any] = {}
-        self._topics = _create_recorder(folder / 'output.mcap', config) if bag else None
-        self._plots = plots
         self._latencies = Latencies()
-        self._without_cloud = 0
-        self._unencodable = 0
-        self.frames = 0
-        self.clouds = 0
+        self._counts = {'frames': 0, 'clouds': 0, 'frames_without_cloud': 0,
+                        'ids_without_value': 0}
+
+    @property
+    def frames(self) -> int:
+        """Number of frames written."""
+        return self._counts['frames']
 
     def __enter__(self) -> ReplayOutput:
         """Clear and create the folders and open the bag."""
+        if self._folder.exists() and not self._folder.is_dir():
+            raise DiffsegError(f'output {self._folder}: is a file; give a folder')
         for name in _FOLDERS:
             shutil.rmtree(self._folder / name, ignore_errors=True)
             (self._folder / name).mkdir(parents=True)
         for name in ('report.json', 'output.mcap', *PLOT_NAMES):
             (self._folder / name).unlink(missing_ok=True)
-        if self._topics is not None:
-            self._topics.bag.__enter__()
+        if self._recorder is not None:
+            self._recorder.bag.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         """Finish the bag; without a single frame leave nothing behind."""
-        if self._topics is not None:
-            self._topics.bag.__exit__(kind, error, trace)
+        if self._recorder is not None:
+            self._recorder.bag.__exit__(kind, error, trace)
         if not self.frames:
             for name in _FOLDERS:
                 shutil.rmtree(self._folder / name, ignore_errors=True)
@@ -108,11 +90,10 @@ class ReplayOutput:
 
         """
         context = OutputContext(result, self._encoder, self._config, reusable=self._reusable)
-        self._unencodable += self._encoder.unencodable
         cloud_due = self._clouds_every > 0 and number % self._clouds_every == 0
         cloud = self._cloud(context) if cloud_due and context.has_points else None
-        if self._topics is not None:
-            self._topics.write(context)
+        if self._recorder is not None:
+            self._recorder.write(context)
         name = f'{number:06d}'
         write_image(self._folder / 'labels' / f'{name}.png', context.values)
         write_image(self._folder / 'overlay' / f'{name}.jpg', context.overlay)
@@ -121,21 +102,16 @@ class ReplayOutput:
         if self._plots is not None:
             self._plots.add(number, result.frame, result.labels)
         self._latencies.add(result.latency_ms)
-        self.frames += 1
-        self.clouds += cloud is not None
-        self._without_cloud += cloud_due and cloud is None
+        self._counts['frames'] += 1
+        self._counts['clouds'] += cloud is not None
+        self._counts['frames_without_cloud'] += cloud_due and cloud is None
+        self._counts['ids_without_value'] += self._encoder.unencodable
 
-    def report(self) -> dict[str, Any]:
-        """Return what was written, and the latencies."""
-        return {'frames': self.frames, 'clouds': self.clouds,
-                'frames_without_cloud': self._without_cloud,
-                'ids_without_value': self._unencodable,
-                'latency_ms': self._latencies.report()}
-
-    def draw_plots(self, title: str) -> None:
-        """Write the plots of the whole replay, if there are to be any."""
+    def finish(self, title: str) -> dict[str, Any]:
+        """Write the plots of the whole replay; return what was written, and the latencies."""
         if self._plots is not None:
             self._plots.write(self._folder, title)
+        return {**self._counts, 'latency_ms': self._latencies.report()}
 
     def _cloud(self, context: OutputContext) -> LabelledCloud:
         """Return the points of ~/points; their labels are the values of the label image."""
@@ -146,37 +122,37 @@ class ReplayOutput:
                              self._encoder.values(cloud.labels).astype(np.int32))
 
 
-class _TopicRecorder:
-    """Writes the messages of all outputs into a bag; needs ROS messages."""
+class TopicRecorder:
+    """Records the messages of all outputs into a bag, nothing twice; it needs ROS messages."""
 
     def __init__(self, path: Path, config: PipelineConfig) -> None:
-        from diffseg_ros.ros.outputs import available_outputs
-        import rclpy.serialization  # noqa: F401
+        from diffseg_ros.ros.messages import type_name
+        from diffseg_ros.ros.outputs import available_outputs, create_message
+        from rclpy.serialization import serialize_message
 
+        self._type_name, self._create, self._serialize = (
+            type_name, create_message, serialize_message)
         left_out = {'labels/compressed'}
         if config.removal == RemovalConfig():
             left_out |= {'mask', 'depth_filtered'}
-        self._outputs = [entry for entry in available_outputs().values()
-                         if entry.name not in left_out]
+        self._outputs = {name: entry for name, entry in available_outputs().items()
+                         if name not in left_out}
         self.bag = BagWriter(path, overwrite=True, compressed=True)
+
+    @classmethod
+    def create(cls, path: Path, config: PipelineConfig) -> TopicRecorder | None:
+        """Return a recorder; where ROS is not installed say so on stderr and return None."""
+        try:
+            return cls(path, config)
+        except ImportError as error:
+            print(f'output.mcap is left out, as it needs rclpy and ROS messages ({error})',
+                  file=sys.stderr)
+            return None
 
     def write(self, context: OutputContext) -> None:
         """Record a frame; either all of its messages or none."""
-        from diffseg_ros.ros.messages import type_name
-        from diffseg_ros.ros.outputs import create_message
-        from rclpy.serialization import serialize_message
-
-        messages = {entry.name: create_message(entry, context) for entry in self._outputs}
+        messages = {name: self._create(entry, context) for name, entry in self._outputs.items()}
         for name, message in messages.items():
             if message is not None:
-                self.bag.write_raw(f'/{NODE_NAME}/{name}', type_name(type(message)),
-                                   context.frame.stamp, serialize_message(message))
-
-
-def _create_recorder(path: Path, config: PipelineConfig) -> _TopicRecorder | None:
-    try:
-        return _TopicRecorder(path, config)
-    except ImportError as error:
-        print(f'output.mcap is left out, as it needs rclpy and ROS messages ({error})',
-              file=sys.stderr)
-        return None
+                self.bag.write_raw(f'/{NODE_NAME}/{name}', self._type_name(type(message)),
+                                   context.frame.stamp, self._serialize(message))
