@@ -30,6 +30,18 @@ class LabelEncoder:
     live id is allocated one until it was not seen for `max_misses` frames; the value that was
     free for longest comes first. Ids without a value become unlabelled.
 
+    Parameters
+    ----------
+    encoding
+        Of the label image: 16UC1, mono8 or 32SC1.
+    unlabelled_value
+        Of pixels without a segment; -1 is all bits set.
+    pool_size
+        Number of values: the lowest that are not the unlabelled one. 0 is 255 for mono8, and no
+        pool otherwise.
+    by_class
+        Encode the class of each segment instead of its id.
+
     Attributes
     ----------
     unencodable
@@ -39,24 +51,6 @@ class LabelEncoder:
 
     def __init__(self, encoding: str = '16UC1', unlabelled_value: int = -1,
                  max_misses: int = 15, *, pool_size: int = 0, by_class: bool = False) -> None:
-        """
-        Choose the values.
-
-        Parameters
-        ----------
-        encoding
-            Of the label image: 16UC1, mono8 or 32SC1.
-        unlabelled_value
-            Of pixels without a segment; -1 is all bits set.
-        max_misses
-            Frames for which an id that is not seen keeps its value of the pool.
-        pool_size
-            Number of values shared by the ids: the lowest that are not the unlabelled one. 0 is
-            255 for mono8, and no pool otherwise.
-        by_class
-            Give the class of each segment instead of its id.
-
-        """
         self.encoding = encoding
         self.dtype = _DTYPES[encoding]
         self.unlabelled = int(np.array(unlabelled_value, np.int64).astype(self.dtype))

@@ -26,20 +26,10 @@ def needs_boxes(config: RemovalConfig) -> bool:
 def removed_ids(config: RemovalConfig, ids: npt.NDArray[np.int32],
                 boxes: Callable[[], Sequence[SegmentBox]]) -> list[int]:
     """
-    Return the ids to remove, UNLABELLED (-1) included where `config` says so.
+    Return which of the (N,) ids in the frame to remove; UNLABELLED (-1) too if `config` says so.
 
     A segment too small in the image, or with too little depth, to have a box is smaller than
-    any `min_size` and never larger than `max_size`.
-
-    Parameters
-    ----------
-    config
-        Settings of the user.
-    ids
-        (N,) int32 ids in the frame.
-    boxes
-        Returns the boxes of the frame; called only where sizes matter.
-
+    any `min_size` and never larger than `max_size`. `boxes` is called only where sizes matter.
     """
     present = {int(identity) for identity in ids if identity != UNLABELLED}
     chosen = present & set(config.ids)
@@ -60,15 +50,9 @@ def filtered_depth(depth: DepthImage, mask: Mask) -> DepthImage:
 
 def depth_pixels(depth: DepthImage, encoding: str) -> DepthImage | npt.NDArray[np.uint16]:
     """
-    Return depth as the pixels of an image encoding.
+    Return depth in metres (NaN where invalid) as the pixels of an image encoding.
 
-    Parameters
-    ----------
-    depth
-        (H, W) float32 metres, NaN where invalid.
-    encoding
-        '32FC1' (metres, NaN) or '16UC1' (millimetres; invalid, and beyond 65.535 m, is 0).
-
+    32FC1 is the same; 16UC1 is millimetres, 0 where invalid and beyond 65.535 m.
     """
     if encoding == '32FC1':
         return depth

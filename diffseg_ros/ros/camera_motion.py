@@ -21,24 +21,16 @@ class CameraMotion:
     Keeps the messages of /tf, /tf_static and `odom`, and returns the camera's pose at a stamp.
 
     TF is asked first. Odometry moves the frame that it names as its child: the camera itself, or
-    a frame from which static transforms or `base_to_camera` lead to the camera. Poses are
-    interpolated, never extrapolated. After three timeouts in a row `pose` no longer waits for a
-    late transform, until one arrives in time again.
+    a frame from which static transforms or `base_to_camera` (x y z qx qy qz qw, 0 is unknown)
+    lead to the camera. Poses are interpolated, never extrapolated. After three timeouts in a row
+    `pose` no longer waits for a late transform, until one arrives in time again.
 
-    Attributes
-    ----------
-    source
-        'tf' or 'odometry', '' while no pose is known.
-    no_pose_reason
-        Why the last image had no pose, '' when it had one.
-
+    After each `pose`, `source` is 'tf', 'odometry' or '', and then `no_pose_reason` says why.
     """
 
     def __init__(self, *, tf: bool = True, odometry: bool = True,
                  base_to_camera: Sequence[float] = (0.0,) * 7) -> None:
-        """Start without transforms; `base_to_camera` is x y z qx qy qz qw, 0 if unknown."""
-        self.source = ''
-        self.no_pose_reason = ''
+        self.source = self.no_pose_reason = ''
         self._base_to_camera = tuple(base_to_camera) if any(base_to_camera) else None
         self._use_tf, self._use_odometry = tf, odometry
         self._changed = threading.Condition()

