@@ -36,17 +36,7 @@ class _Memory:
 
 @dataclass(frozen=True)
 class Match:
-    """
-    Ids that earlier frames suggest for a frame.
-
-    Attributes
-    ----------
-    ids
-        (4 h, 4 w) int32 track ids, on a grid four times as fine as the tokens.
-    share
-        (4 h, 4 w) float32: agreement of the similar tokens on that id, 0 to 1.
-
-    """
+    """The (4 h, 4 w) int32 ids that earlier frames suggest, and the share (0 to 1) that agrees."""
 
     ids: Ids
     share: FloatArray
@@ -74,17 +64,7 @@ class Correspondence:
         self._count = 0
 
     def remember(self, features: torch.Tensor, ids: Ids) -> None:
-        """
-        Keep a keyframe.
-
-        Parameters
-        ----------
-        features
-            (C, h, w) float32.
-        ids
-            (4 h, 4 w) int32 track of each label cell.
-
-        """
+        """Keep the (C, h, w) float32 features of a keyframe, and the ids of its label cells."""
         memory = _Memory(_normalised(features), ids)
         if self._anchor is None or self._anchor.features.shape != features.shape:
             self._recent.clear()

@@ -32,48 +32,28 @@ Points = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.floating] | npt.NDArray[np.integer]
 
 
-def camera_motion(now: TrackingFrame, before: TrackingFrame, flow: ImageMotion,
-                  seed: int = 0) -> Matrix | None:
+def camera_motion(now: TrackingFrame, before: TrackingFrame, flow: ImageMotion) -> Matrix | None:
     """
     Estimate the rigid motion that carries most points of one frame onto the other.
 
     Points that optical flow pairs, with depth in both frames, vote by random sampling
     (Fischler and Bolles 1981); the agreeing ones give the motion by least squares (Kabsch 1976).
     Where the image moved too far for that, ORB features (Rublee et al., ICCV 2011) pair points.
-
-    Parameters
-    ----------
-    now, before
-        Both with depth and intrinsics.
-    flow
-        Optical flow between them.
-    seed
-        Of the sampling; the same input gives the same motion.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        (4, 4) float64 from the camera now to the camera before, or None where too few points
-        agree on one.
-
+    Both frames have depth and intrinsics. Returns the (4, 4) float64 transform from the camera
+    now to the camera before, or None where too few points agree on one.
     """
-    found = ransac_motion(*_flow_pairs(now, before, flow), seed)
+    found = ransac_motion(*_flow_pairs(now, before, flow))
     if found is None:
-        found = ransac_motion(*orb_features(now).pairs(orb_features(before)), seed)
+        found = ransac_motion(*orb_features(now).pairs(orb_features(before)))
     return found
 
 
-def ransac_motion(here: Points, there: Points, seed: int = 0, *,
-                  least: int = _MINIMUM_POINTS) -> Matrix | None:
-    """
-    Return the (4, 4) motion that most of (N, 3) paired points agree on.
-
-    None where fewer than `least` or than a third do.
-    """
+def ransac_motion(here: Points, there: Points, least: int = _MINIMUM_POINTS) -> Matrix | None:
+    """Return the (4, 4) motion that at least `least` and a third of (N, 3) pairs agree on."""
     if len(here) < least:
         return None
     tolerance = _NOISE_FLOOR + _NOISE_SHARE * there[:, 2]
-    triples = np.random.default_rng(seed).integers(0, len(here), (_TRIALS, 3))
+    triples = np.random.default_rng(0).integers(0, len(here), (_TRIALS, 3))
     rotations, shifts = _rigid_fit(here[triples], there[triples])
     moved = rotations @ here.T + shifts[:, :, None]
     agrees = np.linalg.norm(moved - there.T, axis=1) < tolerance
@@ -158,8 +138,6 @@ def orb_features(frame: TrackingFrame) -> OrbFeatures:
 
 @dataclass(frozen=True)
 class _ReferenceView:
-    """A thumbnail of a view, its corners, a small form of it, and its (4, 4) pose."""
-
     thumbnail: FloatArray
     features: OrbFeatures
     small: TrackingFrame
@@ -203,7 +181,7 @@ class Relocalizer:
         views = sorted(self._views, key=lambda view: -view.similarity(thumbnail))
         features, small = orb_features(frame), _small(frame)
         for view in [views[0], *views[1 + attempt % _RUNNERS_UP:][:1]]:
-            motion = ransac_motion(*features.pairs(view.features), least=_AGREEING_POINTS)
+            motion = ransac_motion(*features.pairs(view.features), _AGREEING_POINTS)
             if motion is not None and rigid_source(small, view.small, motion)[1] >= _SURFACE_SHARE:
                 pose: Matrix = view.pose @ motion
                 return pose
@@ -225,16 +203,18 @@ def _thumbnail(frame: TrackingFrame) -> FloatArray:
 
 
 class CameraState(Enum):
-    """What is known of the camera's pose in the world that positions are kept in."""
+    """
+    What is known of the camera's pose in the world that positions are kept in.
+
+    TRACKING: the world is that of the frame before, or there is none yet. RESET: it begins here,
+    or ends, and earlier positions mean nothing. LOST: the camera's place in it is unknown.
+    RELOCALIZED: the camera is found in it again.
+    """
 
     TRACKING = 'tracking'
-    """The world is that of the frame before, or there is none yet."""
     RESET = 'reset'
-    """The world begins here, or ends: earlier positions mean nothing."""
     LOST = 'lost'
-    """Nobody knows where in the world the camera is."""
     RELOCALIZED = 'relocalized'
-    """The camera is found in the world again."""
 
 
 class CameraLocalizer:
@@ -243,13 +223,8 @@ class CameraLocalizer:
 
     Where the motion between two frames is unknown the camera is lost: nothing has a position in
     the world until a view is known again, or a pose is given again in a world that began with
-    poses. After 300 frames another world begins.
-
-    Attributes
-    ----------
-    pose
-        (4, 4) camera-to-world transform of the last frame, None if unknown.
-
+    poses. After 300 frames another world begins. `pose` is the (4, 4) camera-to-world transform
+    of the last frame, None if unknown.
     """
 
     def __init__(self) -> None:
@@ -264,17 +239,10 @@ class CameraLocalizer:
     def update(self, frame: TrackingFrame, motion: Matrix | None, *,
                use_depth: bool) -> CameraState:
         """
-        Take in a frame.
+        Take in a frame and the (4, 4) motion from the camera now to the camera before, if known.
 
-        Parameters
-        ----------
-        frame
-            The frame; a pose that it has wins over a motion.
-        motion
-            (4, 4) from the camera now to the camera before, None if that is not known.
-        use_depth
-            Whether the camera may be localized without a pose, by depth.
-
+        A pose that the frame has wins over the motion. With `use_depth` the camera may be
+        localized without a pose.
         """
         if frame.pose is not None:
             return self._take_pose(frame.pose)

@@ -51,15 +51,12 @@ class ObjectMotion:
     Attributes
     ----------
     steps
-        (h, w, 2) float32: flow minus what the camera's motion alone would give, x and y, now
-        minus before, in widths of the image.
-    moving
-        (h, w) bool: the flow differs, and explains the brightness clearly better.
-    still
-        (h, w) bool: the flow does not differ.
+        (h, w, 2) float32: x and y of the flow, now minus before, less what the camera's motion
+        alone would give, in widths of the image.
+    moving, still
+        (h, w) bool: the flow differs and explains the brightness clearly better; does not differ.
     errors
-        (2, h, w) float32: difference in brightness, grey levels, that the flow and the camera's
-        motion alone leave.
+        (2, h, w) float32: difference in grey levels that the flow and the camera's motion leave.
     measured
         Whether the camera's motion is known by depth; without, near surfaces seem to move.
 
@@ -75,24 +72,11 @@ class ObjectMotion:
 def object_motion(now: TrackingFrame, before: TrackingFrame, flow: ImageMotion,
                   rigid: Source | None = None) -> ObjectMotion | None:
     """
-    Separate what moves by itself from what only the camera moves.
+    Separate what moves by itself from what only the camera moves, in two frames of one size.
 
-    Parameters
-    ----------
-    now, before
-        Both frames, of one size.
-    flow
-        Optical flow between them.
-    rigid
-        Where each pixel was if nothing but the camera moved. None: the camera's motion is taken
-        to be the homography that most of the image follows (RANSAC, Fischler and Bolles 1981).
-
-    Returns
-    -------
-    ObjectMotion or None
-        None where most of the image, or of its margin, does not follow a homography: what
-        moves and what stands still cannot be told apart then.
-
+    `rigid` is where each pixel was if nothing but the camera moved. Without it the camera's motion
+    is taken to be the homography that most of the image follows (RANSAC, Fischler and Bolles
+    1981); None where most of the image, or of its margin, follows none.
     """
     height, width = flow.consistent.shape
     stride = max(1, round(width / _GRID_WIDTH))
@@ -228,22 +212,10 @@ class MotionGrouper:
 
     def update(self, motion: ObjectMotion, slots: SlotImage, numbers: Table) -> Pairs:
         """
-        Take in a frame.
+        Take in a frame; return the pairs of slots that move as one, each pair once.
 
-        Parameters
-        ----------
-        motion
-            What moves in it.
-        slots
-            (H, W) slot of each pixel's track.
-        numbers
-            Number of the track that each slot stands for.
-
-        Returns
-        -------
-        list of tuple
-            Pairs of slots that move as one; a pair is given once.
-
+        `slots` is the (H, W) slot of each pixel's track, `numbers` the number of the track that
+        each slot stands for.
         """
         self.forget_replaced(numbers)
         small = resize_nearest(slots, motion.moving.shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from diffseg_ros.config import TrackingConfig
@@ -43,20 +42,12 @@ class _CameraMotion(NamedTuple):
         return 1.0 if self.source is None else self.source.unknown_share
 
 
-@dataclass
-class Propagation:
+class Propagation(NamedTuple):
     """
-    What is expected of a frame.
+    Labels carried into a frame; those of unknown pixels are the nearest, with confidence 0.
 
-    Attributes
-    ----------
-    labels
-        Complete: pixels that nothing is known of have the nearest track and confidence 0.
-    shift
-        How far pixels moved on average, in widths of the image.
-    object_motion
-        What moves by itself; None where nothing is known of it.
-
+    `shift` is how far pixels moved on average, in widths of the image, `object_motion` what moves
+    by itself, None where nothing is known of it.
     """
 
     labels: LabelMap
@@ -157,16 +148,17 @@ class Propagator:
         """
         Return where pixels come from by the camera's motion, and by optical flow elsewhere.
 
-        Also returns which pixels were out of view before, where that is known: flow can but
-        guess there.
+        Also returns which pixels were out of view before, where flow can but guess, if known.
         """
-        if camera.source is not None and camera.share >= _USABLE_SHARE:
-            source, rigid = camera.source, True
-        else:
-            source, rigid = Source(np.zeros(now.shape, np.int32), np.zeros(now.shape, bool)), False
+        usable = camera.source is not None and camera.share >= _USABLE_SHARE
+        source = camera.source if usable else None
+        if source is None:
+            source = Source(np.zeros(now.shape, np.int32), np.zeros(now.shape, bool))
         if flow is None or not self.config.flow:
             return source, None
-        unseen = (source.index == 0) & (now.depth > 0) if rigid and now.depth is not None else None
+        unseen = None
+        if usable and now.depth is not None:
+            unseen = (source.index == 0) & (now.depth > 0)
         pixels = np.flatnonzero(~source.known)
         index, known = flow_source(flow, now.shape, pixels)
         if now.depth is not None and before.depth is not None:

@@ -47,24 +47,19 @@ class SplitDetector:
 
         Parameters
         ----------
-        candidates
-            (H, W) number of the candidate, 0 for none.
+        candidates, segments
+            (H, W) number of the candidate, 0 for none, and of the segment.
         overlap
             How the segments lie on the tracks, every pixel known.
-        segments
-            (H, W) number of the segment.
         least
             Pixels that a part must have.
-        after
-            Votes that split a track.
-        weight
-            Of this keyframe's votes.
+        after, weight
+            Votes that split a track, and weight of this keyframe's votes.
 
         Returns
         -------
         tuple
-            The new image of candidates, and the (H, W) mask of every part that is now an object
-            of its own.
+            The new candidates, and the (H, W) mask of every part that is now a track of its own.
 
         """
         table = overlap.table[:-1]
@@ -149,24 +144,10 @@ class MergeDetector:
     def update(self, overlap: Overlap, numbers: Table, *, after: float,
                weight: float = 1.0) -> list[tuple[int, int]]:
         """
-        Count which tracks lie together.
+        Count which tracks lie together; return the pairs of slots that `after` votes make one.
 
-        Parameters
-        ----------
-        overlap
-            How the segments lie on the tracks, every pixel known.
-        numbers
-            Number of the track that each slot stands for; a new track inherits no votes.
-        after
-            Votes that make two tracks one.
-        weight
-            Of this keyframe's votes.
-
-        Returns
-        -------
-        list of tuple
-            Pairs of slots that are one.
-
+        `numbers` is the number of the track that each slot stands for: a new track inherits no
+        votes. Every pixel of the overlap is known.
         """
         replaced, self._numbers = numbers != self._numbers, numbers
         table = overlap.table[:-1]

@@ -33,22 +33,16 @@ class TrackRecord:
         Number that stands for the track in label images of the tracker.
     number
         How many tracks were started before it: no two have the same.
-    started, last_seen
-        Frame numbers.
-    hits
-        Keyframes in which it was found.
-    misses
-        Keyframes in which its place was in view but went to others.
-    displaced
-        Whether it vanished because its pixels were given to others.
-    displaced_at
-        Total travel of the image when it was.
+    started, last_seen, reactivated_at
+        Frames; the last is where it was seen again after a long loss, None for never.
+    hits, misses
+        Keyframes in which it was found; in which its place was in view but went to others.
+    displaced, displaced_at
+        Whether its pixels all went to others, and the total travel of the image when they did.
     embedding
         (C,) float32 of length 1, or None.
     centre, extent
         (3,) float64 world metres: mean and standard deviation of its points, or None.
-    reactivated_at
-        Frame in which it was last seen again after a long loss; None for never.
     dynamic
         Whether it was seen to move by itself, so that it may be elsewhere by now.
 
@@ -109,17 +103,8 @@ class TrackManager:
     """
     All tracks that are alive. Ids rise and are never reused; slots are.
 
-    Tracks found to be one object share an id; each goes on being followed by itself.
-
-    Attributes
-    ----------
-    next_id
-        Id that the next track will get.
-    started
-        How many tracks were started so far.
-    frame
-        Number of the present frame.
-
+    Tracks found to be one object share an id; each goes on being followed by itself. `next_id` is
+    the id of the next track, `started` counts the tracks so far, `frame` the frames.
     """
 
     def __init__(self, next_id: int = 1) -> None:
@@ -140,11 +125,7 @@ class TrackManager:
         return self._by_slot[slot]
 
     def start(self, part_of: TrackRecord | None = None) -> TrackRecord | None:
-        """
-        Start a track, or return None where all slots are taken by tracks in view.
-
-        It gets a new id, or that of the track it is `part_of`.
-        """
+        """Start a track with a new or a shared id; None where tracks in view take all slots."""
         if not self._free:
             lost = self._lost()
             if not lost:
@@ -187,16 +168,16 @@ class TrackManager:
 
     def ids(self) -> Table:
         """Return the id of each slot, -1 where it is free."""
-        table = np.full(CAPACITY, -1, np.int32)
-        for slot, track in self._by_slot.items():
-            table[slot] = track.id
-        return table
+        return self._table('id')
 
     def track_numbers(self) -> Table:
         """Return the number of each slot's track, -1 where it is free."""
+        return self._table('number')
+
+    def _table(self, attribute: str) -> Table:
         table = np.full(CAPACITY, -1, np.int32)
         for slot, track in self._by_slot.items():
-            table[slot] = track.number
+            table[slot] = getattr(track, attribute)
         return table
 
     def slots_of(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -229,11 +210,7 @@ class TrackManager:
                 track.displaced_at = self._travel
 
     def count_misses(self) -> None:
-        """
-        Count a keyframe in which displaced tracks were not found.
-
-        It says nothing of those whose place has left the view since.
-        """
+        """Count a keyframe without the displaced tracks, while their place is still in view."""
         for track in self._by_slot.values():
             track.misses += (track.displaced
                              and self._travel - track.displaced_at <= _IN_VIEW_TRAVEL)

@@ -42,10 +42,9 @@ class Prediction:
     ----------
     keyframe
         Whether the frame is worth segmenting.
-    labels
-        The labels carried into the frame.
-    pixels
-        (CAPACITY,) pixels of each slot in them; all 0 where there were no tracks.
+    labels, pixels
+        The labels carried into the frame, and the (CAPACITY,) pixels of each slot in them, all 0
+        where there were no tracks.
     novelty
         0 to 1: how much segments of this frame add to those of the last keyframe.
     size
@@ -69,13 +68,8 @@ class Tracker:
 
     For every frame call `predict`, then `update`, with segments if the prediction is a keyframe.
     Between the two, `prior` tells the segmentation what to expect. A frame that cannot be
-    segmented needs no `update`: the next one is predicted from its prediction.
-
-    Attributes
-    ----------
-    epoch
-        Number of resets so far.
-
+    segmented needs no `update`: the next one is predicted from its prediction. `epoch` counts the
+    resets.
     """
 
     def __init__(self, config: TrackingConfig, first_id: int = 1) -> None:
@@ -145,21 +139,10 @@ class Tracker:
     def prior(self, prediction: Prediction,
               features: torch.Tensor) -> npt.NDArray[np.float32] | None:
         """
-        Return what the segmentation of a keyframe may expect, None on a first frame.
+        Return the (K, h, w) float32 share of each predicted track in each token.
 
-        Parameters
-        ----------
-        prediction
-            Of the frame; where motion says nothing its labels are completed by matching the
-            features with those of earlier keyframes.
-        features
-            (C, h, w) float32.
-
-        Returns
-        -------
-        numpy.ndarray or None
-            (K, h, w) float32 share of each of the K predicted tracks in each token.
-
+        None where there are no tracks. Where motion says nothing the predicted labels are first
+        completed by matching the (C, h, w) float32 features with those of earlier keyframes.
         """
         prediction.features = features
         if not prediction.pixels.any():
@@ -196,11 +179,8 @@ class Tracker:
         """
         Correct the predicted labels by a frame's segments, or keep them where there are none.
 
-        Returns
-        -------
-        tuple
-            (H, W) int32 persistent ids and (H, W) uint8 confidence, at the size of the image.
-
+        Returns the (H, W) int32 persistent ids and the (H, W) uint8 confidence, at the size of
+        the image.
         """
         labels = prediction.labels
         if segments is not None:

@@ -20,21 +20,10 @@ _FLOW_WIDTH = 320
 @dataclass(frozen=True)
 class TrackingFrame:
     """
-    One frame at the size that labels are tracked at.
+    One frame at the (H, W) `shape` that labels are tracked at.
 
-    Attributes
-    ----------
-    shape
-        (H, W) of the tracked label image.
-    grey
-        (h, w) uint8 brightness for image motion, smaller by a whole factor.
-    depth
-        (H, W) float32 metres with NaN, or None.
-    intrinsics
-        Of an H by W image, or None.
-    pose
-        (4, 4) float64 camera-to-world, or None.
-
+    `grey` is the uint8 brightness for image motion, smaller by a whole factor; depth and
+    intrinsics are of an H by W image, the pose is camera-to-world.
     """
 
     shape: tuple[int, int]
@@ -47,17 +36,9 @@ class TrackingFrame:
     def from_frame(cls, frame: Frame, width: int, *, depth: bool = True,
                    pose: bool = True) -> TrackingFrame:
         """
-        Reduce a frame to the size of tracking.
+        Reduce a frame to at most `width` pixels a row.
 
-        Parameters
-        ----------
-        frame
-            The frame; its depth may differ in size from its image.
-        width
-            Largest width in pixels of the tracked label image.
-        depth, pose
-            Whether they are used where the frame has them.
-
+        `depth` and `pose` say whether they are used where the frame has them.
         """
         rows, columns = frame.rgb.shape[:2]
         if columns > width:

@@ -77,7 +77,7 @@ def rigid_source(now: TrackingFrame, before: TrackingFrame,
         index += np.rint(columns, out=columns).astype(np.int32)
     index *= inside
     met = before.depth.take(index)
-    total = np.count_nonzero(inside & ~np.isnan(met))
+    total = np.count_nonzero(inside & np.isfinite(met))
     met -= z
     np.abs(met, out=met)
     z *= RELATIVE_TOLERANCE

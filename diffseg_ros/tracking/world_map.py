@@ -33,11 +33,7 @@ class WorldPoints:
         self._points = frame.points(self._rows, self._columns, world).astype(np.float64)
 
     def box(self, mask: Mask) -> tuple[Position, Position] | None:
-        """
-        Return mean and standard deviation of the points in a subsampled mask.
-
-        None where too few of its pixels have depth.
-        """
+        """Return mean and deviation of a subsampled mask's points, None where there are few."""
         points = self._points[mask[self._rows // STRIDE, self._columns // STRIDE]]
         if len(points) < _LEAST_POINTS:
             return None
@@ -79,13 +75,7 @@ class VoxelLabelMap:
         """
         Let every voxel that holds a point vote once.
 
-        Parameters
-        ----------
-        points
-            (N, 3) world metres, finite.
-        ids
-            (N,) int32 track id of each point. Of several points in a voxel the last one counts.
-
+        (N, 3) finite world metres and their (N,) ids; of several in a voxel the last one counts.
         """
         keys, entries = _hash(points)
         votes = self._votes[entries]
