@@ -11,7 +11,8 @@ from typing import Any, Literal, TYPE_CHECKING, TypeAlias
 
 from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.registry import backbones, outputs, segmentation_methods
+from diffseg_ros.geometry.point_cloud import CloudConfig
+from diffseg_ros.registry import backbones, measures, outputs, segmentation_methods
 from diffseg_ros.segmentation.base import SegmentationSettings
 from diffseg_ros.settings import setting, Settings
 from pydantic import create_model
@@ -62,23 +63,6 @@ class TrackingConfig(Settings):
     max_lost: int = setting(256, 'tracks out of view that are kept', 0, 512)
 
 
-class CloudConfig(Settings):
-    """Which depth becomes points, and in which form."""
-
-    min_depth: float = setting(0.0, 'nearer points are invalid (metres)', 0.0, 1000.0)
-    max_depth: float = setting(0.0, 'farther points are invalid (metres); 0 is no limit',
-                               0.0, 1000.0)
-    flying_pixels: float = setting(
-        0.0, 'remove points between a foreground and its background: depth steps to a '
-        'neighbouring pixel above this share of the depth are edges (0.05 suits a Kinect); 0 '
-        'keeps all points', 0.0, 1.0)
-    organised: bool = setting(
-        True, 'one point per pixel, NaN where invalid; false gives a list of the valid points')
-    voxel_size: float = setting(
-        0.0, 'voxel size in metres for downsampling: one point per voxel, with the mean of its '
-        'points and their most frequent label; 0 is off; above 0 the cloud is a list', 0.0, 10.0)
-
-
 class RemovalConfig(Settings):
     """Which segments are hidden from mappers: ~/depth_filtered, ~/mask, ~/points."""
 
@@ -100,6 +84,7 @@ if TYPE_CHECKING:
     BackboneConfig: TypeAlias = BackboneSettings
     SegmentationConfig: TypeAlias = SegmentationSettings
     OutputsConfig: TypeAlias = Settings
+    MeasuresConfig: TypeAlias = Settings
 else:
     BackboneConfig = _with_sections(BackboneSettings, 'BackboneConfig', backbones.sections())
     SegmentationConfig = _with_sections(
@@ -110,6 +95,7 @@ else:
             'and cues, kway its faster K-way form; diffseg merges self-attention maps',
             live=False)))
     OutputsConfig = _with_sections(Settings, 'OutputsConfig', outputs.sections())
+    MeasuresConfig = _with_sections(Settings, 'MeasuresConfig', measures.sections())
 
 
 class PipelineConfig(Settings):
@@ -121,6 +107,7 @@ class PipelineConfig(Settings):
     cloud: CloudConfig = CloudConfig()
     removal: RemovalConfig = RemovalConfig()
     outputs: OutputsConfig = OutputsConfig()
+    measures: MeasuresConfig = MeasuresConfig()
 
 
 class NodeConfig(Settings):

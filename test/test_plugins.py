@@ -75,10 +75,11 @@ def test_a_measure_in_table_and_json(environment, tmp_path):
     truth[:, 32:] = 1
     cv2.imwrite(str(tmp_path / 'set' / 'labels' / 'a.png'), truth)
     cv2.imwrite(str(tmp_path / 'set' / 'images' / 'a.png'), np.dstack([truth * 200] * 3))
-    done = run(environment, 'evaluate', 'masks', tmp_path / 'set', '--json', tmp_path / 'r.json')
+    done = run(environment, 'evaluate', 'masks', tmp_path / 'set', '--json', tmp_path / 'r.json',
+               '--set', 'measures.coverage.scale=100')
     assert done.returncode == 0, done.stderr
     assert 'coverage' in done.stdout
-    assert json.loads((tmp_path / 'r.json').read_text())['coverage'] == 1.0
+    assert json.loads((tmp_path / 'r.json').read_text())['coverage'] == 100.0
 
 
 def test_an_output_of_the_node_and_in_the_recording_of_a_replay(environment, tmp_path):

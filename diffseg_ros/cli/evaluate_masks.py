@@ -74,12 +74,13 @@ def run(arguments: argparse.Namespace) -> None:
     if len(set(names)) < len(names):
         raise DiffsegError(f'data sets: {", ".join(names)}; every name must be different, because '
                            'the report is by name')
-    table = Table(_COLUMNS, MeasureSet('masks').compute(), name_width=24, width=12)
+    empty = MeasureSet('masks', config.measures).compute()
+    table = Table(_COLUMNS, empty, name_width=24, width=12)
     reports = {}
     with ExitStack() as stack:
         for name, method in _methods(arguments, config, datasets, stack):
             table.print_heading(name)
-            reports[name] = _report(name, method, datasets, table, arguments)
+            reports[name] = _report(name, method, datasets, table, config, arguments)
     write_json(arguments.json, reports[name] if len(reports) == 1 else {'methods': reports})
 
 
@@ -118,7 +119,7 @@ def _image_method(baseline: Callable[[npt.NDArray[np.uint8]], LabelImage]) -> Me
 
 
 def _report(name: str, method: Method, datasets: list[MaskDataset], table: Table,
-            arguments: argparse.Namespace) -> dict[str, Any]:
+            config: PipelineConfig, arguments: argparse.Namespace) -> dict[str, Any]:
     from diffseg_ros.evaluation.measure import MeasureSet
     from diffseg_ros.viz.calibration_plot import draw_calibration
 
@@ -126,7 +127,7 @@ def _report(name: str, method: Method, datasets: list[MaskDataset], table: Table
     scored = []
     for dataset in datasets:
         folder = arguments.output and arguments.output / name / dataset.name
-        measures, seconds = _score(method, dataset, arguments.limit, folder)
+        measures, seconds = _score(method, dataset, config, arguments.limit, folder)
         scored.append(measures)
         reports[dataset.name] = {**measures.compute(), 'seconds_per_image': seconds}
         table.print_row(dataset.name, reports[dataset.name])
@@ -142,14 +143,14 @@ def _report(name: str, method: Method, datasets: list[MaskDataset], table: Table
     return {'datasets': reports, 'mean': rows['mean']}
 
 
-def _score(method: Method, dataset: MaskDataset, limit: int | None,
+def _score(method: Method, dataset: MaskDataset, config: PipelineConfig, limit: int | None,
            folder: Path | None) -> tuple[MeasureSet, float]:
     """Return the measures of one data set and the method's seconds per image."""
     from diffseg_ros.evaluation.measure import MeasureSet
     from diffseg_ros.io.images import write_image
     from diffseg_ros.viz.overlay import draw_overlay
 
-    measures = MeasureSet('masks')
+    measures = MeasureSet('masks', config.measures)
     count = min(len(dataset), limit or len(dataset))
     seconds = 0.0
     for name, frame, truth in progress(islice(dataset, count), count, dataset.name):

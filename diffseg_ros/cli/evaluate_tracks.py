@@ -122,7 +122,7 @@ def _reports(sources: list[Source], settings: list[Setting], config: PipelineCon
     from diffseg_ros.pipeline import Pipeline
 
     backbone = Pipeline(config).backbone
-    empty = {key: value for key, value in MeasureSet('tracks').compute().items()
+    empty = {key: value for key, value in MeasureSet('tracks', config.measures).compute().items()
              if key not in _NOT_PRINTED}
     table = Table(_COLUMNS, empty, name_width=32, width=9)
     found: dict[str, dict[str, Report]] = {setting.name: {} for setting in settings}
@@ -187,7 +187,8 @@ def _score(source: Source, setting: Setting, config: PipelineConfig, backbone: B
 
     tracking = create_tracking(setting.tracker, config, backbone)
     folder = source if isinstance(source, SequenceFolder) else None
-    measures, latencies, inputs = MeasureSet('tracks'), Latencies(), set[str]()
+    measures = MeasureSet('tracks', config.measures)
+    latencies, inputs = Latencies(), set[str]()
     pictures = SequencePlots(selected_count(source, arguments.every, arguments.limit))
     frames = keyframes = failed = 0
     for item in selected_frames(source, arguments.every, arguments.limit):

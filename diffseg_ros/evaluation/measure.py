@@ -18,6 +18,7 @@ from typing import Any
 from diffseg_ros.evaluation.contingency import Contingency, contingency, LabelArray
 from diffseg_ros.geometry.point_cloud import labelled_cloud, LabelledCloud
 from diffseg_ros.registry import measures
+from diffseg_ros.settings import Settings
 from diffseg_ros.types import Frame, LabelImage
 import numpy as np
 import numpy.typing as npt
@@ -120,13 +121,14 @@ class Measure(ABC):
 
 
 class MeasureSet:
-    """All measures of one command, fed together."""
+    """All measures of one command, fed together; `settings` has a section for each."""
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, settings: Settings | None = None) -> None:
         for name in _BUILT_IN:
             importlib.import_module(f'diffseg_ros.evaluation.{name}')
         self._measures: dict[str, Measure] = {
-            entry.name: entry.create(entry.settings()) if entry.settings else entry.create()
+            entry.name: entry.create(getattr(settings, entry.section, None) or entry.settings())
+            if entry.settings else entry.create()
             for entry in measures if command in entry.facts.get('commands', COMMANDS)}
 
     def __getitem__(self, name: str) -> Any:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-from diffseg_ros.config import CloudConfig
 from diffseg_ros.geometry.label_images import first_members
-from diffseg_ros.geometry.point_cloud import label_points
+from diffseg_ros.geometry.point_cloud import CloudConfig, label_points
 from diffseg_ros.geometry.transforms import quaternion_from_pose
 from diffseg_ros.types import DepthImage, Frame, LabelImage, Mask
 import numpy as np

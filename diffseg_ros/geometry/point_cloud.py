@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import cv2
-from diffseg_ros.config import CloudConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.camera import ray_table
 from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.geometry.voxels import group_means, majority, voxel_keys, voxel_numbers
+from diffseg_ros.settings import setting, Settings
 from diffseg_ros.types import DepthImage, Frame, LabelImage, Mask
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,23 @@ LabelValues = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.integer]]
 
 _NAN = np.float32(np.nan)
 _COLOUR_BITS = np.uint32(0x00FFFFFF)
+
+
+class CloudConfig(Settings):
+    """Which depth becomes points, and in which form."""
+
+    min_depth: float = setting(0.0, 'nearer points are invalid (metres)', 0.0, 1000.0)
+    max_depth: float = setting(0.0, 'farther points are invalid (metres); 0 is no limit',
+                               0.0, 1000.0)
+    flying_pixels: float = setting(
+        0.0, 'remove points between a foreground and its background: depth steps to a '
+        'neighbouring pixel above this share of the depth are edges (0.05 suits a Kinect); 0 '
+        'keeps all points', 0.0, 1.0)
+    organised: bool = setting(
+        True, 'one point per pixel, NaN where invalid; false gives a list of the valid points')
+    voxel_size: float = setting(
+        0.0, 'voxel size in metres for downsampling: one point per voxel, with the mean of its '
+        'points and their most frequent label; 0 is off; above 0 the cloud is a list', 0.0, 10.0)
 
 
 @dataclass(frozen=True)
