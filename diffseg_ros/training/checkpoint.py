@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
 import json
 import math
 import os
 from pathlib import Path
-import shutil
 import tempfile
 
-from diffseg_ros.backbones.checkpoints import create_empty, load_weights as fill, read_json
+from diffseg_ros.backbones import checkpoints, whitening
+from diffseg_ros.backbones.base import BackboneSettings
+from diffseg_ros.backbones.embedded import load_pixel_backbone
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training.model import create_scheduler, PATCH
+from diffseg_ros.types import RgbImage
 from diffusers import UNet2DModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -28,7 +30,7 @@ PROGRESS_FILE = 'trainer_progress.json'
 @contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """
-    Give a scratch folder whose files take their places in `folder` together, at the end.
+    Yield a temporary folder whose files replace those in `folder` together, at the end.
 
     When the block ends with an exception, `folder` stays as it was.
     """
@@ -36,7 +38,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix='.saving-', dir=folder) as scratch:
         yield Path(scratch)
         for file in sorted(Path(scratch).iterdir()):
-            # Safetensors lets nobody else read its files.
+            # Safetensors writes files that only their owner can read.
             file.chmod(0o644)
             os.replace(file, folder / file.name)
 
@@ -52,6 +54,24 @@ def save_weights(unet: UNet2DModel, folder: Path) -> None:
         create_scheduler().save_pretrained(scratch)
 
 
+def write_whitening(folder: Path, images: Iterable[RgbImage], device: torch.device) -> None:
+    """
+    Fit the whitening matrix for the weights in `folder` and write it beside them.
+
+    The (H, W, 3) uint8 images show what the model will see; some fifty are enough.
+
+    Raises
+    ------
+    DiffsegError
+        The weights are damaged, or the images give no features to fit.
+
+    """
+    backbone = load_pixel_backbone(folder.name, folder, folder / 'scheduler_config.json',
+                                   BackboneSettings(whiten=False), device, torch.float32)
+    matrix = whitening.fit_whitening(backbone.features(image) for image in images)
+    whitening.save_whitening(folder, backbone.block, matrix)
+
+
 def load_weights(folder: Path) -> UNet2DModel:
     """
     Return the U-Net of `folder` in float32, ready to be trained.
@@ -65,16 +85,17 @@ def load_weights(folder: Path) -> UNet2DModel:
     if not (folder / WEIGHTS_FILE).is_file():
         raise DiffsegError(f'weights {folder}: no {WEIGHTS_FILE} there; give a folder written '
                            'by diffseg_train')
-    unet = create_empty(UNet2DModel, read_json(folder / 'config.json'), folder)
+    unet = checkpoints.create_empty(UNet2DModel, checkpoints.read_json(folder / 'config.json'),
+                                    folder)
     channels = 3 * PATCH**2
     if (unet.config.in_channels, unet.config.out_channels) != (channels, channels):
-        raise DiffsegError(f'weights {folder}: {unet.config.in_channels} channels in and '
-                           f'{unet.config.out_channels} out; training knows models of {channels} '
-                           'and as many: give a folder written by diffseg_train')
-    fill(unet, folder, torch.device('cpu'), torch.float32)
+        raise DiffsegError(f'weights {folder}: a model with {unet.config.in_channels} channels in '
+                           f'and {unet.config.out_channels} out; training supports {channels} in '
+                           'and out: give a folder written by diffseg_train')
+    checkpoints.load_weights(unet, folder, torch.device('cpu'), torch.float32)
     if not all_finite(unet):
-        raise DiffsegError(f'weights {folder}: hold values that are not finite numbers; resume '
-                           'from other weights')
+        raise DiffsegError(f'weights {folder}: not finite (NaN or infinity); resume from other '
+                           'weights')
     return unet.requires_grad_(True)
 
 
@@ -95,7 +116,7 @@ def save_state(folder: Path, tensors: dict[str, torch.Tensor],
 
 def load_state(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     """
-    Return the tensors, none where there is no state, and the progress that were saved.
+    Return the saved tensors, {} where there is no state, and the progress.
 
     Raises
     ------
@@ -103,14 +124,14 @@ def load_state(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]
         A file is damaged.
 
     """
-    file = folder / PROGRESS_FILE
     progress = {'samples': 0, 'seconds': 0.0}
+    file = folder / PROGRESS_FILE
     if file.is_file():
-        read = read_json(file)
+        read = checkpoints.read_json(file)
         if not all(isinstance(read.get(key), int | float) and math.isfinite(read[key])
                    and read[key] >= 0 for key in progress):
             raise DiffsegError(f'{file}: damaged: numbers for {" and ".join(progress)} are '
-                               'needed; remove it, and the counts begin anew')
+                               'needed; remove it to count from 0')
         progress = {key: read[key] for key in progress}
     if not (folder / STATE_FILE).is_file():
         return {}, progress
@@ -124,12 +145,5 @@ def damaged_state(folder: Path, error: Exception) -> DiffsegError:
     """Return the error for a state that cannot be read or belongs to other weights."""
     reason = ' '.join(str(error).split())
     return DiffsegError(f'{folder / STATE_FILE}: damaged, or of other weights '
-                        f'({type(error).__name__}: {reason[:200]}); remove it to go on from the '
+                        f'({type(error).__name__}: {reason[:200]}); remove it to resume from the '
                         'weights alone')
-
-
-def copy_log(source: Path, target: Path) -> None:
-    """Carry the loss log of a resumed run over, so that its curve stays whole."""
-    if source.is_file() and source.resolve() != target.resolve():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)

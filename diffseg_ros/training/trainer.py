@@ -1,180 +1,227 @@
-"""Denoising training of the embedded model (v-prediction, EMA, mixed crop sizes)."""
+"""One model in training: its weights, their moving average (EMA) and AdamW."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import math
 from pathlib import Path
-import time
+from typing import Any, Literal
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.training import checkpoint, curve
-from diffseg_ros.training.heldout import Heldout
-from diffseg_ros.training.learner import Learner
-from diffseg_ros.training.model import PATCH
-from diffseg_ros.training.photos import colour_jitter, PhotoBank
-from diffseg_ros.training.settings import TrainingReport, TrainingSettings
-from diffseg_ros.training.whitening import write_whitening
+from diffseg_ros.settings import setting, Settings
+from diffseg_ros.training import checkpoint
+from diffseg_ros.training.model import create_scheduler, create_unet
+from diffusers import UNet2DModel
+from diffusers.training_utils import EMAModel
 import torch
 from torch.nn import functional
 
-LOG_FILE = 'training_log.csv'
-CURVE_FILE = 'training_curve.png'
-SIZES = ((96, 128), (64, 64), (128, 96), (64, 96))
-_LARGEST_CROP = 96 * 128
-_BATCH = {'cpu': 16, 'cuda': 64}
-_WARMUP_SHARE = 0.1
+NEW_RATE, RESUMED_RATE = 1e-3, 2e-4
+"""Peak learning rates; a higher one undoes part of what a resumed model has learnt."""
+
+_MOMENTS = ('step', 'exp_avg', 'exp_avg_sq')
 
 
-class Trainer:
+class TrainingSettings(Settings):
+    """How long a training run takes and how fast it learns."""
+
+    minutes: float = setting(60.0, 'wall time to spend; the learning rate falls to a tenth along '
+                             'a cosine over it', 1e-3, 1e6)
+    learning_rate: float | None = setting(
+        None, 'peak of AdamW; None is 0.001 for a new model, 0.0002 for a resumed one', 1e-9, 1e9)
+    warmup_steps: int = setting(200, 'steps over which the rate rises to its peak, or a tenth of '
+                                'the time where that is shorter', 1, 1000000)
+    ema_decay: float = setting(0.999, 'share of the average that a step keeps', 0.0, 1.0)
+    batch: int | None = setting(
+        None, 'crops of 96x128 pixels in a batch, more of smaller crops; None is 16 on a CPU and '
+        '64 on a GPU', 1, 100000)
+    report_seconds: float = setting(120.0, 'time between checkpoints', 1e-3, 1e9)
+    heldout_samples: int = setting(128, 'crops that the held-out loss is measured on', 1, 100000)
+    precision: Literal['auto', 'bf16', 'fp32'] = setting(
+        'auto', 'of the computation; weights and optimiser are always float32')
+    seed: int = setting(0, 'of the first weights and of the crops', 0, 2**32 - 1)
+
+
+class DiffusionTrainer:
     """
-    Trains one model on one bank of photos; `run` spends the time and writes the result.
+    Trains the embedded model to predict v from noisy images, batch by batch.
 
     Attributes
     ----------
-    notes
-        Lines that the user should know.
+    ema
+        The averaged weights, which are saved in the end.
+    generator
+        For drawing batches; it is part of the state.
+    resumed
+        The folder that training resumes from, None for a new model.
+    progress
+        'samples' and 'seconds' of all runs.
 
     """
 
-    def __init__(self, settings: TrainingSettings, learner: Learner, training: PhotoBank,
-                 heldout: PhotoBank) -> None:
+    def __init__(self, settings: TrainingSettings, device: torch.device, *,
+                 resume: Path | None = None) -> None:
         """
-        Prepare for these photos; on a GPU the model is compiled here.
-
-        Parameters
-        ----------
-        settings
-            As those of the learner.
-        learner
-            What learns.
-        training
-            Photos to learn from, on the learner's device.
-        heldout
-            Photos to measure the loss on, on the CPU.
+        Create the model, or continue the one in the folder `resume`.
 
         Raises
         ------
         DiffsegError
-            The photos are too small, or a batch is too large for the device.
+            The folder lacks weights, or holds damaged ones.
 
         """
-        self._settings, self._learner, self._bank = settings, learner, training
-        self._device = learner.device
-        self._batch_pixels = _LARGEST_CROP * (
-            settings.batch or _BATCH.get(self._device.type, _BATCH['cpu']))
-        self._eligible = {size: index for size in SIZES
-                          if len(index := training.eligible(*size))}
-        if not self._eligible:
-            raise DiffsegError('photos: none is large enough for crops of 64x64 pixels')
-        self._heldout = Heldout(heldout, settings.heldout_samples, self._device)
-        self.notes: list[str] = []
-        if self._device.type == 'cuda':
-            self._compile()
+        torch.manual_seed(settings.seed)
+        self.device, self.resumed = device, resume
+        self.peak_rate = settings.learning_rate or (RESUMED_RATE if resume else NEW_RATE)
+        bf16 = settings.precision == 'bf16' or (settings.precision == 'auto'
+                                                and supports_bf16(device))
+        self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+        self._unet = (checkpoint.load_weights(resume) if resume else create_unet()).to(device)
+        self.ema = UNet2DModel.from_config(self._unet.config).to(device)
+        self.ema.load_state_dict(self._unet.state_dict())
+        self.ema.requires_grad_(False).eval()
+        self._unet.train()
+        # The decay of step n is at most (1 + n) / (10 + n): few steps have little to average.
+        self._average = EMAModel((), decay=settings.ema_decay, update_after_step=-1, foreach=True)
+        self._average.shadow_params = list(self.ema.parameters())
+        self._optimizer = torch.optim.AdamW(self._unet.parameters(), lr=self.peak_rate,
+                                            fused=True, weight_decay=0.01, betas=(0.9, 0.99))
+        # With a fused optimiser it skips steps of non-finite gradients without waiting for them.
+        self._scaler = torch.amp.GradScaler(device.type, init_scale=1.0)
+        self._scheduler = create_scheduler()
+        self._forward: Callable[..., Any] = self._unet
+        self._sums = torch.zeros(3, device=device)
+        self.progress: dict[str, float] = {'samples': 0, 'seconds': 0.0}
+        tensors: dict[str, torch.Tensor] = {}
+        if resume:
+            tensors, self.progress = checkpoint.load_state(resume)
+        self.generator = torch.Generator(device).manual_seed(
+            settings.seed + int(self.progress['samples']))
+        if resume and tensors:
+            self._restore(resume, tensors)
 
-    def run(self, output: Path, report: Callable[[TrainingReport], None],
-            stop: Callable[[], bool] = lambda: False) -> TrainingReport:
+    @property
+    def steps(self) -> int:
+        """Number of steps so far; a restored state includes those of the runs before."""
+        return int(self._average.optimization_step)
+
+    def step(self, images: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor,
+             rate: float) -> None:
         """
-        Train for the given minutes and return what the last checkpoint reports.
+        Take one step on a batch; one whose gradient is not finite is counted and skipped.
 
-        Parameters
-        ----------
-        output
-            Folder for checkpoints and the log, made where it is not there.
-        report
-            Called before the first step and after each checkpoint.
-        stop
-            Asked after each step; when it says yes, a last checkpoint is written.
+        `images` are (B, 3 * PATCH**2, h, w) float32 folded crops in [-1, 1], `noise` is Gaussian
+        noise of that shape, `timesteps` (B,) int64, and `rate` is the learning rate of this step.
+        """
+        for group in self._optimizer.param_groups:
+            group['lr'] = rate
+        loss = self._loss(self._forward, images, noise, timesteps)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self._unet.parameters(), 1.0)
+        self._scaler.step(self._optimizer)
+        self._scaler.update(1.0)
+        self._average.step(self._unet.parameters())
+        finite = norm.isfinite()
+        self._sums += torch.stack([loss.detach().where(finite, 0.0), finite, ~finite])
+
+    def compile(self, shapes: Iterable[tuple[int, ...]]) -> str | None:
+        """
+        Compile the model for batches of these shapes, without a step.
+
+        Returns why that failed, or None; after a failure the model runs uncompiled, slower.
 
         Raises
         ------
         DiffsegError
-            Training diverged; the checkpoint before stays.
+            A batch does not fit the device's memory.
 
         """
-        last = self._begin(output)
-        report(last)
-        start = mark = time.monotonic()
-        left = budget = self._settings.minutes * 60
-        seen = 0
-        while left > 0:
-            rate = self._learning_rate((time.monotonic() - start) / budget)
-            seen += self._train_batch(rate)
-            now = time.monotonic()
-            left = 0.0 if stop() else max(budget - (now - start), 0.0)
-            if left > 0 and now - mark < self._settings.report_seconds:
-                continue
-            last = self._checkpoint(output, seen, now - mark, left, rate)
-            report(last)
-            mark, seen = time.monotonic(), 0
-        return last
+        failure = None
+        try:
+            self._forward = torch.compile(self._unet, dynamic=False)
+            for shape in shapes:
+                batch = torch.zeros(shape, device=self.device)
+                steps = torch.zeros(shape[:1], dtype=torch.int64, device=self.device)
+                self._loss(self._forward, batch, batch, steps).backward()
+        except torch.OutOfMemoryError as error:
+            raise DiffsegError(f'batch: does not fit the memory of {self.device}; give a smaller '
+                               '--batch') from error
+        except Exception as error:  # compilers fail in many ways, and training works without
+            failure = ' '.join(str(error).split())[:200] or type(error).__name__
+            self._forward = self._unet
+        self._optimizer.zero_grad(set_to_none=True)
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize(self.device)
+        return failure
 
-    def heldout_loss(self) -> float:
-        """Return the EMA model's loss on held-out crops with fixed noise and timesteps."""
-        return self._heldout.loss(self._learner.ema_loss)
+    def take_loss(self) -> tuple[float, int]:
+        """Return the mean loss (NaN without any) and the skipped steps since the last call."""
+        total, count, skipped = self._sums.tolist()
+        self._sums.zero_()
+        return total / count if count else float('nan'), int(skipped)
 
-    def _begin(self, output: Path) -> TrainingReport:
-        """Write the loss before the first step into the log, so that the curve shows it."""
-        output.mkdir(parents=True, exist_ok=True)
-        if self._learner.resumed:
-            checkpoint.copy_log(self._learner.resumed / LOG_FILE, output / LOG_FILE)
-        progress = self._learner.progress
-        nothing = float('nan')
-        first = TrainingReport(int(progress['samples']), progress['seconds'],
-                               self._settings.minutes * 60, 0.0, nothing, nothing,
-                               self.heldout_loss())
-        self._log(output, first)
-        return first
+    def ema_loss(self, images: torch.Tensor, noise: torch.Tensor,
+                 timesteps: torch.Tensor) -> torch.Tensor:
+        """Return the loss of the averaged weights on a batch."""
+        return self._loss(self.ema, images, noise, timesteps)
 
-    def _checkpoint(self, output: Path, seen: int, seconds: float, left: float,
-                    rate: float) -> TrainingReport:
-        progress = self._learner.progress
-        progress['samples'] += seen
-        progress['seconds'] += seconds
-        loss, skipped = self._learner.take_loss()
-        report = TrainingReport(int(progress['samples']), progress['seconds'], left,
-                                seen / seconds, rate, loss, self.heldout_loss(), skipped)
-        self._learner.check_finite(report.heldout_loss)
-        with checkpoint.replacing(output) as scratch:
-            checkpoint.save_weights(self._learner.ema, scratch)
-            write_whitening(scratch, self._heldout.photos(), self._device)
-            checkpoint.save_state(scratch, self._learner.state(), self._learner.progress)
-        self._log(output, report)
-        return report
+    def check_finite(self, heldout_loss: float) -> None:
+        """Raise DiffsegError if the loss or a weight, also as float16, is not finite."""
+        if not (math.isfinite(heldout_loss) and checkpoint.all_finite(self._unet)
+                and checkpoint.all_finite(self.ema, torch.float16)):
+            raise DiffsegError(f'training diverged at learning rate {self.peak_rate:g} (held-out '
+                               f'loss {heldout_loss:g}): this checkpoint is not written; give a '
+                               'lower --learning-rate')
 
-    def _log(self, output: Path, report: TrainingReport) -> None:
-        curve.append_row(output / LOG_FILE,
-                         {key: getattr(report, key) for key in curve.COLUMNS})
-        curve.draw_curve(output / LOG_FILE, output / CURVE_FILE)
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return all that the next steps depend on, apart from the rate."""
+        names = {parameter: name for name, parameter in self._unet.named_parameters()}
+        return {
+            **{f'model.{name}': value for name, value in self._unet.state_dict().items()},
+            **{f'ema.{name}': value for name, value in self.ema.state_dict().items()},
+            **{f'{key}.{names[parameter]}': moments[key]
+               for parameter, moments in self._optimizer.state.items() for key in _MOMENTS},
+            'steps': torch.tensor(self.steps),
+            f'generator.{self.device.type}': self.generator.get_state()}
 
-    def _compile(self) -> None:
-        failure = self._learner.warm_up(
-            (self._count(height, width), 3 * PATCH**2, height // PATCH, width // PATCH)
-            for height, width in self._eligible)
-        if failure:
-            self.notes.append(f'the model cannot be compiled here, training is slower: {failure}')
+    def _restore(self, folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+        try:
+            self._unet.load_state_dict(_below('model.', tensors))
+            # States of earlier versions have neither average nor count of steps nor generator.
+            if averaged := _below('ema.', tensors):
+                self.ema.load_state_dict(averaged)
+            for name, parameter in self._unet.named_parameters():
+                moments = {key: tensors[f'{key}.{name}'].to(self.device) for key in _MOMENTS}
+                if {moments[key].shape for key in _MOMENTS[1:]} != {parameter.shape}:
+                    raise ValueError(f'moments of {name}')
+                self._optimizer.state[parameter] = moments
+            self._average.optimization_step = int(tensors['steps'] if 'steps' in tensors else
+                                                  max(_below('step.', tensors).values()))
+            drawn = tensors.get(f'generator.{self.device.type}')
+            if drawn is not None:
+                self.generator.set_state(drawn)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise checkpoint.damaged_state(folder, error) from error
 
-    def _count(self, height: int, width: int) -> int:
-        """Return how many crops of this size make a batch."""
-        return max(1, self._batch_pixels // (height * width))
+    def _loss(self, model: Callable[..., Any], images: torch.Tensor, noise: torch.Tensor,
+              timesteps: torch.Tensor) -> torch.Tensor:
+        noisy = self._scheduler.add_noise(images, noise, timesteps)
+        target = self._scheduler.get_velocity(images, noise, timesteps)
+        with self._autocast:
+            prediction = model(noisy, timesteps, return_dict=False)[0]
+        return functional.mse_loss(prediction.float(), target)
 
-    def _train_batch(self, rate: float) -> int:
-        """Take one step on random crops of one size; return how many."""
-        sizes = list(self._eligible)
-        height, width = sizes[self._learner.steps % len(sizes)]
-        eligible, generator = self._eligible[height, width], self._learner.generator
-        count = self._count(height, width)
-        draw = torch.randint(len(eligible), (count,), generator=generator, device=self._device)
-        images = self._bank.crops(eligible[draw], height, width, generator)
-        images = functional.pixel_unshuffle(colour_jitter(images, generator) * 2 - 1, PATCH)
-        noise = torch.randn(images.shape, generator=generator, device=self._device)
-        timesteps = torch.randint(1000, (count,), generator=generator, device=self._device)
-        self._learner.learn(images, noise, timesteps, rate)
-        return count
 
-    def _learning_rate(self, fraction: float) -> float:
-        # A run of a minute has fewer steps than the warm-up of a long one.
-        warmup = min(1.0, max((self._learner.steps + 1) / self._settings.warmup_steps,
-                              fraction / _WARMUP_SHARE))
-        cosine = 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
-        return self._learner.rate * warmup * (0.1 + 0.9 * cosine)
+def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items()
+            if key.startswith(prefix)}
+
+
+def supports_bf16(device: torch.device) -> bool:
+    """Return whether bf16 is faster than fp32 on this device."""
+    if device.type == 'cuda':
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.backends.mkldnn.is_available()
+                and torch.ops.mkldnn._is_mkldnn_bf16_supported())

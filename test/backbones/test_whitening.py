@@ -14,7 +14,7 @@ from diffseg_ros.backbones.whitening import (
 )
 from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.training.whitening import write_whitening
+from diffseg_ros.training.checkpoint import write_whitening
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from tiny_pipelines import save_pixel
 import torch
 
 BLOCK = 'down_blocks.1.attentions.0'
-PHOTOS = np.random.default_rng(1).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(1).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
 
 
 def grids(seed: int, channels: int = 12, count: int = 4) -> list[torch.Tensor]:
@@ -94,17 +94,17 @@ def folder(tmp_path: Path) -> Path:
     """Write a small random model with its whitening matrix."""
     torch.manual_seed(0)
     save_pixel(tmp_path / 'weights')
-    write_whitening(tmp_path / 'weights', PHOTOS, torch.device('cpu'))
+    write_whitening(tmp_path / 'weights', IMAGES, torch.device('cpu'))
     return tmp_path / 'weights'
 
 
 def test_a_backbone_whitens_unless_told_not_to(folder: Path) -> None:
     config = BackboneConfig(model=str(folder), device='cpu', tokens=192)
     raw = load_backbone(BackboneConfig(model=str(folder), device='cpu', tokens=192,
-                                       whiten=False)).features(PHOTOS[0])
+                                       whiten=False)).features(IMAGES[0])
     matrix = load_whitening(folder, BLOCK, 32)
     assert matrix is not None and raw.shape[0] == 32
-    features = load_backbone(config).features(PHOTOS[0])
+    features = load_backbone(config).features(IMAGES[0])
     torch.testing.assert_close(features, whiten(raw, matrix))
     assert features.shape[0] == 16
 
@@ -112,10 +112,10 @@ def test_a_backbone_whitens_unless_told_not_to(folder: Path) -> None:
 def test_another_block_is_left_as_it_is(folder: Path) -> None:
     config = BackboneConfig(model=str(folder), device='cpu', tokens=192,
                             block='mid_block.attentions.0')
-    assert load_backbone(config).features(PHOTOS[0]).shape[0] == 32
+    assert load_backbone(config).features(IMAGES[0]).shape[0] == 32
 
 
 def test_the_fit_repeats(folder: Path) -> None:
     first = (folder / WHITENING_FILE).read_bytes()
-    write_whitening(folder, PHOTOS, torch.device('cpu'))
+    write_whitening(folder, IMAGES, torch.device('cpu'))
     assert (folder / WHITENING_FILE).read_bytes() == first

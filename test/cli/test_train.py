@@ -14,10 +14,10 @@ import cv2
 from diffseg_ros.cli.train import main as train
 from diffseg_ros.io.bag_writer import BagWriter
 from diffseg_ros.io.messages import image_message
-from diffseg_ros.training import trainer
+from diffseg_ros.training import run as training_run
 from diffseg_ros.training.checkpoint import STATE_FILE, WEIGHTS_FILE
-from diffseg_ros.training.heldout import Heldout
-from diffseg_ros.training.learner import Learner
+from diffseg_ros.training.crops import HeldoutCrops
+from diffseg_ros.training.trainer import DiffusionTrainer
 import numpy as np
 import pytest
 
@@ -28,7 +28,8 @@ WEIGHTS = Path(__file__).resolve().parents[2] / 'diffseg_ros' / 'weights'
 def few_heldout_crops():
     """Measure on 16 crops instead of 128, which takes a few of the seconds of each run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, 'Heldout', lambda bank, count, device: Heldout(bank, 16, device))
+        patch.setattr(training_run, 'HeldoutCrops',
+                      lambda sampler, count, device: HeldoutCrops(sampler, 16, device))
         yield
 
 
@@ -39,24 +40,24 @@ def picture(seed):
 
 
 @pytest.fixture(scope='module')
-def photos(tmp_path_factory):
-    """Return a folder of photos."""
-    folder = tmp_path_factory.mktemp('photos')
+def images(tmp_path_factory):
+    """Return a folder of images."""
+    folder = tmp_path_factory.mktemp('images')
     for seed in range(6):
         cv2.imwrite(str(folder / f'{seed}.png'), picture(seed))
     return folder
 
 
 @pytest.fixture(scope='module')
-def adapted(photos, tmp_path_factory):
+def adapted(images, tmp_path_factory):
     """Return a folder with the committed weights after a few steps."""
     folder = tmp_path_factory.mktemp('runs') / 'adapted'
-    assert train(words(photos, folder, '--resume', WEIGHTS)) == 0
+    assert train(words(images, folder, '--resume', WEIGHTS)) == 0
     return folder
 
 
-def words(photos, output, *more):
-    return [str(word) for word in ('--photos', photos, '--output', output, '--device', 'cpu',
+def words(images, output, *more):
+    return [str(word) for word in ('--photos', images, '--output', output, '--device', 'cpu',
                                    '--minutes', 0.005, '--batch', 1, *more)]
 
 
@@ -72,18 +73,18 @@ def rows(folder):
                 for row in csv.DictReader(handle)]
 
 
-def test_a_run_that_diverges_leaves_the_checkpoint_before(photos, adapted, capsys):
+def test_a_run_that_diverges_leaves_the_checkpoint_before(images, adapted, capsys):
     before = files(adapted)
     assert len(before) == 6
-    assert train(words(photos, adapted, '--resume', adapted, '--learning-rate', 1e7)) == 2
+    assert train(words(images, adapted, '--resume', adapted, '--learning-rate', 1e7)) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith('diffseg_train: training diverged at learning rate 1e+07')
     assert files(adapted) == before
 
 
-def test_the_log_begins_with_the_loss_before_the_first_step(photos, tmp_path, capsys):
+def test_the_log_begins_with_the_loss_before_the_first_step(images, tmp_path, capsys):
     report = tmp_path / 'report.json'
-    assert train(words(photos, tmp_path / 'w', '--resume', WEIGHTS, '--json', report)) == 0
+    assert train(words(images, tmp_path / 'w', '--resume', WEIGHTS, '--json', report)) == 0
     first, last = rows(tmp_path / 'w')
     counts = json.loads(report.read_text())
     assert first['samples'] == 0 and np.isnan(first['train_loss'])
@@ -93,16 +94,16 @@ def test_the_log_begins_with_the_loss_before_the_first_step(photos, tmp_path, ca
     assert f'held-out loss at the start: {first["heldout_loss"]:.4f}' in capsys.readouterr().err
 
 
-def test_a_resumed_run_goes_on_from_its_average(photos, adapted, tmp_path):
+def test_a_resumed_run_goes_on_from_its_average(images, adapted, tmp_path):
     before = rows(adapted)[-1]['heldout_loss']
-    assert train(words(photos, tmp_path / 'w', '--resume', adapted)) == 0
+    assert train(words(images, tmp_path / 'w', '--resume', adapted)) == 0
     *_, first, last = rows(tmp_path / 'w')
     assert first['heldout_loss'] == pytest.approx(before, rel=1e-4)
     assert last['heldout_loss'] == pytest.approx(before, rel=0.05)
 
 
 @pytest.mark.parametrize('name', [WEIGHTS_FILE, STATE_FILE, 'training_log.csv'])
-def test_a_folder_with_another_run_is_refused_before_photos_are_loaded(tmp_path, capsys, name):
+def test_a_folder_with_another_run_is_refused_before_images_are_loaded(tmp_path, capsys, name):
     output = tmp_path / 'w'
     output.mkdir()
     (output / name).write_text('mine')
@@ -112,7 +113,7 @@ def test_a_folder_with_another_run_is_refused_before_photos_are_loaded(tmp_path,
         assert f'--output {output}: holds {name}' in line and 'name a new folder' in line
 
 
-def test_weights_to_resume_from_are_checked_before_photos_are_loaded(tmp_path, capsys):
+def test_weights_to_resume_from_are_checked_before_images_are_loaded(tmp_path, capsys):
     assert train(words(tmp_path / 'nowhere', tmp_path / 'w', '--resume', tmp_path)) == 2
     [line] = capsys.readouterr().err.strip().splitlines()
     assert f'weights {tmp_path}: no {WEIGHTS_FILE}' in line
@@ -122,18 +123,18 @@ def test_weights_to_resume_from_are_checked_before_photos_are_loaded(tmp_path, c
     ('--minutes', 'nan'), ('--minutes', 'inf'), ('--learning-rate', 'nan'),
     ('--learning-rate', '0'), ('--report-seconds', 'nan'), ('--report-seconds', 'inf'),
     ('--seed', '-1'), ('--rgb-topic', '/rgb')])
-def test_values_that_no_run_can_use_are_refused_in_one_line(photos, tmp_path, capsys, option,
+def test_values_that_no_run_can_use_are_refused_in_one_line(images, tmp_path, capsys, option,
                                                             value):
-    assert train(words(photos, tmp_path / 'w', option, value)) == 2
+    assert train(words(images, tmp_path / 'w', option, value)) == 2
     [line] = capsys.readouterr().err.strip().splitlines()
-    assert value in line and option.strip('-').replace('-', ' ') in line.replace('-', ' ')
+    assert value in line and option.strip('-').replace('-', '_') in line.replace('-', '_')
     assert not (tmp_path / 'w').exists()
 
 
-def test_what_is_skipped_is_said_and_reported(photos, tmp_path, capsys):
+def test_what_is_skipped_is_said_and_reported(images, tmp_path, capsys):
     mixed = tmp_path / 'mixed'
     mixed.mkdir()
-    for path in photos.iterdir():
+    for path in images.iterdir():
         (mixed / path.name).write_bytes(path.read_bytes())
     (mixed / 'empty.jpg').write_bytes(b'')
     (mixed / 'notes.txt').write_text('none')
@@ -141,40 +142,40 @@ def test_what_is_skipped_is_said_and_reported(photos, tmp_path, capsys):
     assert train(words(mixed, tmp_path / 'w', '--json', report)) == 0
     error = capsys.readouterr().err
     assert 'skipped: 1 files of other kinds' in error
-    assert '7 photos (1 unreadable or below 48x48)' in error
+    assert '7 images (1 unreadable or below 48x48)' in error
     counts = json.loads(report.read_text())
     assert counts['skipped'] == {'files of other kinds': 1} and counts['unreadable'] == 1
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_training_after_its_step_with_one_checkpoint(monkeypatch, photos, tmp_path,
+def test_a_signal_ends_training_after_its_step_with_one_checkpoint(monkeypatch, images, tmp_path,
                                                                    capsys, number):
-    learn, taken = Learner.learn, []
+    step, taken = DiffusionTrainer.step, []
 
     def interrupted(self, *batch):
-        learn(self, *batch)
+        step(self, *batch)
         taken.append(len(batch[0]))
         if len(taken) == 3:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(Learner, 'learn', interrupted)
+    monkeypatch.setattr(DiffusionTrainer, 'step', interrupted)
     output = tmp_path / 'w'
-    assert train(words(photos, output, '--resume', WEIGHTS, '--minutes', 5)) == 128 + number
+    assert train(words(images, output, '--resume', WEIGHTS, '--minutes', 5)) == 128 + number
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith(f'diffseg_train: stopped early; saved in {output}')
     assert [row['samples'] for row in rows(output)] == [0, sum(taken)] and len(taken) == 3
     assert {WEIGHTS_FILE, STATE_FILE, 'whitening.safetensors'} <= set(files(output))
 
 
-def test_control_c_in_a_terminal_ends_training_with_a_checkpoint(photos, tmp_path):
+def test_control_c_in_a_terminal_ends_training_with_a_checkpoint(images, tmp_path):
     output = tmp_path / 'w'
     command = ('import sys; from diffseg_ros.cli.train import main; '
-               'from diffseg_ros.training import trainer; Heldout = trainer.Heldout; '
-               'trainer.Heldout = lambda bank, count, device: Heldout(bank, 4, device); '
+               'from diffseg_ros.training import run; Crops = run.HeldoutCrops; '
+               'run.HeldoutCrops = lambda sampler, count, device: Crops(sampler, 4, device); '
                'sys.exit(main())')
     process = subprocess.Popen(
         [sys.executable, '-c', command,
-         *words(photos, output, '--resume', WEIGHTS, '--minutes', 5)],
+         *words(images, output, '--resume', WEIGHTS, '--minutes', 5)],
         stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 120
@@ -191,12 +192,12 @@ def test_control_c_in_a_terminal_ends_training_with_a_checkpoint(photos, tmp_pat
     assert 'whitening.safetensors' in files(output) and rows(output)[-1]['samples'] > 0
 
 
-def test_a_signal_before_training_ends_at_once(monkeypatch, photos, tmp_path, capsys):
+def test_a_signal_before_training_ends_at_once(monkeypatch, images, tmp_path, capsys):
     from diffseg_ros.training import rooms
 
     former = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(rooms, 'room_photos', lambda *_: signal.raise_signal(signal.SIGTERM))
-    assert train(words(photos, tmp_path / 'w', '--resume', WEIGHTS)) == 143
+    monkeypatch.setattr(rooms, 'room_images', lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert train(words(images, tmp_path / 'w', '--resume', WEIGHTS)) == 143
     assert capsys.readouterr().err.strip() == 'diffseg_train: interrupted'
     assert not (tmp_path / 'w').exists() and signal.getsignal(signal.SIGTERM) is former
 
@@ -209,7 +210,7 @@ def committed_loss(folder):
 
 def test_committed_weights_adapt_to_a_recording(monkeypatch, real_sequences, tmp_path):
     """The whole sequence folder is given, depth and all."""
-    monkeypatch.setattr(trainer, 'Heldout', Heldout)
+    monkeypatch.setattr(training_run, 'HeldoutCrops', HeldoutCrops)
     output, report = tmp_path / 'w', tmp_path / 'report.json'
     assert train(words(real_sequences / 'redkitchen', output, '--resume', WEIGHTS,
                        '--minutes', 0.05, '--json', report)) == 0
@@ -228,6 +229,6 @@ def test_committed_weights_adapt_to_a_bag(tmp_path, capsys):
     assert train(words(tmp_path / 'bag.mcap', tmp_path / 'w', '--resume', WEIGHTS)) == 0
     error = capsys.readouterr().err
     assert f'{tmp_path / "bag.mcap"}: frames of /cam/color/image_raw' in error
-    assert '8 photos (0 unreadable' in error
+    assert '8 images (0 unreadable' in error
     before, after = committed_loss(tmp_path / 'w')
     assert after == pytest.approx(before, rel=0.1)

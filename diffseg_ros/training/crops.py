@@ -1,0 +1,172 @@
+"""Random crops of images: what the model is trained on, and what its loss is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import cv2
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.training.images import SMALLEST_SIDE
+from diffseg_ros.training.model import PATCH
+from diffseg_ros.types import RgbImage
+import numpy as np
+import torch
+from torch.nn import functional
+
+MAGNIFICATION = (0.75, 1.5)
+
+_HELDOUT_SEED = 20260
+_HELDOUT_BATCH = 32
+
+
+def _pyramid(image: RgbImage) -> Iterator[RgbImage]:
+    """Yield the image and its halves, so that a crop never shrinks by more than 1.5."""
+    while min(image.shape[:2]) >= SMALLEST_SIDE:
+        yield image
+        image = cv2.resize(image, None, fx=0.5, fy=0.5,  # type: ignore[assignment]
+                           interpolation=cv2.INTER_AREA)
+
+
+class CropSampler:
+    """
+    Cuts random crops from images that it holds in memory on one device.
+
+    The images and their halves are rows of one (P, 3) uint8 buffer of pixels.
+    """
+
+    def __init__(self, images: Iterable[RgbImage], device: torch.device) -> None:
+        """
+        Copy the images to the device.
+
+        Raises
+        ------
+        DiffsegError
+            No image has at least 48x48 pixels.
+
+        """
+        levels = [level for image in images for level in _pyramid(image)]
+        if not levels:
+            raise DiffsegError('--photos: no image has at least 48x48 pixels; give larger ones')
+        sizes = torch.tensor([level.shape[:2] for level in levels], device=device)
+        self._heights, self._widths = sizes[:, 0], sizes[:, 1]
+        areas = self._heights * self._widths
+        self._offsets = areas.cumsum(0) - areas
+        flat = np.concatenate([level.reshape(-1, 3) for level in levels])
+        self._pixels = torch.from_numpy(flat).to(device)
+
+    def eligible(self, height: int, width: int) -> torch.Tensor:
+        """Return the indices of images large enough for crops of height x width."""
+        fit = torch.minimum(self._heights / height, self._widths / width)
+        return torch.nonzero(fit >= MAGNIFICATION[0])[:, 0]
+
+    def crops(self, index: torch.Tensor, height: int, width: int,
+              generator: torch.Generator) -> torch.Tensor:
+        """
+        Cut one randomly resized, randomly flipped crop from each image of `index`.
+
+        Returns
+        -------
+        torch.Tensor
+            (B, 3, height, width) float32 in [0, 1].
+
+        """
+        device = self._pixels.device
+
+        def uniform() -> torch.Tensor:
+            return torch.rand(len(index), generator=generator, device=device)
+
+        source_h, source_w = self._heights[index].float(), self._widths[index].float()
+        largest = torch.minimum(source_h / height, source_w / width).clamp(max=MAGNIFICATION[1])
+        low = torch.full_like(largest, MAGNIFICATION[0])
+        scale = low * (largest / low) ** uniform()
+        stretch = torch.exp((uniform() - 0.5) * 0.3)
+        crop_h = torch.minimum(scale * height * stretch, source_h)
+        crop_w = torch.minimum(scale * width / stretch, source_w)
+        top, left = (source_h - crop_h) * uniform(), (source_w - crop_w) * uniform()
+        steps_y = (torch.arange(height, device=device) + 0.5) / height
+        steps_x = (torch.arange(width, device=device) + 0.5) / width
+        flip = uniform() < 0.5
+        steps_x = torch.where(flip[:, None], 1 - steps_x, steps_x)
+        y = top[:, None] + crop_h[:, None] * steps_y - 0.5
+        x = left[:, None] + crop_w[:, None] * steps_x - 0.5
+        return self._bilinear(index, y, x)
+
+    def _bilinear(self, index: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Sample the images at rows y (B, h) and columns x (B, w), clamped to their edges."""
+        def axis(position: torch.Tensor, size: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            last = (size - 1)[:, None]
+            position = torch.minimum(position.clamp(min=0), last.float())
+            low = position.long()
+            return low, torch.minimum(low + 1, last), position - low
+
+        width = self._widths[index]
+        y0, y1, fy = axis(y, self._heights[index])
+        x0, x1, fx = axis(x, width)
+        base = self._offsets[index][:, None, None]
+
+        def fetch(row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+            rows = row[:, :, None] * width[:, None, None]
+            return self._pixels[base + rows + column[:, None, :]].float()
+
+        fy, fx = fy[:, :, None, None], fx[:, None, :, None]
+        upper = torch.lerp(fetch(y0, x0), fetch(y0, x1), fx)
+        lower = torch.lerp(fetch(y1, x0), fetch(y1, x1), fx)
+        return torch.lerp(upper, lower, fy).permute(0, 3, 1, 2) / 255.0
+
+
+def colour_jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Vary brightness, contrast, saturation and white balance of (B, 3, H, W) in [0, 1]."""
+    def factor(channels: int, spread: float) -> torch.Tensor:
+        shape = (len(images), channels, 1, 1)
+        draw = torch.rand(shape, generator=generator, device=images.device)
+        return torch.exp((draw * 2 - 1) * spread)
+
+    grey = images.mean(dim=1, keepdim=True)
+    images = grey + (images - grey) * factor(1, 0.4)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = mean + (images - mean) * factor(1, 0.3)
+    return (images * factor(1, 0.3) * factor(3, 0.1)).clamp(0, 1)
+
+
+class HeldoutCrops:
+    """Crops that no step trains on: with the same noise and timesteps on every device."""
+
+    def __init__(self, sampler: CropSampler, count: int, device: torch.device) -> None:
+        """
+        Draw `count` crops from a sampler on the CPU and hold them on `device`.
+
+        They are drawn on the CPU because a generator of CUDA gives other numbers.
+
+        Raises
+        ------
+        DiffsegError
+            No image is large enough.
+
+        """
+        generator = torch.Generator().manual_seed(_HELDOUT_SEED)
+        size = (96, 128) if len(sampler.eligible(96, 128)) else (64, 64)
+        eligible = sampler.eligible(*size)
+        if not len(eligible):
+            raise DiffsegError('--photos: no held-out image has at least 64x64 pixels; give more '
+                               'images')
+        spread = torch.arange(count)
+        index = eligible[spread * len(eligible) // count]
+        images = functional.pixel_unshuffle(
+            sampler.crops(index, *size, generator) * 2 - 1, PATCH)
+        noise = torch.randn(images.shape, generator=generator)
+        timesteps = (spread * 389) % count * 1000 // count
+        self._parts = tuple(part.to(device) for part in (images, noise, timesteps))
+
+    def mean_loss(self, loss: Callable[..., torch.Tensor]) -> float:
+        """Return the mean of `loss(images, noise, timesteps)` over all crops."""
+        total = 0.0
+        with torch.no_grad():
+            for part in zip(*(tensor.split(_HELDOUT_BATCH) for tensor in self._parts),
+                            strict=True):
+                total += float(loss(*part)) * len(part[0])
+        return total / len(self._parts[0])
+
+    def images(self) -> Iterator[RgbImage]:
+        """Yield the crops as (H, W, 3) RGB uint8."""
+        images = functional.pixel_shuffle(self._parts[0], PATCH).permute(0, 2, 3, 1)
+        yield from ((images + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()

@@ -1,0 +1,169 @@
+"""Crops, rooms and runs: the loss falls, runs resume, checkpoints are whole or not written."""
+
+import csv
+from itertools import islice
+import json
+
+import cv2
+from diffseg_ros.backbones.whitening import load_whitening
+from diffseg_ros.cli.train import main as train
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.training.checkpoint import load_weights, replacing, WEIGHTS_FILE
+from diffseg_ros.training.crops import colour_jitter, CropSampler
+from diffseg_ros.training.images import TrainingImages
+from diffseg_ros.training.rooms import room_images, VIEWS_PER_ROOM
+from diffseg_ros.training.run import CURVE_FILE, log, LOG_FILE, TrainingReport, TrainingRun
+from diffseg_ros.training.trainer import DiffusionTrainer, TrainingSettings
+import numpy as np
+import pytest
+import torch
+
+CPU = torch.device('cpu')
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Return a folder of images of smooth random blobs."""
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for seed in range(6):
+        coarse = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f'{seed}.png'),
+                    cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC))
+    return folder
+
+
+def test_images_without_room_for_a_crop_are_refused():
+    assert len(CropSampler([np.zeros((120, 160, 3), np.uint8)], CPU).eligible(64, 64)) == 2
+    with pytest.raises(DiffsegError, match='no image has at least 48x48 pixels'):
+        CropSampler([np.zeros((20, 20, 3), np.uint8)], CPU)
+
+
+def test_crops_show_the_image():
+    ramp = np.zeros((100, 140, 3), np.uint8)
+    ramp[..., 0] = np.arange(140)
+    ramp[..., 1] = np.arange(100)[:, None]
+    index = torch.zeros(20, dtype=torch.long)
+    crops = CropSampler([ramp], CPU).crops(index, 64, 64, torch.Generator().manual_seed(0)) * 255
+    assert crops.shape == (20, 3, 64, 64)
+    steps_x, steps_y = crops[:, 0].diff(dim=2), crops[:, 1].diff(dim=1)
+    flipped = steps_x.mean(dim=(1, 2)) < 0
+    assert 0 < flipped.sum() < 20
+    # A crop is the image scaled by 0.75 to 1.5, give or take the stretch.
+    for steps in (steps_x.abs(), steps_y):
+        scale = steps.mean(dim=(1, 2))
+        assert scale.min() > 0.6 and scale.max() < 1.8
+    assert crops[:, 2].abs().max() == 0
+
+
+def test_views_of_rooms_differ_and_repeat():
+    views = list(islice(room_images(1), 3))
+    again, other = next(room_images(1)), next(room_images(1, seed=1))
+    np.testing.assert_array_equal(again, views[0])
+    for number, view in enumerate(views):
+        assert view.shape == (240, 320, 3) and view.std() > 5
+        assert not any(np.array_equal(view, item) for item in (other, *views[:number]))
+
+
+def test_colour_jitter_keeps_the_range_and_shape():
+    images = torch.rand(4, 3, 16, 16)
+    changed = colour_jitter(images, torch.Generator().manual_seed(0))
+    assert changed.shape == images.shape and not torch.equal(changed, images)
+    assert changed.min() >= 0 and changed.max() <= 1
+
+
+def short_run(images, output, **options):
+    heldout, *training = TrainingImages([images])
+    settings = TrainingSettings(minutes=0.05, report_seconds=60, batch=1,
+                                heldout_samples=8, warmup_steps=5)
+    run = TrainingRun(settings, DiffusionTrainer(settings, CPU, **options),
+                      CropSampler(training, CPU), CropSampler([heldout], CPU))
+    first = run.heldout_loss()
+    return first, run.run(output, lambda report: None)
+
+
+def test_loss_falls_and_resuming_continues(images, tmp_path):
+    untrained, report = short_run(images, tmp_path / 'w')
+    assert report.heldout_loss < untrained and report.samples > 0
+    resumed, second = short_run(images, tmp_path / 'w2', resume=tmp_path / 'w')
+    assert resumed == pytest.approx(report.heldout_loss, rel=0.02)
+    assert second.samples > report.samples and second.seconds > report.seconds
+    with (tmp_path / 'w2' / LOG_FILE).open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [int(float(row['samples'])) for row in rows] == [
+        0, report.samples, report.samples, second.samples]
+    assert float(rows[2]['heldout_loss']) == pytest.approx(report.heldout_loss, rel=1e-4)
+    assert (tmp_path / 'w2' / CURVE_FILE).stat().st_size > 1000
+    assert str(tmp_path) not in (tmp_path / 'w2' / 'config.json').read_text()
+
+
+def test_the_rate_rises_over_steps_or_a_tenth_of_the_time(images):
+    sampler = CropSampler(TrainingImages([images]), CPU)
+    settings = TrainingSettings(minutes=1, heldout_samples=2)
+    run = TrainingRun(settings, trainer := DiffusionTrainer(settings, CPU), sampler, sampler)
+    assert run.learning_rate(0.0) == pytest.approx(1e-3 / 200)
+    assert run.learning_rate(0.05) == pytest.approx(0.5e-3, rel=0.01)
+    assert run.learning_rate(0.1) == pytest.approx(1e-3, rel=0.03)
+    trainer._average.optimization_step = 99
+    assert run.learning_rate(0.0) == pytest.approx(0.5e-3)
+    trainer._average.optimization_step = 500
+    assert run.learning_rate(0.0) == pytest.approx(1e-3)
+    assert run.learning_rate(1.0) == pytest.approx(1e-4)
+
+
+def test_resuming_from_weights_alone(images, tmp_path):
+    _, report = short_run(images, tmp_path / 'w')
+    bare = tmp_path / 'bare'
+    bare.mkdir()
+    for name in ('config.json', WEIGHTS_FILE):
+        (bare / name).write_bytes((tmp_path / 'w' / name).read_bytes())
+    resumed, _ = short_run(images, tmp_path / 'w2', resume=bare)
+    assert resumed == pytest.approx(report.heldout_loss, rel=0.02)
+
+
+def test_command_writes_weights_that_load(images, tmp_path):
+    output, report = tmp_path / 'weights', tmp_path / 'report.json'
+    assert train(['--photos', str(images), '--output', str(output), '--minutes', '0.03',
+                  '--rooms', '1', '--json', str(report)]) == 0
+    assert load_weights(output).config.in_channels == 12
+    assert (output / WEIGHTS_FILE).stat().st_size < 16e6
+    counts = json.loads(report.read_text())
+    assert (counts['photos'], counts['views']) == (6, VIEWS_PER_ROOM)
+    matrix = load_whitening(output, 'down_blocks.1.attentions.0', 64)
+    assert matrix is not None and matrix.shape == (16, 64)
+
+
+@pytest.mark.parametrize('arguments', [
+    ['--photos', 'nowhere'], ['--minutes', '0'], ['--rooms', '-1'], ['--batch', '0'],
+    ['--resume', 'nowhere'],
+])
+def test_bad_arguments_end_with_code_2(images, tmp_path, arguments, capsys):
+    code = train(['--photos', str(images), '--output', str(tmp_path / 'w'), '--minutes', '0.01',
+                  *arguments])
+    assert code == 2 and capsys.readouterr().err.strip().splitlines()[-1].startswith(
+        'diffseg_train: ')
+    assert not (tmp_path / 'w').exists()
+
+
+def test_files_of_a_checkpoint_are_replaced_together_or_not_at_all(tmp_path):
+    (tmp_path / 'a').write_text('old')
+    with pytest.raises(OSError), replacing(tmp_path) as scratch:
+        (scratch / 'a').write_text('new')
+        assert (tmp_path / 'a').read_text() == 'old'
+        raise OSError('disk full')
+    assert [path.name for path in tmp_path.iterdir()] == ['a']
+    assert (tmp_path / 'a').read_text() == 'old'
+    with replacing(tmp_path) as scratch:
+        for name in ('a', 'b'):
+            (scratch / name).write_text('new')
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {'a': 'new',
+                                                                            'b': 'new'}
+
+
+def test_a_damaged_log_is_named(tmp_path):
+    report = TrainingReport(1, 0.5, 1.0, 1.0, 0.5, 0.5, 0.5)
+    log(tmp_path, report)
+    with (tmp_path / LOG_FILE).open('a') as file:
+        file.write('1,2,thr\n')
+    with pytest.raises(DiffsegError, match='training_log.csv: damaged'):
+        log(tmp_path, report)
