@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 from diffseg_ros.evaluation.miou import grid_labels
-from diffseg_ros.segmentation.cues import feature_affinity, token_colours
+from diffseg_ros.segmentation.affinity import feature_affinity, token_colours
 from diffseg_ros.segmentation.normalized_cut import normalized_cut
 from diffseg_ros.threads import one_blas_thread
 from diffseg_ros.types import LabelImage, RgbImage
@@ -84,8 +84,7 @@ def write_random_weights(folder: Path, images: Sequence[RgbImage] = (), seed: in
         The same seed gives the same weights.
 
     """
-    from diffseg_ros.training.checkpoint import save_weights, write_whitening
-    from diffseg_ros.training.model import create_unet
+    from diffseg_ros.training.checkpoint import create_unet, save_weights, write_whitening
     import torch
 
     with torch.random.fork_rng(devices=()):

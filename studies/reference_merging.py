@@ -2,14 +2,14 @@
 DiffSeg's attention merging as published: every anchor broadcast against every map.
 
 Source: Tian et al., "Diffuse, Attend, and Segment", CVPR 2024. Slow, in NumPy and OpenCV alone,
-to check and to time `attention_merging` against. The published code's peculiarities, each
-switched by `MergeRule`:
+to check and to time `merge_attention` against. The published code's peculiarities:
 
-- After the first iteration rows merge in the order of their index (`order`), and a row that one
-  proposal has absorbed counts again in the means of later ones (`reuse`).
+- After the first iteration rows merge in the order of their index, so that the result depends on
+  the direction in which the image is read, and a row that one proposal has absorbed counts again
+  in the means of later ones.
 - A row that holds a zero has the distance NaN to everything, itself included, and is dropped
-  without notice (`floor` 0). The published code computes distances in float16, where small
-  probabilities become zeros; that is not imitated.
+  without notice. Here probabilities count as at least 1e-12. The published code computes
+  distances in float16, where small probabilities become zeros; that is not imitated.
 - Anchors beyond the largest square number are left out, which is no matter on a square grid, and
   images are squeezed to a square. Neither is imitated.
 """
@@ -19,13 +19,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import cv2
-from diffseg_ros.segmentation.attention_merging import MergeRule
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating]
 
 _CHUNK = 16
+_ITERATIONS = 3
+_FLOOR = 1e-12
 
 
 def reference_aggregation(maps: Sequence[FloatArray]) -> FloatArray:
@@ -43,15 +44,15 @@ def reference_aggregation(maps: Sequence[FloatArray]) -> FloatArray:
     return merged
 
 
-def reference_divergence(rows: FloatArray, maps: FloatArray, floor: float) -> FloatArray:
+def reference_divergence(rows: FloatArray, maps: FloatArray) -> FloatArray:
     """
     Return the (a, b) symmetric divergences of (a, n) and (b, n) distributions.
 
     In blocks of 16 rows, as published; the arithmetic is that of the arrays' type.
     """
     with np.errstate(divide='ignore', invalid='ignore'):
-        row_logs = np.log(np.maximum(rows, rows.dtype.type(floor)))
-        map_logs = np.log(np.maximum(maps, maps.dtype.type(floor)))
+        row_logs = np.log(np.maximum(rows, rows.dtype.type(_FLOOR)))
+        map_logs = np.log(np.maximum(maps, maps.dtype.type(_FLOOR)))
         blocks = []
         for start in range(0, len(rows), _CHUNK):
             block = slice(start, start + _CHUNK)
@@ -63,7 +64,7 @@ def reference_divergence(rows: FloatArray, maps: FloatArray, floor: float) -> Fl
 
 
 def reference_merging(maps: FloatArray, anchors: npt.NDArray[np.intp],
-                      rule: MergeRule | None = None) -> FloatArray:
+                      threshold: float = 1.0) -> FloatArray:
     """
     Merge attention maps into one map a segment.
 
@@ -73,8 +74,8 @@ def reference_merging(maps: FloatArray, anchors: npt.NDArray[np.intp],
         (n, n) distributions, one a row; float64 for equality, float32 for timing.
     anchors
         Rows that the first iteration starts from.
-    rule
-        Threshold and order of the merging.
+    threshold
+        Maps nearer than this symmetric divergence (nats) are merged.
 
     Returns
     -------
@@ -82,35 +83,24 @@ def reference_merging(maps: FloatArray, anchors: npt.NDArray[np.intp],
         (K, n) proposals, in the type of `maps`.
 
     """
-    rule = rule or MergeRule()
-    near = reference_divergence(maps[anchors], maps, rule.floor) < rule.threshold
+    near = reference_divergence(maps[anchors], maps) < threshold
     near = near[near.any(axis=1)]
     proposals = near.astype(maps.dtype) @ maps / near.sum(axis=1, keepdims=True)
-    for _ in range(rule.iterations - 1):
-        proposals = _merged(proposals, rule)
+    for _ in range(_ITERATIONS - 1):
+        proposals = _merged(proposals, threshold)
     return proposals.astype(maps.dtype)
 
 
-def _merged(rows: FloatArray, rule: MergeRule) -> FloatArray:
-    count = len(rows)
-    waiting = list(range(count))
-    if rule.order == 'density':
-        crowd = [int((reference_divergence(rows[i:i + 1], rows, rule.floor) < rule.threshold)
-                     .sum()) for i in range(count)]
-        waiting.sort(key=lambda i: -crowd[i])
+def _merged(rows: FloatArray, threshold: float) -> FloatArray:
     taken: set[int] = set()
     merged = []
-    for i in waiting:
+    for i in range(len(rows)):
         if i in taken:
             continue
-        distance = reference_divergence(rows[i:i + 1], rows, rule.floor)[0]
-        near = [j for j in range(count) if distance[j] < rule.threshold]
-        if i not in near:
-            continue
-        group = near if rule.reuse else [j for j in near if j not in taken]
-        merged.append(np.mean([rows[j] for j in group], axis=0))
-        taken.update(near)
-    return np.array(merged).reshape(-1, rows.shape[1])
+        near = np.flatnonzero(reference_divergence(rows[i:i + 1], rows)[0] < threshold)
+        merged.append(rows[near].mean(axis=0))
+        taken.update(near.tolist())
+    return np.array(merged)
 
 
 def reference_labels(proposals: FloatArray, height: int, width: int) -> npt.NDArray[np.int64]:

@@ -14,10 +14,13 @@ from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.benchmark.measurement import milliseconds, PeakMemory, rounded_percentiles
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.pipeline import create_method
-from diffseg_ros.segmentation.attention_aggregation import aggregate_attention
-from diffseg_ros.segmentation.attention_merging import anchor_tokens, merge_attention, MergeRule
+from diffseg_ros.segmentation.affinity import token_affinity
+from diffseg_ros.segmentation.attention import (
+    aggregate_attention,
+    anchor_tokens,
+    merge_attention,
+)
 from diffseg_ros.segmentation.base import SegmentationSettings
-from diffseg_ros.segmentation.cues import token_affinity
 from diffseg_ros.segmentation.kway_cut import kway_cut, KwayState
 from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
 from diffseg_ros.threads import one_blas_thread
@@ -215,7 +218,7 @@ def measure_merging(attention: torch.Tensor, threshold: float, rounds: int, *,
     attention
         (h, w, h, w) float32 on any device; the reference runs on the CPU, on one thread.
     threshold
-        As in `MergeRule`.
+        As for `merge_attention`.
     rounds
         How often ours is timed; the reference is timed once, in between.
     reference
@@ -229,8 +232,7 @@ def measure_merging(attention: torch.Tensor, threshold: float, rounds: int, *,
         number of segments.
 
     """
-    rule = MergeRule(threshold)
-    run = partial(merge_attention, attention, rule)
+    run = partial(merge_attention, attention, threshold)
     labels = run().flatten(1).argmax(dim=0).cpu().numpy()
     anchors = anchor_tokens(attention.shape[0], attention.shape[1], 16)
     times: dict[int, list[float]] = {os.cpu_count() or 1: [], 1: []}
@@ -246,7 +248,8 @@ def measure_merging(attention: torch.Tensor, threshold: float, rounds: int, *,
         maps = attention.flatten(0, 1).flatten(1).cpu().numpy()
         literal: list[np.ndarray] = []
         with _threads(1):
-            slow = milliseconds(lambda: literal.append(reference_merging(maps, anchors, rule)))
+            slow = milliseconds(
+                lambda: literal.append(reference_merging(maps, anchors, threshold)))
         agreement = round(adjusted_rand_index(labels, literal[0].argmax(axis=0)), 4)
     time_ours(max(1, rounds - rounds // 2))
     all_cores, one_thread = next(iter(times.values())), times[1]

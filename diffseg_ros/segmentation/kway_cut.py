@@ -18,12 +18,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diffseg_ros.segmentation.graph_utils import (
-    check_affinity,
-    membership,
-    membership_matrix,
-    renumber,
-)
+from diffseg_ros.geometry.label_images import renumber
+from diffseg_ros.segmentation.graph_utils import check_affinity, membership
 from diffseg_ros.segmentation.normalized_cut import normalized_cut
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +48,6 @@ class KwayState:
     """
 
     def __init__(self) -> None:
-        """Know nothing yet."""
         self.groups: torch.Tensor | None = None
         self.count = 0
         self.cost = 0.0
@@ -105,21 +100,6 @@ def _last_groups(affinity: torch.Tensor, state: KwayState | None) -> _Segments |
     near = _segments(affinity, state.groups, state.count)
     good = state.count - near.cost > _LEAST_KEPT * (state.count - state.cost)
     return near if good else None
-
-
-def kway_cost(affinity: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the sum of cut(segment) / volume(segment) of (n,) int64 labels from 0 to K - 1."""
-    return _segments(affinity, labels, int(labels.max()) + 1).cost
-
-
-def refine(affinity: torch.Tensor, labels: torch.Tensor, sweeps: int = 8) -> torch.Tensor:
-    """
-    Move tokens of (n,) int64 labels from 0 to K - 1 between segments to lower the K-way cost.
-
-    Every segment keeps a token, and no sweep raises the cost. It ends after `sweeps` over all
-    tokens, or when no move gains anything worth the time.
-    """
-    return _refined(_segments(affinity, labels, int(labels.max()) + 1), sweeps).labels
 
 
 def _refined(segments: _Segments, sweeps: int) -> _Segments:
@@ -222,7 +202,7 @@ def grouped_sums(rows: torch.Tensor, labels: torch.Tensor, count: int) -> torch.
     if rows.device.type == 'cpu':
         return torch.from_numpy(membership(labels.numpy(), count) @ rows.numpy())
     # There, a sparse product adds in another order each time.
-    return membership_matrix(labels, count, rows.dtype) @ rows
+    return (labels == torch.arange(count, device=labels.device)[:, None]).to(rows.dtype) @ rows
 
 
 def _around_seeds(affinity: torch.Tensor) -> _Segments:

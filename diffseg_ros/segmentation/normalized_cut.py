@@ -19,7 +19,8 @@ from collections.abc import Sequence
 import heapq
 from typing import NamedTuple
 
-from diffseg_ros.segmentation.graph_utils import check_affinity, membership, renumber
+from diffseg_ros.geometry.label_images import renumber
+from diffseg_ros.segmentation.graph_utils import check_affinity, membership
 from diffseg_ros.segmentation.spectrum import (
     certainly_above,
     DENSE_UP_TO,
@@ -49,7 +50,6 @@ class CutState:
     """
 
     def __init__(self) -> None:
-        """Know nothing yet."""
         self.vectors: FloatArray | None = None
 
 
@@ -78,7 +78,7 @@ class _Part(NamedTuple):
     vectors: FloatArray | None
 
 
-def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = None, *,
+def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = None,
                    state: CutState | None = None) -> npt.NDArray[np.int32]:
     """
     Partition a graph by recursive normalised cut.

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diffseg_ros.segmentation.graph_utils import membership
 from diffseg_ros.segmentation.region_planes import point_moments
+from diffseg_ros.types import LabelImage
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array, csr_array
 
+FloatImage = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int32]
+Groups = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.intp]
 
-_LARGEST_STEP = np.float32(0.1)
+_LARGEST_DEPTH_STEP = np.float32(0.1)
+_SIDES = (np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])
 
 
 @dataclass(frozen=True)
@@ -50,23 +54,28 @@ class RegionGraph:
     moments: FloatArray | None = None
     expected: FloatArray | None = None
 
-    def contracted(self, group: Labels) -> RegionGraph:
+    def contracted(self, group: Groups) -> RegionGraph:
         """Return the graph of the (n,) groups of regions, numbered from 0 without gaps."""
         count = int(group.max()) + 1
         members = membership(group, count, np.float64)
-        first, second = group.take(self.edges.T)
-        apart = np.flatnonzero(first != second)
+        ends = group.take(self.edges.T)
+        apart = np.flatnonzero(ends[0] != ends[1])
         return RegionGraph(
             members @ self.size, members @ self.colour, members @ self.features,
-            *_joined_borders(first.take(apart), second.take(apart), self.length.take(apart),
-                             self.contrast.take(apart), count),
+            *_join_borders(ends.take(apart, axis=1), self.length.take(apart),
+                           self.contrast.take(apart), count),
             None if self.moments is None else members @ self.moments,
             None if self.expected is None else members @ self.expected)
 
+    def squared_gaps(self, sums: FloatArray) -> FloatArray:
+        """Return the (e,) squared distances of touching regions' means, of (n, C) sums."""
+        means = sums.T / self.size
+        first, second = np.ascontiguousarray(self.edges.T)
+        return np.square(means.take(first, axis=1) - means.take(second, axis=1)).sum(axis=0)
 
-def region_graph(lab: npt.NDArray[np.float32], regions: Labels,
-                 features: npt.NDArray[np.float32], points: npt.NDArray[np.float32] | None = None,
-                 prior: npt.NDArray[np.float32] | None = None, *,
+
+def region_graph(lab: FloatImage, regions: LabelImage, features: FloatImage,
+                 points: FloatImage | None = None, prior: FloatImage | None = None, *,
                  depth_steps: float = 0.0) -> RegionGraph:
     """
     Describe regions and their borders.
@@ -90,81 +99,65 @@ def region_graph(lab: npt.NDArray[np.float32], regions: Labels,
     """
     count = int(regions.max()) + 1
     flat = regions.ravel()
-    size = np.bincount(flat, minlength=count).astype(np.float64)
-    middles = _middles(regions, size)
-    first, second, steps = _borders(lab, regions, points, depth_steps)
-    moments = None if points is None else point_moments(points, regions, count)
+    size = np.bincount(flat).astype(np.float64)
+    middles = [np.bincount(flat, place.ravel()) / size
+               for place in np.indices(regions.shape, np.float64)]
+    ends, steps = _borders(lab, regions, points, depth_steps)
     return RegionGraph(
         size, membership(flat, count, np.float64) @ lab.reshape(-1, 3),
-        _sampled(features, middles, regions.shape) * size[:, None],
-        *_joined_borders(first, second, np.ones_like(steps), steps, count), moments,
-        None if prior is None else _sampled(prior, middles, regions.shape) * size[:, None])
+        _sample(features, middles, regions.shape) * size[:, None],
+        *_join_borders(ends, np.ones_like(steps), steps, count),
+        None if points is None else point_moments(points, regions, count),
+        None if prior is None else _sample(prior, middles, regions.shape) * size[:, None])
 
 
-def _borders(lab: npt.NDArray[np.float32], regions: Labels,
-             points: npt.NDArray[np.float32] | None,
-             depth_steps: float) -> tuple[Labels, Labels, npt.NDArray[np.float32]]:
-    """Return (p,) regions, (p,) neighbours and the step between them at pairs of pixels."""
-    flat, colours = regions.ravel(), lab.reshape(-1, 3)
-    apart = np.zeros((2, *regions.shape), bool)
-    np.not_equal(regions[:, :-1], regions[:, 1:], out=apart[0, :, :-1])
-    np.not_equal(regions[:-1], regions[1:], out=apart[1, :-1])
-    sides = []
-    for border, step in zip(apart, (1, regions.shape[1]), strict=True):
-        here = np.flatnonzero(border)
-        squares = np.square(colours[step:] - colours[:-step]) @ np.ones(3, np.float32)
-        contrast = np.sqrt(squares).take(here)
-        if points is not None and depth_steps:
-            depth = points[..., 2].ravel()
-            contrast += np.float32(depth_steps) * _depth_steps(depth.take(here),
-                                                               depth.take(here + step))
-        sides.append((flat.take(here), flat.take(here + step), contrast))
-    first, second, steps = (np.concatenate(values) for values in zip(*sides, strict=True))
-    return first, second, steps
+def _borders(lab: FloatImage, regions: LabelImage, points: FloatImage | None,
+             depth_steps: float) -> tuple[Groups, FloatImage]:
+    """Return (2, p) regions at pairs of neighbouring pixels, and the (p,) steps between."""
+    pixel = np.arange(regions.size).reshape(regions.shape)
+    pairs = []
+    for one, other in _SIDES:
+        border = np.flatnonzero(regions[one] != regions[other])
+        pairs.append([pixel[one].ravel().take(border), pixel[other].ravel().take(border)])
+    here, there = np.hstack(pairs)
+    colours = lab.reshape(-1, 3)
+    steps = np.sqrt(np.square(colours.take(there, axis=0) - colours.take(here, axis=0))
+                    @ np.ones(3, np.float32))
+    if points is not None and depth_steps:
+        depth = points[..., 2].ravel()
+        steps += np.float32(depth_steps) * _depth_steps(depth.take(here), depth.take(there))
+    return regions.ravel().take([here, there]), steps
 
 
-def _depth_steps(here: npt.NDArray[np.float32],
-                 there: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _depth_steps(here: FloatImage, there: FloatImage) -> FloatImage:
     """Return the difference of (p,) depths as a share of the lesser, 0 where one is unknown."""
     share = np.abs(here - there) / np.minimum(here, there)
-    return np.nan_to_num(np.minimum(share, _LARGEST_STEP), nan=0.0)
+    return np.nan_to_num(np.minimum(share, _LARGEST_DEPTH_STEP), nan=0.0)
 
 
-def _joined_borders(first: Labels, second: Labels, length: npt.NDArray[np.floating],
-                    contrast: npt.NDArray[np.floating],
-                    count: int) -> tuple[Indices, FloatArray, FloatArray]:
+def _join_borders(ends: Groups, length: npt.NDArray[np.floating],
+                  contrast: npt.NDArray[np.floating],
+                  count: int) -> tuple[Indices, FloatArray, FloatArray]:
     """Return the (e, 2) pairs that occur, the lower first, and sums of length and contrast."""
-    # One sparse sum of complex numbers takes half the time of two sums.
-    both = np.empty(len(first), np.complex128)
-    both.real, both.imag = length, contrast
-    ends = np.minimum(first, second), np.maximum(first, second)
-    sums = coo_array((both, ends), (count, count)).tocsr()
+    pairs = np.minimum(*ends), np.maximum(*ends)
+    # Complex numbers: one sparse sum for both, in half the time of two (1 ms a frame less).
+    sums = coo_array((length + 1j * contrast, pairs), (count, count)).tocsr()
     lower = np.arange(count).repeat(np.diff(sums.indptr))
-    return np.stack([lower, sums.indices]).T, sums.data.real, sums.data.imag
+    return np.stack([lower, sums.indices], axis=1), sums.data.real, sums.data.imag
 
 
-def _middles(regions: Labels, size: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the (n,) mean row and column of each region."""
-    height, width = regions.shape
-    flat = regions.ravel()
-    y = np.bincount(flat, np.repeat(np.arange(height, dtype=np.float64), width)) / size
-    x = np.bincount(flat, np.tile(np.arange(width, dtype=np.float64), height)) / size
-    return y, x
-
-
-def _sampled(grid: npt.NDArray[np.float32], places: tuple[FloatArray, FloatArray],
-             shape: tuple[int, ...]) -> FloatArray:
-    """Return (n, C) bilinear mixtures of a (C, th, tw) grid at (n,) places in a larger image."""
-    channels, rows, columns = grid.shape
-    top, down = _cells(places[0], shape[0], rows)
-    left, right = _cells(places[1], shape[1], columns)
-    below, beside = np.minimum(top + 1, rows - 1), np.minimum(left + 1, columns - 1)
-    tokens = np.stack([top * columns + left, top * columns + beside,
-                       below * columns + left, below * columns + beside], axis=1)
+def _sample(grid: FloatImage, places: Sequence[FloatArray], shape: tuple[int, ...]) -> FloatArray:
+    """Return (n, C) bilinear mixtures of a (C, th, tw) grid at (n,) pixels of a larger image."""
+    channels, height, width = grid.shape
+    top, down = _cells(places[0], shape[0], height)
+    left, right = _cells(places[1], shape[1], width)
+    below, beside = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
+    tokens = np.stack([top * width + left, top * width + beside,
+                       below * width + left, below * width + beside], axis=1)
     shares = np.stack([(1 - down) * (1 - right), (1 - down) * right,
                        down * (1 - right), down * right], axis=1)
     mixing = csr_array((shares.ravel(), tokens.ravel(), np.arange(0, 4 * len(top) + 1, 4)),
-                       (len(top), rows * columns))
+                       (len(top), height * width))
     return mixing @ grid.reshape(channels, -1).T
 
 

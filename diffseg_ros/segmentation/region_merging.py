@@ -1,29 +1,32 @@
-"""Merging of regions: by contrast that adapts to the regions' own, and by likeness."""
+"""Merging of regions: by contrast that adapts to the regions' own, by cost, and of small ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from diffseg_ros.geometry.label_images import compact
+from diffseg_ros.segmentation.graph_utils import connected_groups
 from diffseg_ros.segmentation.region_graph import RegionGraph
-from diffseg_ros.segmentation.superpixels import compact, roots
+from diffseg_ros.segmentation.superpixels import follow
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+from scipy.sparse.csgraph import minimum_spanning_tree
 
 FloatArray = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int32]
+Groups = npt.NDArray[np.int32]
+Pairs = npt.NDArray[np.integer]
 Indices = npt.NDArray[np.intp]
 Costs = Callable[[RegionGraph], FloatArray]
 
 
 def adaptive_merge(size: FloatArray, edges: Indices, weight: FloatArray, scale: float,
-                   min_size: float) -> Labels:
+                   min_size: float) -> Groups:
     """
-    Merge regions whose difference is not above what each of them varies inside.
+    Merge regions whose difference is not above their internal variation.
 
-    Two regions merge where the weight between them is at most each one's inner variation (the
-    largest weight that was merged in it) plus `scale` over its size.
+    Two regions merge where the weight between them is at most each one's internal variation
+    (the largest weight that was merged in it) plus `scale` over its size.
     Source: Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004,
     on the minimum spanning tree of the regions instead of all edges.
 
@@ -44,15 +47,37 @@ def adaptive_merge(size: FloatArray, edges: Indices, weight: FloatArray, scale: 
         (n,) int32 group of each region, from 0 without gaps.
 
     """
-    group, total = _merge_by_contrast(size, edges, weight, scale)
-    ends = group.take(edges.T)
-    between = np.flatnonzero(ends[0] != ends[1])
+    group = _merge_by_contrast(size, edges, weight, scale)
+    pairs = group.take(edges)
+    between = np.flatnonzero(pairs[:, 0] != pairs[:, 1])
     order = between[np.argsort(weight.take(between), kind='stable')]
-    return absorb_small(group, total, ends[:, order].T, min_size)
+    return absorb_small(group, size_of(group, size), pairs[order], min_size)
+
+
+def _merge_by_contrast(size: FloatArray, edges: Indices, weight: FloatArray,
+                       scale: float) -> Groups:
+    # The sparse graph takes a weight of 0 for no edge.
+    links = coo_matrix((weight + 1e-9, tuple(edges.T)), shape=(len(size),) * 2)
+    tree = minimum_spanning_tree(links).tocoo()
+    order = np.argsort(tree.data, kind='stable')
+    parent = list(range(len(size)))
+    grown = size.tolist()
+    bound = (scale / size).tolist()
+    for first, second, step in zip(tree.row[order].tolist(), tree.col[order].tolist(),
+                                   (tree.data[order] - 1e-9).tolist(), strict=True):
+        while parent[first] != first:
+            parent[first] = first = parent[parent[first]]
+        while parent[second] != second:
+            parent[second] = second = parent[parent[second]]
+        if step <= bound[first] and step <= bound[second]:
+            parent[second] = first
+            grown[first] += grown[second]
+            bound[first] = step + scale / grown[first]
+    return compact(follow(np.array(parent)))
 
 
 def nearest_merge(graph: RegionGraph, costs: Costs, threshold: float,
-                  max_regions: int) -> Labels:
+                  max_regions: int) -> Groups:
     """
     Merge pairs of regions that are each other's nearest, until all costs reach a threshold.
 
@@ -76,56 +101,27 @@ def nearest_merge(graph: RegionGraph, costs: Costs, threshold: float,
         (n,) int32 group of each region, from 0 without gaps.
 
     """
-    group: Labels = np.arange(len(graph.size), dtype=np.int32)
+    group: Groups = np.arange(len(graph.size), dtype=np.int32)
     while len(graph.edges):
+        count = len(graph.size)
         cost = costs(graph)
         order = np.argsort(cost, kind='stable')
-        surplus = len(graph.size) - max_regions
-        chosen = order[_mutual(graph.edges[order], len(graph.size))]
-        cheap = cost[chosen] < threshold
-        if surplus > 0:
-            cheap[:surplus] = True
-        if not cheap.any():
+        pairs = graph.edges[order]
+        rank = np.arange(len(pairs))
+        mutual = (_first_pair(pairs, count)[pairs] == rank[:, None]).all(axis=1)
+        allowed = cost[order] < threshold
+        allowed |= np.cumsum(mutual) <= count - max_regions
+        merged = pairs[mutual & allowed]
+        if not len(merged):
             break
-        step = _paired(len(graph.size), graph.edges[chosen[cheap]])
+        target = np.arange(count)
+        target[merged[:, 1]] = merged[:, 0]
+        step = compact(target)
         group, graph = step[group], graph.contracted(step)
     return group
 
 
-def _merge_by_contrast(size: FloatArray, edges: Indices, weight: FloatArray,
-                       scale: float) -> tuple[Labels, FloatArray]:
-    """Return (n,) groups and their sizes."""
-    ends, weight = _spanning_tree(edges, weight, len(size))
-    parent = list(range(len(size)))
-    grown = size.tolist()
-    bound = (scale / size).tolist()
-    for first, second, step in zip(*ends.tolist(), weight.tolist(), strict=True):
-        while parent[first] != first:
-            parent[first] = first = parent[parent[first]]
-        while parent[second] != second:
-            parent[second] = second = parent[parent[second]]
-        if step <= bound[first] and step <= bound[second]:
-            parent[second] = first
-            grown[first] += grown[second]
-            bound[first] = step + scale / grown[first]
-    group = compact(roots(np.array(parent, np.int32)))
-    return group, _total(size, group)
-
-
-def _total(size: FloatArray, group: Labels) -> FloatArray:
-    return np.bincount(group, size).astype(np.float64)
-
-
-def _spanning_tree(edges: Indices, weight: FloatArray, count: int) -> tuple[Labels, FloatArray]:
-    """Return the (2, t) ends and (t,) weights of the minimum spanning forest in their order."""
-    # The sparse graph takes a weight of 0 for no edge.
-    links = coo_matrix((weight + 1e-9, tuple(edges.T)), shape=(count, count))
-    tree = minimum_spanning_tree(links).tocoo()
-    order = np.argsort(tree.data, kind='stable')
-    return np.stack([tree.row, tree.col])[:, order], tree.data[order] - 1e-9
-
-
-def absorb_small(group: Labels, size: FloatArray, pairs: Labels, min_size: float) -> Labels:
+def absorb_small(group: Groups, size: FloatArray, pairs: Pairs, min_size: float) -> Groups:
     """
     Join groups below a size, each across the first of its pairs, until none is left that can.
 
@@ -148,44 +144,23 @@ def absorb_small(group: Labels, size: FloatArray, pairs: Labels, min_size: float
     """
     while (size < min_size).any():
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-        chosen = _of_small(pairs, size, min_size)
+        first = _first_pair(pairs, len(size))
+        chosen = np.unique(first[(size < min_size) & (first < len(pairs))])
         if not len(chosen):
             break
-        step = joined(len(size), pairs[chosen])
-        group, size, pairs = step[group], _total(size, step), step.take(pairs)
+        step = connected_groups(len(size), pairs[chosen])
+        group, size, pairs = step[group], size_of(step, size), step.take(pairs)
     return group
 
 
-def _of_small(pairs: Labels, size: FloatArray, min_size: float) -> Indices:
-    """Return the weakest pair of each group below a size."""
-    first = _first_pair(pairs, len(size))
-    return np.unique(first[(size < min_size) & (first < len(pairs))])
+def size_of(group: Groups, size: npt.NDArray[np.number]) -> FloatArray:
+    """Return the (K,) sizes of groups of (n,) things."""
+    return np.bincount(group, size).astype(np.float64, copy=False)
 
 
-def _first_pair(pairs: npt.NDArray[np.integer], count: int) -> Indices:
+def _first_pair(pairs: Pairs, count: int) -> Indices:
     """Return (count,) the first pair that each region is in, len(pairs) where none is."""
     first = np.full(count, len(pairs), np.intp)
-    places = np.arange(len(pairs))[::-1]
-    np.minimum.at(first, pairs[::-1, 0], places)
-    np.minimum.at(first, pairs[::-1, 1], places)
+    # Of several values for one place NumPy keeps the last, which is the first from the front.
+    first[pairs[::-1].ravel()] = np.arange(len(pairs))[::-1].repeat(2)
     return first
-
-
-def _mutual(pairs: Indices, count: int) -> Indices:
-    """Return the pairs that are both their regions' first; pairs come in order of cost."""
-    first = _first_pair(pairs, count)
-    both = first[pairs[:, 0]] == first[pairs[:, 1]]
-    return np.flatnonzero(both & (first[pairs[:, 0]] == np.arange(len(pairs))))
-
-
-def _paired(count: int, pairs: Indices) -> Labels:
-    """Return (count,) groups, from 0 without gaps, of pairs, the lower first, that share none."""
-    target = np.arange(count)
-    target[pairs[:, 1]] = pairs[:, 0]
-    return compact(target)
-
-
-def joined(count: int, pairs: npt.NDArray[np.integer]) -> Labels:
-    """Return (count,) groups, from 0 without gaps, that the pairs connect."""
-    links = coo_matrix((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(count, count))
-    return connected_components(links, directed=False)[1].astype(np.int32)

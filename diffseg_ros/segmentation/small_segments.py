@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-from diffseg_ros.segmentation.region_merging import absorb_small, joined
+from diffseg_ros.segmentation.graph_utils import connected_groups
+from diffseg_ros.segmentation.region_merging import absorb_small, size_of
+from diffseg_ros.types import LabelImage
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
+from skimage.measure import label
 
-FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int32]
-Pairs = npt.NDArray[np.integer]
 
 
-def without_specks(labels: Labels, least: float) -> Labels:
+def remove_small_segments(labels: LabelImage, min_size: float) -> LabelImage:
     """
-    Return a label image without connected patches of fewer than `least` pixels.
+    Return a label image without connected patches of fewer than `min_size` pixels.
 
-    Parameters
-    ----------
-    labels
-        (H, W) int32. Pixels side by side or one above the other are connected.
-    least
-        Pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        (H, W) int32, see `rename_specks`.
-
+    Pixels side by side or one above the other are connected. See `rename_small`.
     """
-    if least <= 1:
+    if min_size <= 1:
         return labels
-    patches, count = connected_patches(labels)
-    names = np.empty(count, np.int32)
+    patches = label(labels, background=-1, connectivity=1) - 1
+    names: Labels = np.empty(int(patches.max()) + 1, np.int32)
     names[patches] = labels
-    size = np.bincount(patches.ravel(), minlength=count).astype(np.float64)
-    edges, length = _borders(patches)
-    return rename_specks(names, size, edges, length, least).take(patches)
+    edges = np.concatenate([
+        np.stack([one[one != other], other[one != other]], axis=1)
+        for one, other in ((patches[:, :-1], patches[:, 1:]), (patches[:-1], patches[1:]))])
+    names = rename_small(names, np.bincount(patches.ravel()), edges, np.ones(len(edges)),
+                         min_size)
+    return names.take(patches)
 
 
-def rename_specks(names: Labels, size: FloatArray, edges: Pairs, length: npt.NDArray[np.number],
-                  least: float) -> Labels:
+def rename_small(names: Labels, size: npt.NDArray[np.number], edges: npt.NDArray[np.integer],
+                 length: npt.NDArray[np.number], min_size: float) -> Labels:
     """
     Return the names of regions such that no connected patch of one name is too small.
 
@@ -54,7 +47,7 @@ def rename_specks(names: Labels, size: FloatArray, edges: Pairs, length: npt.NDA
     edges, length
         (e, 2) regions that touch, and (e,) how long their common border is; the parts of a
         border may be listed one by one.
-    least
+    min_size
         Size from which on a patch stays.
 
     Returns
@@ -63,14 +56,16 @@ def rename_specks(names: Labels, size: FloatArray, edges: Pairs, length: npt.NDA
         (n,) int32; a name all of whose patches were too small does not occur any more.
 
     """
-    ends = names.take(edges.T)
-    same = ends[0] == ends[1]
-    patch = joined(len(names), edges[same])
-    total = np.bincount(patch, size).astype(np.float64)
-    if total.min() >= least:
+    same = names[edges[:, 0]] == names[edges[:, 1]]
+    patch = connected_groups(len(names), edges[same])
+    total = size_of(patch, size)
+    if total.min() >= min_size:
         return names
-    pairs = patch.take(edges[~same]), length[~same]
-    group = absorb_small(patch, total, _longest_first(*pairs, len(total)), least)
+    pairs = np.sort(patch.take(edges[~same]), axis=1)
+    borders = coo_array((length[~same], tuple(pairs.T)), (len(total),) * 2).tocsr().tocoo()
+    order = np.argsort(-borders.data, kind='stable')
+    longest_first = np.stack([borders.row, borders.col], axis=1)[order]
+    group = absorb_small(patch, total, longest_first, min_size)
     # The largest patch of each group is written last.
     region = np.empty(len(total), np.intp)
     region[patch] = np.arange(len(names))
@@ -78,31 +73,3 @@ def rename_specks(names: Labels, size: FloatArray, edges: Pairs, length: npt.NDA
     winner = np.empty(int(group.max()) + 1, np.int32)
     winner[group.take(by_size)] = names.take(by_size)
     return winner.take(group)
-
-
-def connected_patches(labels: Labels) -> tuple[Labels, int]:
-    """Return the (H, W) int32 patches of (H, W) labels, numbered from 0, and how many."""
-    starts = np.ones(labels.shape, bool)
-    np.not_equal(labels[:, 1:], labels[:, :-1], out=starts[:, 1:])
-    runs = starts.ravel().cumsum(dtype=np.int32).reshape(labels.shape) - 1
-    # Runs of pixels in rows are the nodes; where either of two begins, they first touch.
-    touching = np.flatnonzero((starts[1:] | starts[:-1]) & (labels[1:] == labels[:-1]))
-    ends = runs[:-1].ravel().take(touching), runs[1:].ravel().take(touching)
-    patch = joined(int(runs[-1, -1]) + 1, np.stack(ends, axis=1))
-    return patch.take(runs), int(patch.max()) + 1
-
-
-def _borders(patches: Labels) -> tuple[Labels, npt.NDArray[np.float64]]:
-    """Return (p, 2) patches at the sides of pixels between two patches, and 1 for each."""
-    sides = [(patches[:, :-1], patches[:, 1:]), (patches[:-1], patches[1:])]
-    edges = [np.stack([one[one != other], other[one != other]], axis=1) for one, other in sides]
-    pairs = np.concatenate(edges)
-    return pairs, np.ones(len(pairs))
-
-
-def _longest_first(pairs: Labels, length: npt.NDArray[np.number], count: int) -> Labels:
-    """Return the (q, 2) pairs that occur, in the order of their lengths' sums."""
-    ends = np.minimum(*pairs.T), np.maximum(*pairs.T)
-    sums = coo_array((length, ends), (count, count)).tocsr().tocoo()
-    order = np.argsort(-sums.data, kind='stable')
-    return np.stack([sums.row, sums.col], axis=1).astype(np.int32)[order]

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.segmentation.convergence import Convergence, largest
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import blas, lapack
@@ -28,10 +27,13 @@ _RESTARTS = 4
 _FIRST_CHECK = 8
 _BREAKDOWN = 1e-6
 _INDEPENDENT = 1e-4
-_FAST_PRODUCT = 1_000_000
 _TINY = 1e-10
+_ANGLE = 0.00005
+_CERTAIN = 0.25
+_LEAST_RESIDUAL = 1e-6
 
 FloatArray = npt.NDArray[np.float32]
+Vector = npt.NDArray[np.float64]
 
 
 class Spectrum(NamedTuple):
@@ -149,7 +151,7 @@ def _lanczos(affinity: FloatArray, degree: FloatArray, near: FloatArray | None,
     begin -= (basis[0] @ begin) * basis[0]
     basis[1] = begin / blas.snrm2(begin)
     diagonal, beside = np.zeros(limit), np.zeros(limit)
-    convergence = Convergence(tau, third)
+    convergence = _Convergence(tau, third)
     check, done = min(_FIRST_CHECK, limit), False
     for step in range(1, limit + 1):
         product = blas.ssymv(1.0, affinity.T, basis[step] * scale)
@@ -166,7 +168,7 @@ def _lanczos(affinity: FloatArray, degree: FloatArray, near: FloatArray | None,
                 break
             check = min(step + wait, limit)
         np.multiply(product, 1 / rest, out=basis[step + 1])
-    values, ritz = largest(diagonal[:step], beside[:step], KEPT)
+    values, ritz = _largest(diagonal[:step], beside[:step], KEPT)
     vectors = ritz[:, ::-1].T.astype(np.float32) @ basis[1:step + 1]
     vectors *= scale
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -189,17 +191,9 @@ def _start(affinity: FloatArray, root: FloatArray, first: FloatArray,
             # Directions that the vectors hardly have are left out.
             lengths.ravel()[::len(lengths) + 1] += _INDEPENDENT * longest
             scaled = space / root
-            values, vectors, _ = lapack.ssygvd(_product(scaled, affinity) @ scaled.T, lengths)
+            values, vectors, _ = lapack.ssygvd(scaled @ affinity @ scaled.T, lengths)
             return vectors[:, -1] @ space, float(values[-2]) if len(values) > 1 else -1.0
     return np.random.default_rng(0).standard_normal(len(root)).astype(np.float32), -1.0
-
-
-def _product(rows: FloatArray, affinity: FloatArray) -> FloatArray:
-    """Return rows @ affinity, in pieces for which OpenBLAS has a fast way."""
-    pieces = 1 + rows.size * len(affinity) // _FAST_PRODUCT
-    if pieces == 1:
-        return rows @ affinity
-    return np.hstack([rows @ columns for columns in np.array_split(affinity, pieces, axis=1)])
 
 
 def _orthogonalise(vector: FloatArray, basis: FloatArray) -> tuple[float, float]:
@@ -212,3 +206,45 @@ def _orthogonalise(vector: FloatArray, basis: FloatArray) -> tuple[float, float]
     blas.sgemv(-1.0, basis.T, parts, 1.0, vector, overwrite_y=1)
     blas.sgemv(-1.0, basis.T, basis @ vector, 1.0, vector, overwrite_y=1)
     return float(parts[-1]), blas.snrm2(vector)
+
+
+def _largest(diagonal: Vector, beside: Vector,
+            count: int) -> tuple[Vector, Vector]:
+    """Return a tridiagonal matrix's largest eigenvalues, ascending, and vectors in columns."""
+    size = len(diagonal)
+    count = min(count, size)
+    _, values, vectors, _ = lapack.dstemr(diagonal, beside.copy(), 2, 0.0, 0.0, size - count + 1,
+                                          size)
+    return values[:count], vectors[:, :count]
+
+
+class _Convergence:
+    """Watches the residual of the leading eigenvector."""
+
+    def __init__(self, tau: float, third: float) -> None:
+        self._tau = tau
+        self._third = third
+        self._step = 0
+        self._residual = 0.0
+
+    def steps_left(self, diagonal: Vector, beside: Vector, rest: float) -> int:
+        """
+        Return after how many steps to look again; 0 if the vector is good enough.
+
+        It is once its angle to the true one is small, or its eigenvalue certain to be over tau.
+        """
+        step = len(diagonal)
+        values, vectors = _largest(diagonal, beside, 2)
+        gap = float(values[-1] - max(values[-2], self._third))
+        residual = rest * abs(float(vectors[-1, -1]))
+        enough = max(_ANGLE * gap, _LEAST_RESIDUAL)
+        if residual < enough or (1 - values[-1] - residual > self._tau
+                                  and residual < _CERTAIN * gap):
+            return 0
+        least, longest = 2 + step // 8, 5 + step // 4
+        wait = least
+        if self._step and residual < self._residual:
+            rate = np.log(self._residual / residual) / (step - self._step)
+            wait = int(np.clip(np.log(residual / enough) / rate, least, longest))
+        self._step, self._residual = step, residual
+        return wait

@@ -1,59 +1,52 @@
-"""Over-segmentation of a photo into basins: the nodes that region merging starts from."""
+"""Superpixels: the basins of an image's gradient, which region merging starts from."""
 
 from __future__ import annotations
 
 import cv2
+from diffseg_ros.geometry.label_images import compact
+from diffseg_ros.types import DepthImage, LabelImage, Mask, RgbImage
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int32]
+FloatImage = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
 
 _BLUR = 1.0
+# The 3 x 3 surroundings of a pixel, against the order of reading.
+_AROUND = tuple((down, right) for down in (1, 0, -1) for right in (1, 0, -1))
 
 
-def lab_image(rgb: npt.NDArray[np.uint8], width: int) -> FloatArray:
+def lab_image(rgb: RgbImage, width: int) -> FloatImage:
     """
-    Return the slightly blurred photo, at most `width` pixels wide, in CIE Lab.
+    Return the slightly blurred image, at most `width` pixels wide, in CIE Lab.
 
-    Parameters
-    ----------
-    rgb
-        (H, W, 3) uint8.
-    width
-        In pixels; a smaller photo keeps its size.
-
-    Returns
-    -------
-    numpy.ndarray
-        (h, w, 3) float32, L a b divided by 100.
-
+    Shape (h, w, 3), L a b divided by 100.
     """
     height, full = rgb.shape[:2]
     width = min(width, full)
     size = width, max(2, round(height * width / full))
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small /= 255
+    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
     lab = cv2.GaussianBlur(lab, (0, 0), _BLUR)
     lab /= 100
     return lab
 
 
-def with_depth(image: FloatArray, depth: FloatArray, weight: float) -> FloatArray:
+def add_depth_channel(image: FloatImage, depth: DepthImage, weight: float) -> FloatImage:
     """
-    Return an image with the logarithm of the depth as a further channel.
+    Return an image with the weighted logarithm of the depth as a further channel.
 
-    Its gradient is that of the depth as a share of the depth.
+    The gradient of that channel is the depth's gradient as a share of the depth.
 
     Parameters
     ----------
     image
         (h, w, C) float32.
     depth
-        (h, w) float32 in metres; NaN is unknown and taken from the nearest pixel that is known.
+        (h, w) float32 in metres; unknown (NaN) pixels take the value of the nearest known one.
     weight
-        Of the depth beside the other channels.
+        Weight of the depth beside the other channels.
 
     Returns
     -------
@@ -66,25 +59,25 @@ def with_depth(image: FloatArray, depth: FloatArray, weight: float) -> FloatArra
         return image
     logarithm = np.log(depth, where=known, out=np.zeros_like(depth))
     if not known.all():
-        logarithm = _nearest_known(logarithm, known)
-    return np.dstack([image, weight * cv2.GaussianBlur(logarithm, (0, 0), _BLUR)])
+        logarithm = _fill_unknown(logarithm, known)
+    return cv2.merge([image, weight * cv2.GaussianBlur(logarithm, (0, 0), _BLUR)])
 
 
-def _nearest_known(values: FloatArray, known: npt.NDArray[np.bool_]) -> FloatArray:
-    _, number = cv2.distanceTransformWithLabels((~known).astype(np.uint8), cv2.DIST_L2, 3,
-                                                labelType=cv2.DIST_LABEL_PIXEL)
-    table = np.empty(int(number.max()) + 1, np.float32)
-    table[number[known]] = values[known]
-    return table.take(number)
+def _fill_unknown(values: FloatImage, known: Mask) -> FloatImage:
+    """Return values of which the unknown ones are those of the nearest known pixel."""
+    _, nearest = cv2.distanceTransformWithLabels((~known).astype(np.uint8), cv2.DIST_L2, 3,
+                                                 labelType=cv2.DIST_LABEL_PIXEL)
+    table = np.empty(int(nearest.max()) + 1, np.float32)
+    table[nearest[known]] = values[known]
+    return table.take(nearest)
 
 
-def gradient_basins(image: FloatArray) -> Labels:
+def watershed(image: FloatImage) -> LabelImage:
     """
     Return the catchment basins of an image's gradient magnitude.
 
-    Every pixel runs down to its lowest neighbour until a minimum is reached; what runs to the
-    same minimum is one basin. It is the watershed transform by steepest descent, in whole-array
-    steps.
+    The watershed transform by steepest descent: every pixel runs down to the lowest pixel of its
+    3 x 3 surroundings until a minimum is reached, and what runs to the same minimum is one basin.
 
     Parameters
     ----------
@@ -99,43 +92,32 @@ def gradient_basins(image: FloatArray) -> Labels:
     """
     across, down = cv2.Sobel(image, -1, 1, 0), cv2.Sobel(image, -1, 0, 1)
     slope = (np.square(across) + np.square(down)) @ np.ones(image.shape[2], np.float32)
-    return compact(roots(_lowest_neighbours(slope).ravel())).reshape(slope.shape)
+    return compact(follow(_lowest_neighbours(slope).ravel()).reshape(slope.shape))
 
 
-def _lowest_neighbours(level: FloatArray) -> Indices:
+def _lowest_neighbours(level: FloatImage) -> Indices:
     """
     Return the flat index of the lowest pixel of each one's 3 x 3 surroundings.
 
-    Shape (h, w), of levels of 0 and more. Of equally low pixels the first counts, up and left,
-    so that a plateau drains into one corner.
+    Of equally low pixels the first in reading order counts, so a plateau drains into one corner.
     """
-    # Floats of one sign are in the order of their bits; with the index below them, the least
-    # key tells the lowest pixel, and the first of several.
-    keys = level.view(np.int32).astype(np.int64) << 32
-    keys += np.arange(level.size).reshape(level.shape)
-    return _least_of_three(_least_of_three(keys).T).T & 0xFFFFFFFF
+    height, width = level.shape
+    lowest = cv2.erode(level, np.ones((3, 3)), borderValue=np.inf)
+    around = cv2.copyMakeBorder(level, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=np.inf)
+    first = np.zeros(level.shape, np.uint8)
+    for place, (down, right) in enumerate(_AROUND):
+        neighbour = around[1 + down:1 + down + height, 1 + right:1 + right + width]
+        np.maximum(first, (neighbour == lowest) * np.uint8(place), out=first)
+    lowest_at = np.array([down * width + right for down, right in _AROUND]).take(first)
+    lowest_at += np.arange(level.size).reshape(level.shape)
+    return lowest_at
 
 
-def _least_of_three(keys: Indices) -> Indices:
-    """Return the least of each (h, w) number and those left and right of it."""
-    least = keys.copy(order='K')
-    np.minimum(least[:, 1:], keys[:, :-1], out=least[:, 1:])
-    np.minimum(least[:, :-1], keys[:, 1:], out=least[:, :-1])
-    return least
-
-
-def roots(target: npt.NDArray[np.integer]) -> Indices:
-    """Return where each of (n,) pointers ends, following them until they stay."""
-    ends: Indices = target.astype(np.intp)
+def follow(pointers: Indices) -> Indices:
+    """Return where each of (n,) pointers ends; a pointer to itself is an end."""
+    ends = pointers
     while True:
         further = ends.take(ends)
         if np.array_equal(further, ends):
             return ends
         ends = further
-
-
-def compact(labels: npt.NDArray[np.integer]) -> Labels:
-    """Return (n,) int32 labels with the same groups, numbered from 0 without gaps."""
-    present = np.zeros(int(labels.max()) + 1, bool)
-    present[labels] = True
-    return (np.cumsum(present, dtype=np.int32) - 1).take(labels)

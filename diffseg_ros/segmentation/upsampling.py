@@ -1,16 +1,17 @@
-"""From soft segments on a coarse grid to one segment a pixel, along the photo's edges."""
+"""From soft segments on a coarse grid to one segment a pixel, along the image's edges."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 from diffseg_ros.segmentation.base import SegmentationSettings
-from diffseg_ros.segmentation.boundary_refinement import sharpened
-from diffseg_ros.segmentation.refinement import pamr
+from diffseg_ros.segmentation.boundary_refinement import upsample_labels
 from diffseg_ros.segmentation.region_graph import region_graph, RegionGraph
-from diffseg_ros.segmentation.small_segments import rename_specks, without_specks
-from diffseg_ros.segmentation.superpixels import gradient_basins, lab_image
+from diffseg_ros.segmentation.small_segments import remove_small_segments, rename_small
+from diffseg_ros.segmentation.superpixels import lab_image, watershed
+from diffseg_ros.types import LabelImage, RgbImage
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_matrix
@@ -23,7 +24,7 @@ _MAPS_AT_A_TIME = 16
 _COLOUR_SPREAD = 0.1
 _JUST_BEHIND = 0.999
 
-Pixels = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
+Pixels = tuple[LabelImage, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,42 @@ class TokenScores:
         return powers / powers.sum(dim=0).clamp_min(_TINY)
 
 
-def to_pixels(rgb: npt.NDArray[np.uint8], scores: TokenScores,
-              config: SegmentationSettings) -> Pixels:
+def assignment_scores(features: torch.Tensor, labels: npt.NDArray[np.int32],
+                      vote: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Return how well every token fits every segment, and the segments' mean features.
+
+    The dot product of bilinearly upsampled features with the segments' mean features is the
+    upsampled dot product, so the high-resolution assignment only has to upsample these scores,
+    one map a segment instead of one a channel.
+    Source: DiffCut (Couairon et al., NeurIPS 2024), masked spatial marginal mean.
+
+    Parameters
+    ----------
+    features
+        (C, h, w) float32.
+    labels
+        (h * w,) int32 segment of each token, from 0 to K - 1, each with a token.
+    vote
+        Added to the score of each token's own segment.
+
+    Returns
+    -------
+    tuple
+        (K, h, w) float32 cosine of each token with each segment's mean feature, plus the vote,
+        and (K, C) float32 mean features of length 1.
+
+    """
+    members = torch.from_numpy(labels == np.arange(labels.max() + 1)[:, None]).to(features)
+    unit = functional.normalize(features.flatten(1), dim=0)
+    means = functional.normalize(members @ unit.T, dim=1)
+    scores = means @ unit
+    if vote:
+        scores += vote * members
+    return scores.unflatten(1, features.shape[1:]), means
+
+
+def upsample_scores(rgb: RgbImage, scores: TokenScores, settings: SegmentationSettings) -> Pixels:
     """
     Return the best segment of every pixel and its margin to the second.
 
@@ -65,9 +100,9 @@ def to_pixels(rgb: npt.NDArray[np.uint8], scores: TokenScores,
         (H, W, 3) uint8.
     scores
         Of the same view.
-    config
-        `refinement` chooses between PAMR, which spreads the shares of pixels along the photo's
-        edges on the scores' device, and basins, which spreads those of small regions on the host
+    settings
+        `refinement` chooses between PAMR, which spreads the shares of pixels along the image's
+        edges on the scores' device, and basins, which spreads those of superpixels on the host
         and then decides the pixels near borders anew. Either way, connected patches below
         `min_size` of the image, on the grid that is refined, go to the neighbour of the
         longest border, with next to no margin.
@@ -78,73 +113,38 @@ def to_pixels(rgb: npt.NDArray[np.uint8], scores: TokenScores,
         (H, W) int32 labels, 0 to K - 1, and (H, W) float32 margin from 0 to 1.
 
     """
-    if config.refinement.method == 'basins':
-        return _by_basins(rgb, scores, config)
-    return _by_pamr(rgb, scores, config)
+    by = _by_basins if settings.refinement.method == 'basins' else _by_pamr
+    return by(rgb, scores, settings)
 
 
-def _by_pamr(rgb: npt.NDArray[np.uint8], scores: TokenScores,
-             config: SegmentationSettings) -> Pixels:
-    height, width = rgb.shape[:2]
-    grid_width = min(config.refinement.width, width)
-    grid = max(1, round(height * grid_width / width)), grid_width
-    shares = scores.shares(functional.interpolate(scores.values[None], grid, mode='bilinear')[0])
-    small = cv2.resize(rgb, grid[::-1], interpolation=cv2.INTER_AREA)
-    image = torch.from_numpy(small).to(shares.device).permute(2, 0, 1).float() / 255
-    refined = pamr(image, shares, config.refinement.iterations, config.refinement.dilations)
-    refined = _without_specks(refined, config.min_size)
-    enlarge = enlarged if refined.device.type == 'cpu' else enlarged_on_device
-    labels, margin = enlarge(refined, (height, width))
-    return cv2.medianBlur(labels, 3).astype(np.int32), margin
-
-
-def _by_basins(rgb: npt.NDArray[np.uint8], scores: TokenScores,
-               config: SegmentationSettings) -> Pixels:
+def _by_basins(rgb: RgbImage, scores: TokenScores, settings: SegmentationSettings) -> Pixels:
     """
-    Let every basin of the photo choose, after a few rounds of listening to its neighbours.
+    Let every superpixel choose its segment, after some exchange with its neighbours.
 
-    Each round mixes a basin's shares with its neighbours', by likeness of colour and length of
-    the common border.
+    Each round mixes a superpixel's shares with its neighbours', by likeness of colour and length
+    of the common border.
     """
-    lab = lab_image(rgb, config.refinement.width)
-    basins = gradient_basins(lab)
+    lab = lab_image(rgb, settings.refinement.width)
+    basins = watershed(lab)
     graph = region_graph(lab, basins, scores.values.cpu().numpy())
     mixed = torch.from_numpy((graph.features / graph.size[:, None]).T)
-    shares = _heard(scores.shares(mixed).T.numpy(), graph)
+    shares = _propagate(scores.shares(mixed).T.numpy(), graph)
     ahead = np.ones(len(shares))
     if shares.shape[1] > 1:
         runner_up, best = np.partition(shares, -2, axis=1)[:, -2:].T
         ahead = best - runner_up
     chosen = shares.argmax(axis=1).astype(np.int32)
-    names = rename_specks(chosen, graph.size, graph.edges, graph.length,
-                          config.min_size * basins.size)
+    names = rename_small(chosen, graph.size, graph.edges, graph.length,
+                         settings.min_size * basins.size)
     ahead[names != chosen] = 0
-    labels, clear = sharpened(rgb, names[basins])
+    labels, clear = upsample_labels(rgb, names[basins])
     margin = cv2.resize(ahead.astype(np.float32)[basins], labels.shape[::-1],
                         interpolation=cv2.INTER_NEAREST)
     return labels, margin.clip(0, 1) * clear
 
 
-def _without_specks(shares: torch.Tensor, least: float) -> torch.Tensor:
-    """Return (K, h, w) shares of which, in patches that are too small, another one is first."""
-    if least * shares[0].numel() <= 1:
-        return shares
-    labels = shares.argmax(dim=0).to(torch.int32).cpu().numpy()
-    whole = without_specks(labels, least * labels.size)
-    changed = np.flatnonzero(whole != labels)
-    if len(changed):
-        places, first, winner = (torch.from_numpy(item.astype(np.int64)).to(shares.device)
-                                 for item in (changed, labels.take(changed), whole.take(changed)))
-        shares = shares.clone()
-        flat = shares.flatten(1)
-        best = flat[first, places]
-        flat[first, places] = best * _JUST_BEHIND
-        flat[winner, places] = best
-    return shares
-
-
-def _heard(shares: npt.NDArray[np.float64], graph: RegionGraph) -> npt.NDArray[np.float64]:
-    """Return the (n, K) shares of basins after they listened to their neighbours'."""
+def _propagate(shares: npt.NDArray[np.float64], graph: RegionGraph) -> npt.NDArray[np.float64]:
+    """Return the (n, K) shares of superpixels, mixed with their neighbours' round by round."""
     means = graph.colour / graph.size[:, None]
     first, second = graph.edges.T
     weight = graph.length * np.exp(
@@ -160,8 +160,92 @@ def _heard(shares: npt.NDArray[np.float64], graph: RegionGraph) -> npt.NDArray[n
     return shares
 
 
-def enlarged(shares: torch.Tensor, shape: tuple[int, int],
-             ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]:
+def _by_pamr(rgb: RgbImage, scores: TokenScores, settings: SegmentationSettings) -> Pixels:
+    height, width = rgb.shape[:2]
+    grid_width = min(settings.refinement.width, width)
+    grid = max(1, round(height * grid_width / width)), grid_width
+    shares = scores.shares(functional.interpolate(scores.values[None], grid, mode='bilinear')[0])
+    small = cv2.resize(rgb, grid[::-1], interpolation=cv2.INTER_AREA)
+    image = torch.from_numpy(small).to(shares.device).permute(2, 0, 1).float() / 255
+    refined = pamr(image, shares, settings.refinement.iterations, settings.refinement.dilations)
+    refined = _without_small_segments(refined, settings.min_size)
+    enlarge = enlarge_on_host if refined.device.type == 'cpu' else enlarge_on_device
+    labels, margin = enlarge(refined, (height, width))
+    return cv2.medianBlur(labels, 3).astype(np.int32), margin
+
+
+def _without_small_segments(shares: torch.Tensor, least: float) -> torch.Tensor:
+    """Return (K, h, w) shares of which, in patches that are too small, another one is first."""
+    if least * shares[0].numel() <= 1:
+        return shares
+    labels = shares.argmax(dim=0).to(torch.int32).cpu().numpy()
+    whole = remove_small_segments(labels, least * labels.size)
+    changed = np.flatnonzero(whole != labels)
+    if len(changed):
+        places, first, winner = (torch.from_numpy(item.astype(np.int64)).to(shares.device)
+                                 for item in (changed, labels.take(changed), whole.take(changed)))
+        shares = shares.clone()
+        flat = shares.flatten(1)
+        best = flat[first, places]
+        flat[first, places] = best * _JUST_BEHIND
+        flat[winner, places] = best
+    return shares
+
+
+def pamr(image: torch.Tensor, masks: torch.Tensor, iterations: int,
+         dilations: Sequence[int]) -> torch.Tensor:
+    """
+    Refine soft masks along the image's edges.
+
+    Every iteration replaces a pixel's mask values by the mean over its neighbours at the given
+    dilations, weighted by colour likeness relative to the local contrast.
+    Source: PAMR (Araslanov and Roth, CVPR 2020).
+
+    Parameters
+    ----------
+    image
+        (3, H, W) float32 colour.
+    masks
+        (K, H, W) float32.
+    iterations
+        How often; 0 returns the masks as they are.
+    dilations
+        Distances of the 8 neighbours in pixels.
+
+    Returns
+    -------
+    torch.Tensor
+        (K, H, W) float32; sums over K are kept.
+
+    """
+    if not iterations or not dilations:
+        return masks
+    neighbours = torch.stack(_shifted(image, dilations))
+    mean = neighbours.mean(dim=0)
+    contrast = (neighbours.square().mean(dim=0) - mean.square()).clamp_(min=0).sqrt_()
+    sharpness = 1 / (1e-4 + 0.1 * contrast)
+    distance = neighbours.sub_(image).abs_().mul_(sharpness).mean(dim=1)
+    weights = torch.softmax(-distance, dim=0)
+    for _ in range(iterations):
+        refined = torch.zeros_like(masks)
+        for weight, neighbour in zip(weights, _shifted(masks, dilations), strict=True):
+            refined.addcmul_(neighbour, weight)
+        masks = refined
+    return masks
+
+
+def _shifted(maps: torch.Tensor, dilations: Sequence[int]) -> list[torch.Tensor]:
+    """Return views of (C, H, W) maps in which each pixel has the value of one neighbour."""
+    reach = max(dilations)
+    height, width = maps.shape[1:]
+    padded = functional.pad(maps[None], (reach,) * 4, mode='replicate')[0]
+    return [padded[:, reach + down * step:reach + down * step + height,
+                   reach + right * step:reach + right * step + width]
+            for step in dilations for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right]
+
+
+def enlarge_on_host(shares: torch.Tensor, shape: tuple[int, int],
+                    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]:
     """
     Return the best of (K, h, w) shares at every pixel, and its margin to the second.
 
@@ -178,9 +262,9 @@ def enlarged(shares: torch.Tensor, shape: tuple[int, int],
     return labels, (best - second).clip(0, 1)
 
 
-def enlarged_on_device(shares: torch.Tensor, shape: tuple[int, int],
-                       ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]:
-    """Do as `enlarged`, several maps at a time; only the two results leave the device."""
+def enlarge_on_device(shares: torch.Tensor, shape: tuple[int, int],
+                      ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]:
+    """Do as `enlarge_on_host`, several maps at a time; only the results leave the device."""
     best = shares.new_zeros(2, *shape)
     labels = torch.zeros(shape, dtype=torch.int64, device=shares.device)
     for begin in range(0, len(shares), _MAPS_AT_A_TIME):

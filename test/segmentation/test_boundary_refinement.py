@@ -6,7 +6,7 @@ import math
 
 import cv2
 from diffseg_ros.segmentation import boundary_refinement
-from diffseg_ros.segmentation.boundary_refinement import sharpened
+from diffseg_ros.segmentation.boundary_refinement import upsample_labels
 import numpy as np
 import pytest
 
@@ -46,7 +46,7 @@ def near_border(labels: np.ndarray, reach: int) -> np.ndarray:
 
 
 def blotches(height: int, width: int, seed: int, colours: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a photo of few colours and labels that partly follow it, -1 among them."""
+    """Return an image of few colours and labels that partly follow it, -1 among them."""
     random = np.random.default_rng(seed)
     cells = random.integers(-1, 3, (height // 6 + 1, width // 6 + 1)).astype(np.int32)
     labels = cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST)
@@ -63,7 +63,7 @@ def test_labels_and_margins_are_the_votes(reach: int, colours: int,
     rgb, _ = blotches(height, width, reach + colours, colours)
     _, small = blotches(12, 17, reach, 1)
     large = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
-    labels, margin = sharpened(rgb, small)
+    labels, margin = upsample_labels(rgb, small)
     band = near_border(large, reach)
     assert 50 < np.count_nonzero(band) < band.size
     assert (labels[~band] == large[~band]).all() and (margin[~band] == 1).all()
@@ -76,15 +76,23 @@ def test_labels_and_margins_are_the_votes(reach: int, colours: int,
 def test_what_is_passed_is_left_alone() -> None:
     rgb, labels = blotches(30, 40, 0, 5)
     before = labels.copy()
-    sharpened(rgb, labels)
+    upsample_labels(rgb, labels)
     assert np.array_equal(labels, before)
 
 
-def test_the_size_of_the_numbers_does_not_matter() -> None:
-    rgb, _ = blotches(60, 80, 1, 4)
-    labels = blotches(30, 40, 2, 1)[1]
-    large = np.where(labels < 0, labels, labels + 2**20).astype(np.int32)
-    few, clear = sharpened(rgb, labels)
-    many, same = sharpened(rgb, large)
-    assert few.dtype == many.dtype == np.int32 and np.array_equal(clear, same)
-    assert np.array_equal(many, np.where(few < 0, few, few + 2**20))
+def test_straightens_a_ragged_border_along_the_edge() -> None:
+    rgb = np.zeros((80, 120, 3), np.uint8)
+    rgb[:, 60:] = 200
+    truth = (rgb[..., 0] > 0).astype(np.int32)
+    starts = 30 + np.random.default_rng(0).integers(-1, 2, 40)
+    coarse = (np.arange(60) >= starts[:, None]).astype(np.int32)
+    before = cv2.resize(coarse, (120, 80), interpolation=cv2.INTER_NEAREST)
+    labels, margin = upsample_labels(rgb, coarse)
+    assert np.count_nonzero(labels != truth) < np.count_nonzero(before != truth) / 3
+    assert margin.shape == (80, 120) and margin.min() >= 0 and margin.max() <= 1
+    assert (margin[:, :40] == 1).all()
+
+
+def test_leaves_one_segment_alone() -> None:
+    labels, margin = upsample_labels(blotches(20, 30, 0, 9)[0], np.zeros((10, 15), np.int32))
+    assert not labels.any() and (margin == 1).all()

@@ -4,7 +4,8 @@ from diffseg_ros.segmentation.kway_cut import KwayState
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
-from test_normalized_cut import block_affinity, same_partition
+from scenes import same_partition
+from test_normalized_cut import block_affinity
 import torch
 
 
@@ -12,12 +13,17 @@ def kway_cut(affinity, *arguments, **options):
     return kway.kway_cut(torch.from_numpy(affinity), *arguments, **options)
 
 
+def segments_of(affinity, labels):
+    return kway._segments(torch.from_numpy(affinity), torch.from_numpy(labels).long(),
+                          int(labels.max()) + 1)
+
+
 def kway_cost(affinity, labels):
-    return kway.kway_cost(torch.from_numpy(affinity), torch.from_numpy(labels).long())
+    return segments_of(affinity, labels).cost
 
 
 def refine(affinity, labels):
-    return kway.refine(torch.from_numpy(affinity), torch.from_numpy(labels).long()).numpy()
+    return kway._refined(segments_of(affinity, labels), 8).labels.numpy()
 
 
 @pytest.mark.parametrize('sizes', [(5, 5), (40, 30, 50), (100, 60, 20, 80), (16, 30), (64,)])
@@ -108,7 +114,7 @@ def test_unusable_values_are_refused():
 
 def by_matrix(rows, labels, count):
     """Sum as on devices where a sparse product has no fixed order."""
-    return kway.membership_matrix(labels, count, rows.dtype) @ rows
+    return torch.nn.functional.one_hot(labels, count).T.to(rows.dtype) @ rows
 
 
 def test_sums_of_groups_are_the_same_by_a_dense_product():

@@ -5,6 +5,7 @@ from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
+from scenes import same_partition
 from scipy.linalg import eigh
 
 
@@ -43,11 +44,6 @@ def literal_cut(affinity, tau):
 
     recurse(np.arange(len(affinity)))
     return labels
-
-
-def same_partition(one, other):
-    pairs = set(zip(one.tolist(), other.tolist(), strict=True))
-    return len(pairs) == len(set(one.tolist())) == len(set(other.tolist()))
 
 
 @pytest.mark.parametrize('sizes', [(5, 5), (40, 30, 50), (100, 60, 20, 80), (1, 30)])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from diffseg_ros.segmentation.region_confidence import assignment_confidence
 from diffseg_ros.segmentation.region_graph import region_graph
+from diffseg_ros.segmentation.regions import assignment_confidence
 import numpy as np
 
 
@@ -40,7 +40,7 @@ def test_segments_without_a_neighbour_of_another_colour_are_finite() -> None:
     assert (confidence_of([0.3, 0.6], [0, 0]) == 1).all()
 
 
-def test_confidence_ranks_pixels_of_real_photos(real_masks) -> None:
+def test_confidence_ranks_pixels_of_real_images(real_masks) -> None:
     from itertools import islice
 
     from diffseg_ros.evaluation.calibration import Calibration

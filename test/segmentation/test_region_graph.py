@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from diffseg_ros.geometry.label_images import compact
 from diffseg_ros.segmentation.region_graph import region_graph, RegionGraph
-from diffseg_ros.segmentation.superpixels import compact
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from diffseg_ros.segmentation.geometry import token_points
 from diffseg_ros.segmentation.region_graph import region_graph, RegionGraph
 from diffseg_ros.segmentation.region_planes import (
     least_directions,
@@ -10,6 +9,7 @@ from diffseg_ros.segmentation.region_planes import (
     planes,
     point_moments,
 )
+from diffseg_ros.segmentation.token_points import token_points
 from diffseg_ros.types import Frame, Intrinsics
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,18 +1,16 @@
-from dataclasses import replace
-
-from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.segmentation.cues import (
+from diffseg_ros.segmentation.affinity import (
     feature_affinity,
     token_affinity,
     token_colours,
 )
+from diffseg_ros.segmentation.diffcut import CutSettings
 from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import pytest
 import torch
 
-PLAIN = SegmentationConfig(colour=0.0, position=0.0, geometry=0.0, alpha=10.0)
+PLAIN = CutSettings(colour=0.0, position=0.0, geometry=0.0, alpha=10.0)
 
 
 @pytest.fixture
@@ -38,9 +36,9 @@ def test_without_further_cues_it_is_the_affinity_of_diffcut(frame, features):
 
 
 def test_cues_multiply(frame, features):
-    colour = replace(PLAIN, colour=3.0)
+    colour = PLAIN.replace(colour=3.0)
     both = token_affinity(frame, features, colour)
-    alone = token_affinity(frame, features, replace(colour, alpha=0.0))
+    alone = token_affinity(frame, features, colour.replace(alpha=0.0))
     np.testing.assert_allclose(both, alone * token_affinity(frame, features, PLAIN), atol=1e-6)
     # Black and white are 100 apart in Lab lightness: exp(-3 * 1).
     assert float(alone[0, 3]) == pytest.approx(np.exp(-3), rel=1e-3)
@@ -49,7 +47,7 @@ def test_cues_multiply(frame, features):
 
 def test_all_cues_off_is_refused(frame, features):
     with pytest.raises(DiffsegError, match='set one above 0'):
-        token_affinity(frame, features, replace(PLAIN, alpha=0.0))
+        token_affinity(frame, features, PLAIN.replace(alpha=0.0))
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])
@@ -72,7 +70,7 @@ def test_any_exponent(alpha):
 
 
 def test_what_is_far_apart_is_nothing_but_never_denormal(frame, features):
-    affinity = token_affinity(frame, features, replace(PLAIN, alpha=0.0, colour=1000.0))
+    affinity = token_affinity(frame, features, PLAIN.replace(alpha=0.0, colour=1000.0))
     smallest = torch.finfo(torch.float32).tiny
     assert smallest < float(affinity.min()) < 1e-12
 

@@ -1,13 +1,14 @@
-"""What the settings and the confidence of every method promise, on the average of real photos."""
+"""What the settings and the confidence of every method promise, on the average of real images."""
 
 from diffseg_ros.backbones.loader import load_backbone
-from diffseg_ros.config import BackboneConfig, SegmentationConfig
+from diffseg_ros.config import BackboneConfig
 from diffseg_ros.evaluation.calibration import Calibration
 from diffseg_ros.evaluation.datasets import MaskDataset
 from diffseg_ros.evaluation.measure import Observation
-from diffseg_ros.segmentation.segmenter import Segmenter
+from diffseg_ros.pipeline import create_method
 import numpy as np
 import pytest
+from scenes import config
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 METHODS = ('regions', 'diffcut', 'kway', 'diffseg')
@@ -25,9 +26,8 @@ def observed(real_masks):
 
 
 def segmented(observed, **settings):
-    segmenter = Segmenter(SegmentationConfig(**settings))
     for frame, truth, features, maps in observed:
-        yield segmenter.segment(frame, features, attention=maps), truth
+        yield create_method(config(**settings)).segment(frame, features, None, maps), truth
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -43,7 +43,7 @@ def test_segments_rise_with_granularity(observed, method):
     ('diffseg', 'pamr')])
 def test_pixels_of_low_confidence_are_wrong_more_often(observed, method, refinement):
     calibration = Calibration()
-    for segments, truth in segmented(observed, method=method, refinement=refinement):
+    for segments, truth in segmented(observed, method=method, refinement__method=refinement):
         calibration.update(Observation(segments.labels, confidence=segments.confidence,
                                        truth=truth, ignored=255))
     report = calibration.compute()['calibration']

@@ -2,12 +2,11 @@ import cv2
 from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.segmentation.attention_aggregation import aggregate_attention, pool_attention
-from diffseg_ros.segmentation.attention_merging import (
+from diffseg_ros.segmentation.attention import (
+    aggregate_attention,
     anchor_tokens,
     merge_attention,
-    MergeRule,
-    proposal_labels,
+    pool_attention,
     symmetric_divergence,
 )
 from hypothesis import given, settings, strategies
@@ -20,10 +19,6 @@ from studies.reference_merging import (
     reference_merging,
 )
 import torch
-
-RULES = [MergeRule(), MergeRule(order='density'), MergeRule(reuse=False),
-         MergeRule(order='density', reuse=False), MergeRule(iterations=1),
-         MergeRule(iterations=5)]
 
 
 def random_maps(height, width, seed, sharpness=1.0):
@@ -45,48 +40,51 @@ def structured_maps(height, width, parts, seed, leak=0.05):
     return weights.reshape(height, width, height, width), truth.reshape(height, width)
 
 
-def both(maps, rule, per_side=8, size=None):
+def winners(merged, height, width):
+    """Return which of (K, h, w) maps holds most of each pixel, after bilinear upsampling."""
+    return torch.nn.functional.interpolate(merged[None], (height, width), mode='bilinear',
+                                           align_corners=False)[0].argmax(dim=0).numpy()
+
+
+def both(maps, threshold=1.0, per_side=8):
     """Return the labels of the fast float32 form and of the literal float64 form."""
     height, width = maps.shape[:2]
-    size = size or (4 * height, 4 * width)
-    ours = merge_attention(torch.from_numpy(maps).float(), rule, anchors_per_side=per_side)
+    ours = merge_attention(torch.from_numpy(maps).float(), threshold, anchors_per_side=per_side)
     flat = maps.reshape(height * width, -1)
-    literal = reference_merging(flat, anchor_tokens(height, width, per_side), rule)
-    return (proposal_labels(ours, *size).numpy(),
-            reference_labels(literal.reshape(-1, height, width), *size))
+    literal = reference_merging(flat, anchor_tokens(height, width, per_side), threshold)
+    return (winners(ours, 4 * height, 4 * width),
+            reference_labels(literal.reshape(-1, height, width), 4 * height, 4 * width))
 
 
-@pytest.mark.parametrize('rule', RULES, ids=str)
 @pytest.mark.parametrize('parts', [1, 2, 5, 9])
-def test_structured_maps_give_the_literal_partition(parts, rule):
+def test_structured_maps_give_the_literal_partition(parts):
     for seed in range(3):
         maps, _ = structured_maps(12, 16, parts, seed)
-        ours, literal = both(maps, rule)
+        ours, literal = both(maps)
         assert len(np.unique(ours)) == len(np.unique(literal))
         assert adjusted_rand_index(ours, literal) >= 0.99
 
 
 @given(seed=strategies.integers(0, 10_000), height=strategies.integers(1, 12),
        width=strategies.integers(2, 14), sharpness=strategies.floats(0.2, 3),
-       threshold=strategies.floats(0.02, 4), rule=strategies.sampled_from(RULES))
+       threshold=strategies.floats(0.02, 4))
 @settings(max_examples=60)
-def test_random_maps_give_the_literal_partition(seed, height, width, sharpness, threshold, rule):
-    rule = MergeRule(threshold, rule.iterations, rule.order, rule.reuse)
-    ours, literal = both(random_maps(height, width, seed, sharpness), rule)
+def test_random_maps_give_the_literal_partition(seed, height, width, sharpness, threshold):
+    ours, literal = both(random_maps(height, width, seed, sharpness), threshold)
     assert adjusted_rand_index(ours, literal) >= 0.99
 
 
 def test_captured_maps_give_the_literal_partition():
-    photo = np.zeros((96, 128, 3), np.uint8)
-    cv2.circle(photo, (40, 50), 30, (200, 60, 40), -1)
-    cv2.rectangle(photo, (80, 20), (120, 90), (40, 90, 220), -1)
+    image = np.zeros((96, 128, 3), np.uint8)
+    cv2.circle(image, (40, 50), 30, (200, 60, 40), -1)
+    cv2.rectangle(image, (80, 20), (120, 90), (40, 90, 220), -1)
     backbone = load_backbone(BackboneConfig(device='cpu', tokens=192), attention=True)
-    maps = backbone.features_and_attention(photo)[1]
+    maps = backbone.features_and_attention(image)[1]
     exact = reference_aggregation([item.double().numpy() for item in maps])
     np.testing.assert_allclose(aggregate_attention(maps).numpy(), exact, atol=1e-7)
     found = []
     for threshold in (0.005, 0.02, 0.08):
-        ours, literal = both(exact, MergeRule(threshold), 16)
+        ours, literal = both(exact, threshold, 16)
         assert adjusted_rand_index(ours, literal) >= 0.99
         found.append(len(np.unique(ours)))
     assert found == sorted(found, reverse=True) and found[0] >= 4
@@ -94,7 +92,7 @@ def test_captured_maps_give_the_literal_partition():
 
 def test_parts_are_found_exactly():
     maps, truth = structured_maps(16, 20, 6, seed=4, leak=0.01)
-    labels = proposal_labels(merge_attention(torch.from_numpy(maps).float()), 16, 20).numpy()
+    labels = winners(merge_attention(torch.from_numpy(maps).float()), 16, 20)
     assert adjusted_rand_index(labels, truth) == 1 and len(np.unique(labels)) == 6
 
 
@@ -121,7 +119,7 @@ def test_aggregation_equals_the_map_by_map_form():
 def test_sizes_that_do_not_divide_are_refused():
     with pytest.raises(DiffsegError, match='3x4 and 8x8'):
         aggregate_attention([torch.ones(8, 8, 8, 8), torch.ones(3, 4, 3, 4)])
-    with pytest.raises(DiffsegError, match='no maps'):
+    with pytest.raises(DiffsegError, match='need attention maps'):
         aggregate_attention([])
 
 
@@ -149,7 +147,7 @@ def test_constant_maps_are_one_segment():
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 9), (7, 1)])
 def test_single_tokens_and_rows(shape):
-    ours, literal = both(random_maps(*shape, 3, 4.0), MergeRule(), 16)
+    ours, literal = both(random_maps(*shape, 3, 4.0), per_side=16)
     assert adjusted_rand_index(ours, literal) == 1
 
 
@@ -166,34 +164,11 @@ def test_other_shapes_are_refused():
         merge_attention(torch.ones(3, 4, 4, 3))
 
 
-def test_zeros_are_dropped_only_as_published():
-    maps, _ = structured_maps(8, 8, 3, seed=1)
-    maps[0, 0] = maps[0, 1] = 0
-    maps[0, 0, 0, 0] = maps[0, 1, 0, 1] = 1
-    published = MergeRule(floor=0.0)
-    ours, literal = both(maps, published, 8, (8, 8))
-    assert adjusted_rand_index(ours, literal) == 1
-    kept = proposal_labels(merge_attention(torch.from_numpy(maps).float()), 8, 8)
-    assert int(kept.max()) + 1 == len(np.unique(ours)) + 2
-    with pytest.raises(DiffsegError, match='every map holds a zero'):
-        merge_attention(torch.eye(4).view(2, 2, 2, 2), published)
-
-
-def test_density_order_does_not_depend_on_the_direction_of_reading():
-    maps, _ = structured_maps(10, 10, 5, seed=2, leak=0.15)
-    rule = MergeRule(0.4, order='density')
-    turned = np.ascontiguousarray(maps[::-1, ::-1, ::-1, ::-1])
-    plain, back = (proposal_labels(merge_attention(
-        torch.from_numpy(item).float(), rule, anchors_per_side=10), 10, 10).numpy()
-        for item in (maps, turned))
-    assert adjusted_rand_index(plain, back[::-1, ::-1]) > 0.99
-
-
 def test_kmeans_moves_to_the_nearest_maps():
     maps, truth = structured_maps(12, 12, 4, seed=6, leak=0.4)
     tensor = torch.from_numpy(maps).float()
-    plain = merge_attention(tensor, MergeRule(0.1))
-    refined = merge_attention(tensor, MergeRule(0.1), kmeans_iterations=5)
+    plain = merge_attention(tensor, 0.1)
+    refined = merge_attention(tensor, 0.1, kmeans_iterations=5)
     assert refined.shape == plain.shape
 
     def spread(proposals):

@@ -1,17 +1,18 @@
-from diffseg_ros.config import SegmentationConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.segmentation.attention_merging import merge_attention, MergeRule, proposal_labels
-from diffseg_ros.segmentation.attention_segments import attention_divergence
-from diffseg_ros.segmentation.cues import token_affinity
-from diffseg_ros.segmentation.segmenter import Segmenter
+from diffseg_ros.pipeline import create_method
+from diffseg_ros.segmentation.affinity import token_affinity
+from diffseg_ros.segmentation.attention import attention_divergence, merge_attention
+from diffseg_ros.segmentation.diffcut import CutSettings
 from diffseg_ros.types import Frame
 import numpy as np
 import pytest
+import scenes
+from test_attention import winners
 import torch
 
 FRAME = Frame(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
-PUBLISHED = {'method': 'diffseg', 'merge_threshold': 1.0, 'refinement': 'pamr',
-             'refinement_iterations': 0, 'refinement_width': 640, 'centre': False}
+PIXELS = {'refinement__method': 'pamr', 'refinement__iterations': 0, 'centre': False}
+PUBLISHED = {'method': 'diffseg', 'diffseg__threshold': 1.0, 'refinement__width': 640, **PIXELS}
 
 
 def quadrant_maps(height=12, width=16, leak=0.01):
@@ -30,8 +31,8 @@ def features(height=12, width=16):
 
 
 def segment(config, maps, tokens=None):
-    return Segmenter(SegmentationConfig(**config)).segment(
-        FRAME, features() if tokens is None else tokens, attention=maps)
+    return scenes.segment(FRAME, features() if tokens is None else tokens, attention=maps,
+                          **config)
 
 
 def test_quarters_are_found_and_confident_inside():
@@ -53,12 +54,12 @@ def test_winners_are_the_published_ones():
     maps = torch.softmax(torch.from_numpy(-apart / 4.0).float(), dim=1).view(12, 16, 12, 16)
     config = {**PUBLISHED, 'max_segments': 1024}
     labels = segment(config, (maps,)).labels
-    winners = proposal_labels(merge_attention(maps, MergeRule(1.0)), 48, 64).numpy()
-    assert len(np.unique(winners)) > 3
+    published = winners(merge_attention(maps, 1.0), 48, 64)
+    assert len(np.unique(published)) > 3
     # A 3x3 median follows; where all nine agree it changes nothing.
-    windows = np.lib.stride_tricks.sliding_window_view(winners, (3, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(published, (3, 3))
     calm = (windows == windows[..., :1, :1]).all(axis=(2, 3))
-    pairs = set(zip(winners[1:-1, 1:-1][calm].tolist(), labels[1:-1, 1:-1][calm].tolist(),
+    pairs = set(zip(published[1:-1, 1:-1][calm].tolist(), labels[1:-1, 1:-1][calm].tolist(),
                     strict=True))
     assert calm.sum() > 300 and len(pairs) == len({one for one, _ in pairs})
 
@@ -76,10 +77,10 @@ def test_max_segments_keeps_the_largest():
 
 
 @pytest.mark.parametrize('config', [{'method': 'diffseg'},
-                                    {'method': 'diffcut', 'attention': 1.0},
-                                    {'method': 'kway', 'attention': 1.0}])
+                                    {'method': 'diffcut', 'cut__attention': 1.0},
+                                    {'method': 'kway', 'cut__attention': 1.0}])
 def test_missing_attention_is_refused(config):
-    assert SegmentationConfig(**config).needs_attention
+    assert create_method(scenes.config(**config)).needs_attention
     with pytest.raises(DiffsegError, match='need attention maps'):
         segment(config, None)
 
@@ -93,8 +94,8 @@ def test_nan_is_refused():
 
 def test_attention_cue_alone_finds_the_quarters():
     maps, parts = quadrant_maps(leak=0.2)
-    config = {'method': 'diffcut', 'alpha': 0.0, 'colour': 0.0, 'position': 0.0, 'attention': 5.0,
-              'refinement': 'pamr', 'refinement_iterations': 0, 'centre': False}
+    config = {'method': 'diffcut', 'cut__alpha': 0.0, 'cut__colour': 0.0, 'cut__position': 0.0,
+              'cut__attention': 5.0, **PIXELS}
     found = segment(config, (maps,), 1 + 0.01 * features())
     truth = np.kron(parts, np.ones((4, 4), int))
     assert len(found.embeddings) == 4
@@ -105,11 +106,10 @@ def test_attention_cue_alone_finds_the_quarters():
 def test_cue_of_weight_zero_changes_nothing():
     divergence = attention_divergence((quadrant_maps()[0],), 12, 16)
     tokens = features()
-    plain = token_affinity(FRAME, tokens, SegmentationConfig())
-    assert torch.equal(plain, token_affinity(FRAME, tokens, SegmentationConfig(),
+    plain = token_affinity(FRAME, tokens, CutSettings())
+    assert torch.equal(plain, token_affinity(FRAME, tokens, CutSettings(),
                                              attention=divergence))
-    weighed = token_affinity(FRAME, tokens, SegmentationConfig(attention=2.0),
-                             attention=divergence)
+    weighed = token_affinity(FRAME, tokens, CutSettings(attention=2.0), attention=divergence)
     torch.testing.assert_close(weighed, plain * torch.exp(-2 * divergence))
 
 
