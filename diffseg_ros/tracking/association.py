@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from diffseg_ros.tracking.label_map import CAPACITY
 from diffseg_ros.tracking.track_manager import TrackRecord
+from diffseg_ros.tracking.world_map import Position
 from diffseg_ros.types import Mask
 import numpy as np
 import numpy.typing as npt
@@ -109,13 +111,11 @@ def associate(table: Counts,
     return np.concatenate([assignment, main[None, :]])
 
 
-@dataclass(frozen=True)
-class Appearance:
-    """Something new in a frame: its embedding, and its centre and extent as in TrackRecord."""
+class Appearance(NamedTuple):
+    """How something new looks, a (C,) float32 embedding of length 1, and where it is."""
 
     embedding: npt.NDArray[np.float32]
-    centre: npt.NDArray[np.float64] | None = None
-    extent: npt.NDArray[np.float64] | None = None
+    position: Position | None = None
 
 
 def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
@@ -149,8 +149,10 @@ def _similarity(new: Sequence[Appearance],
     """Return (N, T) cosines, raised where the positions agree and -1 where they contradict."""
     cosine = np.stack([one.embedding for one in new]) @ np.stack(
         [track.embedding for track in tracks if track.embedding is not None]).T
-    centres, extents = _boxes(new)
-    track_centres, track_extents = _boxes(tracks)
+    # A track that moved by itself may be elsewhere by now.
+    centres, extents = _positions([one.position for one in new])
+    track_centres, track_extents = _positions([None if track.dynamic else track.position
+                                               for track in tracks])
     distance = np.abs(centres[:, None] - track_centres)
     placed = np.isfinite(distance).all(axis=2)
     reach = np.minimum(extents[:, None], track_extents) + _PLACE_SLACK
@@ -158,13 +160,7 @@ def _similarity(new: Sequence[Appearance],
     return np.where(placed, np.where(agree, cosine + np.float32(_PLACE_BONUS), -1), cosine)
 
 
-def _boxes(things: Sequence[Appearance | TrackRecord]
-           ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return (N, 3) centres and extents, NaN where no position is known or it may have changed."""
-    boxes = np.full((2, len(things), 3), np.nan)
-    for row, thing in enumerate(things):
-        if isinstance(thing, TrackRecord) and thing.dynamic:
-            continue
-        if thing.centre is not None and thing.extent is not None:
-            boxes[:, row] = thing.centre, thing.extent
-    return boxes[0], boxes[1]
+def _positions(positions: Sequence[Position | None]) -> npt.NDArray[np.float64]:
+    """Return (2, N, 3) centres and extents, NaN where no position is known."""
+    unknown = np.full((2, 3), np.nan)
+    return np.stack([unknown if one is None else one for one in positions], axis=1)

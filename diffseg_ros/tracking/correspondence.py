@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffseg_ros.tracking.tracking_frame import FloatArray
 import numpy as np
@@ -34,8 +34,7 @@ class _Memory:
     ids: Ids
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """The (4 h, 4 w) int32 ids that earlier frames suggest, and the share (0 to 1) that agrees."""
 
     ids: Ids

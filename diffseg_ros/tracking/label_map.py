@@ -140,5 +140,4 @@ def _occluders(depth: DepthImage) -> Mask:
     """Return where a surface stands in front of another one beside it."""
     filled = np.where(np.isfinite(depth), depth, np.float32(0))
     around = np.ones((_SURROUNDINGS, _SURROUNDINGS), np.uint8)
-    occluders: Mask = cv2.dilate(filled, around) - filled > _DEPTH_STEP
-    return occluders
+    return cv2.dilate(filled, around) - filled > _DEPTH_STEP

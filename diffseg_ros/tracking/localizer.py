@@ -183,8 +183,7 @@ class Relocalizer:
         for view in [views[0], *views[1 + attempt % _RUNNERS_UP:][:1]]:
             motion = ransac_motion(*features.pairs(view.features), _AGREEING_POINTS)
             if motion is not None and rigid_source(small, view.small, motion)[1] >= _SURFACE_SHARE:
-                pose: Matrix = view.pose @ motion
-                return pose
+                return view.pose @ motion
         return None
 
 
@@ -198,8 +197,7 @@ def _thumbnail(frame: TrackingFrame) -> FloatArray:
     """Return a small image of mean 0 and length 1."""
     small = cv2.resize(frame.grey, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
     small -= small.mean()
-    thumbnail: FloatArray = small / np.maximum(np.linalg.norm(small), 1e-6).astype(np.float32)
-    return thumbnail
+    return small / np.maximum(np.linalg.norm(small), 1e-6).astype(np.float32)
 
 
 class CameraState(Enum):

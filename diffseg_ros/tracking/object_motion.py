@@ -106,7 +106,7 @@ def object_motion(now: TrackingFrame, before: TrackingFrame, flow: ImageMotion,
     if rigid is None and not _mostly(still, moving):
         return None
     return ObjectMotion(-steps / np.float32(width), moving, still,
-                     np.stack([error, camera_error]), rigid is not None)
+                        np.stack([error, camera_error]), rigid is not None)
 
 
 def _mostly(still: Mask, moving: Mask) -> bool:
@@ -133,8 +133,7 @@ def _homography_steps(here: FloatArray, backward: FloatArray, sure: Mask,
     if homography is None:
         return None
     moved = cv2.perspectiveTransform(here.reshape(-1, 1, 2), homography)
-    steps: FloatArray = moved.reshape(here.shape) - here
-    return steps
+    return moved.reshape(here.shape) - here
 
 
 def _rigid_steps(here: FloatArray, rigid: Source, now: TrackingFrame,
@@ -156,8 +155,7 @@ def _smooth(depth: DepthImage) -> Mask:
     """Return where depth is known and does not jump; at a jump motion is that of either side."""
     metres = np.where(np.isfinite(depth), depth, np.float32(0))
     around = np.ones((_AROUND, _AROUND), np.uint8)
-    smooth: Mask = cv2.dilate(metres, around) - cv2.erode(metres, around) < _JUMP * metres
-    return smooth
+    return cv2.dilate(metres, around) - cv2.erode(metres, around) < _JUMP * metres
 
 
 def _sample(image: npt.NDArray[np.uint8], positions: FloatArray) -> FloatArray:
@@ -167,8 +165,7 @@ def _sample(image: npt.NDArray[np.uint8], positions: FloatArray) -> FloatArray:
 
 
 def _length(steps: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    length: npt.NDArray[np.floating] = np.hypot(steps[..., 0], steps[..., 1])
-    return length
+    return np.hypot(steps[..., 0], steps[..., 1])
 
 
 class MotionGrouper:
@@ -194,17 +191,15 @@ class MotionGrouper:
     def moving(self) -> Mask:
         """Which of the (CAPACITY,) slots move."""
         explains = self._errors[:, 0] <= (1 - _EXPLAINED) * self._errors[:, 1]
-        moving: Mask = ((self._frames >= _LEAST_FRAMES) & explains
-                        & (self._moving_share() >= _MOVING_SHARE))
-        return moving
+        return ((self._frames >= _LEAST_FRAMES) & explains
+                & (self._moving_share() >= _MOVING_SHARE))
 
     @property
     def still(self) -> Mask:
         """Which of the (CAPACITY,) slots stand still; some do neither."""
         most = self._shares[:, 1] >= self._shares.sum(axis=1) / 2
-        still: Mask = ((self._frames >= _LEAST_FRAMES) & most
-                       & (self._moving_share() < _STILL_SHARE))
-        return still
+        return ((self._frames >= _LEAST_FRAMES) & most
+                & (self._moving_share() < _STILL_SHARE))
 
     def skip(self) -> None:
         """Take in a frame without evidence: what is known gets old."""
@@ -271,8 +266,7 @@ class MotionGrouper:
     def _moving_share(self) -> npt.NDArray[np.float64]:
         """Return the share of each slot that moves; what is undecided counts half."""
         weight = self._shares @ np.array([1, 1, _UNDECIDED_WEIGHT])
-        share: npt.NDArray[np.float64] = self._shares[:, 0] / np.maximum(weight, 1e-9)
-        return share
+        return self._shares[:, 0] / np.maximum(weight, 1e-9)
 
     def _scattered(self, motion: ObjectMotion, slots: SlotImage) -> bool:
         """Return whether too much moves on tracks that do not: then it is the camera's motion."""
@@ -300,8 +294,7 @@ class MotionGrouper:
         steps = self._steps[pairs]
         apart = _length(steps[:, 0] - steps[:, 1])
         slower = _length(steps).min(axis=1)
-        alike: Mask = apart <= _ALIKE_STEP + _ALIKE_SHARE * slower
-        return alike
+        return apart <= _ALIKE_STEP + _ALIKE_SHARE * slower
 
 
 def _neighbours(slots: SlotImage, sizes: Indices) -> Indices:

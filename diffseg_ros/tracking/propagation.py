@@ -71,16 +71,13 @@ class Propagator:
         self._before: TrackingFrame | None = None
         self._started_before_loss: int | None = None
 
-    def begin(self, frame: TrackingFrame) -> Propagation:
-        """Take a first frame, before there are labels."""
-        self._before = frame
-        self._localize(frame, None)
-        return Propagation(LabelMap.empty(frame.shape))
-
-    def propagate(self, now: TrackingFrame, labels: LabelMap,
+    def propagate(self, now: TrackingFrame, labels: LabelMap | None,
                   tracks: TrackManager) -> Propagation:
-        """Carry the labels of the frame before into the present one."""
-        assert self._before is not None
+        """Carry the labels of the frame before, if there are any, into the present one."""
+        if self._before is None or labels is None:
+            self._before = now
+            self._localize(now, None)
+            return Propagation(LabelMap.empty(now.shape))
         before = self._before.resized(now.shape)
         depth = self.config.depth and now.has_points and before.has_points
         camera, flow = self._motions(now, before, depth=depth)

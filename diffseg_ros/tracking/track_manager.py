@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.label_map import CAPACITY
+from diffseg_ros.tracking.world_map import Position
 from diffseg_ros.types import Mask, Track, TrackState
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +42,8 @@ class TrackRecord:
         Whether its pixels all went to others, and the total travel of the image when they did.
     embedding
         (C,) float32 of length 1, or None.
-    centre, extent
-        (3,) float64 world metres: mean and standard deviation of its points, or None.
+    position
+        (2, 3) float64 world metres: mean and standard deviation of its points, or None.
     dynamic
         Whether it was seen to move by itself, so that it may be elsewhere by now.
 
@@ -60,8 +61,7 @@ class TrackRecord:
     displaced: bool = False
     displaced_at: float = 0.0
     embedding: npt.NDArray[np.float32] | None = None
-    centre: npt.NDArray[np.float64] | None = None
-    extent: npt.NDArray[np.float64] | None = None
+    position: Position | None = None
     reactivated_at: int | None = None
     dynamic: bool = False
 
@@ -78,13 +78,11 @@ class TrackRecord:
         return (self.reactivated_at is None
                 or self.last_seen - self.reactivated_at >= _SETTLED_FRAMES)
 
-    def update_position(self, centre: npt.NDArray[np.float64],
-                        extent: npt.NDArray[np.float64]) -> None:
+    def update_position(self, position: Position) -> None:
         """Average in where the track is now."""
-        if self.centre is not None and self.extent is not None:
-            centre = _MOMENTUM * self.centre + (1 - _MOMENTUM) * centre
-            extent = _MOMENTUM * self.extent + (1 - _MOMENTUM) * extent
-        self.centre, self.extent = centre, extent
+        if self.position is not None:
+            position = _MOMENTUM * self.position + (1 - _MOMENTUM) * position
+        self.position = position
 
 
 def update_appearance(tracks: Sequence[TrackRecord], embeddings: npt.NDArray[np.float32]) -> None:
@@ -218,7 +216,7 @@ class TrackManager:
     def forget_positions(self) -> None:
         """Forget where the tracks are: the world has another origin now."""
         for track in self._by_slot.values():
-            track.centre = track.extent = None
+            track.position = None
 
     def prune(self, config: TrackingConfig) -> None:
         """Remove displaced tracks that were missed too often, and the longest lost."""

@@ -10,14 +10,7 @@ from diffseg_ros.tracking.association import (
     Overlap,
     reidentify,
 )
-from diffseg_ros.tracking.label_map import (
-    CAPACITY,
-    LabelMap,
-    resize_nearest,
-    SlotImage,
-    STRIDE,
-    subsample,
-)
+from diffseg_ros.tracking.label_map import CAPACITY, LabelMap, resize_nearest, STRIDE, subsample
 from diffseg_ros.tracking.split_merge import SplitDetector, TrackMerger
 from diffseg_ros.tracking.track_manager import TrackManager, TrackRecord, update_appearance
 from diffseg_ros.tracking.tracking_frame import FloatArray
@@ -50,7 +43,8 @@ class SegmentMap:
         self.count = len(segments.embeddings)
 
 
-def fuse(labels: LabelMap, assigned: SlotImage, gain: FloatArray, weight: float) -> None:
+def fuse(labels: LabelMap, assigned: npt.NDArray[np.uint16], gain: FloatArray,
+         weight: float) -> None:
     """
     Strengthen pixels that a segment confirms, weaken the others, and give up the weakest.
 
@@ -148,8 +142,7 @@ class TrackUpdater:
 
     def _appearance(self, embedding: npt.NDArray[np.float32], mask: Mask,
                     points: WorldPoints | None) -> Appearance:
-        box = points.box(mask) if points is not None else None
-        return Appearance(embedding, *(box or (None, None)))
+        return Appearance(embedding, points.position(mask) if points is not None else None)
 
     def _split(self, labels: LabelMap, segments: SegmentMap, novelty: float,
                points: WorldPoints | None) -> Overlap:
@@ -197,9 +190,8 @@ class TrackUpdater:
             track.confirmed |= track.hits >= self.config.confirm_after
         update_appearance(tracks, embeddings[own].astype(np.float32))
         if points is not None:
-            for slot, centre, extent in points.boxes(labels.slots):
-                self._tracks[slot].update_position(centre, extent)
+            for slot, position in points.positions(labels.slots):
+                self._tracks[slot].update_position(position)
 
     def _least_pixels(self, labels: LabelMap) -> float:
-        """Return the pixels that a new track must have."""
         return self.config.min_share * labels.slots.size

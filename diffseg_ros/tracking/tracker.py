@@ -8,12 +8,7 @@ import cv2
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.association import count_overlap
 from diffseg_ros.tracking.correspondence import Correspondence
-from diffseg_ros.tracking.label_map import (
-    CAPACITY,
-    LabelMap,
-    resize_nearest,
-    subsample,
-)
+from diffseg_ros.tracking.label_map import CAPACITY, LabelMap, resize_nearest, subsample
 from diffseg_ros.tracking.propagation import Propagator
 from diffseg_ros.tracking.split_merge import TrackMerger
 from diffseg_ros.tracking.track_manager import TrackManager
@@ -120,13 +115,12 @@ class Tracker:
         config, size = self._config, frame.rgb.shape[:2]
         small = TrackingFrame.from_frame(frame, config.width, depth=config.depth,
                                          pose=config.pose)
-        if self._labels is None or not len(self._tracks):
-            self._labels = self._propagator.begin(small).labels
-            self._tracks.advance(0.0)
-            return Prediction(True, self._labels, np.zeros(CAPACITY, np.int64), 1.0, size)
-        moved = self._propagator.propagate(small, self._labels, self._tracks)
+        labels = self._labels if len(self._tracks) else None
+        moved = self._propagator.propagate(small, labels, self._tracks)
         self._labels = moved.labels
         self._tracks.advance(moved.shift)
+        if labels is None:
+            return Prediction(True, moved.labels, np.zeros(CAPACITY, np.int64), 1.0, size)
         self._shift_since_keyframe += moved.shift
         self._merger.observe(moved.object_motion, moved.labels)
         waited = (self._tracks.frame - self._last_keyframe) / config.keyframe_interval
@@ -160,7 +154,6 @@ class Tracker:
         return shares.reshape(-1, height, width).astype(np.float32)
 
     def _match(self, prediction: Prediction, features: torch.Tensor) -> None:
-        """Complete labels by tracks whose features match."""
         found = self._correspondence.match(features, _MATCH_RADIUS)
         if found is None:
             return
@@ -208,7 +201,6 @@ class Tracker:
         labels.fill((self._tracks.ids() >= 0).take(labels.slots))
 
     def _remember(self, prediction: Prediction, ids: npt.NDArray[np.int32]) -> None:
-        """Keep a keyframe for matching."""
         if prediction.features is None or not self._config.correspondence:
             return
         height, width = prediction.features.shape[1:]

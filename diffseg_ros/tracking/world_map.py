@@ -21,7 +21,7 @@ _STEP = 8
 _LEAST_POINTS = 4
 
 Position = npt.NDArray[np.float64]
-"""(3,) float64 world metres."""
+"""(2, 3) float64 world metres: mean and standard deviation of points."""
 
 
 class WorldPoints:
@@ -32,15 +32,15 @@ class WorldPoints:
         self._rows, self._columns = frame.grid(_STEP)
         self._points = frame.points(self._rows, self._columns, world).astype(np.float64)
 
-    def box(self, mask: Mask) -> tuple[Position, Position] | None:
-        """Return mean and deviation of a subsampled mask's points, None where there are few."""
+    def position(self, mask: Mask) -> Position | None:
+        """Return the position of a subsampled mask, None where it has few points."""
         points = self._points[mask[self._rows // STRIDE, self._columns // STRIDE]]
         if len(points) < _LEAST_POINTS:
             return None
-        return points.mean(axis=0), points.std(axis=0)
+        return np.stack([points.mean(axis=0), points.std(axis=0)])
 
-    def boxes(self, slots: npt.NDArray[np.integer]) -> Iterator[tuple[int, Position, Position]]:
-        """Yield slot, mean and standard deviation of every (H, W) slot with enough points."""
+    def positions(self, slots: npt.NDArray[np.integer]) -> Iterator[tuple[int, Position]]:
+        """Yield slot and position of every (H, W) slot with enough points."""
         owners = slots[self._rows, self._columns].astype(np.int64)
         counts = np.bincount(owners)
         total = np.maximum(counts, 1)[:, None]
@@ -49,7 +49,7 @@ class WorldPoints:
                         for points in (self._points, np.square(self._points)))
         spread = np.sqrt(np.maximum(square - np.square(mean), 0))
         for slot in np.flatnonzero(counts >= _LEAST_POINTS):
-            yield int(slot), mean[slot], spread[slot]
+            yield int(slot), np.stack([mean[slot], spread[slot]])
 
 
 class VoxelLabelMap:

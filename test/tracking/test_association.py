@@ -7,43 +7,22 @@ import numpy as np
 import pytest
 
 
-def assignment(table, similarity=None):
-    return associate(np.array(table), similarity).tolist()
+@pytest.mark.parametrize(('table', 'similarity', 'wanted'), [
+    pytest.param([[90, 10], [5, 95], [0, 0]], None, [[0, 1]] * 3, id='segments continue tracks'),
+    pytest.param([[50, 40], [0, 0]], None, [[0, 0]] * 2, id='over-segmentation'),
+    pytest.param([[80], [20], [5]], None, [[0], [1], [0]], id='swallowed tracks keep pixels'),
+    pytest.param([[90, 0], [0, 50]], None, [[0, 2]] * 2, id='new ground starts a track'),
+    pytest.param([[25], [75]], [[1.0]], [[0], [0]], id='grows into ground that looks the same'),
+    pytest.param([[25], [75]], [[0.0]], [[0], [1]], id='not into ground that looks different'),
+    pytest.param([[30, 40], [32, 40], [0, 0]], np.eye(2), [[0, 0], [1, 1], [0, 1]],
+                 id='appearance decides between similar overlaps'),
+    pytest.param([[10, 20, 0]], None, [[0, 1, 2]], id='no tracks')])
+def test_segments_are_assigned(table, similarity, wanted):
+    similarity = None if similarity is None else np.array(similarity)
+    assert associate(np.array(table), similarity).tolist() == wanted
 
 
-def test_segments_continue_the_tracks_they_cover():
-    assert assignment([[90, 10], [5, 95], [0, 0]]) == [[0, 1], [0, 1], [0, 1]]
-
-
-def test_pieces_of_a_track_all_speak_for_it():
-    assert assignment([[50, 40], [0, 0]]) == [[0, 0], [0, 0]]
-
-
-def test_swallowed_tracks_keep_their_pixels():
-    assert assignment([[80], [20], [5]]) == [[0], [1], [0]]
-
-
-def test_a_segment_on_unknown_ground_begins_a_track():
-    assert assignment([[90, 0], [0, 50]]) == [[0, 2], [0, 2]]
-
-
-def test_a_track_may_grow_into_new_ground_if_it_looks_the_same():
-    table = [[25], [75]]
-    assert assignment(table, np.array([[1.0]])) == [[0], [0]]
-    assert assignment(table, np.array([[0.0]]))[-1] == [1]
-
-
-def test_looks_decide_between_tracks_of_nearly_the_same_overlap():
-    table = [[30, 40], [32, 40], [0, 0]]
-    similarity = np.array([[1.0, 0.0], [0.0, 1.0]])
-    assert assignment(table, similarity)[-1] == [0, 1]
-
-
-def test_without_tracks_every_segment_begins_one():
-    assert assignment([[10, 20, 0]]) == [[0, 1, 2]]
-
-
-def test_tabulation_counts_known_pixels_by_track():
+def test_overlap_counts_known_pixels_by_track():
     slots = np.array([[7, 7, 9], [9, 9, 9]], np.uint16)
     known = np.array([[True, False, True], [True, True, False]])
     overlap = count_overlap(slots, known, np.array([[0, 0, 1], [1, 1, 1]]), 2)
@@ -66,9 +45,8 @@ def test_every_cell_is_assigned_to_its_own_track_or_what_its_segment_stands_for(
 
 def appearance(vector, centre=None):
     vector = np.asarray(vector, np.float32)
-    centre = None if centre is None else np.asarray(centre, float)
-    return Appearance(vector / np.linalg.norm(vector), centre,
-                      None if centre is None else np.full(3, 0.1))
+    position = None if centre is None else np.array([centre, np.full(3, 0.1)])
+    return Appearance(vector / np.linalg.norm(vector), position)
 
 
 def lost(*looks):
@@ -76,8 +54,7 @@ def lost(*looks):
     for look in looks:
         track = tracks.start()
         update_appearance([track], look.embedding[None])
-        if look.centre is not None:
-            track.update_position(look.centre, look.extent)
+        track.position = look.position
     return list(tracks)
 
 

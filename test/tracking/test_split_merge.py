@@ -39,29 +39,20 @@ def test_a_cut_that_lasts_splits_the_track():
     assert found[-1][0].mean() == pytest.approx(21 / 60, abs=0.02) and not cutter.candidates.any()
 
 
-def test_cuts_in_other_places_each_time_split_nothing():
+@pytest.mark.parametrize('cuts', [
+    pytest.param([halves(edge) for edge in (12, 30, 50)], id='elsewhere each time'),
+    pytest.param([halves(40), np.zeros((40, 60), int)], id='come and go'),
+    pytest.param([halves(59)], id='slivers')])
+def test_other_cuts_split_nothing(cuts):
     cutter = Cutter()
     for number in range(12):
-        assert not cutter.cut(halves((12, 30, 50)[number % 3]))
-
-
-def test_a_cut_that_comes_and_goes_splits_nothing():
-    cutter = Cutter()
-    for _ in range(6):
-        assert not cutter.cut(halves(40))
-        assert not cutter.cut(np.zeros((40, 60), int))
+        assert not cutter.cut(cuts[number % len(cuts)])
 
 
 def test_votes_count_by_their_weight():
     cutter = Cutter()
     found = [cutter.cut(halves(40), weight=0.5) for _ in range(6)]
     assert [len(masks) for masks in found] == [0] * 5 + [1]
-
-
-def test_slivers_are_no_candidates():
-    cutter = Cutter()
-    for _ in range(6):
-        assert not cutter.cut(halves(59))
 
 
 def test_candidates_of_a_track_that_is_gone_are_forgotten():

@@ -3,6 +3,7 @@ from diffseg_ros.tracking.label_map import CAPACITY
 from diffseg_ros.tracking.track_manager import TrackManager
 from diffseg_ros.types import TrackState
 import numpy as np
+import pytest
 
 
 def seen(manager, slots, frame, expected=()):
@@ -52,24 +53,23 @@ def test_joining_takes_along_who_shared_the_id_and_leaving_gives_a_new_one():
     assert sorted(map(len, manager.by_id().values())) == [1, 1, 3]
 
 
-def test_a_place_that_left_the_view_says_nothing_of_its_track():
-    manager, config = TrackManager(), TrackingConfig(max_misses=3)
+@pytest.mark.parametrize(('confirmed', 'shift', 'survives'), [
+    (True, 0.0, 3), (False, 0.0, 0), (True, 0.5, 6), (False, 0.5, 6)])
+def test_displaced_tracks_are_removed_if_their_place_stays_in_view(confirmed, shift, survives):
+    manager = TrackManager()
     track = manager.start()
-    track.confirmed = True
+    track.confirmed = confirmed
     seen(manager, [], 1, expected=[track.slot])
-    manager.advance(0.5)
-    for _ in range(20):
+    manager.advance(shift)
+    alive = 0
+    for _ in range(6):
         manager.count_misses()
-        manager.prune(config)
-    assert len(manager) == 1
-    seen(manager, [], 2, expected=[track.slot])
-    for _ in range(4):
-        manager.count_misses()
-        manager.prune(config)
-    assert not len(manager)
+        manager.prune(TrackingConfig(max_misses=3))
+        alive += len(manager)
+    assert alive == survives
 
 
-def test_what_leaves_view_sleeps_without_ageing():
+def test_what_leaves_the_view_is_lost_but_not_missed():
     manager = TrackManager()
     track = manager.start()
     track.confirmed = True
@@ -84,29 +84,7 @@ def test_what_leaves_view_sleeps_without_ageing():
     assert (summary.unseen, summary.age, summary.pixels) == (200, 200, 0)
 
 
-def test_what_loses_its_place_to_others_is_removed_in_the_end():
-    manager = TrackManager()
-    track = manager.start()
-    track.confirmed = True
-    seen(manager, [], 1, expected=[track.slot])
-    alive = []
-    for _ in range(6):
-        manager.count_misses()
-        manager.prune(TrackingConfig(max_misses=3))
-        alive.append(len(manager))
-    assert alive == [1, 1, 1, 0, 0, 0]
-
-
-def test_tentative_tracks_that_are_overruled_go_at_once():
-    manager = TrackManager()
-    track = manager.start()
-    seen(manager, [], 1, expected=[track.slot])
-    manager.count_misses()
-    manager.prune(TrackingConfig())
-    assert not len(manager)
-
-
-def test_the_longest_asleep_make_room():
+def test_the_longest_lost_make_room():
     manager = TrackManager()
     tracks = [manager.start() for _ in range(6)]
     for frame, track in enumerate(tracks):
