@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.camera import unproject
+from diffseg_ros.geometry.camera import ray_table
 from diffseg_ros.types import DepthImage, Frame, Intrinsics
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,9 @@ def token_points(frame: Frame, height: int, width: int) -> npt.NDArray[np.float3
     else:
         focal = width / (2 * np.tan(_ASSUMED_VIEW / 2))
         camera = Intrinsics(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
-    return cv2.merge(unproject(token_depth(frame.depth, height, width), camera))
+    depth = token_depth(frame.depth, height, width)
+    ray_x, ray_y = ray_table(camera)
+    return cv2.merge([ray_x * depth, ray_y * depth, depth])
 
 
 def token_depth(depth: DepthImage, height: int, width: int) -> DepthImage:
