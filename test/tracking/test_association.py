@@ -14,7 +14,7 @@ import pytest
     pytest.param([[90, 0], [0, 50]], None, [[0, 2]] * 2, id='new ground starts a track'),
     pytest.param([[25], [75]], [[1.0]], [[0], [0]], id='grows into ground that looks the same'),
     pytest.param([[25], [75]], [[0.0]], [[0], [1]], id='not into ground that looks different'),
-    pytest.param([[30, 40], [32, 40], [0, 0]], np.eye(2), [[0, 0], [1, 1], [0, 1]],
+    pytest.param([[30, 40], [32, 40], [0, 0]], np.eye(2), [[0, 0], [0, 1], [0, 1]],
                  id='appearance decides between similar overlaps'),
     pytest.param([[10, 20, 0]], None, [[0, 1, 2]], id='no tracks')])
 def test_segments_are_assigned(table, similarity, wanted):
