@@ -31,15 +31,7 @@ _Module = TypeVar('_Module', bound=nn.Module)
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """
-    Return the JSON object in `file`.
-
-    Raises
-    ------
-    DiffsegError
-        The file is missing or damaged.
-
-    """
+    """Return the JSON object in `file`; raise DiffsegError where it is missing or damaged."""
     if not file.is_file():
         raise DiffsegError(f'model file {file}: missing; download the whole model again')
     try:
@@ -57,12 +49,7 @@ def find_weights(folder: Path, stem: str, dtype: torch.dtype) -> tuple[list[Path
     Return the safetensors files of a model folder and their variant name.
 
     Where a folder has both full and half precision files, those nearer to `dtype` are taken.
-
-    Raises
-    ------
-    DiffsegError
-        There are none, only pickled ones, or some are missing.
-
+    Where there are none, only pickled ones, or some are missing, DiffsegError says what to do.
     """
     variants = [None, 'fp16', 'bf16']
     if dtype != torch.float32:
@@ -97,15 +84,7 @@ def _shards(index: Path) -> list[Path]:
 
 
 def create_empty(kind: type[_Module], config: dict[str, Any], folder: Path) -> _Module:
-    """
-    Return a diffusers model of this configuration that has shapes but no memory yet.
-
-    Raises
-    ------
-    DiffsegError
-        The class does not take this configuration.
-
-    """
+    """Return a diffusers model of this configuration that has shapes but no memory yet."""
     try:
         with torch.device('meta'):
             model = kind.from_config(config)  # type: ignore[attr-defined]
@@ -192,12 +171,6 @@ class PipelineFolder:
 
         A class that the component's own file names takes precedence over `model_index.json`,
         so that a folder copied into the pipeline (a tiny VAE in place of the full one) works.
-
-        Raises
-        ------
-        DiffsegError
-            The component or its file is missing or damaged.
-
         """
         if component not in self.classes:
             raise DiffsegError(f'model {self.path}: the pipeline has no {component} but needs '
@@ -275,15 +248,7 @@ def _download(model_id: str, cache: str) -> Path:
 
 
 def files_to_download(names: Iterable[str]) -> list[str]:
-    """
-    Return which files of a repository are needed: half precision where there is a choice.
-
-    Raises
-    ------
-    DiffsegError
-        A component has no safetensors weights.
-
-    """
+    """Return which files of a repository are needed: half precision where there is a choice."""
     paths = [PurePosixPath(name) for name in names]
     wanted = [path for path in paths if str(path) in _TOP_FILES
               or str(path.parent) in COMPONENTS and path.suffix in ('.json', '.txt')]

@@ -79,15 +79,7 @@ class LatentEncoder:
 
     @staticmethod
     def load(folder: PipelineFolder, device: torch.device, dtype: torch.dtype) -> LatentEncoder:
-        """
-        Load the pipeline's `vae`; in float32 where its configuration asks for it.
-
-        Raises
-        ------
-        DiffsegError
-            It is missing, damaged or of another class.
-
-        """
+        """Load the pipeline's `vae`; in float32 where its configuration asks for it."""
         config = folder.config('vae')
         kind = _VAES.get(config['_class_name'])
         if kind is None:
@@ -196,11 +188,6 @@ def embed_empty_prompt(folder: PipelineFolder, *,
     tuple
         (1, N, D) float32 for cross-attention, and (1, P) float32 for the whole prompt, None
         without `sdxl`.
-
-    Raises
-    ------
-    DiffsegError
-        An encoder or tokenizer is missing, damaged or of an unsupported class.
 
     """
     names = [name for name in ('text_encoder', 'text_encoder_2') if name in folder.classes]

@@ -62,11 +62,7 @@ def image_tensor(rgb: RgbImage, height: int, width: int) -> torch.Tensor:
     """
     Resize an image without aliasing and scale its values.
 
-    Returns
-    -------
-    torch.Tensor
-        (1, 3, height, width) float32 in [-1, 1] on the CPU, channels last in memory.
-
+    Returns (1, 3, height, width) float32 in [-1, 1] on the CPU, channels last in memory.
     """
     smaller = min(width, rgb.shape[1]), min(height, rgb.shape[0])
     if smaller != (rgb.shape[1], rgb.shape[0]):
@@ -82,11 +78,7 @@ def signal_share(scheduler: Mapping[str, Any], timestep: int) -> float:
     """
     Return the cumulative alpha of `timestep`: the signal's share of the variance, 0 to 1.
 
-    Raises
-    ------
-    DiffsegError
-        The scheduler has no beta schedule (flow matching, EDM), or no such timestep.
-
+    Raises DiffsegError where the scheduler has no beta schedule, or no such timestep.
     """
     name = scheduler.get('_class_name', 'scheduler')
     if not {'beta_schedule', 'trained_betas'} & set(scheduler) or 'Flow' in name or 'EDM' in name:

@@ -165,13 +165,8 @@ def choose_block(unet: nn.Module, wanted: str, *, first_level: bool = False) -> 
     Return the name of the self-attention module whose output is the feature.
 
     `wanted` is a module name or 'auto': the last self-attention of the deepest encoder level
-    that has any (with `first_level` the shallowest), else of the middle block.
-
-    Raises
-    ------
-    DiffsegError
-        There is no such block; the message lists those there are.
-
+    that has any (with `first_level` the shallowest), else of the middle block. Raises
+    DiffsegError, which lists the blocks there are, where there is no such block.
     """
     names = self_attention_blocks(unet)
     if wanted != 'auto':
@@ -192,14 +187,10 @@ def choose_block(unet: nn.Module, wanted: str, *, first_level: bool = False) -> 
 
 def trim_unet(unet: nn.Module, block: str, *, attention: bool) -> list[str]:
     """
-    Remove the layers after `block` that are never computed, before weights are loaded.
+    Remove the layers that are never computed, before weights are loaded.
 
-    Returns
-    -------
-    list
-        The self-attention modules whose maps are wanted: with `attention` all of them, and the
-        layers up to the last one stay; else none.
-
+    Those up to `block` stay; with `attention`, those up to the last self-attention. Returns the
+    names of the modules whose attention maps are wanted: all, or none.
     """
     maps = self_attention_blocks(unet) if attention else []
     stage, index = (maps[-1] if maps else block).split('.')[:2]
@@ -241,17 +232,7 @@ def size_multiple(unet: nn.Module, blocks: Sequence[str]) -> int:
 
 
 def feature_grid(output: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """
-    Return a block's output as a (C, height, width) grid.
-
-    It is given as (1, height * width, C) tokens in row order or as (1, C, height, width).
-
-    Raises
-    ------
-    DiffsegError
-        The output has another shape.
-
-    """
+    """Return a block's (1, height * width, C) or (1, C, height, width) as (C, height, width)."""
     if output.ndim == 3 and output.shape[1] == height * width:
         return output[0].T.unflatten(1, (height, width))
     if output.ndim == 4 and output.shape[2:] == (height, width):
@@ -365,14 +346,10 @@ class _Recorder:
 def heads(module: nn.Module, query: torch.Tensor,
           key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Split the (1, n, C) outputs of to_q and to_k into heads as a diffusers Attention does.
+    Split the (1, n, C) outputs of to_q and to_k as a diffusers Attention does.
 
-    Returns
-    -------
-    tuple
-        (heads, n, d) float32 each, the queries scaled; the softmax of their products is what
-        the module computes.
-
+    Returns (heads, n, d) float32 each, the queries scaled: the softmax of their products are
+    the module's attention weights.
     """
     query, key = (item[0].unflatten(1, (module.heads, -1)).transpose(0, 1)
                   for item in (query, key))

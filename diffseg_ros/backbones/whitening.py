@@ -71,15 +71,7 @@ def save_whitening(folder: Path, block: str, matrix: torch.Tensor) -> None:
 
 
 def load_whitening(folder: Path, block: str, channels: int) -> torch.Tensor | None:
-    """
-    Return the matrix for a block of the U-Net in `folder`, None where there is none for it.
-
-    Raises
-    ------
-    DiffsegError
-        The file is damaged or does not fit the block's number of channels.
-
-    """
+    """Return the matrix for a block of the U-Net in `folder`, None where there is none for it."""
     file = folder / WHITENING_FILE
     if not file.is_file():
         return None

@@ -1,4 +1,4 @@
-"""The embedded model on disk: weights for use, and the state that training resumes from."""
+"""The embedded model: its shape, its weights on disk and the state that training resumes from."""
 
 from __future__ import annotations
 
@@ -14,17 +14,35 @@ from diffseg_ros.backbones import checkpoints, whitening
 from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.backbones.embedded import load_pixel_backbone
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.training.model import create_scheduler, PATCH
 from diffseg_ros.types import RgbImage
-from diffusers import UNet2DModel
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from diffusers import DDPMScheduler, UNet2DModel
+from safetensors.torch import save_file
 import torch
+
+PATCH = 2
+"""Side of the pixel blocks that `pixel_unshuffle` folds into channels before the U-Net."""
 
 VARIANT = 'fp16'
 WEIGHTS_FILE = f'diffusion_pytorch_model.{VARIANT}.safetensors'
 STATE_FILE = 'trainer_state.safetensors'
 PROGRESS_FILE = 'trainer_progress.json'
+
+
+def create_unet() -> UNet2DModel:
+    """Return the embedded model's U-Net, randomly initialised (2.8 M parameters)."""
+    down = ('DownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D')
+    return UNet2DModel(
+        in_channels=3 * PATCH**2, out_channels=3 * PATCH**2,
+        block_out_channels=(32, 64, 128), layers_per_block=1,
+        down_block_types=down,
+        up_block_types=tuple(name.replace('Down', 'Up') for name in reversed(down)),
+        attention_head_dim=64, norm_num_groups=32)
+
+
+def create_scheduler() -> DDPMScheduler:
+    """Return the noise schedule of training: cosine, 1000 steps, v-prediction."""
+    return DDPMScheduler(num_train_timesteps=1000, beta_schedule='squaredcos_cap_v2',
+                         prediction_type='v_prediction')
 
 
 @contextlib.contextmanager
@@ -59,12 +77,6 @@ def write_whitening(folder: Path, images: Iterable[RgbImage], device: torch.devi
     Fit the whitening matrix for the weights in `folder` and write it beside them.
 
     The (H, W, 3) uint8 images show what the model will see; some fifty are enough.
-
-    Raises
-    ------
-    DiffsegError
-        The weights are damaged, or the images give no features to fit.
-
     """
     backbone = load_pixel_backbone(folder.name, folder, folder / 'scheduler_config.json',
                                    BackboneSettings(whiten=False), device, torch.float32)
@@ -76,11 +88,7 @@ def load_weights(folder: Path) -> UNet2DModel:
     """
     Return the U-Net of `folder` in float32, ready to be trained.
 
-    Raises
-    ------
-    DiffsegError
-        The folder or its weights are missing, damaged or of another kind of model.
-
+    Raises DiffsegError where the weights are missing, damaged or of another kind of model.
     """
     if not (folder / WEIGHTS_FILE).is_file():
         raise DiffsegError(f'weights {folder}: no {WEIGHTS_FILE} there; give a folder written '
@@ -108,42 +116,21 @@ def all_finite(unet: UNet2DModel, dtype: torch.dtype = torch.float32) -> bool:
 
 def save_state(folder: Path, tensors: dict[str, torch.Tensor],
                progress: dict[str, float]) -> None:
-    """Write what `load_state` returns."""
+    """Write what training resumes from: tensors, and the counts that `load_progress` returns."""
     save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()},
               folder / STATE_FILE)
     (folder / PROGRESS_FILE).write_text(json.dumps(progress, indent=1) + '\n')
 
 
-def load_state(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """
-    Return the saved tensors, {} where there is no state, and the progress.
-
-    Raises
-    ------
-    DiffsegError
-        A file is damaged.
-
-    """
+def load_progress(folder: Path) -> dict[str, float]:
+    """Return the samples and seconds of all runs so far, 0 where there is no such file."""
     progress = {'samples': 0, 'seconds': 0.0}
     file = folder / PROGRESS_FILE
-    if file.is_file():
-        read = checkpoints.read_json(file)
-        if not all(isinstance(read.get(key), int | float) and math.isfinite(read[key])
-                   and read[key] >= 0 for key in progress):
-            raise DiffsegError(f'{file}: damaged: numbers for {" and ".join(progress)} are '
-                               'needed; remove it to count from 0')
-        progress = {key: read[key] for key in progress}
-    if not (folder / STATE_FILE).is_file():
-        return {}, progress
-    try:
-        return load_file(folder / STATE_FILE), progress
-    except (OSError, SafetensorError) as error:
-        raise damaged_state(folder, error) from error
-
-
-def damaged_state(folder: Path, error: Exception) -> DiffsegError:
-    """Return the error for a state that cannot be read or belongs to other weights."""
-    reason = ' '.join(str(error).split())
-    return DiffsegError(f'{folder / STATE_FILE}: damaged, or of other weights '
-                        f'({type(error).__name__}: {reason[:200]}); remove it to resume from the '
-                        'weights alone')
+    if not file.is_file():
+        return progress
+    read = checkpoints.read_json(file)
+    if not all(isinstance(read.get(key), int | float) and math.isfinite(read[key])
+               and read[key] >= 0 for key in progress):
+        raise DiffsegError(f'{file}: damaged: numbers for {" and ".join(progress)} are needed; '
+                           'remove it to count from 0')
+    return {key: read[key] for key in progress}

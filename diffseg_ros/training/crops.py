@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import cv2
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.training.checkpoint import PATCH
 from diffseg_ros.training.images import SMALLEST_SIDE
-from diffseg_ros.training.model import PATCH
 from diffseg_ros.types import RgbImage
 import numpy as np
 import torch
@@ -35,15 +35,7 @@ class CropSampler:
     """
 
     def __init__(self, images: Iterable[RgbImage], device: torch.device) -> None:
-        """
-        Copy the images to the device.
-
-        Raises
-        ------
-        DiffsegError
-            No image has at least 48x48 pixels.
-
-        """
+        """Copy the images to the device; raise DiffsegError where all are below 48x48 pixels."""
         levels = [level for image in images for level in _pyramid(image)]
         if not levels:
             raise DiffsegError('--photos: no image has at least 48x48 pixels; give larger ones')
@@ -64,11 +56,7 @@ class CropSampler:
         """
         Cut one randomly resized, randomly flipped crop from each image of `index`.
 
-        Returns
-        -------
-        torch.Tensor
-            (B, 3, height, width) float32 in [0, 1].
-
+        Returns (B, 3, height, width) float32 in [0, 1].
         """
         device = self._pixels.device
 
@@ -135,13 +123,8 @@ class HeldoutCrops:
         """
         Draw `count` crops from a sampler on the CPU and hold them on `device`.
 
-        They are drawn on the CPU because a generator of CUDA gives other numbers.
-
-        Raises
-        ------
-        DiffsegError
-            No image is large enough.
-
+        They are drawn on the CPU because a generator of CUDA gives other numbers. Raises
+        DiffsegError where no image has 64x64 pixels.
         """
         generator = torch.Generator().manual_seed(_HELDOUT_SEED)
         size = (96, 128) if len(sampler.eligible(96, 128)) else (64, 64)

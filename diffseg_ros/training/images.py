@@ -65,11 +65,7 @@ class TrainingImages:
         """
         Yield the images in the order of the paths and names.
 
-        Raises
-        ------
-        DiffsegError
-            A path does not exist, is of another kind or is damaged.
-
+        Raises DiffsegError where a path does not exist, is of another kind or is damaged.
         """
         self.skipped.clear()
         self.bags.clear()

@@ -12,8 +12,8 @@ import time
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training import checkpoint
+from diffseg_ros.training.checkpoint import PATCH
 from diffseg_ros.training.crops import colour_jitter, CropSampler, HeldoutCrops
-from diffseg_ros.training.model import PATCH
 from diffseg_ros.training.trainer import DiffusionTrainer, TrainingSettings
 import torch
 from torch.nn import functional
@@ -73,12 +73,7 @@ class TrainingRun:
         Prepare for these images; on a GPU the model is compiled here.
 
         The images to learn from are on the trainer's device, the held-out ones on the CPU.
-
-        Raises
-        ------
-        DiffsegError
-            The images are too small, or a batch is too large for the device.
-
+        Raises DiffsegError where they are too small, or a batch too large for the device.
         """
         self._settings, self._trainer, self._sampler = settings, trainer, sampler
         self._device = trainer.device
@@ -103,20 +98,10 @@ class TrainingRun:
         """
         Train for the given minutes and return what the last checkpoint reports.
 
-        Parameters
-        ----------
-        output
-            Folder for checkpoints and the log; it is made where it is missing.
-        report
-            Called before the first step and after each checkpoint.
-        stop
-            Asked after each step; when it returns True, a last checkpoint is written.
-
-        Raises
-        ------
-        DiffsegError
-            Training diverged; the last checkpoint stays.
-
+        Checkpoints and the log go to the folder `output`. `report` is called before the first
+        step and after each checkpoint; `stop` after each step, and when it returns True, a last
+        checkpoint is written. Raises DiffsegError when training diverges; the last checkpoint
+        stays.
         """
         last = self._begin(output)
         report(last)
@@ -196,15 +181,7 @@ class TrainingRun:
 
 
 def log(output: Path, report: TrainingReport) -> None:
-    """
-    Append a report to the CSV log in `output`, and draw the losses against the samples.
-
-    Raises
-    ------
-    DiffsegError
-        The log is damaged.
-
-    """
+    """Append a report to the CSV log in `output`, and draw the losses against the samples."""
     path = output / LOG_FILE
     new = not path.is_file()
     with path.open('a', newline='') as file:

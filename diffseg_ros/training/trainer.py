@@ -10,9 +10,10 @@ from typing import Any, Literal
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.settings import setting, Settings
 from diffseg_ros.training import checkpoint
-from diffseg_ros.training.model import create_scheduler, create_unet
 from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 import torch
 from torch.nn import functional
 
@@ -64,11 +65,7 @@ class DiffusionTrainer:
         """
         Create the model, or continue the one in the folder `resume`.
 
-        Raises
-        ------
-        DiffsegError
-            The folder lacks weights, or holds damaged ones.
-
+        Raises DiffsegError where the folder lacks weights, or holds damaged ones.
         """
         torch.manual_seed(settings.seed)
         self.device, self.resumed = device, resume
@@ -76,7 +73,8 @@ class DiffusionTrainer:
         bf16 = settings.precision == 'bf16' or (settings.precision == 'auto'
                                                 and supports_bf16(device))
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-        self._unet = (checkpoint.load_weights(resume) if resume else create_unet()).to(device)
+        unet = checkpoint.load_weights(resume) if resume else checkpoint.create_unet()
+        self._unet = unet.to(device)
         self.ema = UNet2DModel.from_config(self._unet.config).to(device)
         self.ema.load_state_dict(self._unet.state_dict())
         self.ema.requires_grad_(False).eval()
@@ -88,17 +86,15 @@ class DiffusionTrainer:
                                             fused=True, weight_decay=0.01, betas=(0.9, 0.99))
         # With a fused optimiser it skips steps of non-finite gradients without waiting for them.
         self._scaler = torch.amp.GradScaler(device.type, init_scale=1.0)
-        self._scheduler = create_scheduler()
+        self._scheduler = checkpoint.create_scheduler()
         self._forward: Callable[..., Any] = self._unet
         self._sums = torch.zeros(3, device=device)
-        self.progress: dict[str, float] = {'samples': 0, 'seconds': 0.0}
-        tensors: dict[str, torch.Tensor] = {}
-        if resume:
-            tensors, self.progress = checkpoint.load_state(resume)
+        self.progress = (checkpoint.load_progress(resume) if resume
+                         else {'samples': 0, 'seconds': 0.0})
         self.generator = torch.Generator(device).manual_seed(
             settings.seed + int(self.progress['samples']))
-        if resume and tensors:
-            self._restore(resume, tensors)
+        if resume and (resume / checkpoint.STATE_FILE).is_file():
+            self._restore(resume / checkpoint.STATE_FILE)
 
     @property
     def steps(self) -> int:
@@ -131,12 +127,7 @@ class DiffusionTrainer:
         Compile the model for batches of these shapes, without a step.
 
         Returns why that failed, or None; after a failure the model runs uncompiled, slower.
-
-        Raises
-        ------
-        DiffsegError
-            A batch does not fit the device's memory.
-
+        Raises DiffsegError where a batch does not fit the device's memory.
         """
         failure = None
         try:
@@ -186,8 +177,9 @@ class DiffusionTrainer:
             'steps': torch.tensor(self.steps),
             f'generator.{self.device.type}': self.generator.get_state()}
 
-    def _restore(self, folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    def _restore(self, file: Path) -> None:
         try:
+            tensors = load_file(file)
             self._unet.load_state_dict(_below('model.', tensors))
             # States of earlier versions have neither average nor count of steps nor generator.
             if averaged := _below('ema.', tensors):
@@ -202,8 +194,12 @@ class DiffusionTrainer:
             drawn = tensors.get(f'generator.{self.device.type}')
             if drawn is not None:
                 self.generator.set_state(drawn)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise checkpoint.damaged_state(folder, error) from error
+        except (KeyError, OSError, RuntimeError, SafetensorError, TypeError,
+                ValueError) as error:
+            reason = ' '.join(str(error).split())[:200]
+            raise DiffsegError(f'{file}: damaged, or of other weights ({type(error).__name__}: '
+                               f'{reason}); remove it to resume from the weights '
+                               'alone') from error
 
     def _loss(self, model: Callable[..., Any], images: torch.Tensor, noise: torch.Tensor,
               timesteps: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from diffseg_ros.errors import DiffsegError
 import huggingface_hub
 import numpy as np
 import pytest
-from tiny_pipelines import save_sd1_half
+from tiny_pipelines import FAMILIES
 
 MODEL = 'someone/tiny-sd'
 REPOSITORY = [
@@ -39,7 +39,7 @@ def put_into_cache(cache: Path) -> Path:
     home = cache / 'models--someone--tiny-sd'
     (home / 'refs').mkdir(parents=True)
     (home / 'refs/main').write_text('0' * 40)
-    save_sd1_half(home / 'snapshots' / ('0' * 40))
+    FAMILIES['sd1_fp16'][0](home / 'snapshots' / ('0' * 40))
     return home / 'snapshots' / ('0' * 40)
 
 

@@ -98,76 +98,37 @@ def save_sdxl(folder: Path, *, autoencoder: Any = None, **options: Any) -> None:
         scheduler=EulerDiscreteScheduler(**BETAS)).save_pretrained(folder)
 
 
-def save_sd1(folder: Path) -> None:
-    """Write Stable Diffusion 1.x."""
-    save_sd(folder, latent_unet('CCCD'))
+def _deep(attention: str, layer: str) -> str:
+    return f'down_blocks.2.attentions.{attention}.transformer_blocks.{layer}.attn1'
 
 
-def save_sd1_half(folder: Path) -> None:
-    """Write Stable Diffusion 1.x with fp16 files only."""
-    save_sd(folder, latent_unet('CCCD'), variant='fp16')
-
-
-def save_sd2(folder: Path) -> None:
-    """Write Stable Diffusion 2.x: heads per level, linear projections, an OpenCLIP encoder."""
-    save_sd(folder, latent_unet('CCCD', attention_head_dim=[2, 4, 4, 4],
-                                use_linear_projection=True),
-            hidden_act='gelu', scheduler=DDPMScheduler(**BETAS, prediction_type='v_prediction'))
-
-
-def save_turbo(folder: Path) -> None:
-    """Write SD Turbo: the shape of 2.x with another sampler."""
-    save_sd(folder, latent_unet('CCCD', attention_head_dim=[2, 4, 4, 4],
-                                use_linear_projection=True), hidden_act='gelu',
-            scheduler=EulerDiscreteScheduler(**BETAS, timestep_spacing='trailing'))
-
-
-def save_lcm(folder: Path) -> None:
-    """Write a latent consistency model, whose U-Net is told a guidance scale."""
-    save_sd(folder, latent_unet('CCCD', time_cond_proj_dim=16), scheduler=LCMScheduler(**BETAS))
-
-
-def save_bk_base(folder: Path) -> None:
-    """Write BK-SDM base: one layer per level."""
-    save_sd(folder, latent_unet('CCCD', layers_per_block=1))
-
-
-def save_bk_small(folder: Path) -> None:
-    """Write BK-SDM small: no middle block either."""
-    save_sd(folder, latent_unet('CCCD', layers_per_block=1, mid_block_type=None))
-
-
-def save_bk_tiny(folder: Path) -> None:
-    """Write BK-SDM tiny: three levels, no middle block, with a tiny autoencoder."""
-    save_sd(folder, latent_unet('CCC', layers_per_block=1, mid_block_type=None),
-            autoencoder=tiny_vae())
-
-
-def save_ssd(folder: Path) -> None:
-    """Write SSD-1B: SDXL with fewer, uneven transformer layers and an empty middle block."""
-    save_sdxl(folder, mid_block_type='UNetMidBlock2D',
-              transformer_layers_per_block=[1, [2, 2], [4, 2]],
-              reverse_transformer_layers_per_block=[[2, 2, 4], [2, 1, 1], 1])
-
-
-def save_sdxl_tiny_vae(folder: Path) -> None:
-    """Write SDXL with a tiny autoencoder."""
-    save_sdxl(folder, autoencoder=tiny_vae())
-
-
+_SD2 = {'attention_head_dim': [2, 4, 4, 4], 'use_linear_projection': True}
+_SMALL = {'layers_per_block': 1, 'mid_block_type': None}
 FAMILIES: dict[str, tuple[Callable[[Path], None], str, int]] = {
-    'sd1': (save_sd1, 'down_blocks.2.attentions.1.transformer_blocks.0.attn1', 32),
-    'sd1_fp16': (save_sd1_half, 'down_blocks.2.attentions.1.transformer_blocks.0.attn1', 32),
-    'sd2': (save_sd2, 'down_blocks.2.attentions.1.transformer_blocks.0.attn1', 32),
-    'turbo': (save_turbo, 'down_blocks.2.attentions.1.transformer_blocks.0.attn1', 32),
-    'lcm': (save_lcm, 'down_blocks.2.attentions.1.transformer_blocks.0.attn1', 32),
-    'bk_base': (save_bk_base, 'down_blocks.2.attentions.0.transformer_blocks.0.attn1', 32),
-    'bk_small': (save_bk_small, 'down_blocks.2.attentions.0.transformer_blocks.0.attn1', 32),
-    'bk_tiny': (save_bk_tiny, 'down_blocks.2.attentions.0.transformer_blocks.0.attn1', 32),
-    'sdxl': (save_sdxl, 'down_blocks.2.attentions.1.transformer_blocks.2.attn1', 32),
-    'sdxl_taesd': (save_sdxl_tiny_vae, 'down_blocks.2.attentions.1.transformer_blocks.2.attn1',
-                   32),
-    'ssd': (save_ssd, 'down_blocks.2.attentions.1.transformer_blocks.1.attn1', 32),
+    'sd1': (lambda folder: save_sd(folder, latent_unet('CCCD')), _deep('1', '0'), 32),
+    'sd1_fp16': (lambda folder: save_sd(folder, latent_unet('CCCD'), variant='fp16'),
+                 _deep('1', '0'), 32),
+    'sd2': (lambda folder: save_sd(folder, latent_unet('CCCD', **_SD2), hidden_act='gelu',
+                                   scheduler=DDPMScheduler(**BETAS,
+                                                           prediction_type='v_prediction')),
+            _deep('1', '0'), 32),
+    'turbo': (lambda folder: save_sd(folder, latent_unet('CCCD', **_SD2), hidden_act='gelu',
+                                     scheduler=EulerDiscreteScheduler(
+                                         **BETAS, timestep_spacing='trailing')),
+              _deep('1', '0'), 32),
+    'lcm': (lambda folder: save_sd(folder, latent_unet('CCCD', time_cond_proj_dim=16),
+                                   scheduler=LCMScheduler(**BETAS)), _deep('1', '0'), 32),
+    'bk_base': (lambda folder: save_sd(folder, latent_unet('CCCD', layers_per_block=1)),
+                _deep('0', '0'), 32),
+    'bk_small': (lambda folder: save_sd(folder, latent_unet('CCCD', **_SMALL)),
+                 _deep('0', '0'), 32),
+    'bk_tiny': (lambda folder: save_sd(folder, latent_unet('CCC', **_SMALL),
+                                       autoencoder=tiny_vae()), _deep('0', '0'), 32),
+    'sdxl': (save_sdxl, _deep('1', '2'), 32),
+    'sdxl_taesd': (lambda folder: save_sdxl(folder, autoencoder=tiny_vae()), _deep('1', '2'), 32),
+    'ssd': (lambda folder: save_sdxl(
+        folder, mid_block_type='UNetMidBlock2D', transformer_layers_per_block=[1, [2, 2], [4, 2]],
+        reverse_transformer_layers_per_block=[[2, 2, 4], [2, 1, 1], 1]), _deep('1', '1'), 32),
 }
 """How to write each family, the block DiffCut's rule picks, and its stride in pixels."""
 

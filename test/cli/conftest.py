@@ -12,8 +12,7 @@ import pytest
 @pytest.fixture(scope='session')
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a randomly initialised model in the embedded model's format."""
-    from diffseg_ros.training.checkpoint import save_weights
-    from diffseg_ros.training.model import create_unet
+    from diffseg_ros.training.checkpoint import create_unet, save_weights
     import torch
 
     folder = tmp_path_factory.mktemp('weights')

@@ -6,9 +6,6 @@ import csv
 import json
 from pathlib import Path
 import signal
-import subprocess
-import sys
-import time
 
 import cv2
 from diffseg_ros.cli.train import main as train
@@ -94,14 +91,6 @@ def test_the_log_begins_with_the_loss_before_the_first_step(images, tmp_path, ca
     assert f'held-out loss at the start: {first["heldout_loss"]:.4f}' in capsys.readouterr().err
 
 
-def test_a_resumed_run_goes_on_from_its_average(images, adapted, tmp_path):
-    before = rows(adapted)[-1]['heldout_loss']
-    assert train(words(images, tmp_path / 'w', '--resume', adapted)) == 0
-    *_, first, last = rows(tmp_path / 'w')
-    assert first['heldout_loss'] == pytest.approx(before, rel=1e-4)
-    assert last['heldout_loss'] == pytest.approx(before, rel=0.05)
-
-
 @pytest.mark.parametrize('name', [WEIGHTS_FILE, STATE_FILE, 'training_log.csv'])
 def test_a_folder_with_another_run_is_refused_before_images_are_loaded(tmp_path, capsys, name):
     output = tmp_path / 'w'
@@ -120,14 +109,14 @@ def test_weights_to_resume_from_are_checked_before_images_are_loaded(tmp_path, c
 
 
 @pytest.mark.parametrize('option, value', [
-    ('--minutes', 'nan'), ('--minutes', 'inf'), ('--learning-rate', 'nan'),
-    ('--learning-rate', '0'), ('--report-seconds', 'nan'), ('--report-seconds', 'inf'),
-    ('--seed', '-1'), ('--rgb-topic', '/rgb')])
+    ('--minutes', 'nan'), ('--minutes', '0'), ('--learning-rate', 'inf'),
+    ('--learning-rate', '0'), ('--report-seconds', 'nan'), ('--seed', '-1'), ('--seed', 2**32),
+    ('--rooms', '-1'), ('--batch', '0'), ('--rgb-topic', '/rgb'), ('--photos', 'nowhere')])
 def test_values_that_no_run_can_use_are_refused_in_one_line(images, tmp_path, capsys, option,
                                                             value):
     assert train(words(images, tmp_path / 'w', option, value)) == 2
     [line] = capsys.readouterr().err.strip().splitlines()
-    assert value in line and option.strip('-').replace('-', '_') in line.replace('-', '_')
+    assert str(value) in line and option.strip('-').replace('-', '_') in line.replace('-', '_')
     assert not (tmp_path / 'w').exists()
 
 
@@ -165,31 +154,6 @@ def test_a_signal_ends_training_after_its_step_with_one_checkpoint(monkeypatch, 
     assert line.startswith(f'diffseg_train: stopped early; saved in {output}')
     assert [row['samples'] for row in rows(output)] == [0, sum(taken)] and len(taken) == 3
     assert {WEIGHTS_FILE, STATE_FILE, 'whitening.safetensors'} <= set(files(output))
-
-
-def test_control_c_in_a_terminal_ends_training_with_a_checkpoint(images, tmp_path):
-    output = tmp_path / 'w'
-    command = ('import sys; from diffseg_ros.cli.train import main; '
-               'from diffseg_ros.training import run; Crops = run.HeldoutCrops; '
-               'run.HeldoutCrops = lambda sampler, count, device: Crops(sampler, 4, device); '
-               'sys.exit(main())')
-    process = subprocess.Popen(
-        [sys.executable, '-c', command,
-         *words(images, output, '--resume', WEIGHTS, '--minutes', 5)],
-        stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 120
-        while not (output / 'training_curve.png').exists():
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert process.returncode == 130, error
-    assert error.strip().splitlines()[-1].startswith('diffseg_train: stopped early; saved in')
-    assert 'Traceback' not in error
-    assert 'whitening.safetensors' in files(output) and rows(output)[-1]['samples'] > 0
 
 
 def test_a_signal_before_training_ends_at_once(monkeypatch, images, tmp_path, capsys):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-from diffseg_ros.training.checkpoint import save_weights  # noqa: E402
-from diffseg_ros.training.model import create_unet  # noqa: E402
+from diffseg_ros.training.checkpoint import create_unet, save_weights  # noqa: E402
 from node_rig import own_domain, Rig, stamps  # noqa: E402
 
 
