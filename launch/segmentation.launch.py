@@ -3,7 +3,7 @@
 import os
 
 from diffseg_ros.config_files import load_profile, profile_names
-from diffseg_ros.ros.transport import FAST_DDS_2, OLD_PROFILE_VARIABLE, PROFILE_VARIABLE
+from diffseg_ros.ros.startup import FAST_DDS_2, OLD_PROFILE_VARIABLE, PROFILE_VARIABLE
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution

@@ -77,7 +77,7 @@ def run_demo(arguments: argparse.Namespace,
     from diffseg_ros.demo.run_results import read_results
     from diffseg_ros.demo.session import run_session
     from diffseg_ros.io.sequence_folder import SequenceFolder
-    from diffseg_ros.ros.transport import use_large_message_profile
+    from diffseg_ros.ros.startup import use_large_message_profile
     from diffseg_ros.synthetic.sequence_writer import render_sequence
 
     output, count = arguments.output, arguments.frames

@@ -96,7 +96,7 @@ def start(domain: int, *arguments: str) -> subprocess.Popen:
 
 
 def test_every_message_arrives_twice_with_the_clock_and_in_the_namespace(bag, domain):
-    from diffseg_ros.ros.transport import use_large_message_profile
+    from diffseg_ros.ros.startup import use_large_message_profile
     import rclpy
     from rosgraph_msgs.msg import Clock
     from sensor_msgs.msg import CameraInfo, Image

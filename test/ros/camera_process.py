@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from diffseg_ros.ros.transport import use_large_message_profile
+from diffseg_ros.ros.startup import use_large_message_profile
 from node_rig import camera_info, depth, image, START
 import rclpy
 from sensor_msgs.msg import CameraInfo, Image

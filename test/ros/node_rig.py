@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from diffseg_ros.ros.transport import use_large_message_profile
+from diffseg_ros.ros.startup import use_large_message_profile
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
 from rcl_interfaces.srv import SetParameters

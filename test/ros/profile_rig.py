@@ -10,11 +10,11 @@ import sys
 import time
 from typing import Any
 
+from diffseg_ros.config_files import load_profile
 from diffseg_ros.io.bag_reader import BagReader
 from diffseg_ros.io.bag_writer import BagWriter
 from diffseg_ros.io.messages import camera_info_message, image_message
-from diffseg_ros.config_files import load_profile
-from diffseg_ros.ros.transport import use_large_message_profile
+from diffseg_ros.ros.startup import use_large_message_profile
 from diffseg_ros.types import Intrinsics
 from node_rig import ROOT
 import numpy as np

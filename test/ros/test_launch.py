@@ -7,7 +7,7 @@ import re
 from types import SimpleNamespace
 
 from diffseg_ros.config_files import load_profile, profile_names
-from diffseg_ros.ros.transport import OLD_PROFILE_VARIABLE, PROFILE_VARIABLE
+from diffseg_ros.ros.startup import OLD_PROFILE_VARIABLE, PROFILE_VARIABLE
 from launch_stand_in import Launched
 import pytest
 import yaml

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from diffseg_ros import config_files
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.ros import transport
+from diffseg_ros.ros import startup
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,10 +31,10 @@ SHIPPED = str(ROOT / 'config' / 'fastdds.xml')
     ('jazzy', '', '/old.xml', '', '/old.xml')])
 def test_profile_is_set_under_the_name_that_fast_dds_reads_unless_the_user_has_one(
         monkeypatch, distribution, own, old, after, old_after):
-    names = ('ROS_DISTRO', transport.PROFILE_VARIABLE, transport.OLD_PROFILE_VARIABLE)
+    names = ('ROS_DISTRO', startup.PROFILE_VARIABLE, startup.OLD_PROFILE_VARIABLE)
     for name, value in zip(names, (distribution, own, old), strict=True):
         monkeypatch.setenv(name, value)
-    profile = transport.use_large_message_profile()
+    profile = startup.use_large_message_profile()
     assert profile == (None if own or old else Path(SHIPPED))
     assert [os.environ[name] for name in names[1:]] == [after, old_after]
 
@@ -52,7 +52,7 @@ def test_profile_is_found_in_an_installation(tmp_path, package_folder):
     shutil.copytree(ROOT / 'diffseg_ros', site / 'diffseg_ros',
                     ignore=shutil.ignore_patterns('__pycache__', 'weights'))
     shutil.copytree(ROOT / 'config', prefix / 'share' / 'diffseg_ros' / 'config')
-    code = ('from diffseg_ros.ros.transport import use_large_message_profile as use;'
+    code = ('from diffseg_ros.ros.startup import use_large_message_profile as use;'
             'print(use())')
     found = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, text=True, check=True,
                            capture_output=True, env={'PYTHONPATH': str(site)})
@@ -73,8 +73,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     from node_rig import own_domain, Rig
 
     with own_domain() as domain, pytest.MonkeyPatch.context() as patch:
-        patch.setenv(transport.PROFILE_VARIABLE, SHIPPED)
-        patch.delenv(transport.OLD_PROFILE_VARIABLE, raising=False)
+        patch.setenv(startup.PROFILE_VARIABLE, SHIPPED)
+        patch.delenv(startup.OLD_PROFILE_VARIABLE, raising=False)
         rig = Rig(domain, tmp_path_factory.mktemp('transport'))
         try:
             rig.start()
@@ -102,11 +102,11 @@ def test_client_with_the_defaults_of_fast_dds_and_the_node_hear_each_other(rig, 
     here = Path(__file__).parent
     done = subprocess.run(
         [sys.executable, str(here / 'stock_client.py')], text=True, capture_output=True,
-        timeout=90, env={**os.environ, transport.PROFILE_VARIABLE: str(defaults),
-                         transport.OLD_PROFILE_VARIABLE: '', 'ROS_DOMAIN_ID': str(rig.domain),
+        timeout=90, env={**os.environ, startup.PROFILE_VARIABLE: str(defaults),
+                         startup.OLD_PROFILE_VARIABLE: '', 'ROS_DOMAIN_ID': str(rig.domain),
                          'PYTHONPATH': os.pathsep.join((str(ROOT), str(here)))})
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[:3] == ['0', '1', '2']
-    if os.environ.get('ROS_DISTRO') not in transport.FAST_DDS_2:
+    if os.environ.get('ROS_DISTRO') not in startup.FAST_DDS_2:
         assert LOOKUP_THREADS <= set(lines), 'the client was to run without the profile'
