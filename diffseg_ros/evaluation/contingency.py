@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.label_images import first_members, renumber
+from diffseg_ros.geometry.label_images import compact, first_members, Indices
 from diffseg_ros.types import Mask
 import numpy as np
 import numpy.typing as npt
@@ -115,10 +115,11 @@ def contingency(prediction: LabelArray, truth: LabelArray, ignored: int,
     if prediction.shape != truth.shape:
         raise DiffsegError(f'prediction {prediction.shape} and truth {truth.shape} differ in '
                            'size; both must have the size of the image')
-    segments, rows = _by_first_pixel(prediction)
-    regions, columns = _by_first_pixel(truth)
-    shape = len(segments), len(regions)
-    table = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
+    segments, rows, row_order = _numbered(prediction)
+    regions, columns, column_order = _numbered(truth)
+    table = np.bincount(rows * len(regions) + columns, minlength=len(segments) * len(regions))
+    table = table.reshape(len(segments), len(regions))[row_order][:, column_order]
+    segments, regions = segments[row_order], regions[column_order]
     labelled, scored = segments >= 0, regions != ignored
     return Contingency(segments[labelled], regions[scored],
                        np.ascontiguousarray(table[labelled][:, scored]),
@@ -126,7 +127,8 @@ def contingency(prediction: LabelArray, truth: LabelArray, ignored: int,
                        table[:, scored].sum(axis=0), background)
 
 
-def _by_first_pixel(labels: LabelArray) -> tuple[Counts, Counts]:
-    """Return the ids in the order of their first pixel, and each pixel's place in that order."""
-    places = renumber(labels).ravel().astype(np.int64)
-    return labels.ravel()[first_members(places)].astype(np.int64), places
+def _numbered(labels: LabelArray) -> tuple[Counts, Counts, Indices]:
+    """Return the ids, each pixel's place among them, and their order by first pixel."""
+    places = compact(labels).ravel().astype(np.int64)
+    first = first_members(places)
+    return labels.ravel()[first].astype(np.int64), places, np.argsort(first)

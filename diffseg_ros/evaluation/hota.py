@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 from diffseg_ros.evaluation.measure import Measure, Observation
@@ -11,28 +10,13 @@ from diffseg_ros.registry import register_measure
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
 
 ALPHAS = np.arange(1, 20) * 0.05
 """IoU thresholds that HOTA averages over."""
 
 Floats = npt.NDArray[np.float64]
 _ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """IoUs of the overlapping pairs of one frame: pair numbers, matrix indices, values."""
-
-    pairs: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    columns: npt.NDArray[np.int64]
-    values: Floats
-
-    def matrix(self, values: Floats) -> Floats:
-        """Return one value per pair as (segments, objects), 0 where there is no overlap."""
-        full = np.zeros((self.rows.max(initial=-1) + 1, self.columns.max(initial=-1) + 1))
-        full[self.rows, self.columns] = values
-        return full
 
 
 @register_measure('hota', commands=('tracks',))
@@ -49,7 +33,8 @@ class Hota(Measure):
     """
 
     def reset(self) -> None:
-        self._frames: list[_Frame] = []
+        # Of each frame the (segments, objects) IoUs, and the number of each overlapping pair.
+        self._frames: list[tuple[coo_array, npt.NDArray[np.int64]]] = []
         self._pairs: dict[tuple[int, int], int] = {}
         self._segments: Counter[int] = Counter()
         self._objects: Counter[int] = Counter()
@@ -58,15 +43,14 @@ class Hota(Measure):
         table = observation.contingency
         if table is None:
             return
-        iou = table.iou[table.scored_segments][:, table.objects]
+        iou = coo_array(table.iou[table.scored_segments][:, table.objects])
         segments = table.segments[table.scored_segments].tolist()
         objects = table.regions[table.objects].tolist()
         self._segments.update(segments)
         self._objects.update(objects)
-        rows, columns = np.nonzero(iou)
         pairs = [self._pairs.setdefault((segments[row], objects[column]), len(self._pairs))
-                 for row, column in zip(rows, columns)]
-        self._frames.append(_Frame(np.array(pairs, np.int64), rows, columns, iou[rows, columns]))
+                 for row, column in zip(iou.row, iou.col)]
+        self._frames.append((iou, np.array(pairs, np.int64)))
 
     def compute(self) -> dict[str, Any]:
         """Return hota, 0 to 1, or None where there is neither an object nor a segment."""
@@ -76,7 +60,9 @@ class Hota(Measure):
         segments, objects = self._segments.total(), self._objects.total()
         if not segments + objects:
             return None
-        appearances = self._appearances()
+        # Of each pair, the frames with its segment plus those with its object.
+        appearances = np.array([self._segments[segment] + self._objects[item]
+                                for segment, item in self._pairs], float)
         matched = self._matched(self._alignment(appearances))
         hits = matched.sum(axis=0)
         association = matched / np.maximum(appearances[:, None] - matched, 1)
@@ -84,28 +70,22 @@ class Hota(Measure):
         det_a = hits / (segments + objects - hits)
         return float(np.sqrt(det_a * ass_a).mean())
 
-    def _appearances(self) -> Floats:
-        """Return, for each pair, the frames with its segment plus those with its object."""
-        return np.array([self._segments[segment] + self._objects[item]
-                         for segment, item in self._pairs], float)
-
     def _alignment(self, appearances: Floats) -> Floats:
-        """Return, for each pair, how well the two ids agree over the sequence, 0 to 1."""
+        """Return of each pair how well the two ids agree over the sequence, 0 to 1."""
         potential = np.zeros(len(self._pairs))
-        for frame in self._frames:
-            iou = frame.matrix(frame.values)
-            total = iou.sum(axis=1, keepdims=True) + iou.sum(axis=0) - iou
-            potential[frame.pairs] += frame.values / total[frame.rows, frame.columns]
+        for iou, pairs in self._frames:
+            total = iou.sum(axis=1)[iou.row] + iou.sum(axis=0)[iou.col] - iou.data
+            potential[pairs] += iou.data / total
         return potential / (appearances - potential)
 
     def _matched(self, alignment: Floats) -> Floats:
         """Return (pairs, alphas): in how many frames a pair was matched at each threshold."""
         matched = np.zeros((len(self._pairs), len(ALPHAS)))
-        for frame in self._frames:
-            score = frame.matrix(alignment[frame.pairs] * frame.values)
-            rows, columns = linear_sum_assignment(score, maximize=True)
-            chosen = np.zeros(score.shape, bool)
-            chosen[rows, columns] = True
-            kept = chosen[frame.rows, frame.columns]
-            matched[frame.pairs[kept]] += frame.values[kept, None] >= ALPHAS - _ROUNDING
+        for iou, pairs in self._frames:
+            score = np.zeros(iou.shape)
+            score[iou.row, iou.col] = alignment[pairs] * iou.data
+            chosen = np.zeros(iou.shape, bool)
+            chosen[linear_sum_assignment(score, maximize=True)] = True
+            kept = chosen[iou.row, iou.col]
+            matched[pairs[kept]] += iou.data[kept, None] >= ALPHAS - _ROUNDING
         return matched

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from diffseg_ros.evaluation.contingency import MATCH_IOU
 from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.registry import register_measure
 import numpy as np
 
 
 class IdSwitch(NamedTuple):
-    """In a frame, counted from 0, an object was detected by another track than before."""
+    """Frame, counted from 0, in which another track than before detects an object."""
 
     frame: int
     before: int
@@ -46,8 +45,7 @@ class IdSwitches(Measure):
         if not len(table.segments):
             return
         best = table.iou.argmax(axis=0)
-        detected = (table.iou.max(axis=0) >= MATCH_IOU) & table.objects
-        for column in np.flatnonzero(detected):
+        for column in np.flatnonzero(table.detections.any(axis=0)):
             item, track = int(table.regions[column]), int(table.segments[best[column]])
             before = self._last.get(item, track)
             if before != track:

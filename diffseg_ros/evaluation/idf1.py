@@ -9,6 +9,7 @@ from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.registry import register_measure
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
 
 
 @register_measure('idf1', commands=('tracks',))
@@ -42,12 +43,9 @@ class Idf1(Measure):
         return {'idf1': 2 * self._matched() / total if total else None}
 
     def _matched(self) -> int:
-        """Return IDTP."""
         if not self._detections:
             return 0
         objects, tracks = np.array(list(self._detections)).T
-        rows = np.unique(objects, return_inverse=True)[1]
-        columns = np.unique(tracks, return_inverse=True)[1]
-        counts = np.zeros((rows.max() + 1, columns.max() + 1), np.int64)
-        counts[rows, columns] = list(self._detections.values())
+        places = (np.unique(ids, return_inverse=True)[1] for ids in (objects, tracks))
+        counts = coo_array((list(self._detections.values()), tuple(places))).toarray()
         return int(counts[linear_sum_assignment(counts, maximize=True)].sum())

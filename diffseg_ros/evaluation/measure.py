@@ -1,10 +1,4 @@
-"""
-What measures of label images have in common.
-
-A measure is a class that registers itself: `@register_measure('my_measure')` above it, or an
-entry point of the group `diffseg_ros.measures` that names its module. Its values appear in the
-report, the printed table and the JSON of `diffseg_evaluate`.
-"""
+"""What measures of label images have in common, and all measures of a command together."""
 
 from __future__ import annotations
 
@@ -39,15 +33,13 @@ class Observation:
     labels
         (H, W) int32 segment ids, UNLABELLED (-1) where there is none.
     frame
-        With the depth and pose that the measures may use, or None.
+        With the depth and pose that the measures may use.
     confidence
-        (H, W) uint8, or None.
+        (H, W) uint8.
     truth
-        (H, W) integer ids of true regions, or None.
-    ignored
-        Value of `truth` that is not scored.
-    background
-        Value of `truth` that is no object, or None.
+        (H, W) integer ids of true regions.
+    ignored, background
+        Values of `truth` that are not scored, and that are no object.
     classes
         Names of the classes that `truth` numbers from 0; None where its ids are regions of one
         frame or instances of a sequence.
@@ -83,12 +75,11 @@ class Observation:
 
 class Measure(ABC):
     """
-    Sums up the frames of one sequence or data set.
+    Sums up the frames of one sequence or data set; inheritance is optional.
 
-    A registration names the commands that a measure is for, as in
-    `@register_measure('my_measure', commands=('tracks',))`; the default is all COMMANDS. Measures
-    whose mean over data sets is not the mean of their values also have a class method
-    `pooled(parts)`, which returns one measure of several. Inheritance is optional.
+    A measure registers itself, as in `@register_measure('my_measure', commands=('tracks',))`; the
+    default is all COMMANDS. One whose value over several data sets is not the mean of its values
+    also has a class method `pooled(parts)`, which returns one measure of several.
     """
 
     def __init__(self) -> None:
@@ -101,22 +92,18 @@ class Measure(ABC):
     @abstractmethod
     def update(self, observation: Observation) -> None:
         """
-        Take the next frame; one that lacks what the measure needs is passed over.
+        Take the next frame; one that lacks what the measure needs is skipped.
 
-        Raises
-        ------
-        DiffsegError
-            The arrays of the observation do not fit together, or its lens is not supported.
-
+        Raises DiffsegError if the arrays do not fit together or the lens is not supported.
         """
 
     @abstractmethod
     def compute(self) -> dict[str, Any]:
         """
-        Return the values by name, so far.
+        Return the values so far by name: numbers, or None where nothing could be measured.
 
-        Values are numbers, or None where nothing could be measured; the printed table shows the
-        names that are None before the first frame. Other JSON values appear in reports only.
+        The printed table shows the names that are None before the first frame. Other JSON values
+        appear in reports only.
         """
 
 
@@ -132,21 +119,17 @@ class MeasureSet:
             for entry in measures if command in entry.facts.get('commands', COMMANDS)}
 
     def __getitem__(self, name: str) -> Any:
-        """Return the measure that was registered as `name`."""
         return self._measures[name]
 
     def update(self, observation: Observation) -> None:
-        """Give the next frame to all measures; see `Measure.update`."""
         for measure in self._measures.values():
             measure.update(observation)
 
     def compute(self) -> dict[str, Any]:
-        """Return the values of all measures by their names."""
         return {name: value for measure in self._measures.values()
                 for name, value in measure.compute().items()}
 
     def reset(self) -> None:
-        """Forget all frames."""
         for measure in self._measures.values():
             measure.reset()
 

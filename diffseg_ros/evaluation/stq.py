@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 import math
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 @register_measure('stq', commands=('tracks',))
 class SegmentationTrackingQuality(Measure):
     """
-    Mean IoU of each frame, and the pixels that each track shares with each object.
+    Takes the mean IoU of each frame, and the pixels that each track shares with each object.
 
     A tube is all pixels of one id in all frames. Ignored pixels belong to no tube; background
     pixels belong to the tracks that claim them, which lowers their IoU, but are no object.
@@ -26,7 +26,7 @@ class SegmentationTrackingQuality(Measure):
 
     def reset(self) -> None:
         self._frame_scores: list[float] = []
-        self._shared: defaultdict[int, Counter[int]] = defaultdict(Counter)
+        self._shared: Counter[tuple[int, int]] = Counter()
         self._object_pixels: Counter[int] = Counter()
         self._track_pixels: Counter[int] = Counter()
 
@@ -35,14 +35,12 @@ class SegmentationTrackingQuality(Measure):
         if table is None:
             return
         self._frame_scores.append(table_miou(table))
-        tracks, regions = table.segments.tolist(), table.regions.tolist()
-        for track, pixels in zip(tracks, table.segment_pixels.tolist()):
-            self._track_pixels[track] += pixels
-        for region, pixels in zip(regions, table.region_pixels.tolist()):
-            if region != table.background:
-                self._object_pixels[region] += pixels
-        for row, column in np.argwhere(table.overlap):
-            self._shared[regions[column]][tracks[row]] += int(table.overlap[row, column])
+        tracks, objects = table.segments.tolist(), table.regions[table.objects].tolist()
+        shared = table.overlap[:, table.objects]
+        self._track_pixels.update(dict(zip(tracks, table.segment_pixels.tolist())))
+        self._object_pixels.update(dict(zip(objects, table.region_pixels[table.objects].tolist())))
+        for row, column in np.argwhere(shared):
+            self._shared[objects[column], tracks[row]] += int(shared[row, column])
 
     def compute(self) -> dict[str, Any]:
         """
@@ -53,28 +51,16 @@ class SegmentationTrackingQuality(Measure):
         - `stq`: the geometric mean of both.
         - `best_track_iou`: IoU of the best track with the only object; None where there are more.
         """
+        sizes = self._object_pixels
+        iou = {(item, track): shared / (sizes[item] + self._track_pixels[track] - shared)
+               for (item, track), shared in self._shared.items()}
         known = [score for score in self._frame_scores if not math.isnan(score)]
         quality = float(np.mean(known)) if known else None
-        association = self._association_quality()
-        return {'stq': (None if quality is None or association is None
-                        else math.sqrt(quality * association)),
-                'sq': quality, 'aq': association, 'miou': quality,
-                'best_track_iou': self._best_track_iou()}
-
-    def _association_quality(self) -> float | None:
-        if not self._object_pixels:
-            return None
-        return float(np.mean([
-            sum(shared * self._iou(item, track, shared)
-                for track, shared in self._shared[item].items()) / size
-            for item, size in self._object_pixels.items()]))
-
-    def _best_track_iou(self) -> float | None:
-        if len(self._object_pixels) != 1:
-            return None
-        item = next(iter(self._object_pixels))
-        return max((self._iou(item, track, shared)
-                    for track, shared in self._shared[item].items()), default=0.0)
-
-    def _iou(self, item: int, track: int, shared: int) -> float:
-        return shared / (self._object_pixels[item] + self._track_pixels[track] - shared)
+        association = stq = None
+        if sizes:
+            association = sum(shared * iou[pair] / sizes[pair[0]]
+                              for pair, shared in self._shared.items()) / len(sizes)
+        if quality is not None and association is not None:
+            stq = math.sqrt(quality * association)
+        return {'stq': stq, 'sq': quality, 'aq': association, 'miou': quality,
+                'best_track_iou': max(iou.values(), default=0.0) if len(sizes) == 1 else None}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from diffseg_ros.evaluation.measure import Measure, Observation
-from diffseg_ros.geometry.label_images import first_members
 from diffseg_ros.geometry.point_cloud import LabelledCloud
-from diffseg_ros.geometry.voxels import majority, voxel_codes, voxel_keys, voxel_numbers
+from diffseg_ros.geometry.voxels import voxel_codes, voxel_keys
 from diffseg_ros.registry import register_measure
-from diffseg_ros.types import Mask, Matrix, UNLABELLED
+from diffseg_ros.types import Matrix, UNLABELLED
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +19,8 @@ MIN_FRAMES = 3
 
 _MAX_DISTANCE = 5e4
 _COMPACT_ABOVE = 1 << 21
+
+Numbers = npt.NDArray[np.int64]
 
 
 @register_measure('voxel_agreement', commands=('tracks',))
@@ -34,7 +35,7 @@ class VoxelAgreement(Measure):
     """
 
     def reset(self) -> None:
-        self._votes: list[tuple[npt.NDArray[np.int64], ...]] = []
+        self._votes: list[tuple[Numbers, Numbers, Numbers]] = []
         self._stored = self._new = 0
 
     def update(self, observation: Observation) -> None:
@@ -44,45 +45,49 @@ class VoxelAgreement(Measure):
 
     def add(self, cloud: LabelledCloud, pose: Matrix) -> None:
         """Vote with points in the optical frame; `pose` is camera to world."""
-        valid = cloud.valid
-        world = cloud.points[valid] @ pose[:3, :3].T + pose[:3, 3]
-        near = (np.abs(world) < _MAX_DISTANCE).all(axis=1)
-        keys = voxel_keys(world[near], VOXEL_SIZE)
-        voxels, count = voxel_numbers(keys)
-        if not count:
-            return
-        ids = majority(voxels, count, cloud.labels[valid][near]).astype(np.int64)
-        codes = voxel_codes(keys[first_members(voxels)])
-        self._votes.append((codes, ids, np.ones(count, np.int64)))
-        self._new += count
+        listed = cloud.compact()
+        world = pose[:3, :3] @ listed.points.T + pose[:3, 3:]
+        near = (np.abs(world) < _MAX_DISTANCE).all(axis=0)
+        codes = voxel_codes(voxel_keys(world[:, near].T, VOXEL_SIZE))
+        ids = listed.labels[near].astype(np.int64)
+        voxels, ids, points = _summed(codes, ids, np.ones(len(ids), np.int64))
+        # By voxel, then most points, then lowest id: the first of each voxel is its vote.
+        order = np.lexsort((ids, -points, voxels))
+        winners = order[_starts(voxels[order])]
+        self._votes.append((voxels[winners], ids[winners], np.ones(len(winners), np.int64)))
+        self._new += len(winners)
         if self._new > max(_COMPACT_ABOVE, self._stored):
             self._compact()
 
     def compute(self) -> dict[str, Any]:
         """Return the share of votes for the voxel's majority id as voxel_agreement, or None."""
-        return {'voxel_agreement': self._agreement()}
-
-    def _agreement(self) -> float | None:
-        if not self._votes:
-            return None
         self._compact()
         voxels, ids, votes = self._votes[0]
-        starts = np.flatnonzero(_starts(voxels))
+        starts = _starts(voxels)
         seen = np.add.reduceat(votes, starts)
         best = np.maximum.reduceat(np.where(ids == UNLABELLED, 0, votes), starts)
         scored = seen >= MIN_FRAMES
-        return float(best[scored].sum() / seen[scored].sum()) if scored.any() else None
+        share = float(best[scored].sum() / seen[scored].sum()) if scored.any() else None
+        return {'voxel_agreement': share}
 
     def _compact(self) -> None:
-        """Sum the votes of each (voxel, id) pair, sorted by voxel and id."""
-        voxels, ids, votes = (np.concatenate(parts) for parts in zip(*self._votes))
-        order = np.lexsort((ids, voxels))
-        voxels, ids = voxels[order], ids[order]
-        starts = np.flatnonzero(_starts(voxels) | _starts(ids))
-        self._votes = [(voxels[starts], ids[starts], np.add.reduceat(votes[order], starts))]
-        self._stored, self._new = len(starts), 0
+        """Join the votes of all frames."""
+        none = np.empty((3, 0), np.int64)
+        voxels, ids, votes = (np.concatenate(parts) for parts in zip(none, *self._votes))
+        self._votes = [_summed(voxels, ids, votes)]
+        self._stored, self._new = len(self._votes[0][0]), 0
 
 
-def _starts(values: npt.NDArray[np.int64]) -> Mask:
-    """Mark the first of each run of equal values."""
-    return np.concatenate([[True], values[1:] != values[:-1]])
+def _summed(voxels: Numbers, ids: Numbers, votes: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Return the different (voxel, id) pairs, sorted, and the sum of each one's votes."""
+    order = np.lexsort((ids, voxels))
+    voxels, ids, votes = voxels[order], ids[order], votes[order]
+    starts = _starts(voxels, ids)
+    return voxels[starts], ids[starts], np.add.reduceat(votes, starts)
+
+
+def _starts(*keys: Numbers) -> npt.NDArray[np.intp]:
+    """Return where in sorted arrays a run of equal values begins."""
+    changed = np.ones(len(keys[0]), bool)
+    changed[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    return np.flatnonzero(changed)
