@@ -31,7 +31,7 @@ class Recorder:
     """
 
     def __init__(self, path: Path, node: Any) -> None:
-        from diffseg_ros.ros.player import message_class
+        from diffseg_ros.ros.messages import message_class
         from rclpy.qos import QoSProfile, ReliabilityPolicy
 
         self._writer = Writer(str(path), compression=CompressionType.NONE, enable_crcs=False)

@@ -91,11 +91,8 @@ def box(width: float, depth: float, height: float) -> Mesh:
 
 def panel(width: float, height: float) -> Mesh:
     """Return a rectangle in the x-z plane that faces -y, centred on x, standing on z = 0."""
-    half = width / 2
-    corners = np.array([[-half, 0, 0], [half, 0, 0], [half, 0, height], [-half, 0, height]])
-    uv = np.array([[0, 0], [width, 0], [width, height], [0, height]])
-    triangles = np.array([[0, 1, 2], [0, 2, 3]])
-    return _finish(corners, triangles, uv[triangles])
+    x, z = np.meshgrid([0.0, width], [0.0, height])
+    return grid_surface(np.stack([x - width / 2, 0 * x, z], axis=-1), np.stack([x, z], axis=-1))
 
 
 def lathe(profile: Sequence[tuple[float, float]], segments: int = 40) -> Mesh:

@@ -309,18 +309,18 @@ def beach_ball(rng: np.random.Generator) -> npt.NDArray[np.float32]:
 
 
 class TextureAtlas:
-    """All tiles and their halved copies in one buffer of packed texels."""
+    """All tiles and their halved copies in one list of texels."""
 
     def __init__(self, tiles: Sequence[Tile]) -> None:
-        packed = []
+        levels = []
         for tile in tiles:
             level = np.clip(tile, 0, 1).astype(np.float32)
-            packed.append(_packed(level))
+            levels.append(level)
             while (side := level.shape[0] // 2):
                 level = cv2.resize(level, (side, side), interpolation=cv2.INTER_AREA)
-                level = level.reshape(side, side, 3)
-                packed.append(_packed(level))
-        self._texels = np.concatenate(packed)
+                levels.append(level)
+        self._texels = np.concatenate([np.rint(level * 255).astype(np.uint8).reshape(-1, 3)
+                                       for level in levels])
         sizes = (SIZE >> np.arange(_LEVELS)) ** 2
         self._level_offset = np.r_[0, np.cumsum(sizes)[:-1]].astype(np.int32)
         self._tile_stride = np.int32(sizes.sum())
@@ -354,16 +354,10 @@ class TextureAtlas:
         first = corner.astype(np.int32) & (side - 1)[:, None]
         second = (first + 1) & (side - 1)[:, None]
         rows = (base + first[:, 1] * side, base + second[:, 1] * side)
-        colour = np.zeros((len(uv), 4), np.float32)
+        colour = np.zeros((len(uv), 3), np.float32)
         for row, row_weight in zip(rows, (1 - weight[:, 1], weight[:, 1])):
             for column, column_weight in ((first[:, 0], 1 - weight[:, 0]),
                                           (second[:, 0], weight[:, 0])):
-                texel = self._texels[row + column].view(np.uint8).reshape(-1, 4)
-                colour += texel * (row_weight * column_weight)[:, None]
-        return np.square(colour[:, :3] * np.float32(1 / 255))
-
-
-def _packed(level: Tile) -> npt.NDArray[np.uint32]:
-    rgba = np.zeros((*level.shape[:2], 4), np.uint8)
-    rgba[..., :3] = np.rint(level * 255)
-    return rgba.reshape(-1, 4).view(np.uint32).ravel()
+                weights = (row_weight * column_weight)[:, None]
+                colour += self._texels.take(row + column, axis=0) * weights
+        return np.square(colour * np.float32(1 / 255))
