@@ -31,8 +31,8 @@ def is_pinhole(intrinsics: Intrinsics) -> bool:
     """
     Return whether the camera has no distortion; a fisheye lens always has.
 
-    Raises DiffsegError when the distortion model or its number of coefficients is not
-    supported, as do all functions that need the camera's rays.
+    Like all functions that need the camera's rays, raises DiffsegError when the distortion model
+    or its number of coefficients is not supported.
     """
     if not intrinsics.distortion:
         return True
@@ -60,18 +60,9 @@ def ray_table(intrinsics: Intrinsics) -> tuple[FloatArray, FloatArray]:
     """
     Return x/z and y/z of the ray through every pixel centre; cached, read-only.
 
-    Parameters
-    ----------
-    intrinsics
-        At the size of the image that the rays are for.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Two float32 tables that broadcast to (height, width): (1, width) and (height, 1) for
-        a camera without distortion, (height, width) otherwise. NaN where the distortion
-        model has no inverse, as in corners beyond its calibrated range.
-
+    The two float32 tables broadcast to (height, width): they are (1, width) and (height, 1) for a
+    camera without distortion. They are NaN where the distortion model has no inverse, as in
+    corners beyond its calibrated range.
     """
     columns = (np.arange(intrinsics.width, dtype=np.float64) - intrinsics.cx) / intrinsics.fx
     rows = (np.arange(intrinsics.height, dtype=np.float64) - intrinsics.cy) / intrinsics.fy
@@ -95,38 +86,21 @@ def _undistorted(seen: npt.NDArray[np.float64],
     else:
         rays = cv2.undistortPointsIter(seen[:, None], np.eye(3), coefficients, None, None,
                                        _CRITERIA)[:, 0]
-    focal = np.array([intrinsics.fx, intrinsics.fy])
+    pixels = seen * (intrinsics.fx, intrinsics.fy) + (intrinsics.cx, intrinsics.cy)
     with np.errstate(invalid='ignore', over='ignore'):
-        error = np.abs(distort(rays, intrinsics, np.eye(3)) - seen) * focal
+        error = np.abs(_distorted(rays, intrinsics) - pixels)
     rays[~(error < _MAX_INVERSION_ERROR).all(axis=1)] = np.nan
     return rays
 
 
-def distort(rays: npt.NDArray[np.floating], intrinsics: Intrinsics,
-            matrix: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.float64]:
+def _distorted(rays: npt.NDArray[np.floating], intrinsics: Intrinsics) -> npt.NDArray[np.float64]:
     """
-    Return the pixels at which a camera with a lens sees rays, exactly.
+    Return (N, 2) column and row at which a camera with a lens sees (N, 2) rays, exactly.
 
     A distortion polynomial also maps rays from far outside the view into the image; see
     `visible_pixels`.
-
-    Parameters
-    ----------
-    rays
-        (N, 2) x/z and y/z.
-    intrinsics
-        With distortion.
-    matrix
-        (3, 3) used in place of K; the unit matrix gives normalised image coordinates.
-
-    Returns
-    -------
-    numpy.ndarray
-        (N, 2) float64, column and row.
-
     """
-    matrix = camera_matrix(intrinsics) if matrix is None else matrix
-    coefficients = np.array(intrinsics.distortion)
+    matrix, coefficients = camera_matrix(intrinsics), np.array(intrinsics.distortion)
     if not len(rays):
         return np.empty((0, 2))
     ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1, dtype=np.float64)
@@ -135,29 +109,15 @@ def distort(rays: npt.NDArray[np.floating], intrinsics: Intrinsics,
     return cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), matrix, coefficients)[0][:, 0]
 
 
-def unproject(depth: DepthImage, intrinsics: Intrinsics, transform: Matrix | None = None
-              ) -> tuple[FloatArray, FloatArray, FloatArray]:
+def unproject(depth: DepthImage, intrinsics: Intrinsics,
+              transform: Matrix) -> tuple[FloatArray, FloatArray, FloatArray]:
     """
-    Return x, y and z of the point at every pixel.
+    Return x, y and z of the point at every pixel, three (H, W) float32 arrays in metres.
 
-    Parameters
-    ----------
-    depth
-        (H, W) float32 metres; NaN gives NaN.
-    intrinsics
-        At the size of the depth image.
-    transform
-        (4, 4) applied to the points, for example camera to world.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Three (H, W) float32 arrays in metres.
-
+    `intrinsics` are those at the size of `depth`. The (4, 4) `transform` is applied to the points,
+    for example camera to world; invalid depth gives NaN.
     """
     ray_x, ray_y = ray_table(intrinsics)
-    if transform is None:
-        return ray_x * depth, ray_y * depth, depth
     planes = []
     for row in transform.astype(np.float32)[:3]:
         plane = (row[0] * ray_x + row[2]) + row[1] * ray_y
@@ -174,10 +134,10 @@ def unproject_pixels(depth: DepthImage, intrinsics: Intrinsics, rows: Indices, c
                     for table in ray_table(intrinsics))
     metres = depth[rows, columns]
     points: FloatArray = np.stack([ray_x * metres, ray_y * metres, metres], axis=1)
-    if transform is not None:
-        matrix = transform.astype(np.float32)
-        points = points @ matrix[:3, :3].T + matrix[:3, 3]
-    return points
+    if transform is None:
+        return points
+    matrix = transform.astype(np.float32)
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def project(x: FloatArray, y: FloatArray, z: FloatArray, intrinsics: Intrinsics
@@ -185,16 +145,9 @@ def project(x: FloatArray, y: FloatArray, z: FloatArray, intrinsics: Intrinsics
     """
     Return the columns and rows at which a camera sees points in front of it.
 
-    Lens distortion is interpolated in a table, to a small fraction of a pixel; rays outside of
-    the lens's view land far outside of the image.
-
-    Parameters
-    ----------
-    x, y, z
-        float32 metres in the optical frame, of one shape.
-    intrinsics
-        At the size of the image.
-
+    `x`, `y` and `z` are of one shape, in metres in the optical frame; `intrinsics` are those at
+    the size of the image. Lens distortion is interpolated in a table, to a small fraction of a
+    pixel; rays outside of the lens's view land far outside of the image.
     """
     with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
         columns, rows = x / z, y / z
@@ -223,7 +176,7 @@ def _lens_table(intrinsics: Intrinsics) -> tuple[FloatArray, tuple[float, float,
     scale = intrinsics.fx * _LENS_STEP
     x = np.arange(left, right + 1 / scale, 1 / scale)
     y = np.arange(top, bottom + 1 / scale, 1 / scale)
-    pixels = distort(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2), intrinsics)
+    pixels = _distorted(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2), intrinsics)
     return pixels.reshape(len(y), len(x), 2).astype(np.float32), (left, top, scale)
 
 
@@ -233,14 +186,8 @@ def visible_pixels(points: FloatArray, intrinsics: Intrinsics
     """
     Return row and column of the pixels that points fall on, and which points these are.
 
-    Parameters
-    ----------
-    points
-        (N, 3) float32 in the optical frame; those behind the camera or out of view are left
-        out.
-    intrinsics
-        At the size of the image; lens distortion is computed exactly.
-
+    Of the (N, 3) float32 points in the optical frame those behind the camera or out of view are
+    left out. Lens distortion is computed exactly.
     """
     ahead = np.flatnonzero(points[:, 2] > 0)
     rays = points[ahead, :2] / points[ahead, 2:]
@@ -249,7 +196,7 @@ def visible_pixels(points: FloatArray, intrinsics: Intrinsics
         focal = np.array([intrinsics.fx, intrinsics.fy], np.float32)
         pixels = rays * focal + np.array([intrinsics.cx, intrinsics.cy], np.float32)
     else:
-        pixels = distort(rays, intrinsics).astype(np.float32)
+        pixels = _distorted(rays, intrinsics).astype(np.float32)
     pixels = np.rint(pixels)
     inside = ((pixels >= 0) & (pixels < (intrinsics.width, intrinsics.height))).all(axis=1)
     ahead, rays = ahead[inside], rays[inside]
@@ -267,22 +214,13 @@ def visible_pixels(points: FloatArray, intrinsics: Intrinsics
 def rectify(image: _Image, intrinsics: Intrinsics,
             interpolation: int = cv2.INTER_LINEAR) -> _Image:
     """
-    Return the image as a pinhole camera with the same K sees it.
+    Return an (H, W) or (H, W, C) image as a pinhole camera with the same K sees it.
 
-    Parameters
-    ----------
-    image
-        (H, W) or (H, W, C); returned as it is when the camera has no distortion.
-    intrinsics
-        At the size of the image.
-    interpolation
-        Of OpenCV; depth needs `cv2.INTER_NEAREST`.
-
+    `intrinsics` are those at the size of the image. Depth needs `cv2.INTER_NEAREST`.
     """
     if is_pinhole(intrinsics):
         return image
-    columns, rows = _rectification(intrinsics)
-    rectified: _Image = cv2.remap(image, columns, rows, interpolation)
+    rectified: _Image = cv2.remap(image, *_rectification(intrinsics), interpolation)
     return rectified
 
 
@@ -290,6 +228,6 @@ def rectify(image: _Image, intrinsics: Intrinsics,
 def _rectification(intrinsics: Intrinsics) -> tuple[FloatArray, FloatArray]:
     """Return column and row in the distorted image of every pixel of the pinhole image."""
     ray_x, ray_y = np.broadcast_arrays(*ray_table(replace(intrinsics, distortion=())))
-    pixels = distort(np.stack([ray_x, ray_y], axis=-1).reshape(-1, 2), intrinsics)
+    pixels = _distorted(np.stack([ray_x, ray_y], axis=-1).reshape(-1, 2), intrinsics)
     columns, rows = pixels.T.reshape(2, *ray_x.shape).astype(np.float32)
     return columns, rows

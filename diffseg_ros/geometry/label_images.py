@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from diffseg_ros.types import Mask
 import numpy as np
@@ -15,30 +14,17 @@ _Scalar = TypeVar('_Scalar', bound=np.generic)
 
 def resize_labels(image: npt.NDArray[_Scalar], height: int, width: int) -> npt.NDArray[_Scalar]:
     """
-    Resize by nearest neighbour: each pixel takes the value of the pixel that covers its centre.
+    Resize an (h, w) or (h, w, C) array of any type by nearest neighbour; no copy if unchanged.
 
-    Exact at every size, unlike `cv2.resize`, and for every data type.
-
-    Parameters
-    ----------
-    image
-        (h, w) or (h, w, C) labels, depth, mask or colours; returned as it is when its size is
-        right already.
-    height, width
-        Size of the result in pixels.
-
+    Each pixel takes the value of the pixel that covers its centre, which `cv2.resize` misses at
+    some sizes.
     """
     if image.shape[:2] == (height, width):
         return image
-    rows = _covering_pixels(image.shape[0], height)
-    columns = _covering_pixels(image.shape[1], width)
-    return image.take(rows, axis=0).take(columns, axis=1)
-
-
-@lru_cache(maxsize=32)
-def _covering_pixels(size: int, wanted: int) -> npt.NDArray[Any]:
     # floor((i + 0.5) * size / wanted) in whole numbers, so nothing is rounded.
-    return (2 * np.arange(wanted) + 1) * size // (2 * wanted)
+    rows, columns = ((2 * np.arange(wanted) + 1) * size // (2 * wanted)
+                     for size, wanted in zip(image.shape, (height, width)))
+    return image.take(rows, axis=0).take(columns, axis=1)
 
 
 def label_borders(labels: npt.NDArray[np.integer], *, both_sides: bool = False) -> Mask:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.camera import ray_table
 from diffseg_ros.geometry.label_images import resize_labels
@@ -19,10 +18,8 @@ POINT_WORDS = 6
 """Words of a packed point: x, y, z (float32 metres), rgb (0x00RRGGBB), label, instance_id."""
 
 PackedPoints = npt.NDArray[np.uint32]
-LabelValues = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.integer]]
 
 _NAN = np.float32(np.nan)
-_COLOUR_BITS = np.uint32(0x00FFFFFF)
 
 
 class CloudConfig(Settings):
@@ -45,9 +42,7 @@ class CloudConfig(Settings):
 @dataclass(frozen=True)
 class LabelledCloud:
     """
-    Points with colour and segment id.
-
-    Organised (H, W), pixel for pixel the label image it was made with, or a plain list (N,).
+    Points with colour and segment id, organised like the label image (H, W), or a list (N,).
 
     Attributes
     ----------
@@ -98,20 +93,19 @@ def labelled_cloud(frame: Frame, labels: LabelImage, config: CloudConfig | None 
 
     Depth and colour of another size are sampled at the label image's pixel centres, the
     intrinsics are scaled to it and lens distortion is removed, so that each point projects
-    into its own pixel. The result is organised, whatever `config` says about the cloud's form
-    (see `reduced`); its `rgb` and `labels` share memory with the inputs where sizes agree.
+    into its own pixel. The result is organised (see `reduced`); its `rgb` and `labels` share
+    memory with the inputs where sizes agree.
 
     Parameters
     ----------
     frame
-        Depth in metres registered to the image; pixels that are NaN, infinite or not above 0
-        give invalid points, as do those that `config` filters.
+        Has depth and intrinsics.
     labels
         (H, W) int32 of the same view, at any size.
     config
-        Which depth gives points; without it everything above 0.
+        Which depth gives points; by default all finite values above 0.
     exclude
-        Ids whose points are invalid, UNLABELLED (-1) included where it is named.
+        Ids whose points are invalid, possibly UNLABELLED (-1).
 
     Raises
     ------
@@ -129,16 +123,9 @@ def label_points(frame: Frame, labels: LabelImage, config: CloudConfig | None = 
                  exclude: Collection[int] = (), *, step: int = 1
                  ) -> tuple[npt.NDArray[np.float32], ...]:
     """
-    Return x, y and z of the point at every pixel of a label image; see `labelled_cloud`.
+    Return x, y and z of `labelled_cloud` as (H, W) float32 arrays, NaN where there is no point.
 
     With `step` only every `step`th row and column is computed.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Three (H, W) float32 arrays, metres in the camera's optical frame, NaN where there is no
-        point.
-
     """
     if frame.depth is None:
         raise DiffsegError('cloud: the frame has no depth; give a registered depth image, or use '
@@ -167,12 +154,7 @@ def label_points(frame: Frame, labels: LabelImage, config: CloudConfig | None = 
 
 
 def usable_depth(depth: DepthImage, config: CloudConfig) -> DepthImage:
-    """
-    Return a copy of (H, W) depth in metres with NaN at every pixel that gives no point.
-
-    NaN, infinite values and values not above 0 are no measurements; `config` gives the range
-    and says whether flying pixels are removed.
-    """
+    """Return a copy of the depth with NaN at every pixel that gives no point."""
     farthest = config.max_depth or float(np.finfo(np.float32).max)
     keep = depth <= farthest
     keep &= depth >= config.min_depth if config.min_depth else depth > 0
@@ -186,9 +168,9 @@ def _flying_pixels(depth: DepthImage, step: float) -> Mask:
     Return which pixels hang in the air between a foreground and its background.
 
     Such a pixel mixes both depths: along its row or its column one neighbour is nearer and the
-    other farther, both by more than `step` times its depth. A clean edge, where each pixel
-    agrees with one side, loses nothing, nor does what is one pixel thin; a slanted surface
-    does only where it falls by `step` from pixel to pixel.
+    other farther, both by more than `step` times its depth. Clean edges and structures one pixel
+    wide keep their points; slanted surfaces lose some where they fall by `step` from pixel to
+    pixel.
     """
     flying = np.zeros(depth.shape, bool)
     # Both axes are views of the same arrays; NaN compares false, so holes are no neighbours.
@@ -202,12 +184,7 @@ def _flying_pixels(depth: DepthImage, step: float) -> Mask:
 
 
 def reduced(cloud: LabelledCloud, config: CloudConfig) -> LabelledCloud:
-    """
-    Return the cloud in the form that `config` asks for.
-
-    `voxel_size` above 0 gives a list with one point per voxel, `organised` off a list of the
-    valid points; otherwise the cloud is returned as it is.
-    """
+    """Return the cloud organised, as a list, or with one point per voxel, as `config` says."""
     if config.voxel_size > 0:
         return voxel_downsample(cloud, config.voxel_size)
     return cloud if config.organised else cloud.compact()
@@ -215,11 +192,10 @@ def reduced(cloud: LabelledCloud, config: CloudConfig) -> LabelledCloud:
 
 def voxel_downsample(cloud: LabelledCloud, voxel_size: float) -> LabelledCloud:
     """
-    Return one point for each voxel that holds valid points.
+    Return the mean position and colour and the most frequent label of each voxel's points.
 
-    It has their mean position and colour and their most frequent label (the lowest of several
-    as frequent); voxels are in the order of their first point. Raises DiffsegError when a point
-    lies too far from the origin for voxels of this size.
+    Voxels are in the order of their first point. Raises DiffsegError when a point lies too far
+    from the origin for voxels of this size.
     """
     listed = cloud.compact()
     numbers, count = voxel_numbers(voxel_keys(listed.points, voxel_size))
@@ -229,7 +205,8 @@ def voxel_downsample(cloud: LabelledCloud, voxel_size: float) -> LabelledCloud:
         majority(numbers, count, listed.labels))
 
 
-def pack_points(frame: Frame, labels: LabelImage, values_of: LabelValues,
+def pack_points(frame: Frame, labels: LabelImage,
+                values_of: Callable[[npt.NDArray[np.int32]], npt.NDArray[np.integer]],
                 config: CloudConfig | None = None, *, exclude: Collection[int] = (),
                 out: PackedPoints | None = None) -> PackedPoints:
     """
@@ -240,8 +217,7 @@ def pack_points(frame: Frame, labels: LabelImage, values_of: LabelValues,
     frame, labels, config, exclude
         As for `labelled_cloud`; `config` also says whether the cloud is organised.
     values_of
-        Turns ids, an int32 array of any shape, into the values that the points carry as label
-        and instance_id: an integer array of the same shape.
+        Turns ids into the label values that the points carry.
     out
         Memory for an organised cloud, used where its shape fits.
 
@@ -251,34 +227,20 @@ def pack_points(frame: Frame, labels: LabelImage, values_of: LabelValues,
         (H, W, 6) or (N, 6) uint32 in the byte order of this machine; see POINT_WORDS. Invalid
         points of an organised cloud have NaN coordinates and keep colour and label.
 
-    Raises
-    ------
-    DiffsegError
-        As `labelled_cloud`.
-
     """
     config = config or CloudConfig()
-    if not config.organised or config.voxel_size:
+    planes: Iterable[npt.NDArray[np.float32]]
+    if config.organised and not config.voxel_size:
+        planes = label_points(frame, labels, config, exclude)
+        rgb, ids = resize_labels(frame.rgb, *labels.shape), labels
+    else:
         cloud = reduced(labelled_cloud(frame, labels, config, exclude=exclude), config)
-        return _packed_list(cloud, values_of(cloud.labels))
-    shape = (*labels.shape, POINT_WORDS)
+        planes, rgb, ids = cloud.points.T, cloud.rgb, cloud.labels
+    shape = (*ids.shape, POINT_WORDS)
     words = out if out is not None and out.shape == shape else np.empty(shape, np.uint32)
-    values = values_of(labels).astype(np.uint32, copy=False).view(np.float32)
-    colour = _packed_colour(resize_labels(frame.rgb, *labels.shape))
-    cv2.merge([*label_points(frame, labels, config, exclude), colour, values, values],
-              words.view(np.float32))
+    for word, plane in enumerate(planes):
+        words.view(np.float32)[..., word] = plane
+    red, green, blue = np.moveaxis(rgb.astype(np.uint32), -1, 0)
+    words[..., 3] = red << 16 | green << 8 | blue
+    words[..., 4] = words[..., 5] = values_of(ids)
     return words
-
-
-def _packed_list(cloud: LabelledCloud, values: npt.NDArray[np.integer]) -> PackedPoints:
-    words = np.empty((len(values), POINT_WORDS), np.uint32)
-    words.view(np.float32)[:, :3] = cloud.points
-    red, green, blue = cloud.rgb.astype(np.uint32).T
-    words[:, 3] = red << 16 | green << 8 | blue
-    words[:, 4] = words[:, 5] = values
-    return words
-
-
-def _packed_colour(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    words = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA).view('<u4')[..., 0]
-    return np.bitwise_and(words, _COLOUR_BITS).astype(np.uint32, copy=False).view(np.float32)

@@ -12,7 +12,7 @@ from diffseg_ros.types import Matrix
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-FIXED_FRAMES = frozenset({'map', 'odom', 'world', 'earth'})
+_FIXED_FRAMES = frozenset({'map', 'odom', 'world', 'earth'})
 _KEPT_NS = 10_000_000_000
 _PRUNE_ABOVE = 4096
 
@@ -69,14 +69,11 @@ class _Edge:
         if self.static is not None:
             return self.static.matrix()
         index = bisect_left(self.stamps, stamp)
-        if index == len(self.stamps):
-            return None
-        after = self.stamps[index]
-        if after == stamp:
+        if index < len(self.stamps) and self.stamps[index] == stamp:
             return self.history[index].matrix()
-        if index == 0:
+        if not 0 < index < len(self.stamps):
             return None
-        before = self.stamps[index - 1]
+        before, after = self.stamps[index - 1:index + 1]
         return _interpolated(self.history[index - 1], self.history[index],
                              (stamp - before) / (after - before))
 
@@ -96,7 +93,7 @@ class TransformTree:
     """
     Transforms of /tf and /tf_static: the pose of each frame in its parent frame.
 
-    It remembers at least ten seconds of moving transforms, interpolates between them and
+    It remembers at least ten seconds of moving transforms and interpolates between them, but
     never extrapolates.
     """
 
@@ -132,8 +129,8 @@ class TransformTree:
         Return the (4, 4) pose of a frame in the fixed frame at a stamp, or None.
 
         The fixed frame is the root of the tree above `frame`. It counts as fixed when a
-        transform on the way moves, or when it is called map, odom, world or earth: the place of
-        a camera on its robot alone is not a pose.
+        transform on the way moves or it is called map, odom, world or earth: the place of a
+        camera on its robot alone is not a pose.
         """
         pose, moving, visited = np.eye(4), False, set[str]()
         frame = frame.lstrip('/')
@@ -148,5 +145,5 @@ class TransformTree:
             pose = transform @ pose
             moving |= edge.static is None
             frame = edge.parent
-        fixed = frame not in visited and (moving or frame in FIXED_FRAMES)
+        fixed = frame not in visited and (moving or frame in _FIXED_FRAMES)
         return pose if visited and fixed else None

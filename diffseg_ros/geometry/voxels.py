@@ -37,9 +37,9 @@ def voxel_numbers(keys: npt.NDArray[np.int32]) -> tuple[Indices, int]:
     """Return (N,) numbers of voxels in the order of first appearance, and their count."""
     if not len(keys):
         return np.zeros(0, np.intp), 0
-    low, high = keys.min(axis=0).tolist(), keys.max(axis=0).tolist()
-    if max(b - a for a, b in zip(low, high)) < 1 << AXIS_BITS:
-        codes = voxel_codes(keys - np.array(low))
+    keys = keys - keys.min(axis=0).astype(np.int64)
+    if keys.max() < 1 << AXIS_BITS:
+        codes = voxel_codes(keys)
     else:
         codes = np.unique(keys, axis=0, return_inverse=True)[1]
     numbers = renumber(codes).astype(np.intp)
@@ -58,8 +58,7 @@ def majority(groups: Indices, count: int,
     """
     Return the most frequent label of each group, the lowest of several as frequent.
 
-    `groups` and `labels` are the (N,) group, 0 to `count` - 1, and label of each member; no
-    group is empty.
+    `groups` holds the group of each label, 0 to `count` - 1; no group is empty.
     """
     if not count:
         return np.zeros(0, np.int32)

@@ -28,7 +28,7 @@ def test_zero_coefficients_are_a_pinhole_and_tables_are_shared():
 def test_points_return_to_their_pixels(distortion, model):
     frame = make_frame(96, 72, distortion=distortion, model=model)
     camera = frame.intrinsics
-    planes = unproject(frame.depth, camera)
+    planes = unproject(frame.depth, camera, np.eye(4))
     known = np.isfinite(sum(planes))
     points = np.stack(planes, axis=-1)[known]
     rows, columns = np.nonzero(known)
@@ -50,7 +50,7 @@ def test_what_is_behind_or_beside_the_camera_is_not_visible(distortion, model):
 def test_a_transform_moves_all_points_alike():
     frame = make_frame()
     motion = np.array([[0, -1, 0, 0.5], [1, 0, 0, 0], [0, 0, 1, -0.2], [0, 0, 0, 1.0]])
-    x, y, z = unproject(frame.depth, frame.intrinsics)
+    x, y, z = unproject(frame.depth, frame.intrinsics, np.eye(4))
     moved = unproject(frame.depth, frame.intrinsics, motion)
     np.testing.assert_allclose(moved, [0.5 - y, x, z - 0.2], rtol=1e-5, atol=1e-5)
     rows, columns = np.nonzero(np.isfinite(z))
