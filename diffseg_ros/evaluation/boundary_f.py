@@ -24,7 +24,8 @@ class BoundaryF(Measure):
         self._scores: list[float] = []
 
     def update(self, observation: Observation) -> None:
-        if observation.truth is not None:
+        # The contingency table also checks that labels and truth can be compared.
+        if observation.truth is not None and observation.contingency is not None:
             self._scores.append(boundary_f(observation.labels, observation.truth,
                                            ignored=observation.ignored))
 

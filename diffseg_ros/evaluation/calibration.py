@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.contingency import Contingency, LabelArray
 from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.registry import register_measure
 import numpy as np
@@ -50,7 +49,11 @@ class Calibration(Measure):
                                f'{labels.shape} is needed, the size of the labels')
         scored = truth != observation.ignored
         scored &= np.isin(labels, table.segments[table.overlap.any(axis=1)])
-        right = truth[scored] == _majority(table, labels[scored])
+        if not scored.any():
+            return
+        order = np.argsort(table.segments)
+        segment = order[np.searchsorted(table.segments, labels[scored], sorter=order)]
+        right = truth[scored] == table.regions[table.overlap.argmax(axis=1)][segment]
         level = right.astype(np.int64) * _LEVELS + confidence[scored]
         self._counts += np.bincount(level, minlength=2 * _LEVELS).reshape(2, _LEVELS)
 
@@ -86,15 +89,6 @@ class Calibration(Measure):
             'accuracy': _ratio(right.sum(), total),
             'auroc': _ratio(float(right @ wrong_below), float(right.sum() * wrong.sum())),
             'ece': _ratio(np.abs(hits - (pixels + sums) / 2).sum(), total)}}
-
-
-def _majority(table: Contingency, labels: LabelArray) -> npt.NDArray[np.int64]:
-    """Return (n,) the class that most of the segment of each of (n,) pixels shows."""
-    if not len(table.regions):
-        return np.zeros(len(labels), np.int64)
-    order = np.argsort(table.segments)
-    shown = table.regions[table.overlap.argmax(axis=1)]
-    return shown[order[np.searchsorted(table.segments, labels, sorter=order)]]
 
 
 def _ratio(part: float, whole: float) -> float | None:

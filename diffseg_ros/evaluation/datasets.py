@@ -11,7 +11,7 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.measure import Observation
 from diffseg_ros.io.images import decode_units, metres_from_units, read_bytes, read_image
 from diffseg_ros.io.sequence_folder import camera_intrinsics, depth_scale, json_object
-from diffseg_ros.types import Frame, Intrinsics, LabelImage
+from diffseg_ros.types import Frame, LabelImage
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -33,54 +33,40 @@ class MaskDataset:
 
     Attributes
     ----------
+    name
+        Of the folder.
     background
         Label value of the background, or None.
+
+    Raises
+    ------
+    DiffsegError
+        A file is missing, has no counterpart or cannot be understood; while iterating, an image
+        cannot be read, or its labels or depth are of another size.
 
     """
 
     def __init__(self, path: Path) -> None:
-        """
-        Read everything but the images.
-
-        Raises
-        ------
-        DiffsegError
-            A file is missing, has no counterpart or cannot be understood.
-
-        """
-        self._path = Path(path)
-        if not self._path.is_dir():
+        if not path.is_dir():
             raise DiffsegError(f'{path}: no such folder; give a mask data set (images/, labels/)')
-        self._images = _files(self._path / 'images', _IMAGE_SUFFIXES)
-        self._labels = _counterparts(self._path / 'labels', self._images)
-        has_depth = (self._path / 'depth').is_dir()
-        self._depth = _counterparts(self._path / 'depth', self._images) if has_depth else {}
-        self._camera = _camera(self._path / 'camera.json') if has_depth else None
-        self._has_classes, self.background = _settings(self._path / 'dataset.json')
-        names = self._path / 'classes.txt'
-        self._class_names = _lines(names) if names.exists() else []
+        self.name = path.resolve().name
+        self._images = _files(path / 'images', _IMAGE_SUFFIXES)
+        self._labels = _counterparts(path / 'labels', self._images)
+        self._depth: dict[str, Path] = {}
+        if (path / 'depth').is_dir():
+            self._depth = _counterparts(path / 'depth', self._images)
+            camera_path = path / 'camera.json'
+            camera = json_object(camera_path)
+            self._intrinsics = camera_intrinsics(camera_path, camera)
+            self._depth_scale = depth_scale(camera_path, camera)
+        self._has_classes, self.background = _read_rules(path / 'dataset.json')
+        self._class_names = _read_lines(path / 'classes.txt')
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self._images)
 
     def __iter__(self) -> Iterator[tuple[str, Frame, Truth]]:
-        """
-        Yield (name, Frame, truth) of every image.
-
-        Raises
-        ------
-        DiffsegError
-            An image cannot be read, or its labels or depth are of another size.
-
-        """
-        for name in self._images:
-            yield self._read(name)
-
-    @property
-    def name(self) -> str:
-        """Name of the folder."""
-        return self._path.resolve().name
+        return map(self._read, self._images)
 
     @cached_property
     def classes(self) -> tuple[str, ...] | None:
@@ -101,7 +87,7 @@ class MaskDataset:
 
     def observation(self, frame: Frame, truth: Truth, labels: LabelImage,
                     confidence: npt.NDArray[np.uint8] | None = None) -> Observation:
-        """Return what measures need to score `labels` by the rules of this data set."""
+        """Return `labels` with what measures need to score them by this data set's rules."""
         return Observation(labels, frame, confidence, truth, IGNORED_CLASS, self.background,
                            self.classes)
 
@@ -116,17 +102,16 @@ class MaskDataset:
             raise DiffsegError(f'{self._labels[name]}: class {known.max()}, but classes.txt names '
                                f'{len(self.classes)}, numbered from 0; add its name or use 255 '
                                'for ignored')
-        if self._camera is None:
+        if not self._depth:
             return name, Frame(rgb), truth
-        scale, intrinsics = self._camera
         units = decode_units(read_bytes(self._depth[name]), str(self._depth[name]))
         if units.shape[0] * rgb.shape[1] != units.shape[1] * rgb.shape[0]:
             raise _size_error(self._depth[name], units.shape, path, rgb.shape)
-        return name, Frame(rgb, depth=metres_from_units(units, scale),
-                           intrinsics=intrinsics), truth
+        depth = metres_from_units(units, self._depth_scale)
+        return name, Frame(rgb, depth=depth, intrinsics=self._intrinsics), truth
 
 
-def _settings(path: Path) -> tuple[bool, int | None]:
+def _read_rules(path: Path) -> tuple[bool, int | None]:
     """Return from dataset.json whether labels are classes, and the background's label."""
     settings = json_object(path)
     kind, background = settings.get('labels', 'classes'), settings.get('background')
@@ -188,14 +173,10 @@ def _size_error(path: Path, shape: tuple[int, ...], image: Path,
                         'the same size, depth in the same proportions)')
 
 
-def _camera(path: Path) -> tuple[float, Intrinsics]:
-    """Return depth units per metre and intrinsics."""
-    camera = json_object(path)
-    intrinsics = camera_intrinsics(path, camera)
-    return depth_scale(path, camera), intrinsics
-
-
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
+    """Return the lines that are not blank, none without a file."""
+    if not path.exists():
+        return []
     try:
         return [line.strip() for line in read_bytes(path).decode().splitlines() if line.strip()]
     except UnicodeDecodeError:

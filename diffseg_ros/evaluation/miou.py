@@ -24,9 +24,8 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.contingency import Contingency, contingency, Counts, LabelArray
 from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.registry import register_measure
-from diffseg_ros.types import LabelImage
+from diffseg_ros.types import LabelImage, Mask
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 
@@ -42,9 +41,8 @@ class MeanIou(Measure):
 
     def reset(self) -> None:
         self._classes: Sequence[str] = ()
-        self._hits: Counts = np.zeros(0, np.int64)
-        self._false: Counts = np.zeros(0, np.int64)
-        self._missed: Counts = np.zeros(0, np.int64)
+        # True positive, false positive and false negative pixels of each class.
+        self._pixels: Counts = np.zeros((3, 1), np.int64)
         self._scores: list[float] = []
         self._correct = self._labelled = self._segments = self._images = 0
 
@@ -63,16 +61,11 @@ class MeanIou(Measure):
         self._segments += len(table.segments)
         self._correct += int(hits.sum())
         self._labelled += int(sizes.sum())
-        if classes is None:
-            if len(sizes):
-                self._scores.append(float(np.mean(hits / (sizes + false))))
-        elif self._classes:
-            self._hits += hits
-            self._false += false
-            self._missed += sizes - hits
-        else:
+        if classes is not None:
             self._classes = classes
-            self._hits, self._false, self._missed = hits, false, sizes - hits
+            self._pixels = self._pixels + np.stack([hits, false, sizes - hits])
+        elif len(sizes):
+            self._scores.append(float(np.mean(hits / (sizes + false))))
 
     def compute(self) -> dict[str, Any]:
         """
@@ -81,9 +74,9 @@ class MeanIou(Measure):
         `per_class` maps class names to IoUs and is empty for regions. Measures are None where
         not a single pixel is labelled.
         """
-        union = self._hits + self._false + self._missed
-        per_class = {self._classes[index]: float(self._hits[index] / union[index])
-                     for index in np.flatnonzero(self._hits + self._missed)}
+        hits, false, missed = self._pixels
+        per_class = {self._classes[index]: float(hits[index] / (hits + false + missed)[index])
+                     for index in np.flatnonzero(hits + missed)}
         scores = self._scores or list(per_class.values())
         return {'miou': float(np.mean(scores)) if scores else None,
                 'pixel_accuracy': self._correct / self._labelled if self._labelled else None,
@@ -97,8 +90,8 @@ def region_miou(prediction: LabelArray, truth: LabelArray, *, ignored: int = 655
     """
     Return the mean IoU over one image's true regions, 0 to 1, or NaN where it has none.
 
-    The arguments are those of `contingency`. The background is neither matched nor averaged, but
-    lowers the IoU of a segment that reaches into it.
+    Arguments and errors are those of `contingency`. The background is neither matched nor
+    averaged, but lowers the IoU of a segment that reaches into it.
     """
     return table_miou(contingency(prediction, truth, ignored, background))
 
@@ -121,8 +114,7 @@ def grid_labels(height: int, width: int, rows: int = 4, columns: int = 5) -> Lab
     return row[:, None] * columns + column
 
 
-def _of_all_classes(table: Contingency, count: int
-                    ) -> tuple[Counts, Counts, npt.NDArray[np.bool_]]:
+def _of_all_classes(table: Contingency, count: int) -> tuple[Counts, Counts, Mask]:
     """Return the table's overlap, region sizes and objects with a column for each class."""
     regions = table.regions
     if len(regions) and not 0 <= regions.min() <= regions.max() < count:
@@ -144,7 +136,7 @@ def _matched_pixels(overlap: Counts) -> tuple[Counts, Counts]:
     return hits, false
 
 
-def _join_unmatched(overlap: Counts, objects: npt.NDArray[np.bool_]) -> Counts:
+def _join_unmatched(overlap: Counts, objects: Mask) -> Counts:
     """Join the rows that a matching with the object columns leaves over into one last row."""
     candidates = overlap[:, objects]
     rows, columns = linear_sum_assignment(candidates, maximize=True)

@@ -1,9 +1,11 @@
-"""Reports of several recordings or data sets: their mean, how they compare, and a table."""
+"""Reports of several recordings or data sets: their names, mean and comparison, and a table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from diffseg_ros.errors import DiffsegError
 
 Report = dict[str, Any]
 
@@ -12,6 +14,13 @@ COUNTS = ('frames', 'frames_failed', 'images')
 
 _HIGHER_IS_BETTER = ('stq', 'aq', 'idf1', 'hota', 'best_track_iou', 'voxel_agreement')
 _LOWER_IS_BETTER = ('flip_rate',)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise DiffsegError if two recordings or data sets have the same name."""
+    if len(set(names)) < len(names):
+        raise DiffsegError(f'{", ".join(names)}: every name must be different, because the report '
+                           'is by name; rename a folder or file')
 
 
 def mean_report(reports: Sequence[Report]) -> Report:
@@ -47,41 +56,38 @@ def _ratio(above: float | None, below: float | None) -> float | None:
 
 
 class Table:
-    """Prints reports, one a line; dots in a key lead into nested values."""
+    """
+    Prints reports, one a line.
+
+    Parameters
+    ----------
+    columns
+        Title and format of a column by the key of its value; dots lead into nested values.
+    empty
+        Values of all measures before the first frame: those that are None and have no column
+        get one.
+    name_width, width
+        In characters, of the names and of every column.
+
+    """
 
     def __init__(self, columns: Mapping[str, tuple[str, str]], empty: Report, *,
                  name_width: int, width: int) -> None:
-        """
-        Choose the columns.
-
-        Parameters
-        ----------
-        columns
-            By the key of a value its title and format.
-        empty
-            Values of all measures before the first frame: those that are None and have no
-            column get one.
-        name_width, width
-            In characters, of the names and of every column.
-
-        """
-        self._columns = dict(columns)
-        for key, value in empty.items():
-            if value is None and key not in columns:
-                self._columns[key] = key, '.3f'
+        others = {key: (key, '.3f') for key, value in empty.items() if value is None}
+        self._columns = {**columns, **{key: column for key, column in others.items()
+                                       if key not in columns}}
         self._name_width, self._width = name_width, width
 
     def print_heading(self, name: str) -> None:
-        """Print the titles."""
         self._print(name, [title for title, _ in self._columns.values()])
 
     def print_row(self, name: str, report: Report) -> None:
-        """Print the values of one report, '-' where there is none."""
+        """Print the values of a report, '-' where there is none."""
         self._print(name, [_cell(report, key, form)
                            for key, (_, form) in self._columns.items()])
 
     def print_gain(self, name: str, gain: Mapping[str, float | None]) -> None:
-        """Print by which factors a report is better."""
+        """Print by which factors a report is better, see `relative_gain`."""
         values = [gain.get(key) for key in self._columns]
         self._print(name, ['' if value is None else f'x{value:.2f}' for value in values])
 

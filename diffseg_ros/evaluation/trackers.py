@@ -30,13 +30,7 @@ def create_tracking(name: str, config: PipelineConfig, backbone: Backbone
     Return a pipeline without tracks that tracks in the way called `name`.
 
     'full' is the pipeline as it is configured; 'propagation' segments the first frame and
-    carries its labels from then on; 'overlap' is the baseline.
-
-    Raises
-    ------
-    DiffsegError
-        There is no such way of tracking.
-
+    carries its labels from then on; 'overlap' is the baseline. Other names raise DiffsegError.
     """
     if name == 'overlap':
         return OverlapPipeline(Pipeline(config, backbone=backbone))
@@ -51,7 +45,6 @@ class OverlapPipeline:
     """Segments every frame by itself and joins the segments by OverlapTracker."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        """Take the segments of `pipeline`; its tracks are not used."""
         self._pipeline = pipeline
         self._tracker = OverlapTracker()
         self._epoch = 0
