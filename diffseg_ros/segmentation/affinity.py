@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.segmentation.base import require_finite
 from diffseg_ros.segmentation.diffcut import CutSettings
 from diffseg_ros.segmentation.token_points import token_points
 from diffseg_ros.types import Frame, RgbImage
@@ -31,33 +30,27 @@ def token_affinity(frame: Frame, features: torch.Tensor, settings: CutSettings,
                    prior_weight: float = 0.0, prior: FloatArray | None = None,
                    attention: torch.Tensor | None = None) -> torch.Tensor:
     """
-    Return the (n, n) float32 affinity in [0, 1] of the n = h * w tokens.
-
-    It is computed on the features' device and stays there.
+    Return the (n, n) float32 affinity in [0, 1] of the n = h * w tokens, on the features' device.
 
     Parameters
     ----------
     frame
-        Its colours, and its depth where the geometry cue has a weight.
+        Its colours, and its depth where a cue of depth has a weight.
     features
         (C, h, w) float32.
     settings
         The cues' weights.
-    prior_weight
-        Weight of the prior.
-    prior
-        (K, h, w) float32 expected share of each of K tracks in each token, or None.
+    prior_weight, prior
+        Weight of the (K, h, w) float32 expected share of each of K tracks in each token, or None.
     attention
-        (n, n) float32 divergences of the tokens' attention from `attention_divergence`, or
-        None.
+        (n, n) float32 divergences of the tokens' attention from `attention_divergence`, or None.
 
     Raises
     ------
     DiffsegError
-        The features hold NaN or infinity, or every cue has weight 0.
+        Every cue has weight 0.
 
     """
-    require_finite(features)
     height, width = features.shape[1:]
     distance = _squared_distances(frame, height, width, settings, features.device)
     if not (settings.alpha or distance is not None

@@ -37,11 +37,6 @@ def aggregate_attention(maps: Sequence[torch.Tensor] | None) -> torch.Tensor:
         (h, w, h, w) float32 each, query axes first, sums over the keys 1; the sides of the
         finest are multiples of the others'.
 
-    Returns
-    -------
-    torch.Tensor
-        (h, w, h, w) float32 of the finest map's size, a new tensor.
-
     Raises
     ------
     DiffsegError
@@ -97,15 +92,7 @@ def pool_attention(attention: torch.Tensor, height: int, width: int) -> torch.Te
 
 def attention_divergence(attention: Sequence[torch.Tensor] | None, height: int,
                          width: int) -> torch.Tensor:
-    """
-    Return the (n, n) float32 symmetric divergences, in nats, of the attention of h * w = n tokens.
-
-    Raises
-    ------
-    DiffsegError
-        The attention is missing.
-
-    """
+    """Return the (n, n) symmetric divergences, in nats, of the attention of h * w = n tokens."""
     pooled = pool_attention(aggregate_attention(attention), height, width)
     rows = pooled.reshape(height * width, -1)
     return symmetric_divergence(rows, rows).clamp_(min=0)
@@ -133,7 +120,7 @@ def _logs_and_entropies(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
 def merge_attention(attention: torch.Tensor, threshold: float = 1.0, *,
                     anchors_per_side: int = 16, kmeans_iterations: int = 0) -> torch.Tensor:
     """
-    Merge attention maps into one map a segment.
+    Merge attention maps into (K, h, w) float32 maps, each the mean of those that it absorbed.
 
     Parameters
     ----------
@@ -144,13 +131,7 @@ def merge_attention(attention: torch.Tensor, threshold: float = 1.0, *,
     anchors_per_side
         The first iteration starts from this many tokens along each side.
     kmeans_iterations
-        Rounds of k-means over all maps that start from the merged ones; 0 leaves it out, as the
-        published default.
-
-    Returns
-    -------
-    torch.Tensor
-        (K, h, w) float32 maps, at least one, each the mean of those that it absorbed.
+        Rounds of k-means over all maps that start from the merged ones; published is 0.
 
     Raises
     ------

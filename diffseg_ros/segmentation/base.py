@@ -60,7 +60,17 @@ class SegmentationMethod(ABC):
     Groups the features of one frame after the other into segments.
 
     A method is made with its own settings and those that all methods share. It may keep what
-    makes the next frame of a video faster, until `reset`.
+    makes the next frame of a video faster, until `reset`. A whole one, in a file of its own:
+
+        @register_segmentation('grid', GridSettings)
+        class Grid(SegmentationMethod):
+            def segment(self, frame, features, prior=None, attention=None):
+                features = self.prepare(features)
+                labels, confidence, embeddings = ...
+                return compact_segments(labels, confidence, embeddings)
+
+    Modules that register a method are imported before torch is needed: they import torch, and
+    what imports it, inside `segment`.
     """
 
     needs_attention = False
@@ -97,6 +107,24 @@ class SegmentationMethod(ABC):
 
         """
 
+    def prepare(self, features: torch.Tensor) -> torch.Tensor:
+        """
+        Return the features, centred if `centre` asks for it.
+
+        Raises
+        ------
+        DiffsegError
+            They hold NaN or infinity.
+
+        """
+        features = features.detach()
+        if not features.isfinite().all():
+            raise DiffsegError('segmentation: the features hold NaN or infinity; run the model '
+                               'in float32 (backbone.precision) or check its weights')
+        if self.common.centre:
+            features = features - features.mean(dim=(1, 2), keepdim=True)
+        return features
+
     def reset(self) -> None:  # noqa: B027 (most methods remember nothing)
         """Forget the last frame."""
 
@@ -106,35 +134,11 @@ def compact_segments(labels: LabelImage, confidence: npt.NDArray[np.float32],
     """
     Return `Segments` without the segments that won no pixel.
 
-    Parameters
-    ----------
-    labels
-        (H, W) int32 from 0 to K - 1.
-    confidence
-        (H, W) float32 from 0 to 1.
-    embeddings
-        (K, C) float32.
-
+    From (H, W) int32 labels from 0 to K - 1, (H, W) float32 confidence from 0 to 1 and (K, C)
+    float32 embeddings.
     """
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(embeddings)))
     renumber = np.zeros(len(embeddings), np.int32)
     renumber[present] = np.arange(len(present), dtype=np.int32)
     return Segments(renumber[labels], np.rint(confidence * 255).astype(np.uint8),
                     embeddings[present])
-
-
-def require_finite(features: torch.Tensor | npt.NDArray[np.float32]) -> None:
-    """
-    Refuse features that no similarity can be computed of.
-
-    Raises
-    ------
-    DiffsegError
-        The features hold NaN or infinity.
-
-    """
-    import torch
-
-    if not torch.as_tensor(features).isfinite().all():
-        raise DiffsegError('segmentation: the features hold NaN or infinity; run the model in '
-                           'float32 (backbone.precision) or check its weights')

@@ -22,23 +22,11 @@ def upsample_labels(rgb: RgbImage,
     Return labels at the image's size whose borders follow its edges, and how clear they are.
 
     Every pixel near a border compares its own label with the strongest other one around it. The
-    votes are the labels of 8 neighbours on two rings, and weigh as much as the neighbours'
-    colours are like the pixel's: joint bilateral upsampling (Kopf et al., SIGGRAPH 2007) of a
-    label image, without a map for each label.
+    votes are the labels of 8 neighbours on two rings, weighted by how alike the colours are: joint
+    bilateral upsampling (Kopf et al., SIGGRAPH 2007) of a label image, without a map per label.
 
-    Parameters
-    ----------
-    rgb
-        (H, W, 3) uint8.
-    labels
-        (h, w) int32 of the same view at the same or a lower resolution.
-
-    Returns
-    -------
-    tuple
-        (H, W) int32 labels, and (H, W) float32 margin of the votes from 0 to 1; 1 away from
-        borders.
-
+    From an (H, W, 3) uint8 image and (h, w) int32 labels of the same or a lower resolution: (H, W)
+    int32 labels, and the (H, W) float32 margin of the votes from 0 to 1, 1 away from borders.
     """
     height, width = rgb.shape[:2]
     large = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)

@@ -93,9 +93,7 @@ class DiffCut(SegmentationMethod):
         )
 
         settings, common = self.settings, self.common
-        features = features.detach()
-        if common.centre:
-            features = features - features.mean(dim=(1, 2), keepdim=True)
+        features = self.prepare(features)
         divergence = (attention_divergence(attention, *features.shape[1:])
                       if settings.attention else None)
         affinity = token_affinity(frame, features, settings, common.prior, prior, divergence)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from diffseg_ros.registry import register_segmentation
-from diffseg_ros.segmentation.base import compact_segments, require_finite, SegmentationMethod
+from diffseg_ros.segmentation.base import compact_segments, SegmentationMethod
 from diffseg_ros.settings import setting, Settings
 from diffseg_ros.types import Frame, Segments
 import numpy as np
@@ -65,9 +65,7 @@ class DiffSeg(SegmentationMethod):
         from diffseg_ros.segmentation.upsampling import TokenScores, upsample_scores
 
         settings, common = self.settings, self.common
-        require_finite(features)
-        if common.centre:
-            features = features - features.mean(dim=(1, 2), keepdim=True)
+        features = self.prepare(features)
         maps = merge_attention(aggregate_attention(attention),
                                settings.threshold * common.threshold_scale,
                                anchors_per_side=settings.anchors,

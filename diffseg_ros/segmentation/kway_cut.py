@@ -36,15 +36,10 @@ _TINY = 1e-30
 
 class KwayState:
     """
-    Where the next frame's search begins: the small groups of the last one's tokens.
+    The small groups of the last frame's tokens: the search of the next frame begins with them.
 
-    Attributes
-    ----------
-    groups, count
-        (n,) int64 labels from 0 to count - 1, or None.
-    cost
-        Of the groups when they were last made afresh.
-
+    `groups` are (n,) int64 labels from 0 to `count` - 1, or None; `cost` is that of the groups
+    when they were last made afresh.
     """
 
     def __init__(self) -> None:
@@ -62,13 +57,11 @@ def kway_cut(affinity: torch.Tensor, tau: float, max_segments: int | None = None
     ----------
     affinity
         (n, n) float32, symmetric, not negative, on any device.
-    tau
-        A part is split while its best two-way cut costs less; costs lie in [0, 2].
-    max_segments
-        No further splits beyond this number of segments.
+    tau, max_segments
+        As for `normalized_cut`.
     state
-        That of the frame before, which is brought up to date; one of another size is ignored.
-        The result depends on it.
+        That of the last frame, which is updated; one of another size is ignored. The result
+        depends on it.
 
     Returns
     -------

@@ -15,8 +15,8 @@ costs of all thresholds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import heapq
+from itertools import count
 from typing import NamedTuple
 
 from diffseg_ros.geometry.label_images import renumber
@@ -26,6 +26,7 @@ from diffseg_ros.segmentation.spectrum import (
     DENSE_UP_TO,
     second_eigenvector,
 )
+from diffseg_ros.types import Mask
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csc_array
@@ -36,17 +37,15 @@ _FRACTIONS = np.linspace(0, 1, _THRESHOLDS, dtype=np.float32)
 _PAIRS = (2 * np.tri(_THRESHOLDS + 1, k=-1) + np.eye(_THRESHOLDS + 1)).astype(np.float32)
 
 FloatArray = npt.NDArray[np.float32]
-Side = npt.NDArray[np.bool_]
-Tokens = npt.NDArray[np.intp]
+Indices = npt.NDArray[np.intp]
 
 
 class CutState:
     """
-    What the cut of one frame passes on to the next.
+    The eigenvectors of one frame's whole graph: the search for the next one's begins there.
 
-    The search for the whole graph's eigenvectors begins with them; those of the parts begin with
-    the eigenvectors of the part above and gain nothing from the frame before. The partition is
-    that of the affinity alone, to the eigenvectors' tolerance.
+    Those of the parts begin with the eigenvectors of the part above. The partition is that of
+    the affinity alone, to the eigenvectors' tolerance.
     """
 
     def __init__(self) -> None:
@@ -54,27 +53,13 @@ class CutState:
 
 
 class _Part(NamedTuple):
-    """
-    A part that is worth splitting, and how.
-
-    Attributes
-    ----------
-    begin
-        Where its tokens begin in the order of all.
-    affinity
-        The affinities of its tokens.
-    above
-        Whether each lies on the second side.
-    vectors
-        (k, n) eigenvectors, or None.
-
-    """
+    """A part worth splitting: its tokens, their affinities, which lie above, eigenvectors."""
 
     cost: float
     serial: int
-    begin: int
+    tokens: Indices
     affinity: FloatArray
-    above: Side
+    above: Mask
     vectors: FloatArray | None
 
 
@@ -92,7 +77,7 @@ def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = 
     max_segments
         No further splits beyond this number of segments.
     state
-        That of the frame before, which is brought up to date; one of another size is ignored.
+        That of the last frame, which is updated; one of another size is ignored.
 
     Returns
     -------
@@ -108,103 +93,67 @@ def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = 
     -----
     The partition is not unique where a part's second eigenvalue is a multiple one, as on a
     square grid whose affinity is that of the positions alone: any vector of its space is a
-    second eigenvector, each has a cheapest threshold of its own, and which of them a solver
-    returns, this one or the published recursion's, is its accident.
+    second eigenvector, each with a cheapest threshold of its own, and which of them a solver
+    returns, this one or the published recursion's, is arbitrary.
 
     """
     check_affinity(affinity)
+    affinity = affinity.astype(np.float32, order='C', copy=False)
     near = None if state is None else state.vectors
     if near is not None and near.shape[1] != len(affinity):
         near = None
-    cut = _Cut(len(affinity), tau)
-    cut.consider(0, affinity.astype(np.float32, order='C', copy=False), near)
-    if state is not None and cut.queue and cut.queue[0].vectors is not None:
-        state.vectors = cut.queue[0].vectors
-    return renumber(cut.run(len(affinity) if max_segments is None else max_segments))
+    serial = count()
+    queue: list[_Part] = []
+
+    def consider(tokens: Indices, affinity: FloatArray, near: FloatArray | None) -> None:
+        found = _best_cut(affinity, tau, near)
+        if found is not None:
+            cost, above, vectors = found
+            heapq.heappush(queue, _Part(cost, next(serial), tokens, affinity, above, vectors))
+
+    consider(np.arange(len(affinity)), affinity, near)
+    if state is not None and queue and queue[0].vectors is not None:
+        state.vectors = queue[0].vectors
+    limit = len(affinity) if max_segments is None else max_segments
+    labels = np.zeros(len(affinity), np.int32)
+    parts = 1
+    while queue and parts < limit:
+        part = heapq.heappop(queue)
+        labels[part.tokens[part.above]] = parts
+        parts += 1
+        if parts < limit:
+            for side in (np.flatnonzero(~part.above), np.flatnonzero(part.above)):
+                consider(part.tokens[side], part.affinity.take(side, 0).take(side, 1),
+                         None if part.vectors is None else part.vectors[:, side])
+    return renumber(labels)
 
 
-class _Cut:
+def _best_cut(affinity: FloatArray, tau: float, near: FloatArray | None,
+              ) -> tuple[float, Mask, FloatArray | None] | None:
     """
-    The recursion; every part is a range of `order`.
+    Return the best split, if it costs less than tau, and the eigenvectors, if they help below.
 
-    The parts' affinities lie in one piece of memory, the sides of a part where the part was.
+    `near` are vectors in whose space the eigenvectors nearly lie.
     """
-
-    def __init__(self, count: int, tau: float) -> None:
-        self.queue: list[_Part] = []
-        self._order = np.arange(count)
-        self._ones = np.ones(count, np.float32)
-        self._tau = tau
-        self._serial = 0
-        self._memory, self._scratch = np.empty((2, count * count), np.float32)
-
-    def run(self, limit: int) -> npt.NDArray[np.int32]:
-        """Split until nothing cheap is left, or `limit` parts are there; return all labels."""
-        labels = np.zeros(len(self._order), np.int32)
-        parts = 1
-        while self.queue and parts < limit:
-            part = heapq.heappop(self.queue)
-            rank = part.above.argsort(kind='stable')
-            middle = len(rank) - int(np.count_nonzero(part.above))
-            tokens = self._order[part.begin:part.begin + len(rank)]
-            tokens[:] = tokens[rank]
-            labels[tokens[middle:]] = parts
-            parts += 1
-            if parts < limit:
-                begin, sides = part.begin, (rank[:middle], rank[middle:])
-                for side, affinity in zip(sides, self._apart(part, rank, sides), strict=True):
-                    near = None if part.vectors is None else part.vectors[:, side]
-                    self.consider(begin, affinity, near)
-                    begin += len(side)
-        return labels
-
-    def _apart(self, part: _Part, rank: Tokens, sides: Sequence[Tokens]) -> list[FloatArray]:
-        """Return the affinities within both sides, which take the place of the part's."""
-        size = len(rank)
-        rows = self._scratch[:size * size].reshape(size, size)
-        part.affinity.take(rank, 0, out=rows, mode='clip')
-        first = 0
-        within: list[FloatArray] = []
-        for side in sides:
-            count, start = len(side), (part.begin + first) * len(self._order)
-            place = self._memory[start:start + count * count].reshape(count, count)
-            within.append(rows[first:first + count].take(side, 1, out=place, mode='clip'))
-            first += count
-        return within
-
-    def consider(self, begin: int, affinity: FloatArray, near: FloatArray | None) -> None:
-        """
-        Queue the best split of the tokens from `begin` on, if it costs less than tau.
-
-        `near` are vectors in whose space theirs nearly lies.
-        """
-        size = len(affinity)
-        if size < 2:
-            return
-        degree = affinity @ self._ones[:size]
-        if degree.min() <= 0:
-            isolated = degree <= 0
-            if not isolated.all():
-                self._push(0.0, begin, affinity, isolated, None)
-            return
-        dense = size <= DENSE_UP_TO
-        if dense and certainly_above(affinity, degree, self._tau):
-            return
-        value, vectors, _ = second_eigenvector(affinity, degree, near, self._tau)
-        if value >= self._tau:
-            return
-        cost, above = _best_threshold(affinity, degree, vectors[0])
-        if cost < self._tau:
-            self._push(cost, begin, affinity, above, None if dense else vectors)
-
-    def _push(self, cost: float, begin: int, affinity: FloatArray, above: Side,
-              vectors: FloatArray | None) -> None:
-        heapq.heappush(self.queue, _Part(cost, self._serial, begin, affinity, above, vectors))
-        self._serial += 1
+    size = len(affinity)
+    if size < 2:
+        return None
+    degree = affinity @ np.ones(size, np.float32)
+    if degree.min() <= 0:
+        isolated = degree <= 0
+        return None if isolated.all() else (0.0, isolated, None)
+    dense = size <= DENSE_UP_TO
+    if dense and certainly_above(affinity, degree, tau):
+        return None
+    value, vectors, _ = second_eigenvector(affinity, degree, near, tau)
+    if value >= tau:
+        return None
+    cost, above = _best_threshold(affinity, degree, vectors[0])
+    return (cost, above, None if dense else vectors) if cost < tau else None
 
 
 def _best_threshold(affinity: FloatArray, degree: FloatArray,
-                    vector: FloatArray) -> tuple[float, Side]:
+                    vector: FloatArray) -> tuple[float, Mask]:
     """Return the cost of the cheapest threshold and which tokens lie above it."""
     low, high = vector.min(), vector.max()
     # DiffCut's 0.99 keeps the extreme tokens from standing alone.
@@ -212,14 +161,14 @@ def _best_threshold(affinity: FloatArray, degree: FloatArray,
     levels += 0.99 * low
     group = levels.searchsorted(vector)
     number = (np.bincount(group, minlength=_THRESHOLDS + 1) > 0).cumsum()
-    count = int(number[-1])
-    if count < 2:
+    groups = int(number[-1])
+    if groups < 2:
         return np.inf, np.zeros(len(vector), np.bool_)
     number -= 1
     group = number[group]
-    members = _members(group, count)
+    members = _members(group, groups)
     between = members @ (members @ affinity).T
-    inside = np.vecdot(between, _PAIRS[:count, :count]).cumsum(dtype=np.float64)
+    inside = np.vecdot(between, _PAIRS[:groups, :groups]).cumsum(dtype=np.float64)
     volume = np.bincount(group, degree).cumsum()
     chosen, rest = volume[:-1], volume[-1] - volume[:-1]
     cost = np.maximum(chosen - inside[:-1], 0) * volume[-1]
@@ -228,7 +177,7 @@ def _best_threshold(affinity: FloatArray, degree: FloatArray,
     return float(cost[best]), group > best
 
 
-def _members(group: Tokens, count: int) -> FloatArray | csc_array:
+def _members(group: Indices, count: int) -> FloatArray | csc_array:
     """Return the (count, n) matrix with a 1 where a token is in a group."""
     if len(group) <= DENSE_UP_TO:
         return np.equal(group, np.arange(count)[:, None]).astype(np.float32)

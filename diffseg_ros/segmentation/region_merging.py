@@ -23,29 +23,14 @@ Costs = Callable[[RegionGraph], FloatArray]
 def adaptive_merge(size: FloatArray, edges: Indices, weight: FloatArray, scale: float,
                    min_size: float) -> Groups:
     """
-    Merge regions whose difference is not above their internal variation.
+    Merge regions while the difference between them is below their internal variation.
 
-    Two regions merge where the weight between them is at most each one's internal variation
-    (the largest weight that was merged in it) plus `scale` over its size.
+    Two of n regions merge where the weight between them is at most each one's internal variation
+    (the largest weight that was merged in it) plus `scale` over its (n,) `size` in pixels; `edges`
+    are the (e, 2) regions that touch and `weight` their (e,) differences. What stays below
+    `min_size` joins the neighbour across its weakest border. The (n,) groups count from 0.
     Source: Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004,
     on the minimum spanning tree of the regions instead of all edges.
-
-    Parameters
-    ----------
-    size
-        (n,) pixels of each region.
-    edges, weight
-        (e, 2) regions that touch and (e,) how different they are.
-    scale
-        Larger gives larger regions.
-    min_size
-        What stays smaller joins the neighbour across its weakest border.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) int32 group of each region, from 0 without gaps.
-
     """
     group = _merge_by_contrast(size, edges, weight, scale)
     pairs = group.take(edges)
@@ -82,24 +67,9 @@ def nearest_merge(graph: RegionGraph, costs: Costs, threshold: float,
     Merge pairs of regions that are each other's nearest, until all costs reach a threshold.
 
     With a cost that merging does not lower this is greedy agglomeration, the cheapest pair
-    first, but many pairs at a time.
-
-    Parameters
-    ----------
-    graph
-        n regions.
-    costs
-        Gives the (e,) cost of merging the two regions of each edge.
-    threshold
-        Pairs of this cost or more stay apart.
-    max_regions
-        Where more are left, merging goes on beyond the threshold.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) int32 group of each region, from 0 without gaps.
-
+    first, but many pairs at a time. `costs` gives the (e,) cost of each edge of a graph; where
+    more than `max_regions` are left, merging goes on beyond the threshold. The (n,) groups count
+    from 0.
     """
     group: Groups = np.arange(len(graph.size), dtype=np.int32)
     while len(graph.edges):
@@ -123,24 +93,10 @@ def nearest_merge(graph: RegionGraph, costs: Costs, threshold: float,
 
 def absorb_small(group: Groups, size: FloatArray, pairs: Pairs, min_size: float) -> Groups:
     """
-    Join groups below a size, each across the first of its pairs, until none is left that can.
+    Join groups below `min_size`, each across the first of its pairs, until none can join.
 
-    Parameters
-    ----------
-    group
-        (n,) int32, from 0 without gaps.
-    size
-        (K,) of the groups.
-    pairs
-        (p, 2) groups that touch, in the order of preference.
-    min_size
-        What has at least this size joins nothing by itself.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) int32 groups, from 0 without gaps.
-
+    `group` is (n,) int32 from 0 without gaps, `size` the (K,) size of the groups, and `pairs` the
+    (p, 2) groups that touch, in the order of preference.
     """
     while (size < min_size).any():
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]

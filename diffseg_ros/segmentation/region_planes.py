@@ -23,22 +23,10 @@ _FULL = [[0, 1, 2], [1, 3, 4], [2, 4, 5]]
 def point_moments(points: npt.NDArray[np.float32], regions: LabelImage,
                   count: int) -> FloatArray:
     """
-    Return sums over the valid points of each region.
+    Return the sums over the valid points of each of `count` regions.
 
-    Parameters
-    ----------
-    points
-        (h, w, 3) float32 in metres, NaN where there is none.
-    regions
-        (h, w) int32 below `count`, of the same view.
-    count
-        Number of regions, n.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n, 10) sums of 1, x, y, z, xx, xy, xz, yy, yz, zz in metres.
-
+    Of (h, w, 3) float32 points in metres, NaN where there is none, and (h, w) int32 regions: the
+    (count, 10) sums of 1, x, y, z, xx, xy, xz, yy, yz, zz.
     """
     x, y, z = (plane.ravel().astype(np.float64)
                for plane in cv2.split(cv2.patchNaNs(points.copy(), 0)))
@@ -90,21 +78,11 @@ def least_directions(spread: FloatArray) -> FloatArray:
     """
     Return the unit eigenvectors of the least eigenvalues of symmetric 3 x 3 matrices.
 
+    The matrices are (6, n) xx, xy, xz, yy, yz, zz; the vectors are (3, n), of either sign.
     The eigenvalue is by Smith's formula, "Eigenvalues of a symmetric 3 x 3 matrix",
     Communications of the ACM 1961. Less it, the matrix has an adjugate that is a multiple of the
     eigenvector's outer product. Where that nearly vanishes, as for points on a line, LAPACK
-    decides; for all of the some 2000 superpixels it takes six times as long, 1.6 ms a frame.
-
-    Parameters
-    ----------
-    spread
-        (6, n) xx, xy, xz, yy, yz, zz.
-
-    Returns
-    -------
-    numpy.ndarray
-        (3, n), of either sign.
-
+    decides; for all of some 2000 superpixels it takes six times as long, 1.6 ms a frame.
     """
     matrix = spread.copy()
     matrix[_DIAGONAL] -= spread[_DIAGONAL].mean(axis=0)

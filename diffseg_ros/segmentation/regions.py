@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 from diffseg_ros.geometry.label_images import label_borders
 from diffseg_ros.registry import register_segmentation
-from diffseg_ros.segmentation.base import (
-    compact_segments,
-    require_finite,
-    SegmentationMethod,
-)
+from diffseg_ros.segmentation.base import compact_segments, SegmentationMethod
 from diffseg_ros.segmentation.boundary_refinement import upsample_labels
 from diffseg_ros.segmentation.region_graph import region_graph, RegionGraph
 from diffseg_ros.segmentation.region_merging import adaptive_merge, nearest_merge
@@ -83,10 +79,7 @@ class Regions(SegmentationMethod):
         variation; then, nearest pairs first, by `RegionCost`.
         """
         settings = self.settings
-        require_finite(features)
-        if self.common.centre:
-            features = features - features.mean(dim=(1, 2), keepdim=True)
-        grid = features.cpu().numpy()
+        grid = self.prepare(features).cpu().numpy()
         grid = grid / np.maximum(np.linalg.norm(grid, axis=0), 1e-12)
         image = lab = lab_image(frame.rgb, settings.width)
         points = None
@@ -159,51 +152,37 @@ def _agreement(expected: FloatArray, edges: npt.NDArray[np.intp]) -> FloatArray:
     return np.where((norm[edges] > 0).all(axis=1), cosine, 0.5)
 
 
-def assignment_confidence(parts: LabelImage, graph: RegionGraph, group: Groups,
+def assignment_confidence(superpixels: LabelImage, graph: RegionGraph, group: Groups,
                           segments: RegionGraph) -> npt.NDArray[np.float32]:
     """
     Return the probability that a pixel's segment is the right one, minus that of all others.
 
-    Three things tell: how far the pixel is from the next border, how much nearer its part's
+    Three things tell: how far the pixel is from the next border, how much nearer its superpixel's
     colour is to the mean of its segment than to that of the nearest segment beside it, and how
     little the colours of its segment vary. They are weighted as a logistic regression on images
     with true masks found, where right means: the class or region that most of the segment shows
     is the pixel's.
 
-    Parameters
-    ----------
-    parts
-        (h, w) int32 numbers of the n small regions that were merged.
-    graph
-        The small regions.
-    group
-        (n,) int32 segment of each.
-    segments
-        The k segments.
-
-    Returns
-    -------
-    numpy.ndarray
-        (h, w) float32 from 0, a guess, to 1; 1 everywhere where there is one segment only.
-
+    `superpixels` are the (h, w) int32 nodes of `graph`, `group` the (n,) int32 segment of each, a
+    node of `segments`. The result is (h, w) float32 from 0, a guess, to 1.
     """
     if len(segments.size) == 1:
-        return np.ones(parts.shape, np.float32)
+        return np.ones(superpixels.shape, np.float32)
     own, other, spread = _colour_fit(graph, group, segments)
     gap = np.minimum(other, _LARGEST_GAP) - own
     odds = np.exp(_CONSTANT + _GAP * gap) * (spread + _LEAST_SPREAD)[group]**_SPREAD
-    inside = ~label_borders(group.take(parts))
+    inside = ~label_borders(group.take(superpixels))
     depth = cv2.distanceTransform(inside.view(np.uint8), cv2.DIST_L2, 3) / np.float32(
-        parts.shape[1])
+        superpixels.shape[1])
     odds_at = cv2.pow(depth + np.float32(_LEAST_DEPTH), _DEPTH)
-    odds_at *= odds.astype(np.float32).take(parts)
+    odds_at *= odds.astype(np.float32).take(superpixels)
     return np.maximum(1 - 2 / (1 + odds_at), 0)
 
 
 def _colour_fit(graph: RegionGraph, group: Groups,
                 segments: RegionGraph) -> tuple[FloatArray, FloatArray, FloatArray]:
     """
-    Return how the small regions' mean colours fit.
+    Return how the superpixels' mean colours fit.
 
     (n,) distance to the mean of the own segment, (n,) least distance to that of a segment that
     touches it, and (k,) standard deviation within each segment.

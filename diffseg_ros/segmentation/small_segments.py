@@ -35,26 +35,12 @@ def remove_small_segments(labels: LabelImage, min_size: float) -> LabelImage:
 def rename_small(names: Labels, size: npt.NDArray[np.number], edges: npt.NDArray[np.integer],
                  length: npt.NDArray[np.number], min_size: float) -> Labels:
     """
-    Return the names of regions such that no connected patch of one name is too small.
+    Return the names of regions such that no connected patch of one name is below `min_size`.
 
     A patch that is joins the neighbour with which it has the longest border; those that then are
-    still too small join again. The larger one's name stays. The last patch is never too small.
-
-    Parameters
-    ----------
-    names, size
-        (n,) name and size of each region.
-    edges, length
-        (e, 2) regions that touch, and (e,) how long their common border is; the parts of a
-        border may be listed one by one.
-    min_size
-        Size from which on a patch stays.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) int32; a name all of whose patches were too small does not occur any more.
-
+    still too small join again. The name of the larger one stays, and the last patch is never too
+    small. `names` and `size` are (n,) of each region; `edges` the (e, 2) regions that touch and
+    `length` how long their common border is, whose parts may be listed one by one.
     """
     same = names[edges[:, 0]] == names[edges[:, 1]]
     patch = connected_groups(len(names), edges[same])

@@ -40,15 +40,9 @@ class Spectrum(NamedTuple):
     """
     What is known of the smallest eigenvalues above the first.
 
-    Attributes
-    ----------
-    value
-        The second eigenvalue, in [0, 2].
-    vectors
-        (k, n) float32: the second and following eigenvectors x, of length 1 each.
-    steps
-        Products of the affinity with a vector that it took; 0 for LAPACK's solver.
-
+    `value` is the second eigenvalue, in [0, 2]; `vectors` the (k, n) float32 second and following
+    eigenvectors x, of length 1 each; `steps` the products of the affinity with a vector that it
+    took, 0 for LAPACK's solver.
     """
 
     value: float
@@ -75,6 +69,11 @@ def second_eigenvector(affinity: FloatArray, degree: FloatArray,
     """
     Return the second eigenvector, and those after it as far as they were found.
 
+    Lanczos' method takes 160 steps at most, then begins again from the best vectors found, four
+    times at most; what is still not exact then (eigenvalues that nearly coincide) is returned as
+    it is. Where the second eigenvalue is a multiple one, any vector of its space is a second
+    eigenvector, and which one is returned depends on the start.
+
     Parameters
     ----------
     affinity
@@ -89,14 +88,7 @@ def second_eigenvector(affinity: FloatArray, degree: FloatArray,
     Raises
     ------
     DiffsegError
-        LAPACK finds no eigenvector: the affinity holds what is no number.
-
-    Notes
-    -----
-    Lanczos' method takes 160 steps at most, then begins again from the best vectors found, four
-    times at most; what is still not exact then (eigenvalues that nearly coincide) is returned as
-    it is. Where the second eigenvalue is a multiple one, any vector of its space is a second
-    eigenvector, and which one is returned depends on the start.
+        LAPACK finds no eigenvector: the affinity holds NaN.
 
     """
     if len(affinity) <= DENSE_UP_TO:

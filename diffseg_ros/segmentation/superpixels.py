@@ -37,22 +37,9 @@ def add_depth_channel(image: FloatImage, depth: DepthImage, weight: float) -> Fl
     """
     Return an image with the weighted logarithm of the depth as a further channel.
 
-    The gradient of that channel is the depth's gradient as a share of the depth.
-
-    Parameters
-    ----------
-    image
-        (h, w, C) float32.
-    depth
-        (h, w) float32 in metres; unknown (NaN) pixels take the value of the nearest known one.
-    weight
-        Weight of the depth beside the other channels.
-
-    Returns
-    -------
-    numpy.ndarray
-        (h, w, C + 1) float32; the image itself where no depth is known.
-
+    The gradient of that channel is the depth's gradient as a share of the depth. `image` is
+    (h, w, C) float32, `depth` (h, w) in metres; unknown (NaN) pixels take the value of the
+    nearest known one. Where no depth is known, the image is returned as it is.
     """
     known = np.isfinite(depth)
     if not known.any():
@@ -74,21 +61,11 @@ def _fill_unknown(values: FloatImage, known: Mask) -> FloatImage:
 
 def watershed(image: FloatImage) -> LabelImage:
     """
-    Return the catchment basins of an image's gradient magnitude.
+    Return the (h, w) int32 catchment basins of an image's gradient magnitude, from 0.
 
-    The watershed transform by steepest descent: every pixel runs down to the lowest pixel of its
-    3 x 3 surroundings until a minimum is reached, and what runs to the same minimum is one basin.
-
-    Parameters
-    ----------
-    image
-        (h, w, C) float32.
-
-    Returns
-    -------
-    numpy.ndarray
-        (h, w) int32 from 0, every number present.
-
+    The watershed transform by steepest descent: every pixel of the (h, w, C) float32 image runs
+    down to the lowest pixel of its 3 x 3 surroundings until a minimum is reached, and what runs
+    to the same minimum is one basin.
     """
     across, down = cv2.Sobel(image, -1, 1, 0), cv2.Sobel(image, -1, 0, 1)
     slope = (np.square(across) + np.square(down)) @ np.ones(image.shape[2], np.float32)

@@ -30,16 +30,10 @@ Pixels = tuple[LabelImage, npt.NDArray[np.float32]]
 @dataclass(frozen=True)
 class TokenScores:
     """
-    How well each token fits each segment.
+    How well each token fits each segment: (K, h, w) float32 values, on any device.
 
-    Attributes
-    ----------
-    values
-        (K, h, w) float32; on the tokens' grid, on any device.
-    temperature
-        The shares are the softmax of the values over it; None where the values are shares
-        themselves, up to a common factor of each token, raised to `power`.
-
+    The shares are the softmax of the values over the `temperature`; without one the values are
+    shares themselves, up to a common factor of each token, and raised to `power`.
     """
 
     values: torch.Tensor
@@ -65,21 +59,9 @@ def assignment_scores(features: torch.Tensor, labels: npt.NDArray[np.int32],
     one map a segment instead of one a channel.
     Source: DiffCut (Couairon et al., NeurIPS 2024), masked spatial marginal mean.
 
-    Parameters
-    ----------
-    features
-        (C, h, w) float32.
-    labels
-        (h * w,) int32 segment of each token, from 0 to K - 1, each with a token.
-    vote
-        Added to the score of each token's own segment.
-
-    Returns
-    -------
-    tuple
-        (K, h, w) float32 cosine of each token with each segment's mean feature, plus the vote,
-        and (K, C) float32 mean features of length 1.
-
+    From (C, h, w) features and the (h * w,) segment of each token, 0 to K - 1: the (K, h, w)
+    cosine of each token with each segment's mean feature, to which a token's own segment adds
+    `vote`, and the (K, C) mean features of length 1.
     """
     members = torch.from_numpy(labels == np.arange(labels.max() + 1)[:, None]).to(features)
     unit = functional.normalize(features.flatten(1), dim=0)
@@ -94,24 +76,14 @@ def upsample_scores(rgb: RgbImage, scores: TokenScores, settings: SegmentationSe
     """
     Return the best segment of every pixel and its margin to the second.
 
-    Parameters
-    ----------
-    rgb
-        (H, W, 3) uint8.
-    scores
-        Of the same view.
-    settings
-        `refinement` chooses between PAMR, which spreads the shares of pixels along the image's
-        edges on the scores' device, and basins, which spreads those of superpixels on the host
-        and then decides the pixels near borders anew. Either way, connected patches below
-        `min_size` of the image, on the grid that is refined, go to the neighbour of the
-        longest border, with next to no margin.
+    `refinement` chooses between PAMR, which spreads the shares of pixels along the image's edges
+    on the scores' device, and basins, which spreads those of superpixels on the host and then
+    decides the pixels near borders anew. Either way, connected patches below `min_size` of the
+    image, on the grid that is refined, go to the neighbour of the longest border, with next to no
+    margin.
 
-    Returns
-    -------
-    tuple
-        (H, W) int32 labels, 0 to K - 1, and (H, W) float32 margin from 0 to 1.
-
+    The results are (H, W) int32 labels, 0 to K - 1, and (H, W) float32 margins from 0 to 1, of an
+    (H, W, 3) uint8 image.
     """
     by = _by_basins if settings.refinement.method == 'basins' else _by_pamr
     return by(rgb, scores, settings)
@@ -197,26 +169,10 @@ def pamr(image: torch.Tensor, masks: torch.Tensor, iterations: int,
     """
     Refine soft masks along the image's edges.
 
-    Every iteration replaces a pixel's mask values by the mean over its neighbours at the given
-    dilations, weighted by colour likeness relative to the local contrast.
+    Every iteration replaces a pixel's mask values by the mean over its 8 neighbours at each of the
+    `dilations` (pixels), weighted by colour likeness relative to the local contrast. `image` is
+    (3, H, W), `masks` (K, H, W) float32; sums over K are kept.
     Source: PAMR (Araslanov and Roth, CVPR 2020).
-
-    Parameters
-    ----------
-    image
-        (3, H, W) float32 colour.
-    masks
-        (K, H, W) float32.
-    iterations
-        How often; 0 returns the masks as they are.
-    dilations
-        Distances of the 8 neighbours in pixels.
-
-    Returns
-    -------
-    torch.Tensor
-        (K, H, W) float32; sums over K are kept.
-
     """
     if not iterations or not dilations:
         return masks
