@@ -26,8 +26,7 @@ def test_frames_have_everything(folder):
     assert sequence.frame_count == 3 and sequence.background is None
     assert sequence.intrinsics == CAMERA
     poses = camera_path(create_scene(0), np.arange(3) / 10)
-    for number, source in enumerate(sequence):
-        frame = source.frame
+    for number, frame in enumerate(sequence):
         assert frame.stamp == number * 100_000_000
         assert frame.rgb.shape == (72, 96, 3)
         np.testing.assert_allclose(frame.pose, poses[number], atol=1e-6)
