@@ -121,7 +121,7 @@ def _image_method(baseline: Callable[[npt.NDArray[np.uint8]], LabelImage]) -> Me
 def _report(name: str, method: Method, datasets: list[MaskDataset], table: Table,
             config: PipelineConfig, arguments: argparse.Namespace) -> dict[str, Any]:
     from diffseg_ros.evaluation.measure import MeasureSet
-    from diffseg_ros.viz.calibration_plot import draw_calibration
+    from diffseg_ros.viz.plots import draw_calibration
 
     reports: dict[str, Report] = {}
     scored = []

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from diffseg_ros.types import Frame, LabelImage
-from diffseg_ros.viz.contact_sheet import ContactSheet
-from diffseg_ros.viz.timeline_plot import draw_timeline, IdSwitches, Timeline
+from diffseg_ros.viz.overlay import ContactSheet
+from diffseg_ros.viz.plots import draw_timeline, IdSwitches, Timeline
 
 NAMES = ('strip.jpg', 'timeline.png')
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import cv2
+from diffseg_ros.types import DepthImage, RgbImage
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
@@ -18,23 +19,16 @@ _CENTRINGS = 4
 _EDGE_STRENGTH = 12.0
 _FARTHEST_BRIGHTNESS = 0.75
 _DIAGONAL = 1.5
-_LARGEST_SQUARE = 31
+_SMALLEST_SQUARE, _LARGEST_SQUARE = 3, 31
 
 
 @dataclass(frozen=True)
 class View:
     """
-    A virtual camera that looks at a point from a distance.
+    A virtual camera that looks at `centre` from a distance in metres.
 
-    Attributes
-    ----------
-    centre
-        What it looks at, in the frame of the points (x right, y down, z forward).
-    distance
-        From the camera to `centre`, metres.
-    yaw, pitch
-        Degrees by which the camera is moved around `centre`: to the right, and up.
-
+    It is moved around the centre by `yaw` degrees to the right and `pitch` degrees up; the frame
+    of the points is x right, y down, z forward.
     """
 
     centre: tuple[float, float, float]
@@ -51,19 +45,7 @@ class View:
 
 def fit_view(points: npt.NDArray[np.float32], width: int, height: int, *,
              yaw: float = 20.0, pitch: float = 15.0) -> View:
-    """
-    Return the oblique view that shows nearly all of the cloud.
-
-    Parameters
-    ----------
-    points
-        (N, 3) metres; NaN are ignored.
-    width, height
-        Size in pixels of the picture.
-    yaw, pitch
-        Degrees, as in View.
-
-    """
+    """Return the view that shows nearly all (N, 3) points, of which NaN are ignored."""
     points = points[::max(1, len(points) // _POINTS_TO_FIT)]
     points = points[np.isfinite(points).all(axis=1)]
     if not len(points):
@@ -85,10 +67,10 @@ def fit_view(points: npt.NDArray[np.float32], width: int, height: int, *,
 
 
 def render_cloud(points: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8],
-                 width: int = 640, height: int = 480, *, view: View | None = None,
-                 splat: int = 3, point_size: float = 0.0) -> npt.NDArray[np.uint8]:
+                 width: int, height: int, *, view: View | None = None,
+                 point_size: float = 0.0) -> RgbImage:
     """
-    Draw the cloud with a depth buffer; nearer points hide farther ones.
+    Draw the cloud with a depth buffer: nearer points hide farther ones, nothing is light grey.
 
     Parameters
     ----------
@@ -100,15 +82,8 @@ def render_cloud(points: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8]
         Size in pixels of the picture.
     view
         Where to look from; by default obliquely from above, the cloud filling the picture.
-    splat
-        Side in pixels of the square that stands for a point, at least.
     point_size
         Side in metres of the cubes that the points stand for: what is near gets larger squares.
-
-    Returns
-    -------
-    numpy.ndarray
-        (height, width, 3) uint8 RGB, light grey where there is nothing.
 
     """
     view = view or fit_view(points, width, height)
@@ -118,20 +93,17 @@ def render_cloud(points: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8]
     order = ahead[np.argsort(-seen[ahead, 2])]
     image = np.full((height, width, 3), BACKGROUND, np.uint8)
     depth = np.full((height, width), np.inf, np.float32)
-    sides = np.full(len(order), splat)
-    if point_size:
-        needed = _FOCAL_PER_SIZE * min(width, height) * _DIAGONAL * point_size / seen[order, 2]
-        # Squares have a middle pixel: sides are odd.
-        sides = np.clip(np.ceil(needed).astype(int) | 1, splat, _LARGEST_SQUARE)
-    _splat(image, depth, seen[order], colours[order], sides)
+    needed = _FOCAL_PER_SIZE * min(width, height) * _DIAGONAL * point_size / seen[order, 2]
+    # Squares have a middle pixel: sides are odd.
+    sides = np.clip(np.ceil(needed).astype(int) | 1, _SMALLEST_SQUARE, _LARGEST_SQUARE)
+    _draw_squares(image, depth, seen[order], colours[order], sides)
     _close_holes(image, depth)
     return _shaded(image, depth)
 
 
-def _splat(image: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32],
-           seen: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8],
-           sides: npt.NDArray[np.integer]) -> None:
-    """Draw points, sorted from far to near, as squares."""
+def _draw_squares(image: RgbImage, depth: DepthImage, seen: npt.NDArray[np.float32],
+                  colours: npt.NDArray[np.uint8], sides: npt.NDArray[np.integer]) -> None:
+    """Draw points, sorted from far to near, as squares of these sides in pixels."""
     height, width = depth.shape
     pixels = (seen[:, :2] / seen[:, 2:]) * np.float32(_FOCAL_PER_SIZE * min(width, height))
     columns, rows = np.floor(pixels + np.array([width / 2, height / 2], np.float32)).T
@@ -150,22 +122,20 @@ def _splat(image: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32],
     depth[hit] = seen[winner, 2]
 
 
-def _close_holes(image: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32]) -> None:
+def _close_holes(image: RgbImage, depth: DepthImage) -> None:
     """Fill empty pixels that most of their neighbours surround with those neighbours' mean."""
     for _ in range(2):
-        filled = np.isfinite(depth).astype(np.float32)
-        count = cv2.blur(filled, (3, 3), borderType=cv2.BORDER_CONSTANT)
-        holes = (filled == 0) & (count * 9 > 4.5)
-        known = np.where(filled[..., None] > 0, image, 0).astype(np.float32)
-        colour = cv2.blur(known, (3, 3), borderType=cv2.BORDER_CONSTANT)
-        metres = cv2.blur(np.where(filled > 0, depth, 0), (3, 3),
-                          borderType=cv2.BORDER_CONSTANT)
-        image[holes] = colour[holes] / count[holes, None] + 0.5
-        depth[holes] = metres[holes] / count[holes]
+        filled = np.isfinite(depth)
+        share, colour, metres = (
+            cv2.blur(values.astype(np.float32), (3, 3), borderType=cv2.BORDER_CONSTANT)
+            for values in (filled, np.where(filled[..., None], image, 0),
+                           np.where(filled, depth, 0)))
+        holes = ~filled & (share > 0.5)
+        image[holes] = colour[holes] / share[holes, None] + 0.5
+        depth[holes] = metres[holes] / share[holes]
 
 
-def _shaded(image: npt.NDArray[np.uint8],
-            depth: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def _shaded(image: RgbImage, depth: DepthImage) -> RgbImage:
     """Darken what lies far, and what lies behind the edge of something nearer."""
     drawn = np.isfinite(depth)
     if not drawn.any():

@@ -14,30 +14,16 @@ from diffseg_ros.types import UNLABELLED
 import numpy as np
 import numpy.typing as npt
 
-UNLABELLED_COLOUR = (64, 64, 64)
-
+_UNLABELLED_COLOUR = (64, 64, 64)
 _GOLDEN_RATIO = 0.618034
 _COLOURS = 4096
 _PALETTE_SIZE = 256
 
 
 def label_colours(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
-    """
-    Return an RGB colour per label, the same for the same id in every frame.
-
-    Parameters
-    ----------
-    labels
-        Any shape; UNLABELLED is grey.
-
-    Returns
-    -------
-    numpy.ndarray
-        labels.shape + (3,) uint8.
-
-    """
+    """Return (..., 3) uint8 RGB: each id has a colour in all frames, UNLABELLED is grey."""
     colours = _colour_table()[labels % _COLOURS]
-    colours[labels == UNLABELLED] = UNLABELLED_COLOUR
+    colours[labels == UNLABELLED] = _UNLABELLED_COLOUR
     return colours
 
 
@@ -67,10 +53,9 @@ def label_palette() -> npt.NDArray[np.uint8]:
 
 def palette_rows(values: npt.NDArray[np.integer], unlabelled: int) -> npt.NDArray[np.intp]:
     """
-    Return the row of `label_palette` of each label value.
+    Return the row of `label_palette` of each label value; that of `unlabelled` is 0.
 
-    Values from 1 to 255 have a row each; larger ones share them. 0 has the last row unless it
-    is `unlabelled`, the value that means no label.
+    Values from 1 on take rows 1 to 255 in turn; a 0 that is not `unlabelled` takes row 255.
     """
     rows = (values.astype(np.int64) - 1) % (_PALETTE_SIZE - 1) + 1
     rows[values == unlabelled] = 0
@@ -78,11 +63,7 @@ def palette_rows(values: npt.NDArray[np.integer], unlabelled: int) -> npt.NDArra
 
 
 def label_csv() -> str:
-    """
-    Return the palette as Kimera-Semantics reads it: name,red,green,blue,alpha,id.
-
-    Id 0 is the unlabelled value; the node needs `unlabelled_value: 0` for it.
-    """
+    """Return the palette as Kimera-Semantics reads it; id 0 is for `unlabelled_value: 0`."""
     lines = ['name,red,green,blue,alpha,id']
     for number, (red, green, blue) in enumerate(label_palette().tolist()):
         name = f'segment_{number}' if number else 'unlabelled'

@@ -7,7 +7,7 @@ from pathlib import Path
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.calibration import BINS, Calibration
 from diffseg_ros.evaluation.measure import Observation
-from diffseg_ros.viz.calibration_plot import draw_calibration
+from diffseg_ros.viz.plots import draw_calibration
 from hypothesis import given, strategies
 from hypothesis.extra.numpy import arrays
 import numpy as np

@@ -1,60 +1,51 @@
-"""When each track was seen, and a plot of it: a row per track, frames from left to right."""
+"""Plots: when each track was seen, and accuracy against confidence."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.label_images import distinct_labels
+from diffseg_ros.io.images import write_bytes
 from diffseg_ros.types import LabelImage
 from diffseg_ros.viz.colours import label_colours
-from diffseg_ros.viz.figures import save_figure, style_axes
 import numpy as np
 import numpy.typing as npt
 
 MAX_TRACKS = 40
-"""Rows of a plot; shorter tracks are only counted."""
+"""Rows of a timeline; tracks seen in fewer frames are only counted."""
+
+IdSwitches = Sequence[tuple[int, int, int]]
+"""Frame, id before and id after of each identity switch."""
 
 _WIDTH_INCHES = 10.0
 _ROW_INCHES = 0.17
 _LEAST_ROWS = 3
 _INK = '0.25'
-
-IdSwitches = Sequence[tuple[int, int, int]]
-"""Frame, id before and id after of each identity switch."""
+_LEAST_SHARE = 0.002
 
 
 @dataclass
 class TrackLife:
-    """
-    When one track was seen.
-
-    Attributes
-    ----------
-    spans
-        First and last frame of each run of frames that show the track.
-
-    """
+    """A track and the first and last frame of each run of frames that show it."""
 
     track_id: int
     spans: list[list[int]] = field(default_factory=list)
 
     @property
     def birth(self) -> int:
-        """First frame that shows the track."""
         return self.spans[0][0]
 
     @property
     def end(self) -> int:
-        """Last frame that shows the track."""
         return self.spans[-1][1]
 
     @property
     def frames_seen(self) -> int:
-        """In how many frames the track was seen."""
         return sum(last - first + 1 for first, last in self.spans)
 
 
@@ -62,27 +53,30 @@ class Timeline:
     """
     Follows which ids the frames show; between two spans a track is lost.
 
-    Memory grows with the number of spans.
-
     Attributes
     ----------
     stamps
         Nanoseconds, one per frame.
+    counts
+        Number of tracks in each frame.
 
     """
 
     def __init__(self) -> None:
         self.stamps: list[int] = []
+        self.counts: list[int] = []
         self._lives: dict[int, TrackLife] = {}
 
     def add(self, stamp: int, labels: LabelImage) -> None:
         """Add the next frame: its stamp in nanoseconds and (H, W) ids, negative = unlabelled."""
         frame = len(self.stamps)
-        self.stamps.append(stamp)
         ids = distinct_labels(labels)
-        for track_id in ids[ids >= 0].tolist():
+        ids = ids[ids >= 0]
+        self.stamps.append(stamp)
+        self.counts.append(len(ids))
+        for track_id in ids.tolist():
             life = self._lives.setdefault(track_id, TrackLife(track_id))
-            if life.spans and life.spans[-1][1] == frame - 1:
+            if life.spans and life.end == frame - 1:
                 life.spans[-1][1] = frame
             else:
                 life.spans.append([frame, frame])
@@ -96,16 +90,10 @@ class Timeline:
 def draw_timeline(timeline: Timeline, path: Path, title: str = '',
                   switches: IdSwitches | None = None) -> None:
     """
-    Draw when tracks start, are lost and end; tracks seen most come first.
+    Draw when tracks start, are lost and end, in the colours of overlays.
 
-    Above the rows a histogram shows how many tracks each frame has. Colours are those of
-    overlays. `switches` is None without truth.
-
-    Raises
-    ------
-    DiffsegError
-        The timeline has no frame, or the file cannot be written.
-
+    Above the rows a histogram shows how many tracks each frame has. `switches` is None without
+    truth. Raises DiffsegError when the timeline has no frame or the file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -124,11 +112,16 @@ def draw_timeline(timeline: Timeline, path: Path, title: str = '',
         _draw_switches(rows, switches, shown, edges)
     rows.set(xlabel=unit, xlim=(edges[0], edges[-1]))
     figure.align_ylabels()
-    figure.suptitle(_title(title, timeline, len(shown), switches), fontsize=11)
+    parts = [title, f'frames: {len(timeline.stamps)}', f'tracks: {len(lives)}']
+    if len(shown) < len(lives):
+        parts.append(f'shown are the {len(shown)} seen in most frames')
+    if switches is not None:
+        parts.append(f'identity switches: {len(switches)}')
+    figure.suptitle(', '.join(filter(None, parts)), fontsize=11)
     handles, names = rows.get_legend_handles_labels()
     figure.legend(handles, names, loc='outside lower center', ncols=len(names), frameon=False,
                   fontsize=8)
-    save_figure(figure, path)
+    _save(figure, path)
 
 
 def _edges(stamps: list[int]) -> tuple[npt.NDArray[np.float64], str]:
@@ -140,38 +133,18 @@ def _edges(stamps: list[int]) -> tuple[npt.NDArray[np.float64], str]:
     return np.arange(len(stamps) + 1, dtype=np.float64), 'frame'
 
 
-def _title(title: str, timeline: Timeline, shown: int, switches: IdSwitches | None) -> str:
-    tracks = len(timeline.lives())
-    parts = [title] if title else []
-    parts.append(f'{_count(len(timeline.stamps), "frame")}, {_count(tracks, "track")}')
-    if shown < tracks:
-        parts.append(f'the {shown} seen in most frames are shown')
-    if switches is not None:
-        parts.append(_count(len(switches), 'identity switch', 'es'))
-    return ', '.join(parts)
-
-
-def _count(number: int, noun: str, plural: str = 's') -> str:
-    return f'{number} {noun}{"" if number == 1 else plural}'
-
-
 def _draw_counts(axes: Any, timeline: Timeline, lives: list[TrackLife],
                  edges: npt.NDArray[np.float64]) -> None:
-    change = np.zeros(len(timeline.stamps) + 1)
     births = np.zeros(len(timeline.stamps))
     for life in lives:
         births[life.birth] += 1
-        for first, last in life.spans:
-            change[first] += 1
-            change[last + 1] -= 1
-    seen = change.cumsum()[:-1]
-    axes.stairs(seen, edges, fill=True, color='0.82', label='seen')
+    axes.stairs(timeline.counts, edges, fill=True, color='0.82', label='seen')
     axes.stairs(births, edges, fill=True, color='#d1495b', label='born')
     axes.legend(loc='upper right', ncols=2, fontsize=8, frameon=False, borderpad=0)
     axes.set_ylabel('tracks', fontsize=9)
-    axes.set_ylim(0, 1.35 * max(1, seen.max()))
+    axes.set_ylim(0, 1.35 * max(1, *timeline.counts))
     axes.locator_params(axis='y', integer=True, nbins=3)
-    style_axes(axes, 'x')
+    _style(axes, 'x')
 
 
 def _draw_rows(axes: Any, shown: list[TrackLife], edges: npt.NDArray[np.float64]) -> None:
@@ -197,7 +170,7 @@ def _draw_rows(axes: Any, shown: list[TrackLife], edges: npt.NDArray[np.float64]
     for marks in axes.lines:
         # Unclipped ones would widen the margins, those without a point up to the corner (0, 0).
         marks.set_in_layout(False)
-    style_axes(axes, 'x')
+    _style(axes, 'x')
 
 
 def _draw_switches(axes: Any, switches: IdSwitches, shown: list[TrackLife],
@@ -215,3 +188,57 @@ def _draw_switches(axes: Any, switches: IdSwitches, shown: list[TrackLife],
     axes.plot(*(zip(*marks) if marks else ([], [])), linestyle='none', marker='D',
               markersize=3.6, markerfacecolor='white', markeredgecolor='black', zorder=5,
               label='identity switch')
+
+
+def draw_calibration(reports: Mapping[str, dict[str, Any]], path: Path, title: str = '') -> None:
+    """
+    Draw the reliability curve of each report, and below it the share of pixels in each bin.
+
+    `reports` are what `Calibration` computes for each data set, by name; 'mean' is drawn thick.
+    Bins with less than 0.2 % of the pixels are left out. The dotted line is what a margin
+    between the best segment and all others promises. Raises DiffsegError when the file cannot be
+    written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 4.6), dpi=100, layout='constrained')
+    curve, shares = figure.subplots(2, 1, sharex=True, gridspec_kw={'height_ratios': [3, 1]})
+    curve.plot([0, 1], [0.5, 1], color='0.6', linestyle=':', label='promised')
+    for name, report in reports.items():
+        _draw_report(curve, shares, name, report, thick=name == 'mean' or len(reports) == 1)
+    curve.set_ylabel('accuracy')
+    shares.set_ylabel('share of pixels')
+    shares.set_xlabel('confidence')
+    shares.set_xlim(0, 1)
+    for axes in (curve, shares):
+        _style(axes)
+    curve.legend(fontsize=8, frameon=False, loc='lower right')
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def _draw_report(curve: Any, shares: Any, name: str, report: dict[str, Any], *,
+                 thick: bool) -> None:
+    bins = [item for item in report['bins'] if (item['share'] or 0) >= _LEAST_SHARE]
+    auroc = '-' if report['auroc'] is None else f'{report["auroc"]:.2f}'
+    confidence = [item['confidence'] for item in bins]
+    width, colour = (2.0, 'black') if thick else (1.0, None)
+    line, = curve.plot(confidence, [item['accuracy'] for item in bins], marker='o', markersize=3,
+                       label=f'{name}, AUROC {auroc}', linewidth=width, color=colour)
+    shares.plot(confidence, [item['share'] for item in bins], linewidth=width,
+                color=line.get_color())
+
+
+def _style(axes: Any, grid: str = 'both') -> None:
+    """Draw a light grid behind the data ('x', 'y' or 'both') and no frame above or right."""
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.tick_params(length=2)
+    axes.grid(axis=grid, color='0.92', zorder=0)
+    axes.set_axisbelow(True)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write a Matplotlib figure whole or not at all; the suffix chooses the format."""
+    data = BytesIO()
+    figure.savefig(data, format=path.suffix[1:])
+    write_bytes(path, data.getvalue())
