@@ -80,7 +80,8 @@ def _check(message: Any, kind: str, supported: Collection[str], others: Collecti
     """Refuse what is not supported; of a CompressedImage only what `others` names."""
     raw = hasattr(message, 'encoding')
     # A CompressedImage's format begins with the encoding before compression, or is 'jpeg'.
-    encoding = str(message.encoding if raw else message.format).partition(';')[0].strip()
+    encoding = (str(message.encoding) if raw
+                else str(message.format).partition(';')[0].strip())
     if encoding in supported or not (raw or encoding in others):
         return
     raise DiffsegError(f'image encoding {encoding!r} is not supported as {kind}; supported are '

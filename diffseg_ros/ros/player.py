@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-import importlib
 import time
 from types import TracebackType
 from typing import Any
 
 from diffseg_ros.io.message_stream import TimedMessage
+from diffseg_ros.ros.messages import message_class
 from rclpy.context import Context
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
@@ -115,15 +115,6 @@ class Player:
             message = Clock()
             message.clock.sec, message.clock.nanosec = divmod(now, _NS)
             self._clock.publish(message)
-
-
-def message_class(type_name: str) -> Any:
-    """Return the class of, for example, 'sensor_msgs/msg/Image'; None if it is not installed."""
-    package, _, name = type_name.split('/')
-    try:
-        return getattr(importlib.import_module(f'{package}.msg'), name)
-    except (ImportError, AttributeError):
-        return None
 
 
 def _qos(topic: str) -> QoSProfile:

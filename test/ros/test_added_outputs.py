@@ -8,18 +8,10 @@ import subprocess
 import sys
 
 import node_rig
-import pytest
 from std_msgs.msg import Int32, UInt32
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
-@pytest.fixture
-def rig(tmp_path):
-    with node_rig.own_domain() as domain:
-        rig = node_rig.Rig(domain, tmp_path)
-        yield rig
-        rig.close()
 
 
 def received(rig, topic, kind):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 import os
-from pathlib import Path
 import signal
 import subprocess
 import sys
@@ -16,7 +14,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-from node_rig import image, own_domain, Rig, ROOT, stamped, stamps  # noqa: E402
+from node_rig import image, own_domain, ROOT, stamped, stamps  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from stub_node import MAGENTA  # noqa: E402
@@ -24,13 +22,6 @@ from stub_node import MAGENTA  # noqa: E402
 DEFAULT_LABEL = round(100 * SegmentationConfig().cut.tau)
 """What the stub pipeline labels all pixels with."""
 
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with own_domain() as domain:
-        rig = Rig(domain, tmp_path)
-        yield rig
-        rig.close()
 
 
 def label_values(message) -> np.ndarray:

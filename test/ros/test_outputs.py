@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 from grid_node import FIRST_ID, grid_labels  # noqa: E402
-from node_rig import HEIGHT, own_domain, Rig, stamps, WIDTH  # noqa: E402
+from node_rig import HEIGHT, stamps, WIDTH  # noqa: E402
 from rclpy.qos import qos_profile_sensor_data, QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
@@ -18,13 +17,6 @@ from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 GRID_NODE = (str(Path(__file__).with_name('grid_node.py')),)
 RELIABLE = QoSProfile(depth=10)
 
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with own_domain() as domain:
-        rig = Rig(domain, tmp_path)
-        yield rig
-        rig.close()
 
 
 def listen(client, kind, topic: str, qos: QoSProfile) -> list:

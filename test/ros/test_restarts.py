@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 import os
 from pathlib import Path
 import signal
@@ -14,18 +13,16 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-from node_rig import Client, own_domain, Rig, ROOT, stamp_of, stamps  # noqa: E402
+from node_rig import Client, Rig, ROOT, stamp_of, stamps  # noqa: E402
 
 HERE = Path(__file__).parent
 CAMERA = (sys.executable, str(HERE / 'camera_process.py'))
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with own_domain() as domain:
-        rig = Rig(domain, tmp_path, reliable=True)
-        yield rig
-        rig.close()
+def rig(reliable_rig: Rig) -> Rig:
+    return reliable_rig
+
 
 
 def spawn(rig: Rig, *command: str) -> subprocess.Popen:
@@ -76,14 +73,6 @@ def test_node_killed_in_the_middle_starts_again_with_new_ids(rig):
     assert client.count('epoch') == 0 and client.count('failed') == 0
     assert rig.stop(signal.SIGTERM) == 0
     end(camera, signal.SIGTERM)
-
-
-@pytest.fixture
-def best_effort_rig(tmp_path: Path) -> Iterator[Rig]:
-    with own_domain() as domain:
-        rig = Rig(domain, tmp_path)
-        yield rig
-        rig.close()
 
 
 def test_two_nodes_in_one_domain_stay_apart(best_effort_rig):

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 import re
 
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-from node_rig import image, own_domain, Rig  # noqa: E402
+from node_rig import image  # noqa: E402
 from rclpy.qos import qos_profile_sensor_data, QoSProfile  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with own_domain() as domain:
-        rig = Rig(domain, tmp_path)
-        rig.client.node.destroy_publisher(rig.client.images)
-        yield rig
-        rig.close()
-
-
 def test_each_cause_is_named_and_the_right_publisher_ends_the_silence(rig):
+    rig.client.node.destroy_publisher(rig.client.images)
     client = rig.start(
         '-p', 'diagnostics_period:=0.1', '-p', 'segmentation.taw:=1.0',
         '-p', 'qos_overrides./rgb/image_raw.subscription.reliability:=reliable')
