@@ -6,7 +6,9 @@ import argparse
 import sys
 
 from diffseg_ros.cli import evaluate_masks, evaluate_tracks
-from diffseg_ros.cli.command import run_command
+from diffseg_ros.cli.command import add_json_option, make_folder, run_command
+from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
+from diffseg_ros.errors import DiffsegError
 from diffseg_ros.registry import measures
 
 
@@ -15,19 +17,25 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest='command', required=True)
     masks = commands.add_parser('masks', help='segments of images against true masks',
                                 description='Score segments of images against true masks.')
-    evaluate_masks.add_arguments(masks)
-    masks.set_defaults(run=evaluate_masks.run)
     tracks = commands.add_parser('tracks', help='persistent ids through recordings',
                                  description='Score persistent ids through recordings: against '
                                  'true instances where a recording has them, and by warping '
                                  'labels with depth and pose where it has those.')
-    evaluate_tracks.add_arguments(tracks)
-    tracks.set_defaults(run=evaluate_tracks.run)
+    for command, module in (masks, evaluate_masks), (tracks, evaluate_tracks):
+        module.add_arguments(command)
+        add_pipeline_options(command)
+        add_json_option(command)
+        command.set_defaults(run=module.run)
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    arguments.run(arguments)
+    if arguments.plots and arguments.output is None:
+        raise DiffsegError('--plots: the plots need a folder; give one with --output')
+    config = pipeline_config(arguments)
+    if arguments.output is not None:
+        make_folder(arguments.output)
+    arguments.run(arguments, config)
     for problem in measures.problems:
         print(f'warning: {problem}', file=sys.stderr)
 

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 import tempfile
 import time
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
-from diffseg_ros.cli.command import add_json_option, progress, write_json
-from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
+from diffseg_ros.cli.command import progress, write_json
+from diffseg_ros.cli.source_frames import positive
 from diffseg_ros.cli.studies import load_study
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.report import mean_report, Report, Table
+from diffseg_ros.evaluation.datasets import MaskDataset
+from diffseg_ros.evaluation.measure import MeasureSet
+from diffseg_ros.evaluation.report import check_names, mean_report, Report, Table
+from diffseg_ros.io.images import write_image
 from diffseg_ros.registry import segmentation_methods
 from diffseg_ros.settings import updated
-from diffseg_ros.types import Frame, LabelImage
+from diffseg_ros.types import Frame, LabelImage, RgbImage
+from diffseg_ros.viz.overlay import draw_overlay
+from diffseg_ros.viz.plots import draw_calibration
+import numpy as np
+import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from diffseg_ros.evaluation.datasets import MaskDataset
-    from diffseg_ros.evaluation.measure import MeasureSet
-    import numpy as np
-    import numpy.typing as npt
-
-    Method = Callable[[Frame], tuple[LabelImage, npt.NDArray[np.uint8] | None]]
+Method = Callable[[Frame], tuple[LabelImage, npt.NDArray[np.uint8] | None]]
+"""Returns the labels of an image, and their confidence or None."""
 
 BASELINES = ('grid', 'lab_ncut', 'lab_kmeans', 'felzenszwalb', 'random_weights')
 CURVE = 'calibration.png'
@@ -49,43 +49,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='evaluate this instead of the pipeline, or beside --method; may be '
                         'repeated. random_weights is the pipeline with an untrained embedded '
                         'model. Baselines come with the source repository')
-    parser.add_argument('--limit', type=int, metavar='N', help='only the first N images of a set')
+    parser.add_argument('--limit', type=positive, metavar='N',
+                        help='only the first N images of a set')
     parser.add_argument('--output', type=Path, metavar='DIR',
                         help='write overlays to DIR/METHOD/DATASET/NAME.jpg')
     parser.add_argument('--plots', action='store_true',
                         help=f'draw DIR/METHOD/{CURVE} (accuracy against confidence) of methods '
                         'that give a confidence')
-    add_pipeline_options(parser)
-    add_json_option(parser)
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, config: PipelineConfig) -> None:
     """Score the data sets; print and write the report."""
-    from diffseg_ros.evaluation.datasets import MaskDataset
-    from diffseg_ros.evaluation.measure import MeasureSet
-
-    if arguments.limit is not None and arguments.limit < 1:
-        raise DiffsegError(f'--limit {arguments.limit}: at least 1 is needed')
-    if arguments.plots and arguments.output is None:
-        raise DiffsegError('--plots: the plot needs a folder; give one with --output')
-    config = pipeline_config(arguments)
     datasets = [MaskDataset(path) for path in arguments.datasets]
-    names = [dataset.name for dataset in datasets]
-    if len(set(names)) < len(names):
-        raise DiffsegError(f'data sets: {", ".join(names)}; every name must be different, because '
-                           'the report is by name')
+    check_names([dataset.name for dataset in datasets])
     empty = MeasureSet('masks', config.measures).compute()
     table = Table(_COLUMNS, empty, name_width=24, width=12)
     reports = {}
-    with ExitStack() as stack:
-        for name, method in _methods(arguments, config, datasets, stack):
-            table.print_heading(name)
-            reports[name] = _report(name, method, datasets, table, config, arguments)
+    for name, method in _methods(arguments, config, datasets):
+        table.print_heading(name)
+        reports[name] = _report(name, method, datasets, table, config, arguments)
     write_json(arguments.json, reports[name] if len(reports) == 1 else {'methods': reports})
 
 
-def _methods(arguments: argparse.Namespace, config: PipelineConfig, datasets: list[MaskDataset],
-             stack: ExitStack) -> Iterator[tuple[str, Method]]:
+def _methods(arguments: argparse.Namespace, config: PipelineConfig,
+             datasets: list[MaskDataset]) -> Iterator[tuple[str, Method]]:
     """Yield the name and function of each chosen method, loaded when its turn comes."""
     baselines = load_study('baselines') if arguments.baseline else None
     if arguments.method or baselines is None:
@@ -94,13 +81,13 @@ def _methods(arguments: argparse.Namespace, config: PipelineConfig, datasets: li
         yield config.segmentation.method, _pipeline_method(config)
     for name in dict.fromkeys(arguments.baseline):
         assert baselines is not None
-        if name == 'random_weights':
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            baselines.write_random_weights(folder, [
-                frame.rgb for dataset in datasets for _, frame, _ in islice(dataset, _WHITENED)])
-            yield name, _pipeline_method(updated(config, {'backbone.model': str(folder)}))
-        else:
+        if name != 'random_weights':
             yield name, _image_method(baselines.CLASSICAL[name])
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            baselines.write_random_weights(Path(folder), [
+                frame.rgb for dataset in datasets for _, frame, _ in islice(dataset, _WHITENED)])
+            yield name, _pipeline_method(updated(config, {'backbone.model': folder}))
 
 
 def _pipeline_method(config: PipelineConfig) -> Method:
@@ -114,20 +101,19 @@ def _pipeline_method(config: PipelineConfig) -> Method:
     return segment
 
 
-def _image_method(baseline: Callable[[npt.NDArray[np.uint8]], LabelImage]) -> Method:
+def _image_method(baseline: Callable[[RgbImage], LabelImage]) -> Method:
     return lambda frame: (baseline(frame.rgb), None)
 
 
 def _report(name: str, method: Method, datasets: list[MaskDataset], table: Table,
             config: PipelineConfig, arguments: argparse.Namespace) -> dict[str, Any]:
-    from diffseg_ros.evaluation.measure import MeasureSet
-    from diffseg_ros.viz.plots import draw_calibration
-
+    """Score all data sets and draw the plot of one method."""
     reports: dict[str, Report] = {}
     scored = []
     for dataset in datasets:
+        measures = MeasureSet('masks', config.measures)
         folder = arguments.output and arguments.output / name / dataset.name
-        measures, seconds = _score(method, dataset, config, arguments.limit, folder)
+        seconds = _score(method, dataset, measures, arguments.limit, folder)
         scored.append(measures)
         reports[dataset.name] = {**measures.compute(), 'seconds_per_image': seconds}
         table.print_row(dataset.name, reports[dataset.name])
@@ -143,14 +129,9 @@ def _report(name: str, method: Method, datasets: list[MaskDataset], table: Table
     return {'datasets': reports, 'mean': rows['mean']}
 
 
-def _score(method: Method, dataset: MaskDataset, config: PipelineConfig, limit: int | None,
-           folder: Path | None) -> tuple[MeasureSet, float]:
-    """Return the measures of one data set and the method's seconds per image."""
-    from diffseg_ros.evaluation.measure import MeasureSet
-    from diffseg_ros.io.images import write_image
-    from diffseg_ros.viz.overlay import draw_overlay
-
-    measures = MeasureSet('masks', config.measures)
+def _score(method: Method, dataset: MaskDataset, measures: MeasureSet, limit: int | None,
+           folder: Path | None) -> float:
+    """Update the measures, write overlays, and return the method's seconds per image."""
     count = min(len(dataset), limit or len(dataset))
     seconds = 0.0
     for name, frame, truth in progress(islice(dataset, count), count, dataset.name):
@@ -160,4 +141,4 @@ def _score(method: Method, dataset: MaskDataset, config: PipelineConfig, limit: 
         measures.update(dataset.observation(frame, truth, labels, confidence))
         if folder is not None:
             write_image(folder / f'{name}.jpg', draw_overlay(frame.rgb, labels))
-    return measures, seconds / count
+    return seconds / count

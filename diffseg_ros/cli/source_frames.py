@@ -16,9 +16,9 @@ _TOPIC_ROLES = ('rgb', 'camera_info', 'depth')
 
 def add_frame_options(parser: argparse.ArgumentParser) -> None:
     """Add `--every N` and `--limit N`."""
-    parser.add_argument('--every', type=_positive, default=1, metavar='N',
+    parser.add_argument('--every', type=positive, default=1, metavar='N',
                         help='use every Nth frame (1)')
-    parser.add_argument('--limit', type=_positive, metavar='N', help='stop after N frames')
+    parser.add_argument('--limit', type=positive, metavar='N', help='stop after N frames')
 
 
 def add_topic_options(parser: argparse.ArgumentParser,
@@ -70,7 +70,8 @@ def selected_frames(source: Source, every: int, limit: int | None) -> Iterator[S
             yield item
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Parse a count of an option."""
     try:
         value = int(text)
     except ValueError as error:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
-from diffseg_ros.backbones.base import Backbone
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.contingency import contingency
 from diffseg_ros.geometry.label_images import distinct_labels
-from diffseg_ros.pipeline import Pipeline
 from diffseg_ros.settings import updated
 from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.types import Frame, LabelImage, Result, UNLABELLED
@@ -17,7 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-TRACKERS = ('full', 'propagation', 'overlap')
+if TYPE_CHECKING:
+    from diffseg_ros.backbones.base import Backbone
+    from diffseg_ros.pipeline import Pipeline
+
+BASELINE = 'overlap'
+TRACKERS = ('full', 'propagation', BASELINE)
 MIN_IOU = 0.3
 """IoU from which on a segment can continue a track of the baseline."""
 
@@ -32,7 +36,9 @@ def create_tracking(name: str, config: PipelineConfig, backbone: Backbone
     'full' is the pipeline as it is configured; 'propagation' segments the first frame and
     carries its labels from then on; 'overlap' is the baseline. Other names raise DiffsegError.
     """
-    if name == 'overlap':
+    from diffseg_ros.pipeline import Pipeline
+
+    if name == BASELINE:
         return OverlapPipeline(Pipeline(config, backbone=backbone))
     if name == 'propagation':
         config = updated(config, _PROPAGATION_ALONE)

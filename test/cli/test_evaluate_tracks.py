@@ -11,7 +11,7 @@ from box_recording import FRAMES, write_sequence
 import cv2
 from diffseg_ros.cli.convert import main as convert
 from diffseg_ros.cli.evaluate import main
-from diffseg_ros.cli.evaluate_tracks import Setting
+from diffseg_ros.cli.evaluate_tracks import Variant
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.trackers import create_tracking
 from diffseg_ros.pipeline import Pipeline
@@ -114,10 +114,10 @@ def test_pictures(run: Run, box: Path, tmp_path: Path) -> None:
 def test_what_is_withheld_is_not_seen(box: Path) -> None:
     frame = Frame(np.zeros((4, 4, 3), np.uint8), depth=np.ones((4, 4), np.float32),
                   pose=np.eye(4))
-    blind = Setting('full', depth=False, pose=False).seen(frame)
+    blind = Variant('full', ('depth', 'pose')).seen(frame)
     assert blind.depth is None and blind.pose is None and blind.rgb is frame.rgb
-    assert Setting('full', pose=False).seen(frame).depth is frame.depth
-    assert Setting('full', pose=False).name == 'full-no-pose'
+    assert Variant('full', ('pose',)).seen(frame).depth is frame.depth
+    assert Variant('full', ('pose',)).name == 'full-no-pose'
 
 
 def test_baseline_has_the_masks_of_single_frames(weights: Path, box: Path) -> None:

@@ -110,8 +110,7 @@ def test_calibration_of_several_sets_and_its_picture(dataset: Path, weights: Pat
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (['--plots'], '--plots: the plot needs a folder'),
-    (['--limit', '0'], '--limit 0: at least 1 is needed'),
+    (['--plots'], '--plots: the plots need a folder'),
     (['--set', 'segmentation.tau'], 'NAME=VALUE is needed'),
     (['--set', 'segmentation.tua=1'], 'parameter segmentation.tua: unknown'),
     (['--set', 'backbone.model=/nowhere/model'], 'no such folder'),
