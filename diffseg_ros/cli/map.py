@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 import sys
-from typing import Any
 
 from diffseg_ros.cli.command import add_json_option, run_command, write_json
 from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
@@ -15,13 +14,12 @@ from diffseg_ros.cli.source_frames import (
     selected_frames,
     topic_names,
 )
-from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.source import open_source
 from diffseg_ros.settings import updated
 
-KINECT_RANGE = 4.0
-"""Metres up to which depth is fused unless asked otherwise; errors grow with its square."""
+_MAX_DEPTH = 4.0
+"""Metres up to which depth is fused by default: the errors of depth grow with its square."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,25 +47,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _config(arguments: argparse.Namespace) -> PipelineConfig:
-    config = pipeline_config(arguments)
-    depth = arguments.max_depth
-    if depth is None:
-        depth = config.cloud.max_depth or KINECT_RANGE
-    return updated(config, {'cloud.max_depth': depth})
-
-
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.output.suffix.lower() != '.ply' or arguments.output.is_dir():
         raise DiffsegError(f'--output {arguments.output}: the name of a .ply file is needed')
     if arguments.min_observations < 1:
         raise DiffsegError(f'--min-observations {arguments.min_observations}: 1 or more is '
                            'needed')
-    config = _config(arguments)
+    config = pipeline_config(arguments)
+    max_depth = arguments.max_depth
+    if max_depth is None:
+        max_depth = config.cloud.max_depth or _MAX_DEPTH
+    config = updated(config, {'cloud.max_depth': max_depth})
     source = open_source(arguments.source, topic_names(arguments))
 
     from diffseg_ros.mapping.builder import MapBuilder
-    from diffseg_ros.mapping.map_files import write_map
 
     builder = MapBuilder(config, arguments.voxel_size, odometry=arguments.odometry)
     for item in selected_frames(source, arguments.every, arguments.limit):
@@ -81,17 +74,13 @@ def _run(arguments: argparse.Namespace) -> None:
     for warning in source.warnings:
         print(f'{source.name}: {warning}', file=sys.stderr)
     fused = builder.fused(str(arguments.source), arguments.min_observations)
-    picture = write_map(arguments.output, fused, builder.first_pose)
+    picture = builder.write(arguments.output, fused)
     report = {**builder.report(fused), 'source': source.name, 'warnings': source.warnings}
     write_json(arguments.json, report)
-    _print_summary(report, arguments.output, picture)
-
-
-def _print_summary(report: dict[str, Any], output: Path, picture: Path) -> None:
     print(f'{report["frames"]} frames ({report["frames_failed"]} failed, '
           f'{report["frames_without_pose"]} without pose, {report["frames_without_depth"]} '
           f'without depth), {report["points"]} points, {report["labels"]} labels, mean '
-          f'confidence {report["confidence"]:.2f}, into {output} and {picture}')
+          f'confidence {report["confidence"]:.2f}, into {arguments.output} and {picture}')
 
 
 def main(argv: list[str] | None = None) -> int:

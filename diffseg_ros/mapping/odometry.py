@@ -15,21 +15,19 @@ _ITERATIONS = (10, 5, 3)
 _DEPTH_OUTLIER = 0.07
 _SAME_VIEW = 0.8
 _LOST = 0.3
-_FARTHEST = 4.0
 
 
 class RgbdOdometry:
     """
     Estimates where the camera is relative to its first frame.
 
-    Each frame is aligned with a key frame by Open3D's multi-scale point-to-plane method; when
-    less than 80 % of it agrees, the frame before becomes the key frame. Errors add up from key
-    frame to key frame: there is no loop closure.
+    Each frame is aligned with a key frame by Open3D's multi-scale point-to-plane method, using
+    depth up to `max_depth` metres. When less than 80 % of a frame agrees, the frame before
+    becomes the key frame. Errors add up from key frame to key frame: there is no loop closure.
     """
 
-    def __init__(self, max_depth: float = _FARTHEST) -> None:
-        """Align frames by their depth up to `max_depth` metres; 0 is 4 m."""
-        self._max_depth = max_depth or _FARTHEST
+    def __init__(self, max_depth: float = 4.0) -> None:
+        self._max_depth = max_depth
         self._key: Any = None
         self._key_pose: Matrix = np.eye(4)
         self._last: Any = None
@@ -39,9 +37,8 @@ class RgbdOdometry:
         """
         Return the (4, 4) pose of a frame in the first camera's frame, or None if lost.
 
-        A frame that cannot be aligned is skipped; the next one is aligned with the same key
-        frame. Raises DiffsegError when the frame lacks depth or intrinsics, or the distortion
-        model is not supported.
+        Raises DiffsegError when the frame lacks depth or intrinsics, or the distortion model is
+        not supported.
         """
         image, matrix = _rectified(frame)
         if self._key is None:

@@ -24,11 +24,10 @@ class FusedCloud:
     Attributes
     ----------
     cloud
-        Lists of N points: mean position and colour, and the label with most votes, UNLABELLED
-        (-1) where there was no vote.
+        A list: mean position and colour, and the label with most votes, UNLABELLED (-1) where
+        there was no vote.
     confidence
-        (N,) float32, 0 to 1: the share of the frames that saw the voxel which voted for its
-        label; 0 where there was no vote.
+        (N,) float32: share of the frames that saw the voxel which voted for its label, 0 to 1.
     observations
         (N,) int32 number of frames that saw the voxel.
     voxel_size
@@ -41,40 +40,31 @@ class FusedCloud:
     observations: npt.NDArray[np.int32]
     voxel_size: float
 
-    @property
-    def agreement(self) -> float | None:
-        """Share of all observations that carry their voxel's label; None without voxels."""
-        if not len(self.observations):
-            return None
-        return float(np.average(self.confidence, weights=self.observations))
-
 
 class VoxelMap:
     """
-    Voxels that remember the position, colour and label votes of their points.
+    Voxels, of a side in metres, that remember position, colour and label votes of their points.
 
     A frame adds one observation to every voxel that it has points in: their mean position,
     their mean colour, and a vote for the label that most of them carry; a majority of points
-    without a label votes for none. Memory grows with the number of voxels, not with the number
-    of frames. Each voxel counts the votes for 8 labels; one label more takes over the counter
-    with the fewest votes, which keeps every label with more than an eighth of the votes. Source
-    of that rule: Metwally et al., "Efficient Computation of Frequent and Top-k Elements in Data
-    Streams", 2005.
+    without a label votes for none. Each voxel counts the votes for 8 labels; one label more
+    takes over the counter with the fewest votes, which keeps every label with more than an
+    eighth of the votes. Source of that rule: Metwally et al., "Efficient Computation of Frequent
+    and Top-k Elements in Data Streams", 2005.
     """
 
     def __init__(self, voxel_size: float) -> None:
-        """Begin an empty map; raise DiffsegError unless the size (metres) is above 0."""
         if not 0 < voxel_size < np.inf:
             raise DiffsegError(f'map: voxels of {voxel_size:g} m; a size above 0 is needed')
-        import open3d
-        core = open3d.core
+        from open3d import core
         self._core = core
         self._size = voxel_size
+        # Sums of position in the voxel and colour, observations, candidate labels, their votes.
+        sizes = (6, 1, _CANDIDATES, _CANDIDATES)
         self._voxels = core.HashMap(
             _FIRST_CAPACITY, core.int32, core.SizeVector([3]),
             [core.float32, core.int32, core.int32, core.int32],
-            [core.SizeVector([6]), core.SizeVector([1]), core.SizeVector([_CANDIDATES]),
-             core.SizeVector([_CANDIDATES])])
+            [core.SizeVector([size]) for size in sizes])
 
     def __len__(self) -> int:
         return int(self._voxels.size())
@@ -128,11 +118,7 @@ class VoxelMap:
         return [tensor.numpy() for tensor in self._voxels.value_tensors()]
 
     def extract(self, min_observations: int = 1) -> FusedCloud:
-        """
-        Return the voxels seen in at least `min_observations` frames, sorted by position.
-
-        Of two labels with as many votes the lower wins.
-        """
+        """Return the voxels seen in at least `min_observations` frames, sorted by position."""
         slots = self._voxels.active_buf_indices().numpy().astype(np.intp)
         sums, observations, candidates, votes = self._values()
         slots = slots[observations[slots, 0] >= min_observations]
@@ -142,6 +128,7 @@ class VoxelMap:
         seen = observations[slots]
         means = sums[slots] / seen
         most = votes[slots].max(axis=1, initial=0)
+        # Of two labels with as many votes the lower wins.
         tied = np.where(votes[slots] == most[:, None], candidates[slots], np.iinfo(np.int32).max)
         labels = np.where(most > 0, tied.min(axis=1, initial=np.iinfo(np.int32).max), UNLABELLED)
         cloud = LabelledCloud((keys * self._size + means[:, :3]).astype(np.float32),
