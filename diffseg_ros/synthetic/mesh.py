@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from diffseg_ros.types import Matrix
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
@@ -38,7 +39,7 @@ class Mesh:
     uv: FloatArray
     normals: FloatArray
 
-    def transformed(self, matrix: npt.NDArray[np.floating]) -> Mesh:
+    def transformed(self, matrix: Matrix) -> Mesh:
         """Return the mesh moved by a (4, 4) rigid transform."""
         rotation = matrix[:3, :3]
         return replace(
@@ -55,7 +56,7 @@ class Mesh:
 
 
 def rigid(position: Sequence[float], yaw: float = 0.0, pitch: float = 0.0,
-          roll: float = 0.0) -> npt.NDArray[np.float64]:
+          roll: float = 0.0) -> Matrix:
     """Return the (4, 4) transform of a rotation (radians; roll, pitch, then yaw) and a shift."""
     (sy, sp, sr), (cy, cp, cr) = np.sin([yaw, pitch, roll]), np.cos([yaw, pitch, roll])
     matrix = np.eye(4)

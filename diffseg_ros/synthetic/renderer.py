@@ -61,32 +61,17 @@ class Rendering:
 
 @dataclass(frozen=True)
 class _Hits:
-    """
-    Where rays meet surfaces, one row for each ray that hit something.
+    """Where rays meet surfaces, one row for each ray that hit something."""
 
-    Attributes
-    ----------
-    pixel
-        (N,) flat index of the pixel.
-    depth, position, normal, view, incidence
-        Metres along the optical axis, world point, unit normal towards the camera, unit vector
-        to the camera, cosine between the two.
-    material, part
-        (N,) numbers of material and instance.
-    albedo
-        (N, 3) linear RGB reflectance.
-
-    """
-
-    pixel: npt.NDArray[np.int64]
-    depth: FloatArray
-    position: FloatArray
-    normal: FloatArray
-    view: FloatArray
-    incidence: FloatArray
+    pixel: npt.NDArray[np.int64]  # flat index
+    depth: FloatArray  # metres along the optical axis
+    position: FloatArray  # in the world
+    normal: FloatArray  # unit vector on the side of the camera
+    view: FloatArray  # unit vector to the camera
+    incidence: FloatArray  # cosine between normal and view
     material: npt.NDArray[np.int32]
-    part: npt.NDArray[np.int32]
-    albedo: FloatArray
+    part: npt.NDArray[np.int32]  # place in the scene's instances
+    albedo: FloatArray  # linear RGB reflectance
 
 
 class Renderer:

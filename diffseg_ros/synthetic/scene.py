@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from diffseg_ros.synthetic import objects
 from diffseg_ros.synthetic.material import MaterialChooser, Shape
 from diffseg_ros.synthetic.mesh import panel, rigid
+from diffseg_ros.types import Matrix
 import numpy as np
-import numpy.typing as npt
 
-Motion = Callable[[float], npt.NDArray[np.float64]]
+Motion = Callable[[float], Matrix]
 """Seconds since the start -> (4, 4) object-to-world transform."""
 
 
@@ -102,14 +102,13 @@ class _Builder:
                      (0.0, self.table_y - 0.05, self.table[2] - 0.1),
                      (self.width, self.depth, self.height))
 
-    def _add(self, name: str, shape: Shape, place: npt.NDArray[np.float64] | None = None,
+    def _add(self, name: str, shape: Shape, place: Matrix | None = None, *,
              motion: Motion | None = None) -> None:
         if place is not None:
             shape = [(mesh.transformed(place), material) for mesh, material in shape]
         self.instances.append(Instance(len(self.instances) + 1, name, shape, motion))
 
-    def _against(self, wall: str, along: float, gap: float = 0.0,
-                 z: float = 0.0) -> npt.NDArray[np.float64]:
+    def _against(self, wall: str, along: float, gap: float = 0.0, z: float = 0.0) -> Matrix:
         """Return the place whose -y looks into the room, `gap` before a wall."""
         x, y = self.width / 2 - gap, self.depth / 2 - gap
         position, yaw = {'back': ((along, y, z), 0.0), 'left': ((-x, along, z), np.pi / 2),
@@ -217,14 +216,14 @@ class _Builder:
         reach, top = self.table[0] / 2 - 0.2, self.table[2] + 0.012
         phase = self.rng.uniform(0, 2 * np.pi, 3)
 
-        def drive(time: float) -> npt.NDArray[np.float64]:
+        def drive(time: float) -> Matrix:
             return rigid((reach * np.sin(2 * np.pi * time / 8 + phase[0]), lane, top))
 
-        def roll(time: float) -> npt.NDArray[np.float64]:
+        def roll(time: float) -> Matrix:
             x = 1.1 * np.sin(2 * np.pi * time / 11 + phase[1])
             return rigid((x, self.table_y - 0.85, 0.172), pitch=x / 0.16)
 
-        def sweep(time: float) -> npt.NDArray[np.float64]:
+        def sweep(time: float) -> Matrix:
             turn = 2 * np.pi * time / 14 + phase[2]
             return rigid((-self.window_side * (1.62 + 0.12 * np.cos(turn)),
                           self.table_y - 0.1 + 0.75 * np.sin(turn), 0.004), turn)
