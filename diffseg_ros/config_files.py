@@ -50,11 +50,6 @@ class Profile:
     parameter_file: Path
     remaps: tuple[tuple[str, str], ...]
 
-    def ros_arguments(self) -> list[str]:
-        """Return what follows `--ros-args` on the node's command line."""
-        rules = [part for source, target in self.remaps for part in ('-r', f'{source}:={target}')]
-        return ['--params-file', str(self.parameter_file), *rules]
-
 
 def profile_names() -> list[str]:
     """Return the names of the profiles that come with the package, sorted."""

@@ -48,10 +48,6 @@ def test_remaps_lead_from_outputs_to_relative_names(name):
     profile = load_profile(name)
     assert {source for source, _ in profile.remaps} <= OUTPUTS
     assert not [target for _, target in profile.remaps if target.startswith('/')]
-    arguments = profile.ros_arguments()
-    assert arguments[:2] == ['--params-file', str(profile.parameter_file)]
-    assert arguments[2:] == [part for source, target in profile.remaps
-                             for part in ('-r', f'{source}:={target}')]
 
 
 def test_every_profile_is_described():

@@ -84,7 +84,10 @@ class ProfileRig:
         arguments = ['-r', f'__ns:=/{name}']
         for topic in CAMERA:
             arguments += ['-r', f'{topic[1:]}:={topic}']
-        arguments += load_profile(name).ros_arguments()
+        profile = load_profile(name)
+        arguments += ['--params-file', str(profile.parameter_file)]
+        for source, target in profile.remaps:
+            arguments += ['-r', f'{source}:={target}']
         for key, value in parameters.items():
             arguments += ['-p', f'{key}:={value}']
         environment = {**os.environ, 'ROS_DOMAIN_ID': str(self._domain),
