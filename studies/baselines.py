@@ -31,35 +31,25 @@ def grid(rgb: RgbImage) -> LabelImage:
     return grid_labels(*rgb.shape[:2])
 
 
-def lab_ncut(rgb: RgbImage, *, alpha: float = 10.0, tau: float = 0.7) -> LabelImage:
-    """
-    Return labels of DiffCut's recursive normalised cut of colour and position.
-
-    `alpha` is the exponent of the cosine affinity; a segment is split while its best normalised
-    cut costs less than `tau`.
-    """
+def lab_ncut(rgb: RgbImage) -> LabelImage:
+    """Return labels of DiffCut's recursive normalised cut of colour and position."""
     tokens = torch.from_numpy(_colour_and_position(rgb, *NCUT_GRID).T)
-    affinity = feature_affinity(tokens, alpha).numpy()
+    affinity = feature_affinity(tokens, alpha=10.0).numpy()
     with one_blas_thread():
-        return _to_pixels(normalized_cut(affinity, tau), NCUT_GRID, rgb)
+        return _to_pixels(normalized_cut(affinity, tau=0.7), NCUT_GRID, rgb)
 
 
-def lab_kmeans(rgb: RgbImage, *, clusters: int = 6, seed: int = 0) -> LabelImage:
+def lab_kmeans(rgb: RgbImage) -> LabelImage:
     """Return labels of k-means (k-means++ start) on colour and position; repeatable."""
     points = _colour_and_position(rgb, *KMEANS_GRID).astype(np.float64)
-    _, labels = kmeans2(points, clusters, iter=30, minit='++', seed=seed, missing='warn')
+    _, labels = kmeans2(points, 6, iter=30, minit='++', seed=0, missing='warn')
     return _to_pixels(labels, KMEANS_GRID, rgb)
 
 
-def felzenszwalb(rgb: RgbImage, *, scale: float = 800.0, sigma: float = 0.8) -> LabelImage:
-    """
-    Return labels of graph-based segmentation (Felzenszwalb and Huttenlocher, 2004).
-
-    Higher `scale` gives larger segments, which are at least a 300th of the image; `sigma` is the
-    smoothing in pixels beforehand.
-    """
+def felzenszwalb(rgb: RgbImage) -> LabelImage:
+    """Return labels of graph-based segmentation (Felzenszwalb and Huttenlocher, 2004)."""
     smallest = rgb.shape[0] * rgb.shape[1] // 300
-    labels = segmentation.felzenszwalb(rgb, scale=scale, sigma=sigma, min_size=smallest)
+    labels = segmentation.felzenszwalb(rgb, scale=800.0, sigma=0.8, min_size=smallest)
     return labels.astype(np.int32)
 
 
@@ -72,17 +62,8 @@ def write_random_weights(folder: Path, images: Sequence[RgbImage] = (), seed: in
     """
     Write the embedded model, randomly initialised, as `backbone.model` takes it.
 
-    With images its features are whitened like the trained model's.
-
-    Parameters
-    ----------
-    folder
-        Created where it is absent.
-    images
-        For fitting the whitening.
-    seed
-        The same seed gives the same weights.
-
+    With images its features are whitened like the trained model's. The same seed gives the same
+    weights.
     """
     from diffseg_ros.training.checkpoint import create_unet, save_weights, write_whitening
     import torch

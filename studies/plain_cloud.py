@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffseg_ros.errors import DiffsegError
 from diffseg_ros.types import Frame
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +15,12 @@ _POINT = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4'), ('l
 
 def plain_points(frame: Frame, values: npt.NDArray[np.integer]) -> npt.NDArray[np.void]:
     """
-    Return the organised points of a frame in a structured array.
+    Return the organised points of a frame, (H, W) in a structured array.
 
-    Parameters
-    ----------
-    frame
-        With depth of the image's size and a camera without distortion.
-    values
-        (H, W) label values.
-
-    Raises
-    ------
-    DiffsegError
-        The frame has no depth or no intrinsics.
-
+    The frame needs depth of the image's size and a camera without distortion; `values` are the
+    (H, W) label values.
     """
-    if frame.depth is None or frame.intrinsics is None:
-        raise DiffsegError('plain cloud: the frame lacks depth or intrinsics; give both')
+    assert frame.depth is not None and frame.intrinsics is not None
     height, width = values.shape
     k = frame.intrinsics
     image: Any = open3d.geometry.Image

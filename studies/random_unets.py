@@ -48,17 +48,8 @@ def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = Fals
     """
     Return a backbone of one of SHAPES: the real layers and sizes, random weights.
 
-    Parameters
-    ----------
-    shape
-        A key of SHAPES.
-    config
-        Device, precision, tokens, seed and noise.
-    tiny_vae
-        Whether an AutoencoderTiny encodes the image instead of an AutoencoderKL.
-    attention
-        Whether the backbone also gives attention maps.
-
+    With `tiny_vae` an AutoencoderTiny encodes the image instead of an AutoencoderKL; with
+    `attention` the backbone also gives attention maps.
     """
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.precision, device)

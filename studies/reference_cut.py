@@ -23,22 +23,11 @@ def reference_cut(affinity: FloatMatrix, tau: float,
 
     At every node (D - W) x = lambda D x is solved in full by LAPACK, the second eigenvector is
     cut at 100 thresholds between 0.99 of its least and 0.99 of its largest entry, and the part
-    is split at the cheapest if that costs less than tau.
+    is split at the cheapest if that costs less than tau, 0 to 2.
 
-    Parameters
-    ----------
-    affinity
-        (n, n), symmetric, not negative; every row has a positive sum.
-    tau
-        Costs lie in [0, 2].
-    dtype
-        float64 for equality, float32 for timing.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) int32 labels from 0, in the order in which parts were found final.
-
+    The affinity is (n, n), symmetric and not negative, and every row has a positive sum; `dtype`
+    is float64 for equality, float32 for timing. Returns (n,) int32 labels from 0, in the order in
+    which parts were found final.
     """
     weights = np.asarray(affinity, dtype)
     labels = np.zeros(len(weights), np.int32)

@@ -66,22 +66,11 @@ def reference_divergence(rows: FloatArray, maps: FloatArray) -> FloatArray:
 def reference_merging(maps: FloatArray, anchors: npt.NDArray[np.intp],
                       threshold: float = 1.0) -> FloatArray:
     """
-    Merge attention maps into one map a segment.
+    Merge (n, n) attention maps, one distribution a row, into (K, n), one for each segment.
 
-    Parameters
-    ----------
-    maps
-        (n, n) distributions, one a row; float64 for equality, float32 for timing.
-    anchors
-        Rows that the first iteration starts from.
-    threshold
-        Maps nearer than this symmetric divergence (nats) are merged.
-
-    Returns
-    -------
-    numpy.ndarray
-        (K, n) proposals, in the type of `maps`.
-
+    The first iteration starts from the rows `anchors`; maps nearer than the threshold (symmetric
+    divergence in nats) are merged. The arithmetic is that of the maps' type: float64 for
+    equality, float32 for timing.
     """
     near = reference_divergence(maps[anchors], maps) < threshold
     near = near[near.any(axis=1)]

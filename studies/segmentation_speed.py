@@ -11,7 +11,13 @@ from typing import Any
 
 from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone
-from diffseg_ros.benchmark.measurement import milliseconds, PeakMemory, rounded_percentiles
+from diffseg_ros.benchmark.measurement import (
+    median,
+    milliseconds,
+    PeakMemory,
+    rounded_percentiles,
+    take_turns,
+)
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.pipeline import create_method
 from diffseg_ros.segmentation.affinity import token_affinity
@@ -52,25 +58,13 @@ def measure_segmentation(config: PipelineConfig, frames: Sequence[Frame],
     """
     Time all methods on real features and attention of the configured model.
 
-    Parameters
-    ----------
-    config
-        Model, device and settings.
-    frames
-        Consecutive frames.
-    images
-        Cut besides these.
-    quick
-        Few tokens and repetitions.
+    `frames` are consecutive; `images` are cut besides these.
 
-    Returns
-    -------
-    dict
-        `normalized_cut` cuts DiffCut's affinity of the features alone (centred, which the
-        embedded model needs), `normalized_cut_cues` that of the settings; see `measure_cut`.
-        `attention_merging`: see `measure_merging`. `methods` has the whole stage, from features
-        to pixels, by method; 'diffcut_alone' and the like cut the features alone.
-
+    - `normalized_cut` cuts DiffCut's affinity of the features alone (centred, which the embedded
+      model needs), `normalized_cut_cues` that of the settings; see `measure_cut`.
+    - `attention_merging`: see `measure_merging`.
+    - `methods` has the whole stage, from features to pixels, by method; 'diffcut_alone' and the
+      like cut the features alone.
     """
     tokens, merge_tokens = (96, 96) if quick else (CUT_TOKENS, MERGE_TOKENS)
     rounds, settings = 1 if quick else 2, config.segmentation
@@ -123,26 +117,12 @@ def affinities(frames: Sequence[Frame], backbone: Backbone,
 def measure_cut(graphs: Sequence[FloatMatrix], tau: float, rounds: int,
                 device: torch.device = _HOST) -> dict[str, Any]:
     """
-    Time the cuts of consecutive frames' affinities, in turns and on one thread each.
+    Time the cuts of consecutive frames' (n, n) float32 affinities, in turns, on one thread each.
 
-    Parameters
-    ----------
-    graphs
-        (n, n) float32 affinities.
-    tau
-        As for `normalized_cut`.
-    rounds
-        How often each of ours is timed on each graph.
-    device
-        Where the K-way cut runs; the recursions run on the host.
-
-    Returns
-    -------
-    dict
-        Medians in milliseconds and the reference's ratio to each; the lowest adjusted Rand index
-        of ours against the float64 reference; the median number of segments. 'warm' starts from
-        the result of the frame before, 'kway' is the cut without recursion, on `kway_device`.
-
+    The K-way cut runs on `device`, the recursions on the host. Returns medians in milliseconds
+    and the reference's ratio to each; the lowest adjusted Rand index of ours against the float64
+    reference; the median number of segments. 'warm' starts from the result of the frame before,
+    'kway' is the cut without recursion, on `kway_device`.
     """
     times: dict[str, list[float]] = {}
     agreement, segments = [], []
@@ -158,7 +138,7 @@ def measure_cut(graphs: Sequence[FloatMatrix], tau: float, rounds: int,
                 milliseconds(partial(reference_cut, graph, tau, np.float32)))
             ways = {'ours': partial(normalized_cut, graph, tau),
                     'kway': partial(kway_cut, tensor, tau)}
-            for name, spent in take_turns(ways, rounds, device=device).items():
+            for name, spent in take_turns(ways, rounds, device).items():
                 times.setdefault(name, []).extend(spent)
             for name, way in (('warm', ways['ours']), ('kway_warm', ways['kway'])):
                 spent_warm, states[name] = _continued(way, states[name], rounds, device)
@@ -179,7 +159,7 @@ def measure_cut(graphs: Sequence[FloatMatrix], tau: float, rounds: int,
 
 def _continued(way: Callable[..., object], before: Any, rounds: int,
                device: torch.device) -> tuple[list[float], Any]:
-    """Return milliseconds of calls that start from the same state, and the state after one."""
+    """Return the milliseconds of calls that start from one state, and the state afterwards."""
     times, state = [], before
     for _ in range(rounds):
         state = copy.deepcopy(before)  # a call changes its state
@@ -189,11 +169,7 @@ def _continued(way: Callable[..., object], before: Any, rounds: int,
 
 def measure_cut_growth(graph: FloatMatrix, tau: float, rounds: int,
                        device: torch.device = _HOST, *, reference: bool) -> dict[str, Any]:
-    """
-    Time the cut of one graph and measure its extra memory on the host.
-
-    The reference, whose time grows with the cube of the tokens, may be left out.
-    """
+    """Time the cut of one graph and measure its extra memory on the host."""
     ways = {'ours': partial(normalized_cut, graph, tau),
             'ours_kway': partial(kway_cut, torch.from_numpy(graph).to(device), tau)}
     report: dict[str, Any] = {'tokens': len(graph)}
@@ -202,7 +178,7 @@ def measure_cut_growth(graph: FloatMatrix, tau: float, rounds: int,
             with PeakMemory() as memory:
                 way()
             report[f'{name}_extra_mb'] = round(memory.above_start_mb, 1)
-        for name, spent in take_turns(ways, rounds, device=device).items():
+        for name, spent in take_turns(ways, rounds, device).items():
             report[f'{name}_ms'] = median(spent)
         slow = milliseconds(partial(reference_cut, graph, tau, np.float32)) if reference else None
     return {**report, 'reference_ms': None if slow is None else round(slow, 3)}
@@ -211,26 +187,12 @@ def measure_cut_growth(graph: FloatMatrix, tau: float, rounds: int,
 def measure_merging(attention: torch.Tensor, threshold: float, rounds: int, *,
                     reference: bool = True) -> dict[str, Any]:
     """
-    Time the merging of one frame's aggregated attention, on all cores and on one thread.
+    Time the merging of one frame's (h, w, h, w) attention, on all cores and on one thread.
 
-    Parameters
-    ----------
-    attention
-        (h, w, h, w) float32 on any device; the reference runs on the CPU, on one thread.
-    threshold
-        As for `merge_attention`.
-    rounds
-        How often ours is timed; the reference is timed once, in between.
-    reference
-        Whether it is run at all: 4096 tokens take it 10 s or more.
-
-    Returns
-    -------
-    dict
-        Milliseconds, the ratio of the reference's to ours on all cores ('ratio') and on one
-        thread ('ratio_one_thread'), the adjusted Rand index of the tokens' labels, and the
-        number of segments.
-
+    The reference runs once, in between, on the CPU and one thread; 4096 tokens take it 10 s or
+    more. Returns milliseconds, the ratio of the reference's to ours on all cores ('ratio') and on
+    one thread ('ratio_one_thread'), the adjusted Rand index of the tokens' labels, and the number
+    of segments.
     """
     run = partial(merge_attention, attention, threshold)
     labels = run().flatten(1).argmax(dim=0).cpu().numpy()
@@ -279,21 +241,9 @@ def measure_methods(frames: Sequence[Frame], methods: Mapping[str, Method],
     """
     Time the whole stage by method, in turns, each on its backbone's features.
 
-    Parameters
-    ----------
-    frames
-        Consecutive frames; a cut starts from the result of the frame before.
-    methods
-        By name, where the features come from and the settings.
-    rounds
-        How often every frame is segmented by each.
-
-    Returns
-    -------
-    dict
-        By name, milliseconds 'p50' and 'p95' from features to labels on the host, and the median
-        number of 'segments'.
-
+    The frames are consecutive: a cut starts from the result of the frame before. Returns by name
+    milliseconds 'p50' and 'p95' from features to labels on the host, and the median number of
+    'segments'.
     """
     device = next(iter(methods.values()))[0].device
     features = {name: [backbone.features(frame.rgb) for frame in frames]
@@ -309,44 +259,10 @@ def measure_methods(frames: Sequence[Frame], methods: Mapping[str, Method],
     with one_blas_thread():
         for number in range(len(frames)):
             turns = {name: partial(segment, name, number) for name in methods}
-            for name, spent in take_turns(turns, rounds, device=device).items():
+            for name, spent in take_turns(turns, rounds, device).items():
                 times[name].extend(spent)
     return {name: {**rounded_percentiles(times[name]), 'segments': median(segments[name])}
             for name in methods}
-
-
-def take_turns(runs: Mapping[str, Callable[[], object]], rounds: int, *,
-               device: torch.device | None = None) -> dict[str, list[float]]:
-    """
-    Time several functions in turns, so that other load slows all of them alike.
-
-    Parameters
-    ----------
-    runs
-        Functions by name; each is called once before it is timed.
-    rounds
-        How often each is timed.
-    device
-        Waited for before the clock is read.
-
-    Returns
-    -------
-    dict
-        Milliseconds of each round by name.
-
-    """
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
-    for _ in range(rounds):
-        for name, run in runs.items():
-            times[name].append(milliseconds(run, device))
-    return times
-
-
-def median(values: Sequence[float]) -> float:
-    """Return the median, rounded to 0.001."""
-    return round(float(np.median(values)), 3)
 
 
 def _backbone(config: PipelineConfig, tokens: int, *, attention: bool = False,

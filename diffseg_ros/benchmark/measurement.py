@@ -1,13 +1,13 @@
-"""How a benchmark measures: milliseconds on an idle device, and peak memory."""
+"""How a benchmark measures: milliseconds on an idle device, in turns, and peak memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 import re
 import resource
 import time
-from types import TracebackType
 
 from diffseg_ros.timing import percentiles
 import torch
@@ -28,9 +28,30 @@ def synchronize(device: torch.device | None) -> None:
         torch.cuda.synchronize(device)
 
 
+def take_turns(runs: Mapping[str, Callable[[], object]], rounds: int,
+               device: torch.device | None = None) -> dict[str, list[float]]:
+    """
+    Time several functions in turns, so that other load slows all of them alike.
+
+    Each is called once before it is timed. Returns the milliseconds of each round by name.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    for _ in range(rounds):
+        for name, run in runs.items():
+            times[name].append(milliseconds(run, device))
+    return times
+
+
 def rounded_percentiles(times: Sequence[float]) -> dict[str, float]:
     """Return 'p50' and 'p95', rounded to 0.001."""
     return {name: round(value, 3) for name, value in percentiles(times).items()}
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the median, rounded to 0.001."""
+    return rounded_percentiles(values)['p50']
 
 
 class PeakMemory:
@@ -47,18 +68,13 @@ class PeakMemory:
     """
 
     def __enter__(self) -> PeakMemory:
-        """Reset the peak; where the kernel refuses, it is that of the whole process."""
-        try:
+        # Where the kernel refuses to reset the peak, it is that of the whole process.
+        with suppress(OSError):
             Path('/proc/self/clear_refs').write_text('5')
-        except OSError:
-            pass
         self._start = _resident_mb('VmRSS')
-        self.peak_mb = self.above_start_mb = 0.0
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        """Read the peak."""
+    def __exit__(self, *error: object) -> None:
         self.peak_mb = _resident_mb('VmHWM')
         self.above_start_mb = self.peak_mb - self._start
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import cv2
-from diffseg_ros.benchmark.measurement import milliseconds, PeakMemory, rounded_percentiles
+from diffseg_ros.benchmark.measurement import (
+    median,
+    milliseconds,
+    PeakMemory,
+    rounded_percentiles,
+    take_turns,
+)
 from diffseg_ros.config import PipelineConfig, TrackingConfig
+from diffseg_ros.evaluation.miou import grid_labels
 from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.pipeline import Pipeline
 from diffseg_ros.synthetic.camera_path import camera_path
@@ -32,13 +40,13 @@ _WARM_UP = 2
 PointsFunction = Callable[[Frame, npt.NDArray[np.integer]], npt.NDArray[np.void]]
 
 
-def scene_frames(count: int, seed: int = 0) -> list[Frame]:
+def scene_frames(count: int) -> list[Frame]:
     """Return consecutive 640x480 RGB-D frames of a generated room, 0.1 s apart, with poses."""
-    renderer = Renderer(create_scene(seed))
+    renderer = Renderer(create_scene(seed=0))
     times = np.arange(count) * _PERIOD
     frames = []
-    for time, pose in zip(times, camera_path(renderer.scene, times, seed), strict=True):
-        picture = renderer.render(float(time), pose, seed)
+    for time, pose in zip(times, camera_path(renderer.scene, times, 0), strict=True):
+        picture = renderer.render(float(time), pose, 0)
         frames.append(Frame(picture.rgb, round(time * 1e9), depth=picture.depth,
                             intrinsics=renderer.camera, pose=pose))
     return frames
@@ -52,11 +60,11 @@ def there_and_back(frames: Sequence[Frame], count: int) -> list[Frame]:
 
 
 def resized(frame: Frame, width: int, height: int) -> Frame:
-    """Return the frame at another size; depth is resized by nearest neighbour."""
+    """Return an RGB-D frame at another size; depth is resized by nearest neighbour."""
+    assert frame.depth is not None and frame.intrinsics is not None
     rgb = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
-    depth = None if frame.depth is None else resize_labels(frame.depth, height, width)
-    camera = None if frame.intrinsics is None else frame.intrinsics.resized(width, height)
-    return replace(frame, rgb=rgb, depth=depth, intrinsics=camera)
+    return replace(frame, rgb=rgb, depth=resize_labels(frame.depth, height, width),
+                   intrinsics=frame.intrinsics.resized(width, height))
 
 
 def measure_pipeline(frames: Sequence[Frame], pipeline: Pipeline, count: int) -> dict[str, Any]:
@@ -72,13 +80,13 @@ def measure_pipeline(frames: Sequence[Frame], pipeline: Pipeline, count: int) ->
     pipeline.reset()
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
-    stages: dict[str, list[float]] = {}
+    stages: defaultdict[str, list[float]] = defaultdict(list)
     segmented: list[float] = []
     with PeakMemory() as memory:
         for frame in played[_WARM_UP:]:
             latency = pipeline.process(frame).latency_ms
             for stage, time in latency.items():
-                stages.setdefault(stage, []).append(time)
+                stages[stage].append(time)
             if 'segmentation' in latency:
                 segmented.append(latency['total'])
     report: dict[str, Any] = {name: rounded_percentiles(times) for name, times in stages.items()}
@@ -96,23 +104,11 @@ def measure_cloud(repetitions: int, plain_points: PointsFunction | None = None,
     """
     Time the way from a frame and its ids to a filled PointCloud2, on one core.
 
-    The lookup of the label values that the points carry is part of the time.
+    The lookup of the label values that the points carry is part of the time. `plain_points` is
+    another way to make the points from a frame and these values, which is timed in turns.
 
-    Parameters
-    ----------
-    repetitions
-        Frames per size.
-    plain_points
-        Another way to make the points, which is timed in turns with this package's, or None.
-    sizes
-        Widths and heights in pixels.
-
-    Returns
-    -------
-    dict
-        By size as 'WIDTHxHEIGHT': milliseconds 'p50', 'p95' and 'min'; with `plain_points` also
-        'plain_p50' and 'plain_min', and 'ratio', how many times faster this package is.
-
+    Returns by size as 'WIDTHxHEIGHT' the milliseconds 'p50', 'p95' and 'min'; with `plain_points`
+    also 'plain_p50' and 'plain_min', and 'ratio', how many times faster this package is.
     """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -127,14 +123,15 @@ def measure_cloud(repetitions: int, plain_points: PointsFunction | None = None,
 def cloud_scene(width: int, height: int) -> tuple[Frame, LabelImage]:
     """Return a frame of a floor and a wall with holes in its depth, and 50 tiles of ids."""
     rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[:height, :width]
-    depth = np.minimum(1.2 * width / np.maximum(rows - height / 3, 1), 3.5).astype(np.float32)
+    below = np.maximum(np.arange(height) - height / 3, 1)
+    depth = np.minimum(1.2 * width / below, 3.5).astype(np.float32)
+    depth = depth[:, None].repeat(width, axis=1)
     depth[rng.random(depth.shape) < 0.1] = np.nan
     rgb = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     focal = 0.85 * width
     frame = Frame(rgb, depth=depth, intrinsics=Intrinsics(
         width, height, focal, focal, width / 2 - 0.5, height / 2 - 0.5))
-    return frame, (rows * 5 // height * 10 + columns * 10 // width + 1).astype(np.int32)
+    return frame, grid_labels(height, width, rows=5, columns=10) + 1
 
 
 def _measure_cloud(width: int, height: int, repetitions: int,
@@ -158,35 +155,30 @@ def _measure_cloud(width: int, height: int, repetitions: int,
         made = plain_points(frame, encoder.encode(labels))
         plain_message.data = array.array('B', made.tobytes())
 
-    times, plain_times = [], []
-    for _ in range(repetitions):
-        times.append(milliseconds(ours))
-        if plain_points is not None:
-            plain_times.append(milliseconds(plain))
-    report = {**rounded_percentiles(times), 'min': round(min(times), 3)}
-    if plain_times:
-        report['plain_p50'] = round(float(np.median(plain_times)), 3)
-        report['plain_min'] = round(min(plain_times), 3)
-        report['ratio'] = round(float(np.median(plain_times) / np.median(times)), 3)
+    runs = {'ours': ours} if plain_points is None else {'ours': ours, 'plain': plain}
+    times = take_turns(runs, repetitions)
+    report = {**rounded_percentiles(times['ours']), 'min': round(min(times['ours']), 3)}
+    if plain_points is not None:
+        report['plain_p50'] = median(times['plain'])
+        report['plain_min'] = round(min(times['plain']), 3)
+        report['ratio'] = round(report['plain_p50'] / report['p50'], 3)
     return report
 
 
-def measure_tracking(frames: Sequence[Frame], config: TrackingConfig, count: int,
-                     size: tuple[int, int] = (640, 480)) -> dict[str, Any]:
+def measure_tracking(frames: Sequence[Frame], config: TrackingConfig, count: int
+                     ) -> dict[str, Any]:
     """Return milliseconds of the tracker alone, with 100 live tracks, every frame segmented."""
     tracker = Tracker(config.replace(correspondence=False))
     tokens = torch.zeros(1, 24, 32)
     embeddings = np.random.default_rng(0).standard_normal((TRACKS, 32)).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    side = int(np.sqrt(TRACKS))
-    patches = np.arange(side * side, dtype=np.uint16).reshape(side, side)
-    labels = cv2.resize(patches, size, interpolation=cv2.INTER_NEAREST).astype(np.int32)
+    labels = grid_labels(480, 640, rows=10, columns=TRACKS // 10)
     segments = Segments(labels, np.full(labels.shape, 200, np.uint8), embeddings)
     times = []
     for frame in there_and_back(frames, count + _WARM_UP):
-        sized = frame if frame.rgb.shape[:2] == labels.shape else resized(frame, *size)
+        frame = resized(frame, 640, 480)
 
-        def track(frame: Frame = sized) -> None:
+        def track(frame: Frame = frame) -> None:
             prediction = tracker.predict(frame)
             tracker.prior(prediction, tokens)
             tracker.update(prediction, segments)

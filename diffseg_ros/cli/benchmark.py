@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 import os
 from pathlib import Path
 import platform
 import sys
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.cli.command import add_json_option, run_command, write_json
 from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
 from diffseg_ros.cli.studies import has_studies, load_study
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.images import read_image
 from diffseg_ros.settings import updated
 from diffseg_ros.types import Frame
+
+if TYPE_CHECKING:
+    from diffseg_ros.backbones.base import Backbone
+    import torch
 
 SECTIONS = ('segmentation', 'pipeline', 'cloud', 'tracking')
 
@@ -46,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from diffseg_ros.backbones.device import resolve_device
+
     unknown = [name for name in arguments.sections if name not in SECTIONS]
     if unknown:
         raise DiffsegError(f'section {unknown[0]!r}: unknown; choose from {", ".join(SECTIONS)}')
@@ -54,95 +62,90 @@ def _run(arguments: argparse.Namespace) -> None:
     given = {'backbone.device': arguments.device, 'backbone.model': arguments.model}
     config = updated(pipeline_config(arguments),
                      {name: value for name, value in given.items() if value is not None})
-    benchmark = _Benchmark(config, arguments)
-    report: dict[str, Any] = {}
-    default = SECTIONS if has_studies() else SECTIONS[1:]
-    for section in SECTIONS:
-        if section in (arguments.sections or default):
-            report[section] = getattr(benchmark, section)()
-            _print(section, report[section])
+    device = resolve_device(config.backbone.device)
+    backbone = None if arguments.shape is None else _random_backbone(config, arguments)
+    chosen = set(arguments.sections or SECTIONS[0 if has_studies() else 1:])
     if arguments.growth:
-        report['growth'] = benchmark.growth()
-        for method, rows in report['growth'].items():
-            for row in rows:
-                _print(f'growth {method}', row)
-    machine = benchmark.machine()
+        chosen.add('growth')
+    report: dict[str, Any] = {}
+    for section, measure in _sections(config, device, backbone, arguments).items():
+        if section in chosen:
+            report[section] = measure()
+            _print(section, report[section])
+    machine = _machine(device) | {
+        'model': backbone.name if backbone else config.backbone.model, 'quick': arguments.quick}
     print(', '.join(f'{name} {value}' for name, value in machine.items()))
     write_json(arguments.json, {**report, **machine})
 
 
-class _Benchmark:
-    """Measures the sections one by one on the same frames."""
+def _random_backbone(config: PipelineConfig, arguments: argparse.Namespace) -> Backbone:
+    from diffseg_ros.pipeline import create_method
 
-    def __init__(self, config: PipelineConfig, arguments: argparse.Namespace) -> None:
-        from diffseg_ros.backbones.device import resolve_device
-        from diffseg_ros.benchmark.stages import resized, scene_frames
-        from diffseg_ros.io.images import read_image
+    study = load_study('random_unets')
+    backbone: Backbone = study.random_backbone(
+        arguments.shape, config.backbone.replace(tokens=study.TOKENS_AT_512),
+        tiny_vae=arguments.tiny_vae, attention=create_method(config.segmentation).needs_attention)
+    return backbone
 
-        self._config = config
-        self._shape, self._tiny_vae = arguments.shape, arguments.tiny_vae
-        self._quick = arguments.quick
-        self._device = resolve_device(config.backbone.device)
-        self._images = [Frame(read_image(path)) for path in arguments.images]
-        self._frames = scene_frames(2 if self._quick else 4)
-        if self._quick:
-            self._frames = [resized(frame, 160, 120) for frame in self._frames]
-        self._model = config.backbone.model
 
-    def segmentation(self) -> dict[str, Any]:
-        return load_study('segmentation_speed').measure_segmentation(
-            self._config, self._frames, self._images, quick=self._quick)
+def _sections(config: PipelineConfig, device: torch.device, backbone: Backbone | None,
+              arguments: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Return what measures each section, all on the same frames."""
+    from diffseg_ros.benchmark.stages import (
+        measure_cloud,
+        measure_pipeline,
+        measure_tracking,
+        resized,
+        scene_frames,
+    )
+    from diffseg_ros.pipeline import Pipeline
 
-    def growth(self) -> dict[str, Any]:
-        return load_study('segmentation_speed').measure_growth(
-            self._config, self._frames[0], quick=self._quick)
+    quick = arguments.quick
+    images = [Frame(read_image(path)) for path in arguments.images]
+    frames = scene_frames(2 if quick else 4)
+    if quick:
+        frames = [resized(frame, 160, 120) for frame in frames]
 
-    def pipeline(self) -> dict[str, Any]:
-        from diffseg_ros.benchmark.stages import measure_pipeline, resized
-        from diffseg_ros.pipeline import create_method, Pipeline
+    def segmentation() -> dict[str, Any]:
+        return load_study('segmentation_speed').measure_segmentation(config, frames, images,
+                                                                     quick=quick)
 
-        frames, backbone = self._frames, None
-        if self._shape is not None:
-            study = load_study('random_unets')
-            backbone = study.random_backbone(
-                self._shape, self._config.backbone.replace(tokens=study.TOKENS_AT_512),
-                tiny_vae=self._tiny_vae,
-                attention=create_method(self._config.segmentation).needs_attention)
-            frames = [resized(frame, 512, 512) for frame in frames]
-            self._model = backbone.name
-        count = 4 if self._quick else 100 if self._device.type == 'cuda' else 24
-        return measure_pipeline(frames, Pipeline(self._config, backbone=backbone), count)
+    def pipeline() -> dict[str, Any]:
+        seen = [resized(frame, 512, 512) for frame in frames] if backbone else frames
+        count = 4 if quick else 100 if device.type == 'cuda' else 24
+        return measure_pipeline(seen, Pipeline(config, backbone=backbone), count)
 
-    def cloud(self) -> dict[str, Any]:
-        from diffseg_ros.benchmark.stages import measure_cloud
-
+    def cloud() -> dict[str, Any]:
         plain = load_study('plain_cloud').plain_points if has_studies() else None
-        return measure_cloud(3 if self._quick else 30, plain)
+        return measure_cloud(3 if quick else 30, plain)
 
-    def tracking(self) -> dict[str, Any]:
-        from diffseg_ros.benchmark.stages import measure_tracking
+    def tracking() -> dict[str, Any]:
+        return measure_tracking(frames, config.tracking, 4 if quick else 50)
 
-        return measure_tracking(self._frames, self._config.tracking, 4 if self._quick else 50)
+    def growth() -> dict[str, Any]:
+        return load_study('segmentation_speed').measure_growth(config, frames[0], quick=quick)
 
-    def machine(self) -> dict[str, Any]:
-        """Return what the figures depend on besides the code."""
-        import torch
+    return {'segmentation': segmentation, 'pipeline': pipeline, 'cloud': cloud,
+            'tracking': tracking, 'growth': growth}
 
-        device = str(self._device)
-        if self._device.type == 'cuda':
-            device = f'{device} ({torch.cuda.get_device_name(self._device)})'
-        return {'device': device, 'model': self._model, 'cpu': platform.processor()
-                or platform.machine(), 'cores': os.cpu_count(),
-                'threads': torch.get_num_threads(), 'quick': self._quick}
+
+def _machine(device: torch.device) -> dict[str, Any]:
+    """Return what the figures depend on besides the code."""
+    import torch
+
+    name = f'{device} ({torch.cuda.get_device_name(device)})' if device.type == 'cuda' else device
+    return {'device': str(name), 'cpu': platform.processor() or platform.machine(),
+            'cores': os.cpu_count(), 'threads': torch.get_num_threads()}
 
 
 def _print(name: str, values: dict[str, Any]) -> None:
-    plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict | list)}
     if plain:
         print(f'{name}: ' + ', '.join(f'{key} {value}' for key, value in plain.items()))
     for key, value in values.items():
-        if isinstance(value, dict):
-            _print(f'{name} {key}', value)
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, dict):
+                _print(f'{name} {key}', part)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -20,27 +20,18 @@ def add_plots_option(parser: argparse.ArgumentParser, folder: str) -> None:
 
 
 class SequencePlots:
-    """Collects what the plots of one sequence need, frame by frame."""
+    """Collects what the plots of one sequence of `total` frames need."""
 
     def __init__(self, total: int) -> None:
-        """Expect `total` frames."""
         self._sheet = ContactSheet(total)
         self._timeline = Timeline()
 
     def add(self, number: int, frame: Frame, labels: LabelImage) -> None:
-        """Add the next frame, its number in the source and its ids."""
+        """Add the next frame, with its number in the source and its (H, W) ids."""
         self._sheet.add(number, frame.rgb, labels)
         self._timeline.add(frame.stamp, labels)
 
     def write(self, folder: Path, title: str, switches: IdSwitches | None = None) -> None:
-        """
-        Write both plots; `switches` is None without truth.
-
-        Raises
-        ------
-        DiffsegError
-            A file cannot be written.
-
-        """
+        """Write both plots, or raise DiffsegError; `switches` is None without truth."""
         self._sheet.write(folder / NAMES[0])
         draw_timeline(self._timeline, folder / NAMES[1], title, switches)

@@ -19,15 +19,7 @@ def has_studies() -> bool:
 
 
 def load_study(name: str) -> ModuleType:
-    """
-    Import the module `studies.NAME`.
-
-    Raises
-    ------
-    DiffsegError
-        This package does not lie in a checkout of its repository.
-
-    """
+    """Import the module `studies.NAME`; raise DiffsegError outside a checkout."""
     if not has_studies():
         raise DiffsegError(f'studies/{name}.py: not found beside {CHECKOUT / "diffseg_ros"}; '
                            'baselines and side-by-side comparisons come with the source '

@@ -138,7 +138,7 @@ def test_bad_input_is_one_line(arguments, message, capsys):
 
 def test_functions_are_timed_in_turns():
     order = []
-    times = segmentation_speed.take_turns(
+    times = measurement.take_turns(
         {name: partial(order.append, name) for name in 'ab'}, 3)
     assert order == ['a', 'b'] * 4 and len(times['a']) == len(times['b']) == 3
 
