@@ -42,25 +42,25 @@ Indices = npt.NDArray[np.intp]
 
 class CutState:
     """
-    The eigenvectors of one frame's whole graph: the search for the next one's begins there.
+    The eigenvector of one frame's whole graph: the search for the next one's begins there.
 
-    Those of the parts begin with the eigenvectors of the part above. The partition is that of
+    Those of the parts begin with the eigenvector of the part above. The partition is that of
     the affinity alone, to the eigenvectors' tolerance.
     """
 
     def __init__(self) -> None:
-        self.vectors: FloatArray | None = None
+        self.vector: FloatArray | None = None
 
 
 class _Part(NamedTuple):
-    """A part worth splitting: its tokens, their affinities, which lie above, eigenvectors."""
+    """A part worth splitting: its tokens, their affinities, which lie above, eigenvector."""
 
     cost: float
     serial: int
     tokens: Indices
     affinity: FloatArray
     above: Mask
-    vectors: FloatArray | None
+    vector: FloatArray | None
 
 
 def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = None,
@@ -99,8 +99,8 @@ def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = 
     """
     check_affinity(affinity)
     affinity = affinity.astype(np.float32, order='C', copy=False)
-    near = None if state is None else state.vectors
-    if near is not None and near.shape[1] != len(affinity):
+    near = None if state is None else state.vector
+    if near is not None and len(near) != len(affinity):
         near = None
     serial = count()
     queue: list[_Part] = []
@@ -108,12 +108,12 @@ def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = 
     def consider(tokens: Indices, affinity: FloatArray, near: FloatArray | None) -> None:
         found = _best_cut(affinity, tau, near)
         if found is not None:
-            cost, above, vectors = found
-            heapq.heappush(queue, _Part(cost, next(serial), tokens, affinity, above, vectors))
+            cost, above, vector = found
+            heapq.heappush(queue, _Part(cost, next(serial), tokens, affinity, above, vector))
 
     consider(np.arange(len(affinity)), affinity, near)
-    if state is not None and queue and queue[0].vectors is not None:
-        state.vectors = queue[0].vectors
+    if state is not None and queue and queue[0].vector is not None:
+        state.vector = queue[0].vector
     limit = len(affinity) if max_segments is None else max_segments
     labels = np.zeros(len(affinity), np.int32)
     parts = 1
@@ -124,16 +124,16 @@ def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = 
         if parts < limit:
             for side in (np.flatnonzero(~part.above), np.flatnonzero(part.above)):
                 consider(part.tokens[side], part.affinity.take(side, 0).take(side, 1),
-                         None if part.vectors is None else part.vectors[:, side])
+                         None if part.vector is None else part.vector[side])
     return renumber(labels)
 
 
 def _best_cut(affinity: FloatArray, tau: float, near: FloatArray | None,
               ) -> tuple[float, Mask, FloatArray | None] | None:
     """
-    Return the best split, if it costs less than tau, and the eigenvectors, if they help below.
+    Return the best split, if it costs less than tau, and the eigenvector, if it helps below.
 
-    `near` are vectors in whose space the eigenvectors nearly lie.
+    The search for the eigenvector begins with the vector `near`.
     """
     size = len(affinity)
     if size < 2:
@@ -145,11 +145,11 @@ def _best_cut(affinity: FloatArray, tau: float, near: FloatArray | None,
     dense = size <= DENSE_UP_TO
     if dense and certainly_above(affinity, degree, tau):
         return None
-    value, vectors, _ = second_eigenvector(affinity, degree, near, tau)
+    value, vector = second_eigenvector(affinity, degree, near)
     if value >= tau:
         return None
-    cost, above = _best_threshold(affinity, degree, vectors[0])
-    return (cost, above, None if dense else vectors) if cost < tau else None
+    cost, above = _best_threshold(affinity, degree, vector)
+    return (cost, above, None if dense else vector) if cost < tau else None
 
 
 def _best_threshold(affinity: FloatArray, degree: FloatArray,
