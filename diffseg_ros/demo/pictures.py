@@ -17,7 +17,7 @@ from diffseg_ros.io.ply import write_ply
 from diffseg_ros.types import DepthImage, RgbImage
 from diffseg_ros.viz.cloud_picture import render_cloud
 from diffseg_ros.viz.colours import label_colours
-from diffseg_ros.viz.overlay import draw_overlay
+from diffseg_ros.viz.overlay import draw_overlay, write_text
 import numpy as np
 
 VIDEO_SIZE = (480, 360)
@@ -26,7 +26,6 @@ VIDEO_SIZE = (480, 360)
 _COLUMNS = 4
 _FRAMES_PER_SECOND = 10
 _FARTHEST = 5.0
-_FONT = cv2.FONT_HERSHEY_DUPLEX
 
 
 def write_overview(path: Path, results: RunResults, title: str) -> None:
@@ -100,7 +99,7 @@ def write_video(path: Path, results: RunResults, numbers: Iterable[int]) -> None
                 text += ' (not processed: last result)'
             both = np.hstack([cv2.resize(image, VIDEO_SIZE, interpolation=cv2.INTER_AREA)
                               for image in (results.frames[number].rgb, overlay)])
-            _write_text(both, text, (10, VIDEO_SIZE[1] - 12))
+            write_text(both, text, (10, VIDEO_SIZE[1] - 12), 0.6)
             video.write(both[..., ::-1])
     finally:
         video.release()
@@ -142,8 +141,8 @@ def write_cloud(ply: Path, picture: Path, results: RunResults) -> int:
     count = write_ply(ply, LabelledCloud(cloud.points, tinted, cloud.labels))
     views = [render_cloud(cloud.points, colours, 800, 640) for colours in (cloud.rgb, tinted)]
     both = np.hstack(views)
-    _write_text(both, f'frame {number}: {count} points', (12, 30))
-    _write_text(both, 'coloured by segment id', (812, 30))
+    write_text(both, f'frame {number}: {count} points', (12, 30), 0.7)
+    write_text(both, 'coloured by segment id', (812, 30), 0.7)
     write_image(picture, both)
     return count
 
@@ -151,8 +150,3 @@ def write_cloud(ply: Path, picture: Path, results: RunResults) -> int:
 def _overlay(results: RunResults, number: int) -> RgbImage:
     rgb = results.frames[number].rgb
     return draw_overlay(rgb, resize_labels(results.labels(number), *rgb.shape[:2]))
-
-
-def _write_text(picture: RgbImage, text: str, place: tuple[int, int]) -> None:
-    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(picture, text, place, _FONT, 0.6, colour, thickness, cv2.LINE_AA)

@@ -11,9 +11,9 @@ from pathlib import Path
 from diffseg_ros.demo.frame_accounting import frame_counts, lost_frames, node_status
 from diffseg_ros.demo.recorder import DIAGNOSTICS, LABELS, POINTS, RECORDED
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.idf1 import Idf1
+from diffseg_ros.evaluation.masks import grid_labels, region_miou
 from diffseg_ros.evaluation.measure import Observation
-from diffseg_ros.evaluation.miou import grid_labels, region_miou
+from diffseg_ros.evaluation.tracks import Idf1
 from diffseg_ros.geometry.point_cloud import LabelledCloud, POINT_WORDS
 from diffseg_ros.io.bag_reader import BagReader
 from diffseg_ros.io.bag_writer import BagWriter

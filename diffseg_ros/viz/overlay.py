@@ -84,7 +84,7 @@ def _thumbnail(number: int, rgb: RgbImage, labels: LabelImage) -> RgbImage:
     caption = f'frame {number}'
     width, height = cv2.getTextSize(caption, _FONT, 0.45, 1)[0]
     cv2.rectangle(picture, (0, 0), (width + 9, height + 9), (0, 0, 0), cv2.FILLED)
-    _write(picture, caption, (5, height + 4), 0.45)
+    write_text(picture, caption, (5, height + 4), 0.45)
     return picture
 
 
@@ -94,9 +94,10 @@ def _write_id(picture: RgbImage, mask: Mask, text: str) -> None:
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
     row, column = np.unravel_index(int(distance.argmax()), distance.shape)
     width, height = cv2.getTextSize(text, _FONT, 0.4, 1)[0]
-    _write(picture, text, (int(column) - width // 2, int(row) + height // 2), 0.4)
+    write_text(picture, text, (int(column) - width // 2, int(row) + height // 2), 0.4)
 
 
-def _write(picture: RgbImage, text: str, place: tuple[int, int], scale: float) -> None:
+def write_text(picture: RgbImage, text: str, place: tuple[int, int], scale: float) -> None:
+    """Write white text with a black outline into the picture; `place` is its left baseline."""
     for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(picture, text, place, _FONT, scale, colour, thickness, cv2.LINE_AA)
