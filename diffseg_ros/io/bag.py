@@ -33,9 +33,7 @@ DEPTH_TOLERANCE_NS = 20_000_000
 """Depth of another stamp belongs to an image up to this difference."""
 
 _HORIZON_NS = 1_000_000_000
-_MOST_IMAGES = 32
-_MOST_DEPTHS = 64
-_MOST_INFOS = 256
+_MOST_IMAGES, _MOST_DEPTHS, _MOST_INFOS = 32, 64, 256
 
 
 @dataclass(order=True)
@@ -55,38 +53,31 @@ class Bag(Source):
 
     Frames come in the order of their header stamps, as far as messages lie within a second
     of each other in the recording; `MessagePairing` says how depth, camera_info and poses
-    join them. The bag is streamed: memory does not grow with its length.
+    join them. The bag is streamed: memory does not grow with its length. Opening it and reading
+    frames raise DiffsegError where it is damaged.
     """
 
     def __init__(self, path: Path, topics: TopicNames | None = None) -> None:
-        """Open and check the bag and choose its topics; DiffsegError if it is of no use."""
-        resolved = path.resolve()
-        super().__init__(resolved.stem if path.is_file() else resolved.name)
         self._path = path
         with BagReader(path) as reader:
             self._topics = choose_topics(path, reader, topics or TopicNames())
             self._types = reader.topics
-            self._count = reader.counts[self._topics.rgb]
             info = self._topics.camera_info
             self._first_info = reader.first(info) if info else None
             self._static = [data for _, _, data in reader.messages(self._topics.static)]
+            count = reader.counts[self._topics.rgb]
+        resolved = path.resolve()
+        super().__init__(resolved.stem if path.is_file() else resolved.name, count)
         self._problems: Counter[str] = Counter()
         self._intrinsics: tuple[bytes, Intrinsics] | None = None
 
     @property
-    def frame_count(self) -> int:
-        """Number of messages of the image topic."""
-        return self._count
-
-    @property
     def warnings(self) -> list[str]:
-        """One line for each thing the user should know; counts are of the last iteration."""
-        counted = [f'{problem} ({count} of {self._count} frames)'
+        counted = [f'{problem} ({count} of {self.frame_count} frames)'
                    for problem, count in self._problems.items()]
         return [*self._topics.warnings, *counted, *super().warnings]
 
     def numbered_frames(self) -> Iterator[SourceFrame]:
-        """Read the bag from the start; raise DiffsegError where it turns out to be damaged."""
         self._problems.clear()
         tree = TransformTree()
         for data in self._static:
@@ -101,10 +92,9 @@ class Bag(Source):
                     yield SourceFrame(number, None, f'{self._path} frame {number} (stamp '
                                                     f'{messages.stamp} ns): {error}')
                 number += 1
-        if number != self._count:
-            raise DiffsegError(f'{self._path}: the bag is damaged: {number} of the '
-                               f'{self._count} images that its index lists were found; record '
-                               'it again')
+        if number != self.frame_count:
+            raise DiffsegError(f'{self._path}: the bag is damaged: its index lists '
+                               f'{self.frame_count} images, {number} were found; record it again')
 
     def _frame(self, messages: SyncedMessages, tree: TransformTree) -> Frame:
         rgb, header = self._decoded(messages.rgb, self._topics.rgb, decode_colour)
@@ -143,7 +133,7 @@ class Bag(Source):
         data = messages.camera_info
         if data is None:
             return None
-        # Apart from the stamp one camera_info is like the other.
+        # Decoded once for messages that differ in nothing but their stamp.
         if self._intrinsics is None or self._intrinsics[0] != data[12:]:
             try:
                 intrinsics = intrinsics_from_camera_info(deserialise(data, CAMERA_INFO))
@@ -162,13 +152,12 @@ class MessagePairing:
     An image is held until messages one second younger were read or 32 images wait, so that
     what was recorded after it can belong to it; memory is bounded by that. Depth belongs to
     the image of equal stamp, else to the nearest within 20 ms; camera_info is the last at or
-    before the image, else the first of the bag. A time jump (a looped recording) ends
-    everything before it.
+    before the image, else the first of the bag. `tree` holds the static transforms and gets the
+    others. A time jump (a looped recording) ends everything before it.
     """
 
     def __init__(self, topics: ChosenTopics, first_info: bytes | None,
                  tree: TransformTree) -> None:
-        """Start a pass over a bag; `tree` holds the static transforms and gets the others."""
         self._topics = topics
         self._first_info = first_info
         self._tree = tree
@@ -182,7 +171,10 @@ class MessagePairing:
         for topic, log_time, data in messages:
             if self._jumps_back(topic, data):
                 yield from self._released(0)
-                self._restart()
+                self._newest_image = None
+                self._depths.clear()
+                self._infos.clear()
+                self._tree.forget_moving()
             self._add(topic, log_time, data)
             yield from self._released(_MOST_IMAGES, log_time - _HORIZON_NS)
         yield from self._released(0)
@@ -197,12 +189,6 @@ class MessagePairing:
             return False
         return clock_jumped_back(self._newest_image if topic == self._topics.rgb
                                  else self._depths.newest, stamp)
-
-    def _restart(self) -> None:
-        self._newest_image = None
-        self._depths.clear()
-        self._infos.clear()
-        self._tree.forget_moving()
 
     def _add(self, topic: str, log_time: int, data: bytes) -> None:
         if topic in self._topics.moving:

@@ -1,10 +1,10 @@
-"""Reads the raw messages of rosbag2 recordings, which are checked for damage."""
+"""Reads the raw messages of rosbag2 recordings and checks these for damage."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack
-import os
+from contextlib import closing, ExitStack
 from pathlib import Path
 import sqlite3
 import struct
@@ -12,7 +12,6 @@ from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.base import BAG_SUFFIXES
-from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
 _MCAP_CHUNK = b'\x06'
@@ -21,6 +20,8 @@ _MCAP_CHUNK = b'\x06'
 class BagReader:
     """
     An open bag: a single file, or a folder with or without metadata.yaml.
+
+    Raises DiffsegError if it is damaged, empty or of an unsupported kind.
 
     Attributes
     ----------
@@ -32,18 +33,25 @@ class BagReader:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open and check the bag; raise DiffsegError if it is damaged, empty or unsupported."""
-        self._readers: list[Reader] = []
+        self.topics: dict[str, str] = {}
+        self.counts: Counter[str] = Counter()
+        files = [path] if path.is_file() else sorted(
+            file for file in path.iterdir() if file.suffix in BAG_SUFFIXES)
+        for file in files:
+            if file.suffix == '.db3':
+                _check_database(file)
+        parts = [path] if (path / 'metadata.yaml').exists() else files
         with ExitStack() as stack:
-            for file in _storage_files(path):
-                _check_size(file)
-            for part in [path] if _is_unit(path) else _storage_files(path):
-                reader = _opened(part)
-                stack.callback(reader.close)
-                self._readers.append(reader)
+            self._readers = [stack.enter_context(closing(_opened(part))) for part in parts]
             self._readers.sort(key=lambda reader: reader.start_time)
-            self.topics, self.counts = self._read_index()
-            if not sum(self.counts.values()):
+            for reader in self._readers:
+                for item in reader.connections:
+                    self.topics.setdefault(item.topic, item.msgtype)
+                # The counts in metadata.yaml may be out of date.
+                for storage in _storages(reader):
+                    for item in storage.connections:
+                        self.counts[item.topic] += item.msgcount
+            if not self.counts.total():
                 raise DiffsegError(f'{path}: the bag is empty (no messages)')
             self._stack = stack.pop_all()
 
@@ -66,42 +74,12 @@ class BagReader:
             try:
                 for connection, log_time, data in reader.messages(chosen):
                     yield connection.topic, log_time, data
-            except (GeneratorExit, DiffsegError):
-                raise
             except Exception as error:  # the readers raise many kinds for damaged data
                 raise _damaged(reader.path, error) from error
 
     def first(self, topic: str) -> bytes | None:
         """Return the first message of a topic, or None."""
         return next((data for _, _, data in self.messages([topic])), None)
-
-    def _read_index(self) -> tuple[dict[str, str], dict[str, int]]:
-        topics: dict[str, str] = {}
-        counts: dict[str, int] = {}
-        for reader in self._readers:
-            for item in reader.connections:
-                topics.setdefault(item.topic, item.msgtype)
-            for item in _counted(reader):
-                counts[item.topic] = counts.get(item.topic, 0) + item.msgcount
-        return topics, counts
-
-
-def _is_unit(path: Path) -> bool:
-    return path.is_file() or (path / 'metadata.yaml').exists()
-
-
-def _storage_files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in BAG_SUFFIXES)
-
-
-def _counted(reader: Reader) -> list[Connection]:
-    """Return the connections of the files themselves: metadata.yaml may be out of date."""
-    storages = getattr(reader.storage, 'storages', None)
-    if not storages:
-        return reader.connections
-    return [item for storage in storages for item in storage.connections]
 
 
 def _opened(path: Path) -> Reader:
@@ -111,7 +89,7 @@ def _opened(path: Path) -> Reader:
     except Exception as error:  # the readers raise many kinds for damaged data
         raise _damaged(path, error) from error
     try:
-        for storage in getattr(reader.storage, 'storages', None) or [reader.storage]:
+        for storage in _storages(reader):
             _check_chunks(storage)
     except Exception as error:
         reader.close()
@@ -119,46 +97,36 @@ def _opened(path: Path) -> Reader:
     return reader
 
 
-def _damaged(path: object, error: Exception) -> DiffsegError:
-    if isinstance(error, DiffsegError):
-        return error
+def _storages(reader: Reader) -> list[Any]:
+    """Return the readers of the files of a bag."""
+    return getattr(reader.storage, 'storages', None) or [reader.storage]
+
+
+def _damaged(path: object, error: object) -> DiffsegError:
     reason = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
     return DiffsegError(f'{path}: the bag is truncated or damaged, or of an unsupported kind '
                         f'({reason}); record it again, or try ros2 bag reindex / mcap recover')
 
 
-def _check_size(path: Path) -> None:
-    """Refuse files that are cut, which their reader may not notice before the middle."""
-    if path.suffix != '.db3':
-        return
+def _check_database(path: Path) -> None:
+    """Refuse a damaged SQLite file, which its reader may not notice before the middle."""
     log = Path(f'{path}-wal')
     if log.exists() and log.stat().st_size:
         raise DiffsegError(f'{path}: the recording was not closed, {log.name} holds messages; '
                            f'run: sqlite3 {path} "PRAGMA wal_checkpoint(TRUNCATE)"')
-    with path.open('rb') as file:
-        header = file.read(100)
-    if len(header) < 100 or not header.startswith(b'SQLite format 3\0'):
-        raise _damaged(path, ValueError('no SQLite header'))
-    page, = struct.unpack('>H', header[16:18])
-    changes, pages, valid_for = (struct.unpack('>I', header[at:at + 4])[0]
-                                 for at in (24, 28, 92))
-    expected = (65536 if page == 1 else page) * pages
-    size = os.path.getsize(path)
-    if changes == valid_for and size < expected:
-        raise _damaged(path, ValueError(f'{size} of {expected} bytes'))
-    _check_pages(path)
-
-
-def _check_pages(path: Path) -> None:
-    database = sqlite3.connect(f'{path.resolve().as_uri()}?immutable=1', uri=True)
     try:
-        verdict, = database.execute('PRAGMA quick_check(1)').fetchone()
+        address = f'{path.resolve().as_uri()}?immutable=1'
+        with closing(sqlite3.connect(address, uri=True)) as database:
+            verdict, = database.execute('PRAGMA quick_check(1)').fetchone()
+            needed, = database.execute('SELECT page_count * page_size FROM pragma_page_count, '
+                                       'pragma_page_size').fetchone()
     except sqlite3.Error as error:
         raise _damaged(path, error) from error
-    finally:
-        database.close()
+    size = path.stat().st_size
+    if verdict == 'ok' and size < needed:
+        verdict = f'{size} of {needed} bytes'
     if verdict != 'ok':
-        raise _damaged(path, ValueError(verdict))
+        raise _damaged(path, verdict)
 
 
 def _check_chunks(storage: Any) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +20,27 @@ from diffseg_ros.io.messages import (
     TRANSFORMS,
 )
 
+_IMAGES = (IMAGE, COMPRESSED_IMAGE)
 _TRANSPORTS = ('', '/compressed', '/compressedDepth')
 _COLOUR_HINTS = ('rgb', 'color', 'colour')
 _DEPTH_HINTS = ('registered', 'aligned', 'rect')
 _DERIVED = ('label', 'mask', 'overlay', 'confidence', 'segment', 'infra', 'debug')
 
 
-@dataclass
+@dataclass(frozen=True)
 class ChosenTopics:
     """Full names of the topics that are read, and what the user should know about them."""
 
     rgb: str
-    depth: str | None = None
-    camera_info: str | None = None
-    moving: list[str] = field(default_factory=list)
-    static: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    depth: str | None
+    camera_info: str | None
+    moving: list[str]
+    static: list[str]
+    warnings: list[str]
 
     @property
     def streamed(self) -> list[str]:
-        """Names of the topics whose messages are read in one pass."""
+        """All but the static transforms, which are read first."""
         return [name for name in (self.rgb, self.depth, self.camera_info, *self.moving) if name]
 
 
@@ -59,7 +60,7 @@ class _Chooser:
         self._warnings: list[str] = []
 
     def choose(self) -> ChosenTopics:
-        rgb = self._find('rgb', (IMAGE, COMPRESSED_IMAGE), self._colour_candidates)
+        rgb = self._find('rgb', _IMAGES, self._colour_candidates)
         if rgb is None:
             raise DiffsegError(f'{self._path}: no topic with colour images; the bag holds '
                                f'{self._listing()}')
@@ -67,23 +68,21 @@ class _Chooser:
             others = ', '.join(self._colour_candidates()[:3])
             raise DiffsegError(f'{self._path}: {fault}'
                                + (f'; colour images are on {others}' if others else ''))
-        chosen = ChosenTopics(rgb, warnings=self._warnings)
-        chosen.depth = self._depth_of(rgb)
-        chosen.camera_info = self._find('camera_info', (CAMERA_INFO,),
-                                        lambda: self._info_candidates(rgb))
-        if chosen.camera_info is None:
+        depth = self._depth_of(rgb)
+        camera_info = self._find('camera_info', (CAMERA_INFO,),
+                                 lambda: self._info_candidates(rgb))
+        if camera_info is None:
             self._warnings.append('no camera_info topic: masks only, no clouds')
-        transforms = [name for name, _ in self._of_type(TRANSFORMS)]
-        chosen.static = [name for name in transforms if name.endswith('tf_static')]
-        chosen.moving = [name for name in transforms if not name.endswith('tf_static')]
+        transforms = self._of_type(TRANSFORMS)
         if not transforms:
             self._warnings.append('no tf: frames have no pose')
-        return chosen
+        static = [name for name in transforms if name.endswith('tf_static')]
+        moving = [name for name in transforms if name not in static]
+        return ChosenTopics(rgb, depth, camera_info, moving, static, self._warnings)
 
     def _depth_of(self, rgb: str) -> str | None:
         """Return the depth topic; one that holds no depth is refused only if it was named."""
-        depth = self._find('depth', (IMAGE, COMPRESSED_IMAGE),
-                           lambda: self._depth_candidates(rgb))
+        depth = self._find('depth', _IMAGES, lambda: self._depth_candidates(rgb))
         if depth is None:
             self._warnings.append('no depth topic: masks only, no clouds')
             return None
@@ -111,9 +110,11 @@ class _Chooser:
               candidates: Callable[[], list[str]]) -> str | None:
         """Return the topic that was named, else the first candidate."""
         wanted = getattr(self._names, role)
-        named = self._named(wanted, types)
-        if named is not None:
-            return named
+        for transport in _TRANSPORTS:
+            ending = f'/{wanted.strip("/")}{transport}'
+            if named := [name for name in self._of_type(*types)
+                         if f'/{name.lstrip("/")}'.endswith(ending)]:
+                return min(named, key=lambda name: (len(name), name))
         if wanted != getattr(TopicNames(), role):
             raise DiffsegError(f'{self._path}: no topic {wanted} of type {" or ".join(types)}; '
                                f'the bag holds {self._listing()}')
@@ -122,19 +123,9 @@ class _Chooser:
             self._warnings.append(f'no topic {wanted}: {role} is read from {found}')
         return found
 
-    def _named(self, wanted: str, types: tuple[str, ...]) -> str | None:
-        wanted = wanted.strip('/')
-        for transport in _TRANSPORTS:
-            names = [name for name, _ in self._of_type(*types)
-                     if f'/{name.lstrip("/")}'.endswith(f'/{wanted}{transport}')]
-            if names:
-                return min(names, key=lambda name: (len(name), name))
-        return None
-
-    def _of_type(self, *types: str) -> Iterator[tuple[str, str]]:
-        for name, kind in sorted(self._reader.topics.items()):
-            if kind in types and self._reader.counts.get(name):
-                yield name, kind
+    def _of_type(self, *types: str) -> list[str]:
+        return [name for name, kind in sorted(self._reader.topics.items())
+                if kind in types and self._reader.counts.get(name)]
 
     def _head(self, topic: str) -> Any:
         """Return the first message of a topic, or None where it cannot be decoded."""
@@ -147,39 +138,33 @@ class _Chooser:
         return self._heads[topic]
 
     def _colour_candidates(self) -> list[str]:
-        def rank(item: tuple[str, str]) -> tuple[bool, ...]:
-            name, kind = item
-            head = self._head(name)
+        def rank(name: str) -> tuple[bool, ...]:
             return (any(hint in name for hint in _DERIVED),
                     not any(hint in name for hint in _COLOUR_HINTS),
-                    kind == IMAGE and head is not None and head.encoding.startswith('mono'),
-                    kind != IMAGE)
+                    getattr(self._head(name), 'encoding', '').startswith('mono'),
+                    self._reader.topics[name] != IMAGE)
 
-        usable = [item for item in self._of_type(IMAGE, COMPRESSED_IMAGE)
-                  if 'depth' not in item[0].lower() and not self._fault(item[0], check_colour)]
-        return [name for name, _ in sorted(usable, key=rank)]
+        return sorted((name for name in self._of_type(*_IMAGES)
+                       if 'depth' not in name.lower() and not self._fault(name, check_colour)),
+                      key=rank)
 
     def _depth_candidates(self, rgb: str) -> list[str]:
         head = self._head(rgb)
         frame = None if head is None else head.header.frame_id
-        usable = [name for name, _ in self._of_type(IMAGE, COMPRESSED_IMAGE)
-                  if name != rgb and 'depth' in name.lower() and self._is_depth(name, frame)]
+        usable = [name for name in self._of_type(*_IMAGES)
+                  if name != rgb and 'depth' in name.lower()
+                  and (depth := self._head(name)) is not None
+                  and frame in (None, depth.header.frame_id)
+                  and not self._fault(name, check_depth)]
         return sorted(usable, key=lambda name: (
             not any(hint in name for hint in _DEPTH_HINTS), 'compressed' in name))
 
-    def _is_depth(self, name: str, frame: str | None) -> bool:
-        head = self._head(name)
-        if head is None or (frame is not None and head.header.frame_id != frame):
-            return False
-        return not self._fault(name, check_depth)
-
     def _info_candidates(self, rgb: str) -> list[str]:
         """Return the camera_info beside the image; failing that the only one there is."""
-        base = next((rgb.removesuffix(transport) for transport in _TRANSPORTS[1:]
-                     if rgb.endswith(transport)), rgb)
-        infos = [name for name, _ in self._of_type(CAMERA_INFO)]
-        beside = [name for name in infos
-                  if name.rpartition('/')[0] == base.rpartition('/')[0]]
+        for transport in _TRANSPORTS:
+            rgb = rgb.removesuffix(transport)
+        infos = self._of_type(CAMERA_INFO)
+        beside = [name for name in infos if name.rpartition('/')[0] == rgb.rpartition('/')[0]]
         return beside or (infos if len(infos) == 1 else [])
 
     def _listing(self) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 import shutil
 import sqlite3
 import tempfile
-from types import TracebackType
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
@@ -32,8 +31,10 @@ class BagWriter:
     """
     A new bag: X.mcap and X.db3 are single files, another name is a bag folder (mcap).
 
-    It is written beside its place and moved there when the `with` block ends; when that
-    ends with an exception nothing is left.
+    It is written beside its place and moved there when the `with` block ends; when that ends
+    with an exception nothing is left. With `compressed` the chunks of an mcap are packed with
+    zstd. Raises DiffsegError when the path exists and may not be overwritten, or the disk
+    refuses.
 
     Attributes
     ----------
@@ -43,16 +44,10 @@ class BagWriter:
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False, compressed: bool = False) -> None:
-        """
-        Check that `path` can be written to; nothing is written yet.
-
-        With `compressed` the chunks of an mcap are packed with zstd. Raises DiffsegError when
-        `path` exists and may not be overwritten.
-        """
-        self._path = Path(path)
+        self._path = path
         self._compressed = compressed
-        self._single = self._path.suffix in _PLUGINS
-        self._check_target(overwrite=overwrite)
+        self._single = path.suffix in _PLUGINS
+        self._check_target(overwrite)
         self._connections: dict[str, Connection] = {}
         self.counts: Counter[str] = Counter()
 
@@ -71,9 +66,7 @@ class BagWriter:
         self._writer.open()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        """Put the finished bag in its place, or remove what was written."""
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         try:
             if kind is None:
                 self._writer.close()
@@ -85,24 +78,23 @@ class BagWriter:
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def write(self, topic: str, message: Any, stamp: int, *, latched: bool = False) -> None:
-        """Write a message of a rosbags type; `stamp` (ns) is the time of recording."""
+    def write(self, topic: str, message: Any, stamp: int) -> None:
+        """Write a message of a rosbags type; see `write_raw`."""
         type_name = message.__msgtype__
-        data = typestore().serialize_cdr(message, type_name)
-        self.write_raw(topic, type_name, stamp, data, latched=latched)
+        self.write_raw(topic, type_name, stamp, typestore().serialize_cdr(message, type_name))
 
-    def write_raw(self, topic: str, type_name: str, stamp: int, data: bytes | memoryview, *,
-                  latched: bool = False) -> None:
+    def write_raw(self, topic: str, type_name: str, stamp: int, data: bytes | memoryview) -> None:
         """
-        Write a message of CDR bytes, as rclpy's `serialize_message` gives them.
+        Write a message of CDR bytes, recorded at `stamp` (ns).
 
-        With `latched` playback offers the topic to late subscribers (transient local), as it
-        always does /tf_static; the first message of a topic decides. Raises DiffsegError when
-        the type is unknown or not that of the topic so far, or the disk refuses.
+        Raises DiffsegError when the type is unknown or not that of the topic so far.
         """
         connection = self._connections.get(topic)
         if connection is None:
-            connection = self._connections[topic] = self._connect(topic, type_name, latched)
+            require_type(type_name)
+            connection = self._connections[topic] = self._writer.add_connection(
+                topic, type_name, typestore=typestore(),
+                offered_qos_profiles=[_qos(latched=topic.endswith('tf_static'))])
         elif connection.msgtype != type_name:
             raise DiffsegError(f'{self._path} topic {topic}: message of type {type_name}; the '
                                f'topic began with {connection.msgtype}')
@@ -112,13 +104,7 @@ class BagWriter:
             raise DiffsegError(f'{self._path}: cannot be written ({error})') from error
         self.counts[topic] += 1
 
-    def _connect(self, topic: str, type_name: str, latched: bool) -> Connection:
-        require_type(type_name)
-        latched = latched or topic.endswith('tf_static')
-        return self._writer.add_connection(topic, type_name, typestore=typestore(),
-                                           offered_qos_profiles=[_qos(latched)])
-
-    def _check_target(self, *, overwrite: bool) -> None:
+    def _check_target(self, overwrite: bool) -> None:
         path = self._path
         if not path.exists():
             return
@@ -139,7 +125,8 @@ class BagWriter:
         os.replace(self._bag, self._path)
 
 
-def _qos(latched: bool) -> Qos:
+def _qos(*, latched: bool) -> Qos:
+    """Return the profile that playback offers; a latched topic reaches late subscribers."""
     return Qos(
         QosHistory.KEEP_LAST, 100 if latched else 10, QosReliability.RELIABLE,
         QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,

@@ -20,9 +20,9 @@ class TopicNames:
     """
     Which topics of a bag are read.
 
-    A name matches with or without a leading slash and in any namespace; images also as
-    NAME/compressed and NAME/compressedDepth. Where a default name is absent, the most likely
-    topic of the right type is taken and a warning says which; any other name must exist.
+    A name matches in any namespace, images also as NAME/compressed and NAME/compressedDepth.
+    Where a default name is absent, the most likely topic of the right type is taken and a
+    warning says which; any other name must exist.
     """
 
     rgb: str = 'rgb/image_raw'
@@ -32,17 +32,7 @@ class TopicNames:
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """
-    A frame by its 0-based number in the recording, or why it cannot be read.
-
-    Attributes
-    ----------
-    frame
-        None where the image could not be read.
-    error
-        One line that says why there is no frame, or None.
-
-    """
+    """A frame by its 0-based number in the recording, or the reason why it cannot be read."""
 
     number: int
     frame: Frame | None
@@ -60,18 +50,16 @@ class Source(ABC):
     ----------
     name
         Name of the recording, without folder and suffix.
+    frame_count
+        Number of frames that `numbered_frames` yields, the broken ones included.
 
     """
 
-    def __init__(self, name: str, warnings: list[str] | None = None) -> None:
+    def __init__(self, name: str, frame_count: int) -> None:
         self.name = name
-        self._warnings = warnings or []
+        self.frame_count = frame_count
+        self._warnings: list[str] = []
         self._skipped: list[str] = []
-
-    @property
-    @abstractmethod
-    def frame_count(self) -> int:
-        """Number of frames that `numbered_frames` yields, the broken ones included."""
 
     @property
     def warnings(self) -> list[str]:

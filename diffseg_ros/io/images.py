@@ -33,12 +33,12 @@ def read_image(path: str | Path) -> RgbImage:
 
 def write_image(path: str | Path, image: npt.NDArray[np.generic]) -> None:
     """
-    Write an image; the suffix chooses the format. The file appears whole or not at all.
+    Write an image; missing folders are made, and the file appears whole or not at all.
 
     Parameters
     ----------
     path
-        Ends in .png, .jpg or another suffix that OpenCV knows; missing folders are made.
+        Ends in .png, .jpg or another suffix that OpenCV knows.
     image
         (H, W, 3) uint8 RGB, or (H, W) uint8 or uint16.
 
@@ -69,7 +69,7 @@ def read_labels(path: str | Path) -> LabelImage:
         The file cannot be read or is no 16-bit image with one channel.
 
     """
-    labels = decode_units(read_bytes(Path(path)), str(path)).astype(np.int32)
+    labels = read_units(Path(path)).astype(np.int32)
     labels[labels == UNLABELLED_16BIT] = UNLABELLED
     return labels
 
@@ -90,6 +90,11 @@ def write_labels(path: str | Path, labels: LabelImage) -> None:
     write_image(path, labels.astype(np.uint16))
 
 
+def read_units(path: Path) -> npt.NDArray[np.uint16]:
+    """Return the (H, W) uint16 values of a 16-bit image file, or raise DiffsegError."""
+    return decode_units(read_bytes(path), str(path))
+
+
 def sorted_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the images in a folder by name, numbers by their value; [] without a folder."""
     if not folder.is_dir():
@@ -102,8 +107,8 @@ def decode_rgb(data: bytes | memoryview, name: str) -> RgbImage:
     """
     Return encoded bytes as (H, W, 3) uint8 RGB, upright by the EXIF orientation.
 
-    16-bit grey is scaled to 8 bits, transparency is ignored. Raises DiffsegError, which says
-    `name`, when the data is truncated or no image.
+    16-bit grey is scaled to 8 bits, transparency is ignored. Raises DiffsegError, which begins
+    with `name`, when the data is truncated or no image.
     """
     pixels = _decode(data, name, colour=True)
     if pixels.dtype != np.uint8:

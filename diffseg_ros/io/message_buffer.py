@@ -13,14 +13,8 @@ class MessageBuffer(Generic[_Message]):
     """
     The newest messages of a topic, found by their stamps (nanoseconds).
 
-    Memory is bounded: beyond `capacity` the message with the lowest stamp is dropped. A stamp
-    that jumps back, as when a recording loops, drops all messages before it.
-
-    Attributes
-    ----------
-    newest
-        Highest stamp since the last jump, or None.
-
+    Beyond `capacity` the message with the lowest stamp is dropped. A stamp that jumps back, as
+    when a recording loops, drops all messages before it; `newest` is the highest stamp since.
     """
 
     def __init__(self, capacity: int = 32) -> None:
@@ -31,13 +25,9 @@ class MessageBuffer(Generic[_Message]):
     def __len__(self) -> int:
         return len(self._messages)
 
-    def jumps_back(self, stamp: int) -> bool:
-        """Return whether a message of this stamp would be a time jump."""
-        return clock_jumped_back(self.newest, stamp)
-
     def add(self, stamp: int, message: _Message) -> None:
         """Keep a message; one of the same stamp is replaced."""
-        if self.jumps_back(stamp):
+        if clock_jumped_back(self.newest, stamp):
             self.clear()
         self.newest = stamp if self.newest is None else max(stamp, self.newest)
         self._messages[stamp] = message
@@ -46,17 +36,15 @@ class MessageBuffer(Generic[_Message]):
 
     def find(self, stamp: int, tolerance: int = 0) -> _Message | None:
         """Return the message of that stamp, else the nearest within `tolerance` ns, or None."""
-        if stamp in self._messages:
-            return self._messages[stamp]
-        offset = self.offset(stamp) if tolerance else None
+        offset = self.offset(stamp)
         if offset is None or abs(offset) > tolerance:
             return None
         return self._messages[stamp + offset]
 
     def find_last(self, stamp: int) -> _Message | None:
         """Return the newest message that is not after a stamp, or None."""
-        until = [other for other in self._messages if other <= stamp]
-        return self._messages[max(until)] if until else None
+        last = max((other for other in self._messages if other <= stamp), default=None)
+        return None if last is None else self._messages[last]
 
     def offset(self, stamp: int) -> int | None:
         """Return how much later (ns) the nearest message is; the earlier of two as near."""
@@ -70,6 +58,5 @@ class MessageBuffer(Generic[_Message]):
                 del self._messages[stamp]
 
     def clear(self) -> None:
-        """Drop all messages and forget their stamps."""
         self._messages.clear()
         self.newest = None

@@ -25,9 +25,7 @@ from diffseg_ros.io.source import is_bag, open_source
 from diffseg_ros.types import Frame
 
 TF, TF_STATIC = '/tf', '/tf_static'
-FIXED_FRAME = 'map'
-"""Frame that the poses of sequence folders refer to."""
-
+_FIXED_FRAME = 'map'
 _NODE_TOPICS = TopicNames()
 FRAME_TOPICS = {TF: TRANSFORMS, _NODE_TOPICS.camera_info: CAMERA_INFO, _NODE_TOPICS.depth: IMAGE,
                 _NODE_TOPICS.rgb: IMAGE}
@@ -47,19 +45,7 @@ class TimedMessage:
 
 @dataclass(frozen=True)
 class MessageStream:
-    """
-    Messages in the order of their times; every iteration begins at the start.
-
-    Attributes
-    ----------
-    topics
-        Message type by topic.
-    read
-        Begins an iteration.
-    warnings
-        What the user should know.
-
-    """
+    """Messages in the order of their times, and their type by topic; `read` begins anew."""
 
     topics: dict[str, str]
     read: Callable[[], Iterator[TimedMessage]]
@@ -70,15 +56,7 @@ class MessageStream:
 
 
 def open_stream(path: Path, names: TopicNames) -> MessageStream:
-    """
-    Open a recording of any kind that `open_source` reads.
-
-    Raises
-    ------
-    DiffsegError
-        It cannot be read.
-
-    """
+    """Open a recording of any kind that `open_source` reads, or raise DiffsegError."""
     source = open_source(path, names)
     return _bag_stream(path, names) if is_bag(path) else _frame_stream(source)
 
@@ -88,7 +66,7 @@ def frame_messages(frame: Frame) -> dict[str, Any]:
     stamp, frame_id = frame.stamp, frame.frame_id
     messages = {}
     if frame.pose is not None:
-        messages[TF] = transform_message(frame.pose, stamp, FIXED_FRAME, frame_id)
+        messages[TF] = transform_message(frame.pose, stamp, _FIXED_FRAME, frame_id)
     if frame.intrinsics is not None:
         messages[_NODE_TOPICS.camera_info] = camera_info_message(frame.intrinsics, stamp, frame_id)
     if frame.depth is not None:

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from functools import lru_cache
 import os
 from pathlib import Path
+import re
 import struct
 import sys
 from typing import Any
@@ -38,6 +39,7 @@ TRANSFORMS = 'tf2_msgs/msg/TFMessage'
 
 _NS = 1_000_000_000
 _MILLIMETRES = 1000.0
+_PACKED_HEADER = struct.Struct('<iff')
 
 # NumPy type, number of channels, and OpenCV's conversion of the 8-bit image to RGB.
 _COLOUR_LAYOUT: dict[str, tuple[str, int, int | None]] = {
@@ -93,14 +95,9 @@ def decode_colour(message: Any) -> RgbImage:
     """
     Return the (H, W, 3) uint8 RGB pixels of a sensor_msgs/Image or CompressedImage.
 
-    Tightly packed rgb8 is returned without a copy: a view of the message's data, read-only
-    where that is. 16-bit colours are scaled to 8 bits; 8UC3 and 8UC4 are taken as BGR.
-
-    Raises
-    ------
-    DiffsegError
-        The encoding is not supported, the sizes contradict the data, or it is damaged.
-
+    Tightly packed rgb8 is returned without a copy, as a view of the message's data. 16-bit
+    colours are scaled to 8 bits; 8UC3 and 8UC4 are taken as BGR. Raises DiffsegError when the
+    encoding is not supported, the sizes contradict the data, or it is damaged.
     """
     check_colour(message)
     if not hasattr(message, 'encoding'):
@@ -124,13 +121,8 @@ def decode_depth(message: Any) -> DepthImage:
     16UC1 and mono16 are millimetres, 32FC1 metres. 0, negative, NaN and infinity are invalid.
     Tightly packed 32FC1 whose only invalid values are NaN is returned without a copy.
     Compressed depth is compressedDepth with PNG (16UC1, or 32FC1 as quantised inverse depth),
-    a plain 16-bit PNG in millimetres or a float32 TIFF in metres.
-
-    Raises
-    ------
-    DiffsegError
-        The encoding is not supported, the sizes contradict the data, or it is damaged.
-
+    a plain 16-bit PNG in millimetres or a float32 TIFF in metres. Raises DiffsegError as
+    `decode_colour` does.
     """
     check_depth(message)
     if not hasattr(message, 'encoding'):
@@ -145,21 +137,19 @@ def decode_depth(message: Any) -> DepthImage:
 def _decode_compressed_depth(message: Any) -> DepthImage:
     name = f'compressed depth image ({message.format})'
     data = memoryview(message.data)
-    floating = message.format.startswith('32FC1')
-    if 'compressedDepth' not in message.format:
-        if floating:
-            return valid_metres(decode_floats(data, name))
-        return metres_from_units(decode_units(data, name), _MILLIMETRES)
+    floating, packed = message.format.startswith('32FC1'), 'compressedDepth' in message.format
+    if floating and not packed:
+        return valid_metres(decode_floats(data, name))
     if 'rvl' in message.format.lower():
         raise DiffsegError(f'{name}: RVL is not supported; set the publisher to '
                            'compressedDepth png')
-    if len(data) < 12:
+    if packed and len(data) < _PACKED_HEADER.size:
         raise DiffsegError(f'{name}: {len(data)} bytes, shorter than its 12-byte header; the '
                            'message is truncated')
-    units = decode_units(data[12:], name)
+    units = decode_units(data[_PACKED_HEADER.size if packed else 0:], name)
     if not floating:
         return metres_from_units(units, _MILLIMETRES)
-    _, scale, offset = struct.unpack('<iff', data[:12])
+    _, scale, offset = _PACKED_HEADER.unpack_from(data)
     with np.errstate(divide='ignore'):
         metres = np.float32(scale) / (units.astype(np.float32) - np.float32(offset))
     metres[units == 0] = np.nan
@@ -174,11 +164,10 @@ def intrinsics_from_camera_info(message: Any) -> Intrinsics:
     DiffsegError when K is zero or not finite, or the size is not positive.
     """
     roi = message.roi
-    width, height = int(roi.width) or int(message.width), int(roi.height) or int(message.height)
-    matrix = [float(value) for value in message.k]
+    width, height = int(roi.width or message.width), int(roi.height or message.height)
+    fx, _, cx, _, fy, cy = (float(value) for value in message.k[:6])
     intrinsics = Intrinsics(
-        width, height, matrix[0], matrix[4],
-        matrix[2] - int(roi.x_offset), matrix[5] - int(roi.y_offset),
+        width, height, fx, fy, cx - int(roi.x_offset), cy - int(roi.y_offset),
         tuple(float(value) for value in message.d), str(message.distortion_model))
     binning_x, binning_y = max(1, int(message.binning_x)), max(1, int(message.binning_y))
     if width < binning_x or height < binning_y:
@@ -221,8 +210,8 @@ def image_message(pixels: npt.NDArray, stamp: int, frame_id: str,
     """
     Return a sensor_msgs/Image of an (H, W) or (H, W, 3) array.
 
-    The encoding follows from the array: rgb8, mono8, 16UC1, 32SC1 or 32FC1; raises
-    DiffsegError for others.
+    Without `encoding` it is rgb8, mono8, 16UC1, 32SC1 or 32FC1; raises DiffsegError for arrays
+    of other types.
     """
     kind = (pixels.dtype.name, pixels.shape[2] if pixels.ndim == 3 else 1)
     if encoding is None and kind not in _BUILT_ENCODINGS:
@@ -248,9 +237,9 @@ def camera_info_message(intrinsics: Intrinsics, stamp: int, frame_id: str) -> An
 
 def transform_message(pose: Matrix, stamp: int, parent: str, child: str) -> Any:
     """Return a tf2_msgs/TFMessage with the (4, 4) pose of `child` in `parent`."""
-    vector = _type('geometry_msgs/msg/Vector3')(*pose[:3, 3].tolist())
-    rotation = _type('geometry_msgs/msg/Quaternion')(*quaternion_from_pose(pose))
-    place = _type('geometry_msgs/msg/Transform')(vector, rotation)
+    place = _type('geometry_msgs/msg/Transform')(
+        _type('geometry_msgs/msg/Vector3')(*pose[:3, 3].tolist()),
+        _type('geometry_msgs/msg/Quaternion')(*quaternion_from_pose(pose)))
     stamped = _type('geometry_msgs/msg/TransformStamped')(header(stamp, parent), child, place)
     return _type(TRANSFORMS)([stamped])
 
@@ -278,8 +267,8 @@ def header_stamp(data: bytes) -> int | None:
     """Return the stamp (ns) of a serialised message that begins with a header, or None."""
     if len(data) < 12:
         return None
-    seconds, nanoseconds = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
-    return seconds * _NS + nanoseconds
+    seconds, fraction = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
+    return seconds * _NS + fraction
 
 
 def nanoseconds(stamp: Any) -> int:
@@ -291,33 +280,17 @@ def require_type(type_name: str) -> None:
     """Define a message type from installed packages if need be, or raise DiffsegError."""
     if type_name in typestore().fielddefs:
         return
-    path = _definition_file(type_name)
-    if path is None:
-        raise DiffsegError(f'message type {type_name}: no definition found; install its package '
-                           f'{type_name.split("/")[0]}, or source the workspace that has it')
-    types = get_types_from_msg(path.read_text(), type_name)
-    for _, fields in types.values():
-        for _, description in fields:
-            for nested in _named_types(description):
-                if nested not in types:
-                    require_type(nested)
-    typestore().register(types)
-
-
-def _definition_file(type_name: str) -> Path | None:
     package, _, name = type_name.split('/')
     prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
-    for prefix in filter(None, (*prefixes, sys.prefix)):
-        path = Path(prefix, 'share', package, 'msg', f'{name}.msg')
-        if path.is_file():
-            return path
-    return None
-
-
-def _named_types(description: Any) -> list[str]:
-    """Return the message types in a field description: (kind, (name | nested, size))."""
-    if isinstance(description, str):
-        return [description] if description.count('/') == 2 else []
-    if isinstance(description, tuple):
-        return [name for part in description for name in _named_types(part)]
-    return []
+    paths = [Path(prefix, 'share', package, 'msg', f'{name}.msg')
+             for prefix in (*prefixes, sys.prefix) if prefix]
+    path = next(filter(Path.is_file, paths), None)
+    if path is None:
+        raise DiffsegError(f'message type {type_name}: no definition found; install its package '
+                           f'{package}, or source the workspace that has it')
+    types = get_types_from_msg(path.read_text(), type_name)
+    # The description of a field names the types in it, however deep they are nested.
+    for nested in re.findall(r"'(\w+/msg/\w+)'", repr([fields for _, fields in types.values()])):
+        if nested not in types:
+            require_type(nested)
+    typestore().register(types)

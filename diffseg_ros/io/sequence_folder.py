@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 import json
 from pathlib import Path
@@ -12,18 +12,15 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.transforms import pose_from_quaternion
 from diffseg_ros.io.base import CAMERA_FRAME, DEFAULT_PERIOD_NS, Source, SourceFrame
 from diffseg_ros.io.images import (
-    decode_units,
     metres_from_units,
     read_bytes,
     read_image,
+    read_units,
     sorted_images,
 )
-from diffseg_ros.types import DepthImage, Frame, Intrinsics, Matrix
+from diffseg_ros.types import Frame, Intrinsics, Matrix
 import numpy as np
 import numpy.typing as npt
-
-IGNORED_INSTANCE = 65535
-"""Value of instance images that is not scored."""
 
 _RGB_SUFFIXES = ('.jpg', '.jpeg', '.png')
 _LATEST_NS = 2**31 * 10**9
@@ -36,18 +33,12 @@ _Value = TypeVar('_Value')
 class ImageSequence(Source):
     """Image files in order, 1/30 s apart."""
 
-    def __init__(self, name: str, images: list[Path], warnings: list[str] | None = None) -> None:
-        super().__init__(name, warnings)
+    def __init__(self, name: str, images: list[Path]) -> None:
+        super().__init__(name, len(images))
         self._images = images
 
-    @property
-    def frame_count(self) -> int:
-        """Number of images."""
-        return len(self._images)
-
     def numbered_frames(self) -> Iterator[SourceFrame]:
-        """Yield the frames in the order of the files."""
-        return (self.read(number) for number in range(len(self._images)))
+        return (self.read(number) for number in range(self.frame_count))
 
     def read(self, number: int) -> SourceFrame:
         """Read one frame by its number."""
@@ -64,21 +55,25 @@ class SequenceFolder(ImageSequence):
     """
     A folder with rgb/, and optionally depth/, instances/ and text files.
 
+    All but the images is read at once; raises DiffsegError if the files do not agree.
+
     Attributes
     ----------
     intrinsics
         From camera.json, or None.
     background
         Instance id that is no object (sequence.json), or None.
+    has_instances
+        Whether there is ground truth.
 
     """
 
     def __init__(self, path: Path) -> None:
-        """Read all but the images; raise DiffsegError if the folder's files do not agree."""
         super().__init__(path.resolve().name, sorted_images(path / 'rgb', _RGB_SUFFIXES))
         self._path = path
         self._depth = sorted_images(path / 'depth', ('.png',))
         self._instances = sorted_images(path / 'instances', ('.png',))
+        self.has_instances = bool(self._instances)
         times = _parsed_lines(path / 'times.txt', _nanoseconds, 'decimal seconds')
         poses = _parsed_lines(path / 'poses.txt', _pose, _POSE_LINE)
         self._check_counts(times, poses)
@@ -98,42 +93,28 @@ class SequenceFolder(ImageSequence):
             self._warnings.append('no camera.json: depth without scale and intrinsics is not '
                                   'used: masks only, no clouds')
 
-    @property
-    def has_instances(self) -> bool:
-        """Whether there is ground truth."""
-        return bool(self._instances)
-
     def instances(self, number: int) -> npt.NDArray[np.uint16]:
-        """
-        Return the true instance ids of a frame: (H, W) uint16, IGNORED_INSTANCE = ignore.
-
-        Raises DiffsegError without ground truth, or if the image cannot be read.
-        """
+        """Return the true ids of a frame, (H, W) uint16, 65535 = ignore; or raise DiffsegError."""
         if not self._instances:
             raise DiffsegError(f'{self._path}: no instances/; ground truth is needed')
-        path = self._instances[number]
-        return decode_units(read_bytes(path), str(path))
+        return read_units(self._instances[number])
 
     def _frame(self, number: int) -> Frame:
-        return Frame(read_image(self._images[number]), self._times[number], CAMERA_FRAME,
-                     self._read_depth(number), self.intrinsics, self._poses[number])
-
-    def _read_depth(self, number: int) -> DepthImage | None:
-        if self._depth_scale is None:
-            return None
-        path = self._depth[number]
-        return metres_from_units(decode_units(read_bytes(path), str(path)), self._depth_scale)
+        depth = None
+        if self._depth_scale is not None:
+            depth = metres_from_units(read_units(self._depth[number]), self._depth_scale)
+        return Frame(read_image(self._images[number]), self._times[number], CAMERA_FRAME, depth,
+                     self.intrinsics, self._poses[number])
 
     def _check_counts(self, times: list[int], poses: list[Matrix | None]) -> None:
         if not self._images:
             raise DiffsegError(f'{self._path / "rgb"}: no images; rgb/NNNNNN.jpg or .png are '
                                'needed')
-        parts: dict[str, Sequence[object]] = {
-            'depth': self._depth, 'instances': self._instances, 'times.txt': times,
-            'poses.txt': poses}
-        counts = {'rgb': self.frame_count} | {
-            part: len(items) for part, items in parts.items()
-            if items or (self._path / part).exists()}
+        counts = {'rgb': self.frame_count, 'depth': len(self._depth),
+                  'instances': len(self._instances), 'times.txt': len(times),
+                  'poses.txt': len(poses)}
+        counts = {part: count for part, count in counts.items()
+                  if count or (self._path / part).exists()}
         if len(set(counts.values())) > 1:
             listed = ', '.join(f'{part} {count}' for part, count in counts.items())
             raise DiffsegError(f'{self._path}: counts differ: {listed}; each must hold one entry '

@@ -26,7 +26,7 @@ def open_source(path: str | Path, topics: TopicNames | None = None) -> Source:
         Bag (.mcap, .db3 or a bag folder), folder with rgb/, folder with images, image, or
         video file.
     topics
-        Which topics of a bag are read; by default the usual names, or the most likely ones.
+        Which topics of a bag are read.
 
     Raises
     ------

@@ -19,28 +19,20 @@ class Video(Source):
     The first video stream of a file.
 
     Frames are stamped with their time in the video, 0 at its start, and turned upright by the
-    rotation that phones write into the file. Variable frame rates keep their times.
+    rotation that phones write into the file.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file; raise DiffsegError without PyAV, or if it is no readable video."""
-        super().__init__(path.stem)
         self._path = path
         with self._opened() as container:
             stream = container.streams.video[0]
             # Some containers, such as Matroska, do not say how many frames they hold.
-            self._count = stream.frames or sum(packet.size > 0 for packet in
-                                               container.demux(stream))
-        if not self._count:
+            count = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+        if not count:
             raise DiffsegError(f'{path}: the video has no frames')
-
-    @property
-    def frame_count(self) -> int:
-        """Number of frames, from the container or counted."""
-        return self._count
+        super().__init__(path.stem, count)
 
     def numbered_frames(self) -> Iterator[SourceFrame]:
-        """Decode the video from its start; a damaged part gives an error in its place."""
         import av
         number = 0
         stamp = -DEFAULT_PERIOD_NS
