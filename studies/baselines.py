@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
-from diffseg_ros.evaluation.miou import grid_labels
+from diffseg_ros.evaluation.masks import grid_labels
 from diffseg_ros.segmentation.affinity import feature_affinity, token_colours
 from diffseg_ros.segmentation.normalized_cut import normalized_cut
 from diffseg_ros.threads import one_blas_thread

@@ -115,7 +115,7 @@ def test_same_frames_same_labels():
 
 def test_the_core_knows_no_ros():
     code = ('import sys, diffseg_ros.pipeline, diffseg_ros.geometry.point_cloud, '
-            'diffseg_ros.io.source, diffseg_ros.evaluation.miou; '
+            'diffseg_ros.io.source, diffseg_ros.evaluation.masks; '
             'print([name for name in sys.modules if name.split(".")[0] in '
             '("rclpy", "sensor_msgs") or name.startswith("diffseg_ros.ros")])')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,

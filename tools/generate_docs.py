@@ -95,7 +95,7 @@ def measures_table() -> str:
     return _table('measure | of `diffseg_evaluate` | values | what it is about', (
         (f'`{entry.name}`', ', '.join(entry.facts.get('commands', ('masks', 'tracks'))),
          ', '.join(f'`{name}`' for name in entry.create().compute() or [entry.name]),
-         _first_line(sys.modules[entry.create.__module__]))
+         _first_line(entry.create))
         for entry in _built_in(measures, 'evaluation')))
 
 

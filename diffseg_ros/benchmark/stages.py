@@ -17,7 +17,7 @@ from diffseg_ros.benchmark.measurement import (
     take_turns,
 )
 from diffseg_ros.config import PipelineConfig, TrackingConfig
-from diffseg_ros.evaluation.miou import grid_labels
+from diffseg_ros.evaluation.masks import grid_labels
 from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.pipeline import Pipeline
 from diffseg_ros.synthetic.camera_path import camera_path

@@ -1,4 +1,4 @@
-"""Whether confidence tells right pixels from wrong ones: reliability curve and AUROC."""
+"""Measure of how well confidence tells right pixels from wrong ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LEVELS = 256
 @register_measure('calibration', commands=('masks',))
 class Calibration(Measure):
     """
-    Counts right and wrong pixels at each confidence; nothing is kept per image.
+    Whether confidence tells right pixels from wrong ones: reliability curve and AUROC.
 
     A pixel is right where its true class or region is the one that most of its segment shows.
     So it is measured whether pixels belong together that the segmentation put together, and

@@ -19,8 +19,7 @@ import numpy.typing as npt
 
 COMMANDS = ('masks', 'tracks')
 
-_BUILT_IN = ('stq', 'idf1', 'hota', 'flip_rate', 'voxel_agreement', 'id_switches',
-             'label_statistics', 'miou', 'boundary_f', 'calibration')
+_BUILT_IN = ('tracks', 'consistency', 'masks', 'calibration')
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from diffseg_ros.evaluation.flip_rate import FlipRate
+from diffseg_ros.evaluation.consistency import FlipRate
 from diffseg_ros.evaluation.measure import Observation
 from diffseg_ros.types import Frame, Intrinsics
 import numpy as np

@@ -6,10 +6,9 @@ from itertools import permutations
 import math
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.evaluation.boundary_f import boundary_f
 from diffseg_ros.evaluation.contingency import contingency
+from diffseg_ros.evaluation.masks import boundary_f, grid_labels, region_miou
 from diffseg_ros.evaluation.measure import MeasureSet, Observation
-from diffseg_ros.evaluation.miou import grid_labels, region_miou
 from hypothesis import given, strategies
 from hypothesis.extra.numpy import arrays
 import numpy as np

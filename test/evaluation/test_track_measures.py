@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from diffseg_ros.evaluation.hota import Hota
-from diffseg_ros.evaluation.id_switches import IdSwitch, IdSwitches
-from diffseg_ros.evaluation.idf1 import Idf1
 from diffseg_ros.evaluation.measure import Observation
-from diffseg_ros.evaluation.stq import SegmentationTrackingQuality
+from diffseg_ros.evaluation.tracks import (
+    Hota,
+    Idf1,
+    IdSwitch,
+    IdSwitches,
+    SegmentationTrackingQuality,
+)
 from hypothesis import given, strategies
 from hypothesis.extra.numpy import arrays
 import numpy as np

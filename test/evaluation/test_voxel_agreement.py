@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from diffseg_ros.evaluation import voxel_agreement
-from diffseg_ros.evaluation.voxel_agreement import VoxelAgreement
+from diffseg_ros.evaluation import consistency
+from diffseg_ros.evaluation.consistency import VoxelAgreement
 from diffseg_ros.geometry.point_cloud import LabelledCloud
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_poses_bring_points_to_one_place() -> None:
 @pytest.mark.parametrize('compact_above', [0, 1 << 21])
 def test_against_counting_one_by_one(compact_above: int,
                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voxel_agreement, '_COMPACT_ABOVE', compact_above)
+    monkeypatch.setattr(consistency, '_COMPACT_ABOVE', compact_above)
     random = np.random.default_rng(5)
     measure = VoxelAgreement()
     votes: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)

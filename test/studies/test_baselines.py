@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from diffseg_ros.evaluation.datasets import MaskDataset
+from diffseg_ros.evaluation.masks import region_miou
 from diffseg_ros.evaluation.measure import MeasureSet
-from diffseg_ros.evaluation.miou import region_miou
 import numpy as np
 import pytest
 from studies.baselines import CLASSICAL, write_random_weights

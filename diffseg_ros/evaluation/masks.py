@@ -1,18 +1,4 @@
-"""
-Accuracy of segments without names against masks: mean IoU and pixel accuracy.
-
-Segments carry no class, so each image's segments are first matched one to one with its classes
-or regions (Hungarian method). The matching maximises the number of shared pixels, not the sum of
-IoUs. Three rules follow from it:
-
-- Pixels of a segment that stays unmatched are false negatives of what lies below them, and
-  false positives of nothing. So are unlabelled pixels.
-- In a data set of classes a segment is matched as long as there are free classes, the classes
-  that the image does not show included. A segment whose class it does not touch is a false
-  positive of that class; this charges methods that split beyond what the image shows.
-- With a background class the segments are matched without it first. Those that then share no
-  pixel with a class are joined into one background segment, and all are matched again.
-"""
+"""Measures of masks of single images: mean IoU, pixel accuracy and the F measure of outlines."""
 
 from __future__ import annotations
 
@@ -20,6 +6,7 @@ from collections.abc import Sequence
 import math
 from typing import Any
 
+import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.contingency import Contingency, contingency, Counts, LabelArray
 from diffseg_ros.evaluation.measure import Measure, Observation
@@ -28,11 +15,26 @@ from diffseg_ros.types import LabelImage, Mask
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+OUTLINE_TOLERANCE = 0.0075
+"""Distance that counts as a hit, as a share of the image diagonal (as in BSDS)."""
+
 
 @register_measure('miou', commands=('masks',))
 class MeanIou(Measure):
     """
-    Sums a data set's images; nothing is kept per image.
+    Accuracy of segments without names against masks: mean IoU and pixel accuracy.
+
+    Segments carry no class, so each image's segments are first matched one to one with its
+    classes or regions (Hungarian method). The matching maximises the number of shared pixels, not
+    the sum of IoUs. Three rules follow from it:
+
+    - Pixels of a segment that stays unmatched are false negatives of what lies below them, and
+      false positives of nothing. So are unlabelled pixels.
+    - In a data set of classes a segment is matched as long as there are free classes, the classes
+      that the image does not show included. A segment whose class it does not touch is a false
+      positive of that class; this charges methods that split beyond what the image shows.
+    - With a background class the segments are matched without it first. Those that then share no
+      pixel with a class are joined into one background segment, and all are matched again.
 
     Of classes, which mean the same in all images, TP, FP and FN are summed over the images, and
     the IoUs of the classes that the truth shows averaged. Of regions the mean over an image's
@@ -143,3 +145,64 @@ def _join_unmatched(overlap: Counts, objects: Mask) -> Counts:
     matched = np.zeros(len(overlap), bool)
     matched[rows[candidates[rows, columns] > 0]] = True
     return np.vstack([overlap[matched], overlap[~matched].sum(axis=0, keepdims=True)])
+
+
+@register_measure('boundary_f', commands=('masks',))
+class BoundaryF(Measure):
+    """How well the outlines of segments follow true outlines: mean F measure of the images."""
+
+    def reset(self) -> None:
+        self._scores: list[float] = []
+
+    def update(self, observation: Observation) -> None:
+        # The contingency table also checks that labels and truth can be compared.
+        if observation.truth is not None and observation.contingency is not None:
+            self._scores.append(boundary_f(observation.labels, observation.truth,
+                                           ignored=observation.ignored))
+
+    def compute(self) -> dict[str, Any]:
+        """Return boundary_f."""
+        return {'boundary_f': float(np.mean(self._scores)) if self._scores else None}
+
+
+def boundary_f(prediction: LabelArray, truth: LabelArray, *, ignored: int = 65535,
+               tolerance: float = OUTLINE_TOLERANCE) -> float:
+    """
+    Return the F measure of the predicted outlines.
+
+    Precision is the share of predicted outline pixels within the tolerance of a true outline,
+    recall the share of true outline pixels within the tolerance of a predicted one. Outlines
+    are one pixel wide. Borders of ignored truth are no true outlines, and outlines within the
+    tolerance of pixels with the truth `ignored` are not scored.
+
+    Both images are (H, W) integers; unlabelled pixels are one more segment. The tolerance is a
+    Euclidean distance as a share of the image diagonal, and never less than one pixel. The result
+    is 0 to 1: 1 where neither has an outline, 0 where only one has.
+    """
+    reach = max(1.0, tolerance * math.hypot(*truth.shape))
+    scored = truth != ignored
+    known = ~_near(~scored, reach)
+    edges, true_edges = _edges(prediction, np.ones_like(scored)), _edges(truth, scored)
+    judged, true_judged = edges & known, true_edges & known
+    if not judged.any() or not true_judged.any():
+        return float(judged.any() == true_judged.any())
+    precision = float(_near(true_edges, reach)[judged].mean())
+    recall = float(_near(edges, reach)[true_judged].mean())
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _edges(labels: LabelArray, scored: Mask) -> Mask:
+    """Mark scored pixels whose right or lower neighbour is scored and has another label."""
+    edges = np.zeros(labels.shape, bool)
+    edges[:, :-1] |= (labels[:, :-1] != labels[:, 1:]) & scored[:, :-1] & scored[:, 1:]
+    edges[:-1] |= (labels[:-1] != labels[1:]) & scored[:-1] & scored[1:]
+    return edges
+
+
+def _near(mask: Mask, reach: float) -> Mask:
+    """Mark the pixels within a Euclidean distance of `reach` pixels of the mask."""
+    if not mask.any():
+        return np.zeros_like(mask)
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2,
+                                     cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance <= reach)

@@ -1,17 +1,20 @@
-"""Whether a place in the world keeps its id through the sequence: voxel_agreement."""
+"""Measures of how well the world keeps its ids; they need depth and poses, but no truth."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from diffseg_ros.evaluation.measure import Measure, Observation
+from diffseg_ros.geometry.camera import visible_pixels
 from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.geometry.voxels import voxel_codes, voxel_keys
 from diffseg_ros.registry import register_measure
-from diffseg_ros.types import Matrix, UNLABELLED
+from diffseg_ros.types import Intrinsics, Matrix, UNLABELLED
 import numpy as np
 import numpy.typing as npt
 
+MAX_DEPTH_ERROR = 0.05
+"""Metres by which a warped pixel may miss the depth it lands on."""
 VOXEL_SIZE = 0.05
 """Metres."""
 MIN_FRAMES = 3
@@ -23,15 +26,61 @@ _COMPACT_ABOVE = 1 << 21
 Numbers = npt.NDArray[np.int64]
 
 
+@register_measure('flip_rate', commands=('tracks',))
+class FlipRate(Measure):
+    """
+    How often a point of the world changes its id from one frame to the next.
+
+    The label image of each frame is warped by depth and pose into the next. Every pixel with depth
+    is moved. What leaves the view, lands where there is no depth or misses it by more than 5 cm
+    (hidden, or measured wrong) is not compared; a compared pixel is a flip where the two ids
+    differ or either is unlabelled. Only the last frame is kept.
+    """
+
+    def reset(self) -> None:
+        self._last: tuple[LabelledCloud, Matrix, int] | None = None
+        self._pixels = self._compared = self._flips = 0
+
+    def update(self, observation: Observation) -> None:
+        # Neighbours of a frame without depth or pose, and two epochs, are not compared.
+        last, self._last = self._last, None
+        frame, cloud = observation.frame, observation.cloud
+        if frame is None or cloud is None or frame.pose is None or frame.intrinsics is None:
+            return
+        self._last = cloud.compact(), frame.pose, observation.epoch
+        if last is None or last[2] != observation.epoch:
+            return
+        before, last_pose, _ = last
+        motion = (np.linalg.inv(frame.pose) @ last_pose).astype(np.float32)
+        moved = before.points @ motion[:3, :3].T + motion[:3, 3]
+        self._compare(moved, before.labels, cloud, frame.intrinsics)
+
+    def compute(self) -> dict[str, Any]:
+        """Return flip_rate and compared_share, or None where nothing could be compared."""
+        return {'flip_rate': self._flips / self._compared if self._compared else None,
+                'compared_share': self._compared / self._pixels if self._pixels else None}
+
+    def _compare(self, moved: npt.NDArray[np.float32], labels: npt.NDArray[np.int32],
+                 cloud: LabelledCloud, intrinsics: Intrinsics) -> None:
+        height, width = cloud.labels.shape
+        row, column, seen = visible_pixels(moved, intrinsics.resized(width, height))
+        # NaN depth compares false: without depth there is nothing to compare with.
+        near = np.abs(cloud.points[row, column, 2] - moved[seen, 2]) <= MAX_DEPTH_ERROR
+        before, after = labels[seen][near], cloud.labels[row, column][near]
+        self._pixels += cloud.labels.size
+        self._compared += len(before)
+        self._flips += int(((before != after) | (after == UNLABELLED)).sum())
+
+
 @register_measure('voxel_agreement', commands=('tracks',))
 class VoxelAgreement(Measure):
     """
-    Counts the votes of every 5 cm world voxel.
+    Whether a place in the world keeps its id through the sequence.
 
-    In each frame a voxel gets one vote: the id that most of the frame's points in it carry, the
-    lower one of two as frequent. A vote for no segment agrees with nothing. Points farther than
-    50 km from the origin are left out. Memory grows with the number of different (voxel, id)
-    pairs.
+    In each frame a 5 cm world voxel gets one vote: the id that most of the frame's points in it
+    carry, the lower one of two as frequent. A vote for no segment agrees with nothing. Points
+    farther than 50 km from the origin are left out. Memory grows with the number of different
+    (voxel, id) pairs.
     """
 
     def reset(self) -> None:
