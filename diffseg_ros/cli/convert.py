@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print(warning, file=sys.stderr)
     print(f'{arguments.bag}: {total - failed} of {total} frames')
     write_json(arguments.json, {'frames': total - failed, 'frames_failed': failed,
-                                'messages': dict(writer.counts), 'warnings': source.warnings})
+                                'messages': dict(writer.counts), 'notes': source.warnings})
 
 
 def write_frame(writer: BagWriter, frame: Frame) -> None:

@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f'{source.name}: {warning}', file=sys.stderr)
     fused = builder.fused(str(arguments.source), arguments.min_observations)
     picture = builder.write(arguments.output, fused)
-    report = {**builder.report(fused), 'source': source.name, 'warnings': source.warnings}
+    report = {**builder.report(fused), 'source': source.name, 'notes': source.warnings}
     write_json(arguments.json, report)
     print(f'{report["frames"]} frames ({report["frames_failed"]} failed, '
           f'{report["frames_without_pose"]} without pose, {report["frames_without_depth"]} '

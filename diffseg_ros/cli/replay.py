@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> None:
         report = {**output.finish(source.name), 'frames_failed': failed,
                   'tracks': pipeline.track_count,
                   'device': str(pipeline.backbone.device), 'model': pipeline.backbone.name,
-                  'source': source.name, 'warnings': source.warnings}
+                  'source': source.name, 'notes': source.warnings}
     write_json(arguments.output / 'report.json', report)
     write_json(arguments.json, report)
     _print_summary(report, arguments.output)
