@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from diffseg_ros.cli.command import progress
@@ -39,13 +40,10 @@ def topic_names(arguments: argparse.Namespace) -> TopicNames:
     given = {role: topic for role in _TOPIC_ROLES
              if (topic := getattr(arguments, f'{role}_topic')) is not None}
     source: Path | None = arguments.source
-    for role, topic in given.items():
-        if source is None:
-            raise DiffsegError(f'{_topic_option(role)} {topic}: a generated room has no topics to '
-                               'choose from; leave the option out, or name a bag')
-        if source.exists() and not is_bag(source):
-            raise DiffsegError(f'{_topic_option(role)} {topic}: {source} is no bag and has no '
-                               'topics to choose from; leave the option out, or name a bag')
+    if given and (source is None or (source.exists() and not is_bag(source))):
+        role, topic = next(iter(given.items()))
+        raise DiffsegError(f'{_topic_option(role)} {topic}: {source or "a generated room"} has no '
+                           'topics to choose from; leave the option out, or name a bag')
     return TopicNames(**given)
 
 
@@ -55,19 +53,13 @@ def _topic_option(role: str) -> str:
 
 def selected_count(source: Source, every: int, limit: int | None) -> int:
     """Return how many frames `selected_frames` yields."""
-    wanted = -(-source.frame_count // every)
-    return wanted if limit is None else min(limit, wanted)
+    return len(range(0, source.frame_count, every)[:limit])
 
 
 def selected_frames(source: Source, every: int, limit: int | None) -> Iterator[SourceFrame]:
     """Yield every Nth frame up to the limit, the broken ones included, with a progress bar."""
-    left = selected_count(source, every, limit)
-    for item in progress(source.numbered_frames(), source.frame_count, source.name):
-        if not left:
-            break
-        if item.number % every == 0:
-            left -= 1
-            yield item
+    frames = progress(source.numbered_frames(), source.frame_count, source.name)
+    return islice(frames, 0, None if limit is None else every * (limit - 1) + 1, every)
 
 
 def positive(text: str) -> int:

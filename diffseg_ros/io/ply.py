@@ -12,22 +12,11 @@ from diffseg_ros.io.images import read_bytes, write_bytes
 import numpy as np
 import numpy.typing as npt
 
-_VERTEX = np.dtype([('point', '<f4', 3), ('rgb', 'u1', 3), ('label', '<i4')])
-_NAMES = ('x', 'y', 'z', 'red', 'green', 'blue', 'label')
+_FIELDS = {'x': 'float', 'y': 'float', 'z': 'float', 'red': 'uchar', 'green': 'uchar',
+           'blue': 'uchar', 'label': 'int'}
 _TYPES = {'char': 'i1', 'uchar': 'u1', 'short': '<i2', 'ushort': '<u2', 'int': '<i4',
           'uint': '<u4', 'float': '<f4', 'double': '<f8', 'int8': 'i1', 'uint8': 'u1',
           'int32': '<i4', 'uint32': '<u4', 'float32': '<f4', 'float64': '<f8'}
-_HEADER = """ply
-format binary_little_endian 1.0
-element vertex {count}
-property float x
-property float y
-property float z
-property uchar red
-property uchar green
-property uchar blue
-property int label
-"""
 
 
 def write_ply(path: str | Path, cloud: LabelledCloud,
@@ -35,12 +24,12 @@ def write_ply(path: str | Path, cloud: LabelledCloud,
     """
     Write all valid points with colour and label, and return how many there are.
 
-    The file appears whole or not at all. A cloud without valid points gives a file with none.
+    Missing folders are made, and the file appears whole or not at all.
 
     Parameters
     ----------
     path
-        Missing folders are made.
+        Ends in .ply.
     cloud
         Organised or a list.
     confidence
@@ -53,18 +42,15 @@ def write_ply(path: str | Path, cloud: LabelledCloud,
 
     """
     listed = cloud.compact()
-    vertex, header = _VERTEX, _HEADER
+    fields, columns = dict(_FIELDS), [*listed.points.T, *listed.rgb.T, listed.labels]
     if confidence is not None:
-        vertex = np.dtype([*_VERTEX.descr, ('confidence', '<f4')])
-        header += 'property float confidence\n'
-    vertices = np.empty(len(listed.labels), vertex)
-    vertices['point'], vertices['rgb'] = listed.points, listed.rgb
-    vertices['label'] = listed.labels
-    if confidence is not None:
-        vertices['confidence'] = confidence[cloud.valid]
-    header = header.format(count=len(vertices)) + 'end_header\n'
-    write_bytes(Path(path), header.encode(), vertices.tobytes())
-    return len(vertices)
+        fields['confidence'] = 'float'
+        columns.append(confidence[cloud.valid])
+    vertices = np.rec.fromarrays(columns, [(name, _TYPES[kind]) for name, kind in fields.items()])
+    header = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(listed)}',
+              *(f'property {kind} {name}' for name, kind in fields.items()), 'end_header\n']
+    write_bytes(Path(path), '\n'.join(header).encode(), vertices.tobytes())
+    return len(listed)
 
 
 def read_ply(path: str | Path) -> LabelledCloud:
@@ -74,8 +60,7 @@ def read_ply(path: str | Path) -> LabelledCloud:
     Raises
     ------
     DiffsegError
-        The file does not exist, is not a whole binary PLY file, or lacks coordinates, colours
-        or labels.
+        The file is not a whole binary PLY file, or lacks coordinates, colours or labels.
 
     """
     data = read_bytes(Path(path))
@@ -84,15 +69,15 @@ def read_ply(path: str | Path) -> LabelledCloud:
     whole = min(count, (len(data) - file.tell()) // max(vertex.itemsize, 1))
     if whole < count:
         raise DiffsegError(f'cloud {path}: cut off, {whole} of {count} points; write it again')
-    missing = [name for name in _NAMES if name not in (vertex.names or ())]
+    missing = [name for name in _FIELDS if name not in (vertex.names or ())]
     if missing:
         raise DiffsegError(f'cloud {path}: no {", ".join(missing)}; points with '
-                           f'{", ".join(_NAMES)} are needed')
+                           f'{", ".join(_FIELDS)} are needed')
     vertices = np.frombuffer(data, vertex, count, file.tell())
-    x, y, z, red, green, blue, label = (vertices[name] for name in _NAMES)
-    return LabelledCloud(np.stack([x, y, z], axis=-1).astype(np.float32, copy=False),
-                         np.stack([red, green, blue], axis=-1).astype(np.uint8, copy=False),
-                         label.astype(np.int32))
+    columns = [vertices[name] for name in _FIELDS]
+    return LabelledCloud(np.stack(columns[:3], axis=-1).astype(np.float32, copy=False),
+                         np.stack(columns[3:6], axis=-1).astype(np.uint8, copy=False),
+                         columns[6].astype(np.int32))
 
 
 def _read_header(file: BinaryIO, path: str | Path) -> tuple[int, np.dtype[np.void]]:

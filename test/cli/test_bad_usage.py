@@ -143,7 +143,7 @@ def test_values_a_player_cannot_use_are_named(refusal, words):
 def test_topic_of_a_folder_that_has_none_is_refused(refusal, sequence, tmp_path, command, option):
     words = [] if command is play else ['--output', tmp_path / 'x.ply']
     line = refusal(command, sequence, *words, option, '/camera/color/image_raw')
-    assert f'{option} /camera/color/image_raw: {sequence} is no bag' in line
+    assert f'{option} /camera/color/image_raw: {sequence} has no topics' in line
     assert 'leave the option out, or name a bag' in line
     assert not (tmp_path / 'x.ply').exists()
 
