@@ -58,13 +58,8 @@ class PeakMemory:
     """
     Context that measures the largest resident memory of this process while it is open.
 
-    Attributes
-    ----------
-    peak_mb
-        The peak in MB of 1e6 bytes, interpreter and libraries included.
-    above_start_mb
-        The peak minus the memory in use at the start.
-
+    `peak_mb` is in MB of 1e6 bytes, interpreter and libraries included; `above_start_mb` leaves
+    out what was in use at the start.
     """
 
     def __enter__(self) -> PeakMemory:

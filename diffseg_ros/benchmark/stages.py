@@ -31,7 +31,6 @@ from threadpoolctl import threadpool_limits
 import torch
 
 CLOUD_SIZES = (640, 480), (1280, 720)
-"""Widths and heights at which clouds are timed."""
 TRACKS = 100
 
 _PERIOD = 0.1

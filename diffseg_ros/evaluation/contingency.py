@@ -39,7 +39,7 @@ class Contingency:
     region_pixels
         (R,) int64 size of each region; pixels that the prediction leaves unlabelled count.
     background
-        Id of the region that is no object, or None.
+        Id of the region that is no object.
 
     """
 
@@ -89,24 +89,11 @@ class Contingency:
 def contingency(prediction: LabelArray, truth: LabelArray, ignored: int,
                 background: int | None = None) -> Contingency:
     """
-    Count the overlaps of two label images.
+    Count the overlaps of two (H, W) label images of integers.
 
-    Parameters
-    ----------
-    prediction
-        (H, W) integers; negative ones are unlabelled.
-    truth
-        (H, W) integers.
-    ignored
-        Value of `truth` that is not scored.
-    background
-        Value of `truth` that is no object, or None.
-
-    Raises
-    ------
-    DiffsegError
-        The arrays are empty, of different shapes or not of integers.
-
+    Negative values of `prediction` are unlabelled; `ignored` is the value of `truth` that is not
+    scored, `background` the one that is no object. Raises DiffsegError if the arrays are empty,
+    of different shapes or not of integers.
     """
     for name, labels in (('prediction', prediction), ('truth', truth)):
         if labels.ndim != 2 or not labels.size or not np.issubdtype(labels.dtype, np.integer):

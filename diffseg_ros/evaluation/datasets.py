@@ -29,14 +29,8 @@ class MaskDataset:
     A folder with images/, labels/ and optionally dataset.json, classes.txt, depth/, camera.json.
 
     Iterating yields (name, Frame, truth), in the order of the names; truth is (H, W) uint8, 255
-    = ignored. It can be iterated several times.
-
-    Attributes
-    ----------
-    name
-        Of the folder.
-    background
-        Label value of the background, or None.
+    = ignored. It can be iterated several times. `background` is the label of the background, or
+    None.
 
     Raises
     ------

@@ -128,10 +128,6 @@ class MeasureSet:
         return {name: value for measure in self._measures.values()
                 for name, value in measure.compute().items()}
 
-    def reset(self) -> None:
-        for measure in self._measures.values():
-            measure.reset()
-
     @staticmethod
     def pooled(sets: Sequence[MeasureSet]) -> dict[str, Any]:
         """Return the values over several data sets that are more than means of their values."""

@@ -59,16 +59,9 @@ class Table:
     """
     Prints reports, one a line.
 
-    Parameters
-    ----------
-    columns
-        Title and format of a column by the key of its value; dots lead into nested values.
-    empty
-        Values of all measures before the first frame: those that are None and have no column
-        get one.
-    name_width, width
-        In characters, of the names and of every column.
-
+    `columns` gives a title and a format by the key of the value; dots lead into nested values.
+    Measures that are None in `empty`, the values before the first frame, get a column as well.
+    Widths are in characters.
     """
 
     def __init__(self, columns: Mapping[str, tuple[str, str]], empty: Report, *,

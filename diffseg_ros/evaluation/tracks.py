@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from diffseg_ros.evaluation.masks import table_miou
 from diffseg_ros.evaluation.measure import Measure, Observation
@@ -150,12 +150,9 @@ class Hota(Measure):
 
     def compute(self) -> dict[str, Any]:
         """Return hota, 0 to 1, or None where there is neither an object nor a segment."""
-        return {'hota': self._hota()}
-
-    def _hota(self) -> float | None:
         segments, objects = self._segments.total(), self._objects.total()
         if not segments + objects:
-            return None
+            return {'hota': None}
         # Of each pair, the frames with its segment plus those with its object.
         appearances = np.array([self._segments[segment] + self._objects[item]
                                 for segment, item in self._pairs], float)
@@ -164,7 +161,7 @@ class Hota(Measure):
         association = matched / np.maximum(appearances[:, None] - matched, 1)
         ass_a = (matched * association).sum(axis=0) / np.maximum(hits, 1)
         det_a = hits / (segments + objects - hits)
-        return float(np.sqrt(det_a * ass_a).mean())
+        return {'hota': float(np.sqrt(det_a * ass_a).mean())}
 
     def _alignment(self, appearances: Floats) -> Floats:
         """Return of each pair how well the two ids agree over the sequence, 0 to 1."""
@@ -187,30 +184,18 @@ class Hota(Measure):
         return matched
 
 
-class IdSwitch(NamedTuple):
-    """Frame, counted from 0, in which another track than before detects an object."""
-
-    frame: int
-    before: int
-    after: int
-
-
 @register_measure('id_switches', commands=('tracks',))
 class IdSwitches(Measure):
     """
     Where an object changes from one track to another: identity switches as in CLEAR MOT.
 
     A segment detects an object where their IoU is at least 0.5; the best of several counts.
-
-    Attributes
-    ----------
-    found
-        All switches so far, in order; None without truth.
-
+    `found` has all switches so far as (frame, id before, id after), frames counted from 0; it is
+    None without truth.
     """
 
     def reset(self) -> None:
-        self.found: list[IdSwitch] | None = None
+        self.found: list[tuple[int, int, int]] | None = None
         self._frame = -1
         self._last: dict[int, int] = {}
 
@@ -227,7 +212,7 @@ class IdSwitches(Measure):
             item, track = int(table.regions[column]), int(table.segments[best[column]])
             before = self._last.get(item, track)
             if before != track:
-                self.found.append(IdSwitch(self._frame, before, track))
+                self.found.append((self._frame, before, track))
             self._last[item] = track
 
     def compute(self) -> dict[str, Any]:

@@ -156,5 +156,5 @@ def test_identity_switches() -> None:
     for labels in (row(8, 5), row(8, -1), row(8, 6), row(9, 6), row(9, 5)):
         measure.update(Observation(labels, truth=row(0, 1), background=0))
     # A frame without detection is no switch; what lies on the background does not count.
-    assert measure.found == [IdSwitch(2, 5, 6), IdSwitch(4, 6, 5)]
+    assert measure.found == [(2, 5, 6), (4, 6, 5)]
     assert measure.compute() == {'id_switches': 2}
