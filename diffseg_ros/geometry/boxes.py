@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 import math
 
 import cv2
@@ -26,10 +27,8 @@ class SegmentBox:
 
     Attributes
     ----------
-    id
-        Of the segment.
     centroid
-        (3,) mean of its points.
+        (3,) mean of the segment's points.
     centre
         (3,) middle of the box.
     size
@@ -56,8 +55,7 @@ class SegmentBox:
     @property
     def corners(self) -> Vector:
         """(8, 3) corners."""
-        signs = np.array(np.meshgrid((-0.5, 0.5), (-0.5, 0.5), (-0.5, 0.5),
-                                     indexing='ij')).reshape(3, 8).T
+        signs = np.array(list(product((-0.5, 0.5), repeat=3)))
         return self.centre + signs * self.size @ self.rotation.T
 
 

@@ -34,10 +34,8 @@ def is_pinhole(intrinsics: Intrinsics) -> bool:
     Like all functions that need the camera's rays, raises DiffsegError when the distortion model
     or its number of coefficients is not supported.
     """
-    if not intrinsics.distortion:
-        return True
     model, count = intrinsics.distortion_model, len(intrinsics.distortion)
-    if model in _NO_MODEL and not any(intrinsics.distortion):
+    if not count or (model in _NO_MODEL and not any(intrinsics.distortion)):
         return True
     if model not in _COEFFICIENTS:
         raise DiffsegError(f'camera intrinsics: distortion model {model!r}; supported are '
@@ -66,12 +64,11 @@ def ray_table(intrinsics: Intrinsics) -> tuple[FloatArray, FloatArray]:
     """
     columns = (np.arange(intrinsics.width, dtype=np.float64) - intrinsics.cx) / intrinsics.fx
     rows = (np.arange(intrinsics.height, dtype=np.float64) - intrinsics.cy) / intrinsics.fy
-    tables = [columns[None, :], rows[:, None]]
+    x, y = columns[None, :], rows[:, None]
     if not is_pinhole(intrinsics):
         seen = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
-        tables = [table.reshape(intrinsics.height, intrinsics.width)
-                  for table in _undistorted(seen, intrinsics).T]
-    ray_x, ray_y = (np.ascontiguousarray(table, np.float32) for table in tables)
+        x, y = _undistorted(seen, intrinsics).T.reshape(2, len(rows), len(columns))
+    ray_x, ray_y = (np.ascontiguousarray(table, np.float32) for table in (x, y))
     ray_x.flags.writeable = ray_y.flags.writeable = False
     return ray_x, ray_y
 

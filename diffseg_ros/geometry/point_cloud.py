@@ -105,7 +105,7 @@ def labelled_cloud(frame: Frame, labels: LabelImage, config: CloudConfig | None 
     config
         Which depth gives points; by default all finite values above 0.
     exclude
-        Ids whose points are invalid, possibly UNLABELLED (-1).
+        Ids whose points are invalid.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def _flying_pixels(depth: DepthImage, step: float) -> Mask:
 
 def reduced(cloud: LabelledCloud, config: CloudConfig) -> LabelledCloud:
     """Return the cloud organised, as a list, or with one point per voxel, as `config` says."""
-    if config.voxel_size > 0:
+    if config.voxel_size:
         return voxel_downsample(cloud, config.voxel_size)
     return cloud if config.organised else cloud.compact()
 
@@ -210,23 +210,11 @@ def pack_points(frame: Frame, labels: LabelImage,
                 config: CloudConfig | None = None, *, exclude: Collection[int] = (),
                 out: PackedPoints | None = None) -> PackedPoints:
     """
-    Return the frame's labelled points as the data of a PointCloud2.
+    Return the labelled points as (H, W, 6) or (N, 6) uint32, the data of a PointCloud2.
 
-    Parameters
-    ----------
-    frame, labels, config, exclude
-        As for `labelled_cloud`; `config` also says whether the cloud is organised.
-    values_of
-        Turns ids into the label values that the points carry.
-    out
-        Memory for an organised cloud, used where its shape fits.
-
-    Returns
-    -------
-    numpy.ndarray
-        (H, W, 6) or (N, 6) uint32 in the byte order of this machine; see POINT_WORDS. Invalid
-        points of an organised cloud have NaN coordinates and keep colour and label.
-
+    POINT_WORDS says what a point holds. `values_of` turns ids into the label values that the
+    points carry; `out` is memory for an organised cloud, used where its shape fits, whose
+    invalid points are NaN and keep colour and label. For the rest see `labelled_cloud`.
     """
     config = config or CloudConfig()
     planes: Iterable[npt.NDArray[np.float32]]

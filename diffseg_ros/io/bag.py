@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,15 @@ _HORIZON_NS = 1_000_000_000
 _MOST_IMAGES, _MOST_DEPTHS, _MOST_INFOS = 32, 64, 256
 
 
-@dataclass(order=True)
+@dataclass
 class SyncedMessages:
     """A serialised image and the messages that belong to it."""
 
     stamp: int
     log_time: int
-    rgb: bytes = field(compare=False)
-    depth: bytes | None = field(default=None, compare=False)
-    camera_info: bytes | None = field(default=None, compare=False)
+    rgb: bytes
+    depth: bytes | None = None
+    camera_info: bytes | None = None
 
 
 class Bag(Source):
@@ -198,8 +199,9 @@ class MessagePairing:
         if topic == self._topics.rgb:
             if stamp is not None:
                 self._newest_image = max(stamp, self._newest_image or stamp)
-            insort(self._images, SyncedMessages(log_time if stamp is None else stamp, log_time,
-                                                data))
+            insort(self._images,
+                   SyncedMessages(log_time if stamp is None else stamp, log_time, data),
+                   key=attrgetter('stamp', 'log_time'))
         elif stamp is not None:
             (self._depths if topic == self._topics.depth else self._infos).add(stamp, data)
 
