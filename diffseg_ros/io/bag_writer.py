@@ -12,19 +12,11 @@ from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.messages import require_type, typestore
-from rosbags.interfaces import (
-    Connection,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from rosbags import interfaces
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 _PLUGINS = {'.mcap': StoragePlugin.MCAP, '.db3': StoragePlugin.SQLITE3}
-_FOREVER = QosTime(2147483647, 4294967295)
+_FOREVER = interfaces.QosTime(2147483647, 4294967295)
 
 
 class BagWriter:
@@ -48,7 +40,7 @@ class BagWriter:
         self._compressed = compressed
         self._single = path.suffix in _PLUGINS
         self._check_target(overwrite)
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, interfaces.Connection] = {}
         self.counts: Counter[str] = Counter()
 
     def __enter__(self) -> BagWriter:
@@ -125,9 +117,11 @@ class BagWriter:
         os.replace(self._bag, self._path)
 
 
-def _qos(*, latched: bool) -> Qos:
+def _qos(*, latched: bool) -> interfaces.Qos:
     """Return the profile that playback offers; a latched topic reaches late subscribers."""
-    return Qos(
-        QosHistory.KEEP_LAST, 100 if latched else 10, QosReliability.RELIABLE,
-        QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
-        _FOREVER, _FOREVER, QosLiveliness.AUTOMATIC, _FOREVER, False)
+    durability = interfaces.QosDurability
+    return interfaces.Qos(
+        interfaces.QosHistory.KEEP_LAST, 100 if latched else 10,
+        interfaces.QosReliability.RELIABLE,
+        durability.TRANSIENT_LOCAL if latched else durability.VOLATILE,
+        _FOREVER, _FOREVER, interfaces.QosLiveliness.AUTOMATIC, _FOREVER, False)

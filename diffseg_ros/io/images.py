@@ -119,18 +119,19 @@ def decode_rgb(data: bytes | memoryview, name: str) -> RgbImage:
 
 def decode_units(data: bytes | memoryview, name: str) -> npt.NDArray[np.uint16]:
     """Return the (H, W) uint16 values of an encoded 16-bit image, or raise DiffsegError."""
-    pixels = _decode(data, name, colour=False)
-    if pixels.ndim != 2 or pixels.dtype not in (np.uint16, np.int32):
-        raise DiffsegError(f'{name}: {pixels.dtype} {pixels.shape}; a 16-bit image with one '
-                           'channel is needed')
-    return pixels.astype(np.uint16, copy=False)
+    return _decode_channel(data, name, '16-bit', np.uint16, np.int32).astype(np.uint16, copy=False)
 
 
 def decode_floats(data: bytes | memoryview, name: str) -> npt.NDArray[np.float32]:
     """Return the (H, W) float32 values of an encoded TIFF, or raise DiffsegError."""
+    return _decode_channel(data, name, 'float32', np.float32)
+
+
+def _decode_channel(data: bytes | memoryview, name: str, kind: str,
+                    *dtypes: npt.DTypeLike) -> npt.NDArray:
     pixels = _decode(data, name, colour=False)
-    if pixels.ndim != 2 or pixels.dtype != np.float32:
-        raise DiffsegError(f'{name}: {pixels.dtype} {pixels.shape}; a float32 image with one '
+    if pixels.ndim != 2 or pixels.dtype not in dtypes:
+        raise DiffsegError(f'{name}: {pixels.dtype} {pixels.shape}; a {kind} image with one '
                            'channel is needed')
     return pixels
 
@@ -155,8 +156,7 @@ def _decode(data: bytes | memoryview, name: str, *, colour: bool) -> npt.NDArray
 
 def metres_from_units(units: npt.NDArray[np.uint16], per_metre: float) -> DepthImage:
     """Return depth in metres from (H, W) integer units, NaN where a unit is 0."""
-    metres = units.astype(np.float32)
-    metres /= np.float32(per_metre)
+    metres = np.divide(units, per_metre, dtype=np.float32)
     metres[units == 0] = np.nan
     return metres
 

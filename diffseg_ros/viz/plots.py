@@ -31,36 +31,17 @@ _LEAST_SHARE = 0.002
 
 @dataclass
 class TrackLife:
-    """A track and the first and last frame of each run of frames that show it."""
+    """A track, when it was seen, and the first and last frame of each run that shows it."""
 
     track_id: int
+    birth: int
+    end: int
+    frames_seen: int = 0
     spans: list[list[int]] = field(default_factory=list)
-
-    @property
-    def birth(self) -> int:
-        return self.spans[0][0]
-
-    @property
-    def end(self) -> int:
-        return self.spans[-1][1]
-
-    @property
-    def frames_seen(self) -> int:
-        return sum(last - first + 1 for first, last in self.spans)
 
 
 class Timeline:
-    """
-    Follows which ids the frames show; between two spans a track is lost.
-
-    Attributes
-    ----------
-    stamps
-        Nanoseconds, one per frame.
-    counts
-        Number of tracks in each frame.
-
-    """
+    """Follows which ids the frames show, with their stamps (ns) and numbers of tracks."""
 
     def __init__(self) -> None:
         self.stamps: list[int] = []
@@ -75,11 +56,13 @@ class Timeline:
         self.stamps.append(stamp)
         self.counts.append(len(ids))
         for track_id in ids.tolist():
-            life = self._lives.setdefault(track_id, TrackLife(track_id))
+            life = self._lives.setdefault(track_id, TrackLife(track_id, frame, frame))
             if life.spans and life.end == frame - 1:
                 life.spans[-1][1] = frame
             else:
                 life.spans.append([frame, frame])
+            life.end = frame
+            life.frames_seen += 1
 
     def lives(self) -> list[TrackLife]:
         """Return all tracks, those seen in most frames first, of equals the oldest."""
@@ -161,12 +144,11 @@ def _draw_rows(axes: Any, shown: list[TrackLife], edges: npt.NDArray[np.float64]
     axes.plot([edges[life.birth] for life in shown], range(len(shown)), linestyle='none',
               marker='|', markersize=8, markeredgewidth=1.6, color=_INK, zorder=3, clip_on=False,
               label='born')
-    axes.plot(*(zip(*ended) if ended else ([], [])), linestyle='none', marker='x',
-              markersize=4.5, markeredgewidth=1.1, color=_INK, zorder=3, clip_on=False,
-              label='last seen')
+    axes.plot(*np.reshape(ended, (-1, 2)).T, linestyle='none', marker='x', markersize=4.5,
+              markeredgewidth=1.1, color=_INK, zorder=3, clip_on=False, label='last seen')
     axes.set_yticks(range(len(shown)), [str(life.track_id) for life in shown], fontsize=7)
-    axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
     axes.set_ylabel('track', fontsize=9)
+    axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
     for marks in axes.lines:
         # Unclipped ones would widen the margins, those without a point up to the corner (0, 0).
         marks.set_in_layout(False)
@@ -185,9 +167,8 @@ def _draw_switches(axes: Any, switches: IdSwitches, shown: list[TrackLife],
             axes.plot([place, place], rows, color='black', linewidth=0.7, alpha=0.6, zorder=4)
         if after in row_of:
             marks.append((place, row_of[after]))
-    axes.plot(*(zip(*marks) if marks else ([], [])), linestyle='none', marker='D',
-              markersize=3.6, markerfacecolor='white', markeredgecolor='black', zorder=5,
-              label='identity switch')
+    axes.plot(*np.reshape(marks, (-1, 2)).T, linestyle='none', marker='D', markersize=3.6,
+              markerfacecolor='white', markeredgecolor='black', zorder=5, label='identity switch')
 
 
 def draw_calibration(reports: Mapping[str, dict[str, Any]], path: Path, title: str = '') -> None:
@@ -205,28 +186,22 @@ def draw_calibration(reports: Mapping[str, dict[str, Any]], path: Path, title: s
     curve, shares = figure.subplots(2, 1, sharex=True, gridspec_kw={'height_ratios': [3, 1]})
     curve.plot([0, 1], [0.5, 1], color='0.6', linestyle=':', label='promised')
     for name, report in reports.items():
-        _draw_report(curve, shares, name, report, thick=name == 'mean' or len(reports) == 1)
-    curve.set_ylabel('accuracy')
-    shares.set_ylabel('share of pixels')
-    shares.set_xlabel('confidence')
-    shares.set_xlim(0, 1)
+        bins = [item for item in report['bins'] if (item['share'] or 0) >= _LEAST_SHARE]
+        auroc = '-' if report['auroc'] is None else f'{report["auroc"]:.2f}'
+        confidence = [item['confidence'] for item in bins]
+        thick = name == 'mean' or len(reports) == 1
+        style = {'linewidth': 2.0, 'color': 'black'} if thick else {'linewidth': 1.0}
+        line, = curve.plot(confidence, [item['accuracy'] for item in bins], marker='o',
+                           markersize=3, label=f'{name}, AUROC {auroc}', **style)
+        style['color'] = line.get_color()
+        shares.plot(confidence, [item['share'] for item in bins], **style)
+    curve.set(ylabel='accuracy')
+    shares.set(xlabel='confidence', ylabel='share of pixels', xlim=(0, 1))
     for axes in (curve, shares):
         _style(axes)
     curve.legend(fontsize=8, frameon=False, loc='lower right')
     figure.suptitle(title, fontsize=11)
     _save(figure, path)
-
-
-def _draw_report(curve: Any, shares: Any, name: str, report: dict[str, Any], *,
-                 thick: bool) -> None:
-    bins = [item for item in report['bins'] if (item['share'] or 0) >= _LEAST_SHARE]
-    auroc = '-' if report['auroc'] is None else f'{report["auroc"]:.2f}'
-    confidence = [item['confidence'] for item in bins]
-    width, colour = (2.0, 'black') if thick else (1.0, None)
-    line, = curve.plot(confidence, [item['accuracy'] for item in bins], marker='o', markersize=3,
-                       label=f'{name}, AUROC {auroc}', linewidth=width, color=colour)
-    shares.plot(confidence, [item['share'] for item in bins], linewidth=width,
-                color=line.get_color())
 
 
 def _style(axes: Any, grid: str = 'both') -> None:
