@@ -127,7 +127,7 @@ def test_bad_options(dataset: Path, tmp_path: Path, options: list[str], message:
 
 def test_bad_data_sets(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['masks', str(tmp_path / 'nowhere'), '--baseline', 'grid']) == 2
-    assert 'nowhere: no such folder' in capsys.readouterr().err
+    assert 'nowhere: no such folder; give a mask data set' in capsys.readouterr().err
     assert main(['masks', str(dataset), str(dataset), '--baseline', 'grid']) == 2
     assert 'every name must be different' in capsys.readouterr().err
     for arguments in ([], ['masks'], ['masks', str(dataset), '--baseline', 'gird']):

@@ -18,10 +18,10 @@ IMAGES = arrays(np.int32, (6, 7), elements=strategies.integers(0, 4))
 
 
 def report_of(*pairs: tuple[list | np.ndarray, list | np.ndarray],
-              classes: int | tuple[str, ...] | None = None, ignored: int = 255,
+              classes: int | None = None, ignored: int = 255,
               background: int | None = None) -> dict:
     """Return what the measures of masks say of pairs of labels and truth."""
-    names = tuple(map(str, range(classes))) if isinstance(classes, int) else classes
+    names = None if classes is None else tuple(map(str, range(classes)))
     measures = MeasureSet('masks')
     for prediction, truth in pairs:
         measures.update(Observation(np.asarray(prediction), truth=np.asarray(truth),
@@ -29,19 +29,64 @@ def report_of(*pairs: tuple[list | np.ndarray, list | np.ndarray],
     return measures.compute()
 
 
-def test_region_miou_by_hand() -> None:
-    truth = [[0, 0, 0, 1],
-             [0, 0, 0, 1]]
-    prediction = [[5, 5, 7, 7],
-                  [5, 5, 7, 7]]
-    # 5 shares 4 of region 0's 6 pixels; 7 has 4 pixels and holds region 1's 2.
-    expected = (4 / 6 + 2 / 4) / 2
-    assert region_miou(np.array(prediction), np.array(truth)) == pytest.approx(expected)
-    report = report_of((prediction, truth))
-    assert report['miou'] == pytest.approx(expected)
-    assert report['pixel_accuracy'] == pytest.approx((4 + 2) / 8)
-    assert report['per_class'] == {}
-    assert (report['images'], report['segments_per_image']) == (1, 2)
+@pytest.mark.parametrize(('pairs', 'options', 'expected'), [
+    # Regions: 5 shares 4 of region 0's 6 pixels; 7 has 4 pixels and holds region 1's 2.
+    ([([[5, 5, 7, 7], [5, 5, 7, 7]], [[0, 0, 0, 1], [0, 0, 0, 1]])], {},
+     {'miou': (4 / 6 + 2 / 4) / 2, 'pixel_accuracy': (4 + 2) / 8, 'images': 1,
+      'segments_per_image': 2}),
+    # Regions are averaged per image first: IoU 1/3 for one of three regions; then 1.
+    ([([[0, 0, 0]], [[0, 1, 2]]), ([[0, 0, 0]], [[4, 4, 4]])], {}, {'miou': (1 / 9 + 1) / 2}),
+    # Classes are summed over images. Class 0: TP 4 + 0, FN 0 + 1. Class 1: TP 3, FP 1.
+    ([([[0, 0], [0, 0]], [[0, 0], [0, 0]]), ([[3, 3], [3, 3]], [[0, 1], [1, 1]])],
+     {'classes': 2}, {'0': 4 / 5, '1': 3 / 4, 'miou': (4 / 5 + 3 / 4) / 2,
+                      'pixel_accuracy': 7 / 8}),
+    # A left-over segment is charged to a free class. 7: TP 3 of class 0, whose FN is 1. 8: one
+    # FP of class 1 or class 2, each with TP 2.
+    ([([[7, 7], [7, 8]], [[0, 0], [0, 0]]), ([[4, 4], [5, 5]], [[1, 1], [2, 2]])],
+     {'classes': 3}, {'miou': (3 / 4 + 2 / 3 + 1) / 3}),
+    # No class is free for 8: its pixel is a false negative and nothing else.
+    ([([[7, 7], [7, 8]], [[0, 0], [0, 0]])], {'classes': 1}, {'miou': 3 / 4}),
+    # 2 is charged to a class that no image shows; such classes do not enter the mean.
+    ([([[2, 3, 3, 3]], [[5, 5, 5, 5]])], {'classes': 9}, {'5': 3 / 4, 'miou': 3 / 4}),
+    # A segment on ignored truth takes no class: 8 is a false positive of class 1 all the same.
+    ([([[9, 7, 7, 7, 8]], [[255, 0, 0, 0, 0]]), ([[1, 1]], [[1, 1]])], {'classes': 2},
+     {'0': 3 / 4, '1': 2 / 3}),
+    # The background joins what touches no object; without the rule only one of 4 and 5 is
+    # background, 4 of 8 pixels.
+    ([([[3, 3, 4, 4, 5, 5]] * 2, [[1, 1, 0, 0, 0, 0]] * 2)], {'classes': 2, 'background': 0},
+     {'miou': 1}),
+    ([([[3, 3, 4, 4, 5, 5]] * 2, [[1, 1, 0, 0, 0, 0]] * 2)], {'classes': 2},
+     {'miou': (1 + 4 / 8) / 2}),
+    # It also joins segments that lost the matching; free classes, 2 to 5, do not keep them. 3
+    # holds 3 pixels of class 1 and one of the background. 4 and 5 are joined: 8 pixels, one of
+    # them class 1.
+    ([([[3, 3, 3, 5, 5, 5], [3, 4, 4, 5, 5, 5]], [[1, 1, 0, 0, 0, 0]] * 2)],
+     {'classes': 6, 'background': 0}, {'0': 7 / (7 + 1 + 1), '1': 3 / (3 + 1 + 1),
+                                       'pixel_accuracy': 10 / 12}),
+    # Ignored truth counts for nothing, except as a segment.
+    ([([[2, 2, 2, 9], [3, 3, 3, 9]], [[0, 0, 255, 255], [1, 1, 255, 255]])], {'classes': 2},
+     {'miou': 1, 'pixel_accuracy': 1, 'segments_per_image': 3}),
+    ([([[2, 2, 2, 9], [3, 3, 3, 9]], [[0, 0, 255, 255], [1, 1, 255, 255]])], {}, {'miou': 1}),
+    # Unlabelled pixels are false negatives only.
+    ([([[-1, 4, 6, 6]], [[0, 0, 1, 1]])], {'classes': 2},
+     {'miou': (1 / 2 + 1) / 2, 'segments_per_image': 2}),
+    ([([[-1, -1, -1, -1]], [[0, 0, 1, 1]])], {'classes': 2},
+     {'miou': 0, 'pixel_accuracy': 0, 'segments_per_image': 0}),
+])
+def test_miou_and_accuracy_by_hand(pairs: list, options: dict, expected: dict) -> None:
+    report = report_of(*pairs, **options)
+    found = {**report, **report['per_class']}
+    assert {key: found[key] for key in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(('prediction', 'background', 'score'), [
+    ([-1, -1, 2, 2], 0, 1), ([-1, -1, 2, 2], None, 1 / 2),
+    # A segment that covers the background too: 2 of 4 pixels.
+    ([2, 2, 2, 2], 0, 1 / 2)])
+def test_background_region_is_not_averaged(prediction: list, background: int | None,
+                                           score: float) -> None:
+    truth = np.array([[0, 0, 1, 1]])
+    assert region_miou(np.array([prediction]), truth, background=background) == score
 
 
 def test_matching_shares_the_most_pixels_and_not_the_best_iou() -> None:
@@ -51,100 +96,6 @@ def test_matching_shares_the_most_pixels_and_not_the_best_iou() -> None:
     prediction[0, 3] = 4
     # 3 holds 3 of 4 pixels, IoU 3/16; 4 holds 1, IoU 1/4. Shared pixels decide.
     assert region_miou(prediction, truth, background=0) == pytest.approx(3 / 16)
-
-
-def test_regions_are_averaged_per_image_first() -> None:
-    three = [[0, 1, 2]]
-    # First image: one segment, IoU 1/3 for one region, 0 for two. Second image: 1.
-    report = report_of(([[0, 0, 0]], three), ([[0, 0, 0]], [[4, 4, 4]]))
-    assert report['miou'] == pytest.approx((1 / 9 + 1) / 2)
-
-
-def test_classes_are_summed_over_images() -> None:
-    report = report_of(([[0, 0], [0, 0]], [[0, 0], [0, 0]]),
-                       ([[3, 3], [3, 3]], [[0, 1], [1, 1]]), classes=('road', 'sky'))
-    # Class 0: TP 4 + 0, FN 0 + 1. Class 1: TP 3, FP 1.
-    assert report['per_class'] == pytest.approx({'road': 4 / 5, 'sky': 3 / 4})
-    assert report['miou'] == pytest.approx((4 / 5 + 3 / 4) / 2)
-    assert report['pixel_accuracy'] == pytest.approx(7 / 8)
-
-
-def test_left_over_segment_is_charged_to_a_free_class() -> None:
-    pairs = (([[7, 7], [7, 8]], [[0, 0], [0, 0]]), ([[4, 4], [5, 5]], [[1, 1], [2, 2]]))
-    report = report_of(*pairs, classes=3)
-    # 7: TP 3 of class 0, whose FN is 1. 8: one FP of class 1 or class 2, each with TP 2.
-    assert report['miou'] == pytest.approx((3 / 4 + 2 / 3 + 1) / 3)
-
-
-def test_unmatched_segment_is_no_false_positive() -> None:
-    report = report_of(([[7, 7], [7, 8]], [[0, 0], [0, 0]]), classes=1)
-    # No class is free for 8: its pixel is a false negative and nothing else.
-    assert report['miou'] == pytest.approx(3 / 4)
-
-
-def test_absent_classes_do_not_enter_the_mean() -> None:
-    report = report_of(([[2, 3, 3, 3]], [[5, 5, 5, 5]]), classes=9)
-    # 2 is charged to a class that no image shows.
-    assert report['per_class'] == {'5': 3 / 4}
-    assert report['miou'] == 3 / 4
-
-
-def test_segment_on_ignored_truth_takes_no_class() -> None:
-    report = report_of(([[9, 7, 7, 7, 8]], [[255, 0, 0, 0, 0]]),
-                       ([[1, 1]], [[1, 1]]), classes=2)
-    # 8 is a false positive of class 1, whatever becomes of 9.
-    assert report['per_class'] == pytest.approx({'0': 3 / 4, '1': 2 / 3})
-
-
-def test_background_joins_what_touches_no_object() -> None:
-    truth = [[1, 1, 0, 0, 0, 0]] * 2
-    prediction = [[3, 3, 4, 4, 5, 5]] * 2
-    report = report_of((prediction, truth), classes=2, background=0)
-    assert report['miou'] == 1
-    # Without the rule only one of 4 and 5 is background: 4 of 8 pixels.
-    report = report_of((prediction, truth), classes=2)
-    assert report['miou'] == pytest.approx((1 + 4 / 8) / 2)
-
-
-def test_background_joins_segments_that_lost_the_matching() -> None:
-    truth = [[1, 1, 0, 0, 0, 0],
-             [1, 1, 0, 0, 0, 0]]
-    prediction = [[3, 3, 3, 5, 5, 5],
-                  [3, 4, 4, 5, 5, 5]]
-    # Free classes, 2 to 5, keep no segment from being joined.
-    report = report_of((prediction, truth), classes=6, background=0)
-    # 3 holds 3 pixels of class 1 and one of the background. 4 and 5 are joined: 8 pixels, one
-    # of them class 1.
-    assert report['per_class'] == pytest.approx({'0': 7 / (7 + 1 + 1), '1': 3 / (3 + 1 + 1)})
-    assert report['pixel_accuracy'] == pytest.approx(10 / 12)
-
-
-def test_ignored_truth_counts_for_nothing() -> None:
-    truth = [[0, 0, 255, 255],
-             [1, 1, 255, 255]]
-    prediction = [[2, 2, 2, 9],
-                  [3, 3, 3, 9]]
-    report = report_of((prediction, truth), classes=2)
-    assert (report['miou'], report['pixel_accuracy']) == (1, 1)
-    assert report['segments_per_image'] == 3
-    assert region_miou(np.array(prediction), np.array(truth), ignored=255) == 1
-
-
-def test_unlabelled_pixels_are_false_negatives_only() -> None:
-    truth = [[0, 0, 1, 1]]
-    report = report_of(([[-1, 4, 6, 6]], truth), classes=2)
-    assert report['miou'] == pytest.approx((1 / 2 + 1) / 2)
-    assert report['segments_per_image'] == 2
-    report = report_of(([[-1, -1, -1, -1]], truth), classes=2)
-    assert (report['miou'], report['pixel_accuracy'], report['segments_per_image']) == (0, 0, 0)
-
-
-def test_background_region_is_not_averaged() -> None:
-    truth = np.array([[0, 0, 1, 1]])
-    assert region_miou(np.array([[-1, -1, 2, 2]]), truth, background=0) == 1
-    assert region_miou(np.array([[-1, -1, 2, 2]]), truth) == pytest.approx(1 / 2)
-    # A segment that covers the background too: 2 of 4 pixels.
-    assert region_miou(np.array([[2, 2, 2, 2]]), truth, background=0) == pytest.approx(1 / 2)
 
 
 def test_nothing_to_score() -> None:

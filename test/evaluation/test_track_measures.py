@@ -1,23 +1,42 @@
-"""STQ, IDF1, HOTA and identity switches against sequences computed by hand."""
+"""Measures of tracks by hand, alone and together; the baseline tracker; reports and tables."""
 
 from __future__ import annotations
 
-from diffseg_ros.evaluation.measure import Observation
-from diffseg_ros.evaluation.tracks import (
-    Hota,
-    Idf1,
-    IdSwitch,
-    IdSwitches,
-    SegmentationTrackingQuality,
-)
+from collections.abc import Sequence
+
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.evaluation.measure import Measure, MeasureSet, Observation
+from diffseg_ros.evaluation.report import mean_report, relative_gain, Table
+from diffseg_ros.evaluation.trackers import OverlapTracker
+from diffseg_ros.evaluation.tracks import Hota, Idf1, IdSwitches, SegmentationTrackingQuality
+from diffseg_ros.timing import Latencies
+from diffseg_ros.types import Frame, Intrinsics
 from hypothesis import given, strategies
 from hypothesis.extra.numpy import arrays
 import numpy as np
 import pytest
-from track_rows import measured, row
 
+KEYS = {'stq', 'sq', 'aq', 'idf1', 'hota', 'miou', 'best_track_iou', 'flip_rate',
+        'compared_share', 'voxel_agreement', 'id_switches', 'frames', 'tracks',
+        'tracks_per_frame', 'largest_share', 'unlabelled_share'}
+TRUTH_KEYS = {'stq', 'sq', 'aq', 'idf1', 'hota', 'miou', 'id_switches', 'best_track_iou'}
+SPACE_KEYS = {'flip_rate', 'compared_share', 'voxel_agreement'}
 SEQUENCES = strategies.lists(arrays(np.int32, (4, 4), elements=strategies.integers(0, 3)),
                              min_size=1, max_size=4)
+
+
+def row(*ids: int) -> np.ndarray:
+    """Return an image whose columns, four pixels each, carry the ids."""
+    return np.array([ids], np.int32).repeat(4, axis=0)
+
+
+def measured(kind: type[Measure], predictions: Sequence[np.ndarray], truths: Sequence[np.ndarray],
+             background: int | None = None) -> dict:
+    """Return what a measure computes of a sequence."""
+    measure = kind()
+    for labels, truth in zip(predictions, truths, strict=True):
+        measure.update(Observation(labels, truth=truth, background=background))
+    return measure.compute()
 
 
 def idf1(predictions: list, truths: list, background: int | None = None) -> float | None:
@@ -158,3 +177,112 @@ def test_identity_switches() -> None:
     # A frame without detection is no switch; what lies on the background does not count.
     assert measure.found == [(2, 5, 6), (4, 6, 5)]
     assert measure.compute() == {'id_switches': 2}
+
+
+def observation(labels: np.ndarray, truth: np.ndarray | None = None, *, space: bool = True,
+                background: int | None = None) -> Observation:
+    height, width = labels.shape
+    frame = Frame(np.zeros((height, width, 3), np.uint8))
+    if space:
+        frame = Frame(frame.rgb, depth=np.full((height, width), 2, np.float32), pose=np.eye(4),
+                      intrinsics=Intrinsics(width, height, 10.0, 10.0, 0.5, 1.5))
+    return Observation(labels, frame, truth=truth, background=background)
+
+
+def test_values_of_a_whole_sequence() -> None:
+    scores = MeasureSet('tracks')
+    for labels in (row(5, 6, 6), row(5, 6, -1), row(5, 7, 7)):
+        scores.update(observation(labels, row(1, 0, 0).astype(np.uint16), background=0))
+    report = scores.compute()
+    assert set(report) == KEYS
+    assert {key: report[key] for key in ('sq', 'miou', 'aq', 'stq', 'best_track_iou', 'hota',
+                                         'idf1', 'frames', 'tracks', 'id_switches')} == {
+        'sq': 1, 'miou': 1, 'aq': 1, 'stq': 1, 'best_track_iou': 1, 'hota': 1, 'idf1': 1,
+        'frames': 3, 'tracks': 3, 'id_switches': 0}
+    assert report['tracks_per_frame'] == 2
+    assert report['largest_share'] == pytest.approx((2 / 3 + 1 / 3 + 2 / 3) / 3)
+    assert report['unlabelled_share'] == pytest.approx(1 / 9)
+    # One column of three becomes unlabelled; then one turns from 6 to 7, one was unlabelled.
+    assert report['flip_rate'] == pytest.approx(3 / 6)
+    assert report['compared_share'] == 1
+
+
+@pytest.mark.parametrize(('space', 'missing'), [(False, TRUTH_KEYS | SPACE_KEYS),
+                                                (True, TRUTH_KEYS)])
+def test_what_is_lacking_is_none(space: bool, missing: set[str]) -> None:
+    scores = MeasureSet('tracks')
+    for _ in range(3):
+        scores.update(observation(row(1, 2), space=space))
+    report = scores.compute()
+    assert set(report) == KEYS
+    assert {key for key, value in report.items() if value is None} == missing
+    if space:
+        assert [report[key] for key in ('flip_rate', 'compared_share', 'voxel_agreement')] == [
+            0, 1, 1]
+
+
+def test_truth_of_another_size() -> None:
+    with pytest.raises(DiffsegError, match='differ in size'):
+        MeasureSet('tracks').update(observation(row(1, 2), row(1, 2, 3)))
+
+
+def test_table_with_a_column_for_every_measure(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table({'ms.mean': ('ms', '.0f')}, {'new': None, 'images': 0}, name_width=4, width=6)
+    table.print_heading('')
+    table.print_row('one', {'ms': {'mean': 7.2}, 'new': 0.25, 'images': 3})
+    table.print_row('two', {})
+    table.print_gain('gain', {'new': 1.5})
+    assert capsys.readouterr().out.splitlines() == [
+        '        ms   new', 'one      7 0.250', 'two      -     -', 'gain       x1.50']
+
+
+def columns(*runs: tuple[int, int]) -> np.ndarray:
+    """Return an image of runs of (columns, segment)."""
+    return np.repeat([segment for _, segment in runs], [width for width, _ in runs])[
+        None].repeat(2, axis=0).astype(np.int32)
+
+
+def test_baseline_follows_the_overlap() -> None:
+    tracker = OverlapTracker()
+    assert tracker.update(columns((10, 0), (10, 1)))[0, [0, 19]].tolist() == [1, 2]
+    # Other numbers, the same masks a little moved.
+    moved = tracker.update(columns((8, 1), (12, 0)))
+    assert moved[0, [0, 19]].tolist() == [1, 2]
+    # Track 2 falls into parts with IoU 5/12 and 7/12: the larger one keeps the id.
+    split = tracker.update(columns((8, 0), (5, 1), (7, 2)))
+    assert split[0, [0, 9, 19]].tolist() == [1, 3, 2]
+    tracker.reset()
+    assert tracker.update(columns((20, 0)))[0, 0] == 4
+
+
+def test_baseline_joins_from_three_tenths_on() -> None:
+    for width, expected in ((3, 1), (2, 2)):
+        tracker = OverlapTracker()
+        tracker.update(columns((10, 0), (3, -1)))
+        labels = tracker.update(columns((width, 0), (13 - width, -1)))
+        assert labels[0, 0] == expected and (labels[0, width:] == -1).all()
+    tracker = OverlapTracker()
+    assert (tracker.update(columns((4, -1))) == -1).all()
+    assert tracker.update(columns((4, 7)))[0, 0] == 1
+    assert tracker.update(columns((6, 7)))[0, 0] == 2
+
+
+def test_relative_gain_and_mean() -> None:
+    low = {'stq': 0.2, 'aq': 0.1, 'idf1': 0.0, 'hota': None, 'best_track_iou': None,
+           'voxel_agreement': 0.6, 'flip_rate': 0.12, 'frames': 3, 'tracks': 8, 'device': 'cpu'}
+    high = dict(low, stq=0.3, aq=0.2, idf1=0.4, voxel_agreement=0.9, flip_rate=0.03)
+    assert relative_gain(high, low) == {
+        'stq': pytest.approx(1.5), 'aq': 2, 'idf1': None, 'hota': None, 'best_track_iou': None,
+        'voxel_agreement': pytest.approx(1.5), 'flip_rate': pytest.approx(4)}
+    assert relative_gain(dict(low, flip_rate=0.0), low)['flip_rate'] is None
+    mean = mean_report([low, dict(high, aq=None, tracks=4)])
+    assert (mean['frames'], mean['tracks'], mean['aq'], mean['hota']) == (6, 6, 0.1, None)
+    assert mean['stq'] == pytest.approx(0.25) and 'device' not in mean
+
+
+def test_latencies() -> None:
+    latencies = Latencies()
+    assert latencies.report() == {}
+    for milliseconds in (1.0, 2.0, 9.0):
+        latencies.add({'tracking': milliseconds})
+    assert latencies.report() == {'tracking': {'p50': 2, 'p95': pytest.approx(8.3), 'mean': 4}}

@@ -1,11 +1,14 @@
-"""flip_rate on planes that are moved by a known amount."""
+"""flip_rate on planes moved by a known amount; voxel_agreement by votes counted by hand."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from dataclasses import replace
 
-from diffseg_ros.evaluation.consistency import FlipRate
+from diffseg_ros.evaluation import consistency
+from diffseg_ros.evaluation.consistency import FlipRate, VoxelAgreement
 from diffseg_ros.evaluation.measure import Observation
+from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import pytest
@@ -97,3 +100,67 @@ def test_only_neighbours_of_one_epoch_with_poses_are_compared() -> None:
     assert flips(still, still, (HALVES + 5, 2.0, pose()))[0] == pytest.approx(1 / 2)
     assert flips(still, (HALVES, 2.0, None), still) == (None, None)
     assert flips(still, still, epochs=(0, 1)) == (None, None)
+
+
+HERE, THERE = (0.01, 0.02, 1.01), (-0.01, 0.02, 1.01)
+"""Points on two sides of a voxel border."""
+
+
+def cloud(*points: tuple[tuple[float, float, float], int]) -> LabelledCloud:
+    places = np.array([place for place, _ in points], np.float32).reshape(-1, 3)
+    labels = np.array([label for _, label in points], np.int32)
+    return LabelledCloud(places, np.zeros(places.shape, np.uint8), labels)
+
+
+@pytest.mark.parametrize(('frames', 'share'), [
+    # HERE votes 1, 1, 2; THERE is seen twice only, then three times.
+    ([[(HERE, 1), (THERE, 5)], [(HERE, 1), (THERE, 6)], [(HERE, 2)]], 2 / 3),
+    ([[(HERE, 1), (THERE, 5)], [(HERE, 1), (THERE, 6)], [(HERE, 2), (THERE, 5)]], 4 / 6),
+    # One vote a frame: in the first 2 has the most points; of 1 and 3 with as many 1 votes.
+    ([[(HERE, 2), (HERE, 2), (HERE, 1)], [(HERE, 3), (HERE, 1)], [(HERE, 2)]], 2 / 3),
+    ([[(HERE, 3), (HERE, 1)], [(HERE, 3), (HERE, 1)], [(HERE, 1)]], 1),
+    # Unlabelled agrees with nothing.
+    ([[(HERE, -1)], [(HERE, -1)], [(HERE, 4)]], 1 / 3),
+    ([[(HERE, -1)]] * 3, 0),
+    # Nothing to score.
+    ([], None), ([[]] * 3, None), ([[(HERE, 1)]] * 2, None),
+    ([[((np.nan, 0, 1), 1), ((1e9, 0, 1), 1)]] * 3, None),
+])
+def test_votes_by_hand(frames: list, share: float | None) -> None:
+    measure = VoxelAgreement()
+    for points in frames:
+        measure.add(cloud(*points), np.eye(4))
+    assert measure.compute()['voxel_agreement'] == (
+        None if share is None else pytest.approx(share))
+
+
+def test_poses_bring_points_to_one_place() -> None:
+    measure = VoxelAgreement()
+    for number in range(3):
+        pose = np.eye(4)
+        pose[0, 3] = number
+        measure.add(cloud(((0.5 - number, 0, 1), 7)), pose)
+    assert measure.compute()['voxel_agreement'] == 1
+
+
+@pytest.mark.parametrize('compact_above', [0, 1 << 21])
+def test_against_counting_one_by_one(compact_above: int,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consistency, '_COMPACT_ABOVE', compact_above)
+    random = np.random.default_rng(5)
+    measure = VoxelAgreement()
+    votes: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for _ in range(6):
+        points = random.uniform(-0.12, 0.12, (200, 3)).astype(np.float32)
+        labels = random.integers(-1, 4, 200).astype(np.int32)
+        measure.add(LabelledCloud(points, np.zeros((200, 3), np.uint8), labels), np.eye(4))
+        seen: defaultdict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
+        for point, label in zip(points.astype(float), labels.tolist()):
+            seen[tuple(np.floor(point / 0.05).astype(int))][label] += 1
+        for voxel, counts in seen.items():
+            votes[voxel].append(min(counts, key=lambda label: (-counts[label], label)))
+    scored = [ids for ids in votes.values() if len(ids) >= 3]
+    agreeing = sum(max((ids.count(label) for label in ids if label >= 0), default=0)
+                   for ids in scored)
+    assert len(scored) > 50
+    assert measure.compute()['voxel_agreement'] == pytest.approx(agreeing / sum(map(len, scored)))
