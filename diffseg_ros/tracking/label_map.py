@@ -74,12 +74,10 @@ class LabelMap:
         """Return the map with each pixel taken from its source; confidence 0 without one."""
         confidence = self.confidence.take(source.index)
         confidence *= source.known
-        small = subsample(source.index)
-        rows = small // self.shape[1]
-        columns = small - rows * self.shape[1]
-        parts = self.split_candidates[rows // STRIDE, columns // STRIDE]
-        return LabelMap(self.slots.take(source.index), confidence,
-                        parts * subsample(source.known))
+        candidates = self.split_candidates.take(
+            coarse_places(subsample(source.index), self.shape, STRIDE))
+        candidates *= subsample(source.known)
+        return LabelMap(self.slots.take(source.index), confidence, candidates)
 
     def resized(self, shape: tuple[int, int]) -> LabelMap:
         """Return the map at another size."""
@@ -100,8 +98,7 @@ class LabelMap:
             self.slots[~known] = self.slots[known][0]
             return
         pixels = np.flatnonzero(~known)
-        rows = pixels // self.shape[1]
-        cells = rows // STRIDE * seeds.shape[1] + (pixels - rows * self.shape[1]) // STRIDE
+        cells = coarse_places(pixels, self.shape, STRIDE)
         nearest = _nearest_seed(seeds, cells)
         if depth is not None:
             metres = subsample(depth)
@@ -120,6 +117,14 @@ def resize_nearest(image: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArr
     if image.shape == shape:
         return image
     return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def coarse_places(places: npt.NDArray[Any], shape: tuple[int, int],
+                  step: int) -> npt.NDArray[Any]:
+    """Turn places in a flattened (H, W) image into those in one of every `step`th pixel."""
+    rows = places // shape[1]
+    columns = places - rows * shape[1]  # faster than divmod
+    return rows // step * -(-shape[1] // step) + columns // step
 
 
 def _subsampled_shape(shape: tuple[int, int]) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from diffseg_ros.config import TrackingConfig
-from diffseg_ros.tracking.label_map import LabelMap
+from diffseg_ros.tracking.label_map import coarse_places, LabelMap
 from diffseg_ros.tracking.localizer import camera_motion, CameraLocalizer, CameraState
 from diffseg_ros.tracking.object_motion import object_motion, ObjectMotion
 from diffseg_ros.tracking.track_manager import Table, TrackManager
@@ -104,7 +104,7 @@ class Propagator:
         frame, pose = self._before, self._localizer.pose
         if frame is None or pose is None or not frame.has_points or not self.config.memory:
             return
-        rows, columns = frame.grid(_step(frame, _VOTE_WIDTH), labels.confidence > 0)
+        rows, columns = frame.grid(_step(frame, _VOTE_WIDTH), labels.confidence)
         self.voxels.vote(frame.points(rows, columns, pose), ids[labels.slots[rows, columns]])
 
     def _motions(self, now: TrackingFrame, before: TrackingFrame, *,
@@ -195,13 +195,14 @@ class Propagator:
         cells = rows // step, columns // step
         slots[cells] = np.where(votes >= _LEAST_VOTES, tracks.slots_of(ids), -1)
         confidence[cells] = votes.clip(0, _FULL_VOTES) / _FULL_VOTES
-        rows, columns = np.nonzero(wanted)
-        found = slots[rows // step, columns // step] >= 0
-        rows, columns = rows[found], columns[found]
-        labels.slots[rows, columns] = slots[rows // step, columns // step]
-        labels.confidence[rows, columns] = confidence[rows // step, columns // step]
+        pixels = np.flatnonzero(wanted)
+        places = coarse_places(pixels, now.shape, step)
+        found = slots.take(places) >= 0
+        pixels, places = pixels[found], places[found]
+        labels.slots.ravel()[pixels] = slots.take(places)
+        labels.confidence.ravel()[pixels] = confidence.take(places)
         known = known.copy()
-        known[rows, columns] = True
+        known.ravel()[pixels] = True
         return known
 
 

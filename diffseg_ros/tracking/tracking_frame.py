@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 from diffseg_ros.geometry.camera import unproject_pixels
 from diffseg_ros.geometry.label_images import resize_labels
-from diffseg_ros.types import DepthImage, Frame, Intrinsics, Mask, Matrix
+from diffseg_ros.types import DepthImage, Frame, Intrinsics, Matrix
 import numpy as np
 import numpy.typing as npt
 
@@ -67,12 +68,12 @@ class TrackingFrame:
             depth=None if self.depth is None else resize_labels(self.depth, *shape),
             intrinsics=self.intrinsics and self.intrinsics.resized(*shape[::-1]))
 
-    def grid(self, step: int, where: Mask | None = None) -> tuple[Indices, Indices]:
-        """Return rows and columns of every `step`th pixel that has depth and lies in `where`."""
+    def grid(self, step: int, weight: npt.NDArray[Any] | None = None) -> tuple[Indices, Indices]:
+        """Return rows and columns of every `step`th pixel that has depth and a weight above 0."""
         assert self.depth is not None
         mask = self.depth[::step, ::step] > 0
-        if where is not None:
-            mask &= where[::step, ::step]
+        if weight is not None:
+            mask &= weight[::step, ::step] > 0
         rows, columns = np.nonzero(mask)
         return rows * step, columns * step
 

@@ -48,8 +48,9 @@ class WorldPoints:
                                  axis=1) / total
                         for points in (self._points, np.square(self._points)))
         spread = np.sqrt(np.maximum(square - np.square(mean), 0))
+        positions = np.stack([mean, spread], axis=1)
         for slot in np.flatnonzero(counts >= _LEAST_POINTS):
-            yield int(slot), np.stack([mean[slot], spread[slot]])
+            yield int(slot), positions[slot]
 
 
 class VoxelLabelMap:
