@@ -20,13 +20,7 @@ def open_source(path: str | Path, topics: TopicNames | None = None) -> Source:
     """
     Open a recording: a bag, a sequence folder, a folder of images, an image or a video file.
 
-    Parameters
-    ----------
-    path
-        Bag (.mcap, .db3 or a bag folder), folder with rgb/, folder with images, image, or
-        video file.
-    topics
-        Which topics of a bag are read.
+    `topics` says which topics of a bag are read; without it these are chosen.
 
     Raises
     ------

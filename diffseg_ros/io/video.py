@@ -51,7 +51,11 @@ class Video(Source):
                 for picture in pictures:
                     stamp = (stamp + DEFAULT_PERIOD_NS if picture.pts is None else
                              max(0, round((picture.pts - start) * picture.time_base * _NS)))
-                    yield SourceFrame(number, _frame(picture, stamp))
+                    # FFmpeg's angle turns counterclockwise, as that of np.rot90 does.
+                    rgb = np.rot90(picture.to_ndarray(format='rgb24'),
+                                   round(picture.rotation / 90))
+                    yield SourceFrame(number, Frame(np.ascontiguousarray(rgb), stamp,
+                                                    CAMERA_FRAME))
                     number += 1
 
     def _opened(self) -> Any:
@@ -71,8 +75,3 @@ class Video(Source):
         return container
 
 
-def _frame(picture: Any, stamp: int) -> Frame:
-    rgb = picture.to_ndarray(format='rgb24')
-    # FFmpeg's angle turns counterclockwise, as that of np.rot90 does.
-    turned = np.rot90(rgb, round(picture.rotation / 90))
-    return Frame(np.ascontiguousarray(turned), stamp, CAMERA_FRAME)

@@ -10,6 +10,8 @@ from diffseg_ros.geometry.camera import camera_matrix, rectify
 from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.types import Frame, Matrix
 import numpy as np
+import open3d
+from open3d.t.pipelines import odometry
 
 _ITERATIONS = (10, 5, 3)
 _DEPTH_OUTLIER = 0.07
@@ -58,8 +60,7 @@ class RgbdOdometry:
     def _aligned(self, image: Any, key: Any, matrix: Matrix,
                  start: Matrix) -> tuple[Matrix, float]:
         """Return the (4, 4) motion from `image` to `key`, and the share that agrees with it."""
-        import open3d
-        odometry, tensor = open3d.t.pipelines.odometry, open3d.core.Tensor.from_numpy
+        tensor = open3d.core.Tensor.from_numpy
         try:
             found = odometry.rgbd_odometry_multi_scale(
                 image, key, tensor(matrix), tensor(start), 1.0, self._max_depth,
@@ -74,14 +75,11 @@ class RgbdOdometry:
 
 def _rectified(frame: Frame) -> tuple[Any, Matrix]:
     """Return the frame as a pinhole camera would see it, at the size of its depth, and K."""
-    import open3d
     if frame.depth is None or frame.intrinsics is None:
         raise DiffsegError('odometry: the frame has no depth or no intrinsics; both are needed')
     height, width = frame.depth.shape
     camera = frame.intrinsics.resized(width, height)
-    rgb, depth = resize_labels(frame.rgb, height, width), np.nan_to_num(frame.depth, posinf=0)
-    rgb = rectify(rgb, camera)
-    depth = rectify(depth, camera, cv2.INTER_NEAREST)
-    image = open3d.t.geometry.Image
-    return open3d.t.geometry.RGBDImage(image(np.ascontiguousarray(rgb)),
-                                       image(np.ascontiguousarray(depth))), camera_matrix(camera)
+    rgb = rectify(resize_labels(frame.rgb, height, width), camera)
+    depth = rectify(np.nan_to_num(frame.depth, posinf=0), camera, cv2.INTER_NEAREST)
+    images = [open3d.t.geometry.Image(np.ascontiguousarray(image)) for image in (rgb, depth)]
+    return open3d.t.geometry.RGBDImage(*images), camera_matrix(camera)

@@ -11,6 +11,7 @@ from diffseg_ros.geometry.voxels import group_means, majority, voxel_keys, voxel
 from diffseg_ros.types import Matrix, UNLABELLED
 import numpy as np
 import numpy.typing as npt
+from open3d import core
 
 _CANDIDATES = 8
 _FIRST_CAPACITY = 1 << 16
@@ -56,8 +57,6 @@ class VoxelMap:
     def __init__(self, voxel_size: float) -> None:
         if not 0 < voxel_size < np.inf:
             raise DiffsegError(f'map: voxels of {voxel_size:g} m; a size above 0 is needed')
-        from open3d import core
-        self._core = core
         self._size = voxel_size
         # Sums of position in the voxel and colour, observations, candidate labels, their votes.
         sizes = (6, 1, _CANDIDATES, _CANDIDATES)
@@ -98,7 +97,7 @@ class VoxelMap:
 
     def _observe(self, keys: npt.NDArray[np.int32], means: npt.NDArray[np.float64],
                  labels: npt.NDArray[np.int32]) -> None:
-        tensor = self._core.Tensor.from_numpy(keys)
+        tensor = core.Tensor.from_numpy(keys)
         fresh = self._voxels.activate(tensor)[1].numpy()
         slots = self._voxels.find(tensor)[0].numpy().astype(np.intp)
         sums, observations, candidates, votes = self._values()

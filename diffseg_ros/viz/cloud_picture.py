@@ -70,21 +70,11 @@ def render_cloud(points: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8]
                  width: int, height: int, *, view: View | None = None,
                  point_size: float = 0.0) -> RgbImage:
     """
-    Draw the cloud with a depth buffer: nearer points hide farther ones, nothing is light grey.
+    Draw (N, 3) points in metres in (N, 3) uint8 RGB colours; nearer ones hide farther ones.
 
-    Parameters
-    ----------
-    points
-        (N, 3) metres; NaN are ignored.
-    colours
-        (N, 3) uint8 RGB.
-    width, height
-        Size in pixels of the picture.
-    view
-        Where to look from; by default obliquely from above, the cloud filling the picture.
-    point_size
-        Side in metres of the cubes that the points stand for: what is near gets larger squares.
-
+    NaN are ignored. Without `view` the cloud is seen obliquely from above and fills the picture.
+    `point_size` is the side in metres of the cubes that the points stand for: near ones get
+    larger squares.
     """
     view = view or fit_view(points, width, height)
     seen = (points - np.array(view.centre, np.float32)) @ view.rotation.T

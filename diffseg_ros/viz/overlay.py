@@ -26,15 +26,7 @@ def draw_overlay(rgb: RgbImage, labels: LabelImage, opacity: float = 0.5) -> Rgb
     """
     Blend segment colours over the image and outline the segments in white.
 
-    Parameters
-    ----------
-    rgb
-        (H, W, 3) uint8.
-    labels
-        (H, W) int32.
-    opacity
-        Share of the segment's colour, 0 to 1.
-
+    `rgb` is (H, W, 3) uint8, `labels` (H, W) int32; `opacity` is the share of the colours, 0 to 1.
     """
     blend = cv2.addWeighted(rgb, 1 - opacity, label_colours(labels), opacity, 0)
     blend[label_borders(labels)] = 255
