@@ -12,8 +12,7 @@ from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.transforms import TransformTree
-from diffseg_ros.io.bag_reader import BagReader
-from diffseg_ros.io.bag_topics import choose_topics, ChosenTopics
+from diffseg_ros.io.bag_reader import BagReader, choose_topics, ChosenTopics
 from diffseg_ros.io.base import Source, SourceFrame, TopicNames
 from diffseg_ros.io.message_buffer import MessageBuffer
 from diffseg_ros.io.messages import (
@@ -61,7 +60,7 @@ class Bag(Source):
     def __init__(self, path: Path, topics: TopicNames | None = None) -> None:
         self._path = path
         with BagReader(path) as reader:
-            self._topics = choose_topics(path, reader, topics or TopicNames())
+            self._topics = choose_topics(reader, topics or TopicNames())
             self._types = reader.topics
             info = self._topics.camera_info
             self._first_info = reader.first(info) if info else None

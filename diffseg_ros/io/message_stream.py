@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.bag_reader import BagReader
-from diffseg_ros.io.bag_topics import choose_topics
+from diffseg_ros.io.bag_reader import BagReader, choose_topics
 from diffseg_ros.io.base import Source, TopicNames
 from diffseg_ros.io.messages import (
     CAMERA_INFO,
@@ -99,7 +98,7 @@ def _frame_stream(source: Source) -> MessageStream:
 def _bag_stream(path: Path, names: TopicNames) -> MessageStream:
     """Return the camera's topics, chosen as for replay, the transforms and the odometry."""
     with BagReader(path) as storage:
-        chosen = choose_topics(path, storage, names)
+        chosen = choose_topics(storage, names)
         types = storage.topics
     targets = {chosen.rgb: _with_transport(_NODE_TOPICS.rgb, types[chosen.rgb], 'compressed')}
     if chosen.depth:

@@ -12,8 +12,7 @@ import zlib
 
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.bag_reader import BagReader
-from diffseg_ros.io.bag_topics import choose_topics
+from diffseg_ros.io.bag_reader import BagReader, choose_topics
 from diffseg_ros.io.base import BAG_SUFFIXES, TopicNames
 from diffseg_ros.io.images import decode_rgb, IMAGE_SUFFIXES
 from diffseg_ros.io.messages import COMPRESSED_IMAGE, decode_colour, deserialise, IMAGE
@@ -164,7 +163,7 @@ class TrainingImages:
     def _bag(self, path: Path) -> Iterator[RgbImage]:
         """Yield the colour images; unlike `Bag`, without decoding depth and skipped frames."""
         with BagReader(path) as reader:
-            topic = choose_topics(path, reader, self._topics).rgb
+            topic = choose_topics(reader, self._topics).rgb
             kind, count = reader.topics[topic], reader.counts[topic]
             every = max(1, -(-count // MOST_FRAMES))
             thinned = f', one in {every} of {count}' if every > 1 else ''

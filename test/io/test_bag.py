@@ -282,12 +282,12 @@ def test_bag_without_images_lists_its_topics(tmp_path):
 def test_memory_does_not_grow_with_the_bag(tmp_path):
     from diffseg_ros.geometry.transforms import TransformTree
     from diffseg_ros.io.bag import MessagePairing
-    from diffseg_ros.io.bag_topics import choose_topics
+    from diffseg_ros.io.bag_reader import choose_topics
 
     items = [item for n in range(200) for item in (depth(n + 1, n), image(n, n))]
     path = record(tmp_path / 'bag.mcap', *items)
     with BagReader(path) as storage:
-        topics = choose_topics(path, storage, TopicNames())
+        topics = choose_topics(storage, TopicNames())
         read = 0
 
         def counted():
