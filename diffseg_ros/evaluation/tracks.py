@@ -8,6 +8,7 @@ from typing import Any
 
 from diffseg_ros.evaluation.masks import table_miou
 from diffseg_ros.evaluation.measure import Measure, Observation
+from diffseg_ros.geometry.label_images import compact, distinct_labels
 from diffseg_ros.registry import register_measure
 import numpy as np
 import numpy.typing as npt
@@ -231,7 +232,8 @@ class LabelStatistics(Measure):
         self._unlabelled: list[float] = []
 
     def update(self, observation: Observation) -> None:
-        ids, pixels = np.unique(observation.labels, return_counts=True)
+        ids = distinct_labels(observation.labels)
+        pixels = np.bincount(compact(observation.labels).ravel())
         tracks, size = ids >= 0, observation.labels.size
         self._ids.update(ids[tracks].tolist())
         self._per_frame.append(int(tracks.sum()))
