@@ -12,7 +12,7 @@ from diffseg_ros.tracking.warp import ImageMotion, OpticalFlow
 from diffseg_ros.types import Intrinsics
 import numpy as np
 import pytest
-from scenes import pose, Room
+from tracking_scenes import pose, Room
 
 CAMERA = Intrinsics(320, 240, 280.0, 280.0, 159.5, 119.5)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from scenes import id_of, Passage, pose, Room, step
+from tracking_scenes import id_of, Passage, pose, Room, step
 
 SHAPE = 24, 32
 FRAMES = 12

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from scenes import id_of, pose, Room, step
+from tracking_scenes import id_of, pose, Room, step
 
 BOARDS = range(5)
 

@@ -4,7 +4,7 @@ from diffseg_ros.tracking.warp import flow_source, OpticalFlow, rigid_source
 from diffseg_ros.types import Intrinsics
 import numpy as np
 import pytest
-from scenes import pose, Room
+from tracking_scenes import pose, Room
 
 
 def views(places, **options):
