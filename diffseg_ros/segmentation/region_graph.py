@@ -100,8 +100,10 @@ def region_graph(lab: FloatImage, regions: LabelImage, features: FloatImage,
     count = int(regions.max()) + 1
     flat = regions.ravel()
     size = np.bincount(flat).astype(np.float64)
-    middles = [np.bincount(flat, place.ravel()) / size
-               for place in np.indices(regions.shape, np.float64)]
+    height, width = regions.shape
+    middles = [np.bincount(flat, place) / size
+               for place in (np.arange(float(height)).repeat(width),
+                             np.tile(np.arange(float(width)), height))]
     ends, steps = _borders(lab, regions, points, depth_steps)
     return RegionGraph(
         size, membership(flat, count, np.float64) @ lab.reshape(-1, 3),
