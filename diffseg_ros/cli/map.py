@@ -63,24 +63,26 @@ def _run(arguments: argparse.Namespace) -> None:
     from diffseg_ros.mapping.builder import MapBuilder
 
     builder = MapBuilder(config, arguments.voxel_size, odometry=arguments.odometry)
+    failed = 0
     for item in selected_frames(source, arguments.every, arguments.limit):
         try:
             if item.frame is None:
                 raise DiffsegError(item.error or 'cannot be read')
             builder.add(item.frame)
         except DiffsegError as error:
-            builder.failed += 1
+            failed += 1
             print(f'frame {item.number:06d}: {error}', file=sys.stderr)
     for warning in source.warnings:
         print(f'{source.name}: {warning}', file=sys.stderr)
     fused = builder.fused(str(arguments.source), arguments.min_observations)
     picture = builder.write(arguments.output, fused)
-    report = {**builder.report(fused), 'source': source.name, 'notes': source.warnings}
+    report = {**builder.report(fused), 'frames_failed': failed, 'source': source.name,
+              'notes': source.warnings}
     write_json(arguments.json, report)
-    print(f'{report["frames"]} frames ({report["frames_failed"]} failed, '
-          f'{report["frames_without_pose"]} without pose, {report["frames_without_depth"]} '
-          f'without depth), {report["points"]} points, {report["labels"]} labels, mean '
-          f'confidence {report["confidence"]:.2f}, into {arguments.output} and {picture}')
+    print(f'{report["frames"]} frames ({failed} failed, {report["frames_without_pose"]} without '
+          f'pose, {report["frames_without_depth"]} without depth), {report["points"]} points, '
+          f'{report["labels"]} labels, mean confidence {report["confidence"]:.2f}, into '
+          f'{arguments.output} and {picture}')
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,7 +10,7 @@ import cv2
 from diffseg_ros.geometry.label_images import first_members
 from diffseg_ros.geometry.point_cloud import CloudConfig, label_points
 from diffseg_ros.geometry.transforms import quaternion_from_pose
-from diffseg_ros.types import DepthImage, Frame, LabelImage, Mask
+from diffseg_ros.types import DepthImage, Frame, LabelImage
 import numpy as np
 import numpy.typing as npt
 
@@ -98,15 +98,12 @@ def _surfaces(ids: LabelImage, depth: DepthImage) -> npt.NDArray[np.int32]:
     height, width = ids.shape
     linked = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
     linked[::2, ::2] = (ids >= 0) & (depth > 0)
-    linked[::2, 1::2] = _are_linked(ids[:, :-1], ids[:, 1:], depth[:, :-1], depth[:, 1:])
-    linked[1::2, ::2] = _are_linked(ids[:-1], ids[1:], depth[:-1], depth[1:])
+    for links, one, other in ((linked[::2, 1::2], np.s_[:, :-1], np.s_[:, 1:]),
+                              (linked[1::2, ::2], np.s_[:-1], np.s_[1:])):
+        step = np.abs(depth[one] - depth[other])
+        links[:] = ((ids[one] == ids[other]) & (ids[one] >= 0)
+                    & (step < _DEPTH_STEP * np.minimum(depth[one], depth[other])))
     return cv2.connectedComponents(linked, connectivity=4, ltype=cv2.CV_32S)[1][::2, ::2]
-
-
-def _are_linked(ids: LabelImage, others: LabelImage, depth: DepthImage,
-                other_depth: DepthImage) -> Mask:
-    nearer = np.minimum(depth, other_depth)
-    return (ids == others) & (ids >= 0) & (np.abs(depth - other_depth) < _DEPTH_STEP * nearer)
 
 
 def _box(number: int, points: Vector, pixels_each: int) -> SegmentBox:

@@ -29,9 +29,7 @@ from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.types import DepthImage, Frame, Intrinsics
 import numpy.typing as npt
 
-DEPTH_TOLERANCE_NS = 20_000_000
-"""Depth of another stamp belongs to an image up to this difference."""
-
+_DEPTH_TOLERANCE_NS = 20_000_000
 _HORIZON_NS = 1_000_000_000
 _MOST_IMAGES, _MOST_DEPTHS, _MOST_INFOS = 32, 64, 256
 
@@ -69,7 +67,6 @@ class Bag(Source):
         resolved = path.resolve()
         super().__init__(resolved.stem if path.is_file() else resolved.name, count)
         self._problems: Counter[str] = Counter()
-        self._intrinsics: tuple[bytes, Intrinsics] | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -118,7 +115,7 @@ class Bag(Source):
         if topic is None:
             return None
         if messages.depth is None:
-            self._problems[f'{topic}: no depth within {DEPTH_TOLERANCE_NS // 10**6} ms of the '
+            self._problems[f'{topic}: no depth within {_DEPTH_TOLERANCE_NS // 10**6} ms of the '
                            'image: masks only, no clouds'] += 1
             return None
         depth, header = self._decoded(messages.depth, topic, decode_depth)
@@ -130,19 +127,13 @@ class Bag(Source):
 
     def _camera(self, messages: SyncedMessages) -> Intrinsics | None:
         """Return the intrinsics; a useless camera_info is counted and costs only the clouds."""
-        data = messages.camera_info
-        if data is None:
+        if messages.camera_info is None:
             return None
-        # Decoded once for messages that differ in nothing but their stamp.
-        if self._intrinsics is None or self._intrinsics[0] != data[12:]:
-            try:
-                intrinsics = intrinsics_from_camera_info(deserialise(data, CAMERA_INFO))
-                self._intrinsics = (data[12:], intrinsics)
-            except DiffsegError as error:
-                self._problems[f'{self._topics.camera_info}: {error}: masks only, no '
-                               'clouds'] += 1
-                return None
-        return self._intrinsics[1]
+        try:
+            return intrinsics_from_camera_info(deserialise(messages.camera_info, CAMERA_INFO))
+        except DiffsegError as error:
+            self._problems[f'{self._topics.camera_info}: {error}: masks only, no clouds'] += 1
+            return None
 
 
 class MessagePairing:
@@ -209,10 +200,10 @@ class MessagePairing:
         while self._images and (len(self._images) > most or (
                 until is not None and self._images[0].log_time < until)):
             image = self._images.pop(0)
-            image.depth = self._depths.find(image.stamp, DEPTH_TOLERANCE_NS)
+            image.depth = self._depths.find(image.stamp, _DEPTH_TOLERANCE_NS)
             image.camera_info = self._infos.find_last(image.stamp) or self._first_info
             yield image
-            self._depths.discard(before=image.stamp - DEPTH_TOLERANCE_NS)
+            self._depths.discard(before=image.stamp - _DEPTH_TOLERANCE_NS)
 
 
 def _transforms(data: bytes) -> list:

@@ -9,7 +9,7 @@ from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.bag_reader import BagReader, choose_topics
-from diffseg_ros.io.base import Source, TopicNames
+from diffseg_ros.io.base import TopicNames
 from diffseg_ros.io.messages import (
     CAMERA_INFO,
     camera_info_message,
@@ -23,14 +23,14 @@ from diffseg_ros.io.messages import (
 from diffseg_ros.io.source import is_bag, open_source
 from diffseg_ros.types import Frame
 
-TF, TF_STATIC = '/tf', '/tf_static'
+_TF, _TF_STATIC = '/tf', '/tf_static'
 _FIXED_FRAME = 'map'
 _NODE_TOPICS = TopicNames()
-FRAME_TOPICS = {TF: TRANSFORMS, _NODE_TOPICS.camera_info: CAMERA_INFO, _NODE_TOPICS.depth: IMAGE,
+_ODOMETRY = 'nav_msgs/msg/Odometry'
+
+FRAME_TOPICS = {_TF: TRANSFORMS, _NODE_TOPICS.camera_info: CAMERA_INFO, _NODE_TOPICS.depth: IMAGE,
                 _NODE_TOPICS.rgb: IMAGE}
 """Topics, with their types, of a frame with depth, intrinsics and pose."""
-
-_ODOMETRY = 'nav_msgs/msg/Odometry'
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,18 @@ class MessageStream:
 def open_stream(path: Path, names: TopicNames) -> MessageStream:
     """Open a recording of any kind that `open_source` reads, or raise DiffsegError."""
     source = open_source(path, names)
-    return _bag_stream(path, names) if is_bag(path) else _frame_stream(source)
+    if is_bag(path):
+        return _bag_stream(path, names)
+    first = next(iter(source), None)
+    if first is None:
+        raise DiffsegError(f'{source.name}: none of its {source.frame_count} frames can be read')
+
+    def read() -> Iterator[TimedMessage]:
+        for frame in source:
+            yield from serialised_messages(frame)
+
+    return MessageStream({topic: FRAME_TOPICS[topic] for topic in frame_messages(first)}, read,
+                         source.warnings)
 
 
 def frame_messages(frame: Frame) -> dict[str, Any]:
@@ -65,7 +76,7 @@ def frame_messages(frame: Frame) -> dict[str, Any]:
     stamp, frame_id = frame.stamp, frame.frame_id
     messages = {}
     if frame.pose is not None:
-        messages[TF] = transform_message(frame.pose, stamp, _FIXED_FRAME, frame_id)
+        messages[_TF] = transform_message(frame.pose, stamp, _FIXED_FRAME, frame_id)
     if frame.intrinsics is not None:
         messages[_NODE_TOPICS.camera_info] = camera_info_message(frame.intrinsics, stamp, frame_id)
     if frame.depth is not None:
@@ -81,18 +92,6 @@ def serialised_messages(frame: Frame) -> list[TimedMessage]:
             for topic, message in frame_messages(frame).items()]
 
 
-def _frame_stream(source: Source) -> MessageStream:
-    """Return the frames of a source; those that cannot be read are left out."""
-    first = next(iter(source), None)
-    if first is None:
-        raise DiffsegError(f'{source.name}: none of its {source.frame_count} frames can be read')
-
-    def read() -> Iterator[TimedMessage]:
-        for frame in source:
-            yield from serialised_messages(frame)
-
-    return MessageStream({topic: FRAME_TOPICS[topic] for topic in frame_messages(first)}, read,
-                         source.warnings)
 
 
 def _bag_stream(path: Path, names: TopicNames) -> MessageStream:
@@ -107,7 +106,7 @@ def _bag_stream(path: Path, names: TopicNames) -> MessageStream:
     if chosen.camera_info:
         targets[chosen.camera_info] = _NODE_TOPICS.camera_info
     odometry = sorted(name for name, kind in types.items() if kind == _ODOMETRY)[:1]
-    targets |= (dict.fromkeys(chosen.moving, TF) | dict.fromkeys(chosen.static, TF_STATIC)
+    targets |= (dict.fromkeys(chosen.moving, _TF) | dict.fromkeys(chosen.static, _TF_STATIC)
                 | dict.fromkeys(odometry, 'odom'))
 
     def read() -> Iterator[TimedMessage]:

@@ -32,12 +32,6 @@ class MapBuilder:
 
     With `odometry` poses are estimated from the images and depth instead of read. The model is
     loaded when the first usable frame comes.
-
-    Attributes
-    ----------
-    failed
-        Number of frames that could not be used at all; counted by the caller.
-
     """
 
     def __init__(self, config: PipelineConfig, voxel_size: float, *,
@@ -48,7 +42,6 @@ class MapBuilder:
         self._config = config
         self._pipeline: Pipeline | None = None
         self._odometry = RgbdOdometry(config.cloud.max_depth or 4.0) if odometry else None
-        self.failed = 0
         self._frames = self._without_pose = self._without_depth = self._fused_points = 0
         self._first_pose: Matrix = np.eye(4)
 
@@ -106,7 +99,7 @@ class MapBuilder:
             return ('no frame has depth and intrinsics, and a map needs them; a sequence folder '
                     'has them in depth/ and camera.json, a bag in a registered depth topic and '
                     'its camera_info')
-        return f'none of {self.failed} frames could be used'
+        return 'no frame could be used'
 
     def write(self, path: Path, fused: FusedCloud) -> Path:
         """
@@ -135,8 +128,7 @@ class MapBuilder:
         agreement = (float(np.average(often_seen.confidence, weights=often_seen.observations))
                      if len(often_seen.observations) else None)
         return {
-            'frames': self._frames, 'frames_failed': self.failed,
-            'frames_without_pose': self._without_pose,
+            'frames': self._frames, 'frames_without_pose': self._without_pose,
             'frames_without_depth': self._without_depth,
             'points': len(labels), 'points_fused': self._fused_points,
             'voxels': len(self._map), 'voxel_size': self._voxel_size,
