@@ -18,8 +18,8 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.source import open_source
 from diffseg_ros.settings import updated
 
+# Metres up to which depth is fused by default: the errors of depth grow with its square.
 _MAX_DEPTH = 4.0
-"""Metres up to which depth is fused by default: the errors of depth grow with its square."""
 
 
 def _parser() -> argparse.ArgumentParser:

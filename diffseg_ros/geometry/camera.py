@@ -217,8 +217,7 @@ def rectify(image: _Image, intrinsics: Intrinsics,
     """
     if is_pinhole(intrinsics):
         return image
-    rectified: _Image = cv2.remap(image, *_rectification(intrinsics), interpolation)
-    return rectified
+    return cv2.remap(image, *_rectification(intrinsics), interpolation)
 
 
 @lru_cache(maxsize=2)

@@ -156,8 +156,7 @@ def label_points(frame: Frame, labels: LabelImage, config: CloudConfig | None = 
 def usable_depth(depth: DepthImage, config: CloudConfig) -> DepthImage:
     """Return a copy of the depth with NaN at every pixel that gives no point."""
     farthest = config.max_depth or float(np.finfo(np.float32).max)
-    keep = depth <= farthest
-    keep &= depth >= config.min_depth if config.min_depth else depth > 0
+    keep = (depth > 0) & (depth >= config.min_depth) & (depth <= farthest)
     if config.flying_pixels:
         keep &= ~_flying_pixels(np.where(keep, depth, _NAN), config.flying_pixels)
     return np.where(keep, depth, _NAN)

@@ -7,9 +7,7 @@ from diffseg_ros.geometry.label_images import compact, distinct_labels, Indices,
 import numpy as np
 import numpy.typing as npt
 
-AXIS_BITS = 21
-"""Bits of each axis in a voxel code: codes repeat after two million voxels along an axis."""
-
+_AXIS_BITS = 21
 _LARGEST_INDEX = 2**30
 _LARGEST_TABLE = 2**22
 
@@ -28,9 +26,9 @@ def voxel_keys(points: npt.NDArray[np.floating], voxel_size: float) -> npt.NDArr
 
 
 def voxel_codes(keys: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """Return (N,) numbers that identify voxels, from their (N, 3) keys; see AXIS_BITS."""
-    x, y, z = (keys.astype(np.int64) & ((1 << AXIS_BITS) - 1)).T
-    return x << 2 * AXIS_BITS | y << AXIS_BITS | z
+    """Return (N,) codes of (N, 3) keys; along an axis they repeat after two million voxels."""
+    x, y, z = (keys.astype(np.int64) & ((1 << _AXIS_BITS) - 1)).T
+    return x << 2 * _AXIS_BITS | y << _AXIS_BITS | z
 
 
 def voxel_numbers(keys: npt.NDArray[np.int32]) -> tuple[Indices, int]:
@@ -38,7 +36,7 @@ def voxel_numbers(keys: npt.NDArray[np.int32]) -> tuple[Indices, int]:
     if not len(keys):
         return np.zeros(0, np.intp), 0
     keys = keys - keys.min(axis=0).astype(np.int64)
-    if keys.max() < 1 << AXIS_BITS:
+    if keys.max() < 1 << _AXIS_BITS:
         codes = voxel_codes(keys)
     else:
         codes = np.unique(keys, axis=0, return_inverse=True)[1]

@@ -57,8 +57,15 @@ class BagReader:
             if file.suffix == '.db3':
                 _check_database(file)
         parts = [path] if (path / 'metadata.yaml').exists() else files
+        self._readers: list[Reader] = []
         with ExitStack() as stack:
-            self._readers = [stack.enter_context(closing(_opened(part))) for part in parts]
+            for part in parts:
+                try:
+                    self._readers.append(stack.enter_context(Reader(part)))
+                    for storage in _storages(self._readers[-1]):
+                        _check_chunks(storage)
+                except Exception as error:  # the readers raise many kinds for damaged data
+                    raise _damaged(part, error) from error
             self._readers.sort(key=lambda reader: reader.start_time)
             for reader in self._readers:
                 for item in reader.connections:
@@ -96,21 +103,6 @@ class BagReader:
     def first(self, topic: str) -> bytes | None:
         """Return the first message of a topic, or None."""
         return next((data for _, _, data in self.messages([topic])), None)
-
-
-def _opened(path: Path) -> Reader:
-    try:
-        reader = Reader(path)
-        reader.open()
-    except Exception as error:  # the readers raise many kinds for damaged data
-        raise _damaged(path, error) from error
-    try:
-        for storage in _storages(reader):
-            _check_chunks(storage)
-    except Exception as error:
-        reader.close()
-        raise _damaged(path, error) from error
-    return reader
 
 
 def _storages(reader: Reader) -> list[Any]:

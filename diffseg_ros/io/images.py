@@ -33,14 +33,9 @@ def read_image(path: str | Path) -> RgbImage:
 
 def write_image(path: str | Path, image: npt.NDArray[np.generic]) -> None:
     """
-    Write an image; missing folders are made, and the file appears whole or not at all.
+    Write (H, W, 3) uint8 RGB, or (H, W) uint8 or uint16; the suffix chooses the format.
 
-    Parameters
-    ----------
-    path
-        Ends in .png, .jpg or another suffix that OpenCV knows.
-    image
-        (H, W, 3) uint8 RGB, or (H, W) uint8 or uint16.
+    Missing folders are made, and the file appears whole or not at all.
 
     Raises
     ------

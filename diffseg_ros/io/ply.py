@@ -24,16 +24,8 @@ def write_ply(path: str | Path, cloud: LabelledCloud,
     """
     Write all valid points with colour and label, and return how many there are.
 
-    Missing folders are made, and the file appears whole or not at all.
-
-    Parameters
-    ----------
-    path
-        Ends in .ply.
-    cloud
-        Organised or a list.
-    confidence
-        Of each label, 0 to 1, in the shape of `cloud.labels`; the property `confidence`.
+    `confidence` is that of each label, 0 to 1, in the shape of `cloud.labels`. Missing folders
+    are made, and the file appears whole or not at all.
 
     Raises
     ------

@@ -22,10 +22,8 @@ from diffseg_ros.types import Frame, Intrinsics, Matrix
 import numpy as np
 import numpy.typing as npt
 
-_RGB_SUFFIXES = ('.jpg', '.jpeg', '.png')
 _LATEST_NS = 2**31 * 10**9
 _INTRINSICS = ('width', 'height', 'fx', 'fy', 'cx', 'cy')
-_POSE_LINE = '"tx ty tz qx qy qz qw"'
 
 _Value = TypeVar('_Value')
 
@@ -69,13 +67,14 @@ class SequenceFolder(ImageSequence):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path.resolve().name, sorted_images(path / 'rgb', _RGB_SUFFIXES))
+        super().__init__(path.resolve().name,
+                         sorted_images(path / 'rgb', ('.jpg', '.jpeg', '.png')))
         self._path = path
         self._depth = sorted_images(path / 'depth', ('.png',))
         self._instances = sorted_images(path / 'instances', ('.png',))
         self.has_instances = bool(self._instances)
         times = _parsed_lines(path / 'times.txt', _nanoseconds, 'decimal seconds')
-        poses = _parsed_lines(path / 'poses.txt', _pose, _POSE_LINE)
+        poses = _parsed_lines(path / 'poses.txt', _pose, '"tx ty tz qx qy qz qw"')
         self._check_counts(times, poses)
         self._times = times or [number * DEFAULT_PERIOD_NS for number in range(self.frame_count)]
         self._poses: list[Matrix | None] = poses or [None] * self.frame_count

@@ -115,7 +115,7 @@ class MapBuilder:
         view = replace(view, distance=_MARGIN * view.distance)
         picture = path.with_suffix('.png')
         write_image(picture, np.hstack([
-            render_cloud(seen, colours, *_PICTURE_SIZE, view=view, point_size=fused.voxel_size)
+            render_cloud(seen, colours, *_PICTURE_SIZE, view=view, point_size=self._voxel_size)
             for colours in (fused.cloud.rgb, label_colours(fused.cloud.labels))]))
         return picture
 

@@ -31,15 +31,12 @@ class FusedCloud:
         (N,) float32: share of the frames that saw the voxel which voted for its label, 0 to 1.
     observations
         (N,) int32 number of frames that saw the voxel.
-    voxel_size
-        Side of the voxels, metres.
 
     """
 
     cloud: LabelledCloud
     confidence: npt.NDArray[np.float32]
     observations: npt.NDArray[np.int32]
-    voxel_size: float
 
 
 class VoxelMap:
@@ -134,4 +131,4 @@ class VoxelMap:
                               np.rint(means[:, 3:]).clip(0, 255).astype(np.uint8),
                               labels.astype(np.int32))
         share = np.minimum(most / np.maximum(seen[:, 0], 1), 1).astype(np.float32)
-        return FusedCloud(cloud, share, seen[:, 0].copy(), self._size)
+        return FusedCloud(cloud, share, seen[:, 0].copy())

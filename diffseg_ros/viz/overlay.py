@@ -12,9 +12,7 @@ from diffseg_ros.types import LabelImage, Mask, RgbImage, UNLABELLED
 from diffseg_ros.viz.colours import label_colours
 import numpy as np
 
-FRAMES = 12
-"""Images on a contact sheet, at most."""
-
+_SHEET_FRAMES = 12
 _COLUMNS = 4
 _WIDTH = 400
 _MARGIN = 6
@@ -37,7 +35,7 @@ class ContactSheet:
     """Small overlays of evenly spaced ones of `total` frames, the first and the last included."""
 
     def __init__(self, total: int) -> None:
-        wanted = np.linspace(0, max(total - 1, 0), min(FRAMES, max(total, 1)))
+        wanted = np.linspace(0, max(total - 1, 0), min(_SHEET_FRAMES, max(total, 1)))
         self._wanted = set(np.rint(wanted).astype(int).tolist())
         self._thumbnails: list[RgbImage] = []
         self._seen = 0
