@@ -1,6 +1,4 @@
-import json
-import os
-from pathlib import Path
+from dataclasses import replace
 
 from clouds import AZURE, FISHEYE, KINECT, make_frame, numbered_labels, projected, WIDE  # noqa: I001
 import cv2
@@ -12,13 +10,13 @@ from diffseg_ros.geometry.point_cloud import (
     reduced,
     usable_depth,
 )
+from diffseg_ros.io.sequence_folder import SequenceFolder
 from diffseg_ros.types import Frame, Intrinsics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-DATA = Path(os.environ.get('DIFFSEG_DATA') or Path(__file__).parents[3] / 'shared' / 'data')
 STEP = CloudConfig(flying_pixels=0.05)
 NAN = np.nan
 SEQUENCES = ('tum_fr1_rpy', 'redkitchen', 'replica_office0')
@@ -60,37 +58,24 @@ def test_every_point_projects_into_its_own_pixel(width, height, depth_width, dep
 @pytest.mark.parametrize('name', SEQUENCES)
 @pytest.mark.parametrize('depth_scale', [1.0, 0.5, 1.5])
 @pytest.mark.parametrize('distortion', [(), KINECT], ids=['pinhole', 'distorted'])
-def test_points_of_real_frames_project_into_their_own_label(name, depth_scale, distortion):
-    frame = load_frame(name, distortion)
+def test_points_of_real_frames_project_into_their_own_label(real_sequences, name, depth_scale,
+                                                            distortion):
+    frame = SequenceFolder(real_sequences / name).read(10).frame
+    frame = replace(frame, intrinsics=replace(frame.intrinsics, distortion=distortion))
     height, width = frame.depth.shape
     depth = cv2.resize(frame.depth, (int(width * depth_scale), int(height * depth_scale)),
                        interpolation=cv2.INTER_NEAREST)
-    frame = Frame(frame.rgb, depth=depth, intrinsics=frame.intrinsics)
+    frame = replace(frame, depth=depth)
     cloud = assert_points_hit_their_pixels(frame, numbered_labels(*frame.rgb.shape[:2]))
     assert cloud.valid.mean() > 0.5
     assert 0.3 < np.median(cloud.points[cloud.valid][:, 2]) < 5.0
 
 
-def load_frame(name, distortion=()):
-    """Return the middle frame of a sequence folder, or skip."""
-    folder = DATA / 'sequences' / name
-    if not folder.is_dir():
-        pytest.skip(f'{folder} is absent: set DIFFSEG_DATA to the folder with sequences/')
-    number = len(list((folder / 'depth').iterdir())) // 2
-    camera = json.loads((folder / 'camera.json').read_text())
-    scale = camera.pop('depth_scale')
-    image = next((folder / 'rgb').glob(f'{number:06d}.*'))
-    raw = cv2.imread(str(folder / 'depth' / f'{number:06d}.png'), cv2.IMREAD_UNCHANGED)
-    depth = np.where(raw == 0, np.nan, raw / scale).astype(np.float32)
-    camera.pop('distortion', None)
-    return Frame(cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB), depth=depth,
-                 intrinsics=Intrinsics(**camera, distortion=distortion))
-
-
 @pytest.mark.parametrize('name', SEQUENCES)
-def test_real_frame_equals_open3d(name):
+def test_real_frame_equals_open3d(real_sequences, name):
     import open3d
-    frame = load_frame(name)
+    frame = SequenceFolder(real_sequences / name).read(10).frame
+    frame = replace(frame, intrinsics=replace(frame.intrinsics, distortion=()))
     height, width = frame.depth.shape
     k = frame.intrinsics
     depth = open3d.geometry.Image(np.nan_to_num(frame.depth, nan=0.0))
@@ -102,18 +87,6 @@ def test_real_frame_equals_open3d(name):
     ours = labelled_cloud(frame, numbered_labels(height, width)).compact()
     np.testing.assert_allclose(ours.points, np.asarray(theirs.points), rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(ours.rgb, np.rint(np.asarray(theirs.colors) * 255))
-
-
-def test_depth_outside_the_range_is_invalid():
-    depth = np.array([[0.0, -1.0, np.nan, np.inf], [0.5, 1.0, 3.0, 3.1]], np.float32)
-    frame = Frame(np.zeros((2, 4, 3), np.uint8), depth=depth,
-                  intrinsics=Intrinsics(4, 2, 5.0, 5.0, 1.5, 0.5))
-    labels = numbered_labels(2, 4)
-    np.testing.assert_array_equal(labelled_cloud(frame, labels).valid,
-                                  [[False] * 4, [True] * 4])
-    limited = labelled_cloud(frame, labels, CloudConfig(min_depth=1.0, max_depth=3.0))
-    np.testing.assert_array_equal(limited.valid, [[False] * 4, [False, True, True, False]])
-    assert np.isnan(limited.points[~limited.valid]).all()
 
 
 def test_input_is_not_changed_and_not_copied_without_need():
@@ -164,20 +137,6 @@ def test_missing_or_wrong_input_is_named():
         labelled_cloud(frame, labels.astype(np.int64))
 
 
-def test_distorted_points_equal_opencv_undistortion(real_sequences):
-    frame = load_frame('tum_fr1_rpy', KINECT)
-    k = frame.intrinsics
-    cloud = labelled_cloud(frame, numbered_labels(480, 640))
-    rows, columns = np.nonzero(cloud.valid)
-    matrix = np.array([[k.fx, 0, k.cx], [0, k.fy, k.cy], [0, 0, 1]])
-    rays = cv2.undistortPointsIter(
-        np.stack([columns, rows], axis=1)[:, None].astype(float), matrix,
-        np.array(KINECT), None, None, (cv2.TERM_CRITERIA_COUNT, 60, 0))[:, 0]
-    depth = frame.depth[rows, columns]
-    np.testing.assert_allclose(cloud.points[cloud.valid], np.column_stack(
-        [rays * depth[:, None], depth]), rtol=1e-5, atol=1e-6)
-
-
 def test_fisheye_without_coefficients_is_no_pinhole():
     frame = make_frame(distortion=(0.0,) * 4, model='equidistant')
     frame = Frame(frame.rgb, depth=np.ones((48, 64), np.float32),
@@ -198,15 +157,6 @@ def test_excluded_ids_give_no_points():
     np.testing.assert_array_equal(cloud.valid, plain.valid & ~np.isin(labels, (2, -1)))
     np.testing.assert_array_equal(cloud.points[cloud.valid], plain.points[cloud.valid])
     assert not labelled_cloud(frame, labels, exclude=range(-1, 4)).valid.any()
-
-
-def test_compact_keeps_valid_points_row_by_row():
-    cloud = labelled_cloud(make_frame(), numbered_labels(48, 64))
-    listed = cloud.compact()
-    np.testing.assert_array_equal(listed.labels, cloud.labels[cloud.valid])
-    np.testing.assert_array_equal(listed.points, cloud.points[cloud.valid])
-    np.testing.assert_array_equal(listed.rgb, cloud.rgb[cloud.valid])
-    assert listed.compact().labels.shape == listed.labels.shape
 
 
 def test_form_of_the_cloud_follows_the_settings():
@@ -254,11 +204,6 @@ def test_only_what_hangs_between_two_surfaces_flies(row, kept, vertical):
     np.testing.assert_array_equal(found[wanted], depth[wanted])
 
 
-def test_filter_is_off_by_default():
-    depth = np.array([[1, 2, 3]], np.float32)
-    assert np.isfinite(usable_depth(depth, CloudConfig())).all()
-
-
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 12),
        st.sampled_from([0.0, 0.05, 0.5]), st.sampled_from([0.0, 1.0]),
        st.sampled_from([0.0, 3.0]))
@@ -292,7 +237,6 @@ def values_of(labels):
 
 
 def assert_words_hold(words, cloud):
-    """Compare words with the cloud, field by field."""
     floats = words.view(np.float32)
     np.testing.assert_array_equal(floats[..., :3], cloud.points)
     red, green, blue = np.moveaxis(cloud.rgb.astype(np.uint32), -1, 0)
@@ -337,14 +281,4 @@ def test_memory_of_another_size_is_left_alone():
     out = np.full((48, 63, 6), 9, np.uint32)
     words = pack_points(frame, labels, values_of, out=out)
     assert words.shape == (48, 64, 6) and (out == 9).all()
-    assert_words_hold(words, labelled_cloud(frame, labels))
-
-
-def test_invalid_points_keep_colour_and_label():
-    frame = make_frame()
-    frame = Frame(frame.rgb, depth=np.full((48, 64), np.nan, np.float32),
-                  intrinsics=frame.intrinsics)
-    labels = numbered_labels(48, 64)
-    words = pack_points(frame, labels, values_of)
-    assert np.isnan(words.view(np.float32)[..., :3]).all()
     assert_words_hold(words, labelled_cloud(frame, labels))

@@ -36,12 +36,6 @@ def test_points_are_open3d_means_and_labels_the_majority(far):
                                theirs[np.lexsort(theirs.T)], rtol=1e-4)
 
 
-def test_same_cloud_gives_the_same_list():
-    cloud = labelled_cloud(make_frame(128, 96), np.zeros((96, 128), np.int32))
-    one, other = voxel_downsample(cloud, 0.1), voxel_downsample(cloud, 0.1)
-    np.testing.assert_array_equal(one.points, other.points)
-
-
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([-1, 0, 7, 2**31 - 1])), min_size=1,
                 max_size=60))
 def test_majority_counts_every_vote(pairs):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from diffseg_ros.io.bag_writer import BagWriter
 from diffseg_ros.io.messages import (
     camera_info_message,
+    COMPRESSED_IMAGE,
     header,
     image_message,
     transform_message,
@@ -23,64 +26,54 @@ INTRINSICS = Intrinsics(8, 6, 9.0, 9.5, 3.5, 2.5)
 
 
 def rgb_pixels(value: int) -> np.ndarray:
-    """Return a picture that tells its number."""
     return np.full((6, 8, 3), (value, 255 - value, 7), np.uint8)
 
 
 def depth_pixels(value: float) -> np.ndarray:
-    """Return constant metres."""
     return np.full((6, 8), value, np.float32)
 
 
 def pose_at(x: float) -> np.ndarray:
-    """Return a pose on the x axis."""
     pose = np.eye(4)
     pose[0, 3] = x
     return pose
 
 
-def image(value: int, ms: float, frame_id: str = 'camera') -> SimpleNamespace:
-    """Return one image message with its stamp, `ms` after the start."""
+def message(topic: str, ms: float, build: Callable[[int], Any]) -> SimpleNamespace:
+    """Return the message that `build` makes of a stamp, `ms` after the start."""
     stamp = START + int(ms * MS)
-    return SimpleNamespace(topic=RGB, stamp=stamp,
-                           message=image_message(rgb_pixels(value), stamp, frame_id))
+    return SimpleNamespace(topic=topic, stamp=stamp, message=build(stamp))
+
+
+def image(value: int, ms: float, frame_id: str = 'camera') -> SimpleNamespace:
+    return message(RGB, ms, lambda stamp: image_message(rgb_pixels(value), stamp, frame_id))
 
 
 def depth(value: float, ms: float, frame_id: str = 'camera') -> SimpleNamespace:
-    """Return one depth message."""
-    stamp = START + int(ms * MS)
-    return SimpleNamespace(topic=DEPTH, stamp=stamp,
-                           message=image_message(depth_pixels(value), stamp, frame_id))
+    return message(DEPTH, ms, lambda stamp: image_message(depth_pixels(value), stamp, frame_id))
 
 
 def info(fx: float, ms: float) -> SimpleNamespace:
     """Return one camera_info that is known by its focal length; 0 is uncalibrated."""
-    stamp = START + int(ms * MS)
-    message = camera_info_message(INTRINSICS, stamp, 'camera')
-    message.k[0] = fx
-    return SimpleNamespace(topic=INFO, stamp=stamp, message=message)
+    item = message(INFO, ms, lambda stamp: camera_info_message(INTRINSICS, stamp, 'camera'))
+    item.message.k[0] = fx
+    return item
 
 
 def transform(x: float, ms: float, parent: str = 'map', child: str = 'camera',
               topic: str = '/tf') -> SimpleNamespace:
-    """Return one transform along x."""
-    stamp = START + int(ms * MS)
-    return SimpleNamespace(topic=topic, stamp=stamp,
-                           message=transform_message(pose_at(x), stamp, parent, child))
+    return message(topic, ms,
+                   lambda stamp: transform_message(pose_at(x), stamp, parent, child))
 
 
 def text(ms: float = 0) -> SimpleNamespace:
-    """Return a message of no interest."""
-    message = typestore().types['std_msgs/msg/String']('hello')
-    return SimpleNamespace(topic='/chatter', stamp=START + int(ms * MS), message=message)
+    return message('/chatter', ms,
+                   lambda stamp: typestore().types['std_msgs/msg/String']('hello'))
 
 
 def compressed(data: bytes, format_: str, ms: float, topic: str) -> SimpleNamespace:
-    """Return a compressed image."""
-    stamp = START + int(ms * MS)
-    message = typestore().types['sensor_msgs/msg/CompressedImage'](
-        header(stamp, 'camera'), format_, np.frombuffer(data, np.uint8))
-    return SimpleNamespace(topic=topic, stamp=stamp, message=message)
+    return message(topic, ms, lambda stamp: typestore().types[COMPRESSED_IMAGE](
+        header(stamp, 'camera'), format_, np.frombuffer(data, np.uint8)))
 
 
 def later(item: SimpleNamespace, ms: float) -> SimpleNamespace:
@@ -89,12 +82,10 @@ def later(item: SimpleNamespace, ms: float) -> SimpleNamespace:
 
 
 def on(topic: str, item: SimpleNamespace) -> SimpleNamespace:
-    """Return the message on another topic."""
     return SimpleNamespace(topic=topic, message=item.message, stamp=item.stamp)
 
 
 def record(path: Path, *items: SimpleNamespace) -> Path:
-    """Write the messages, at their stamps as times of recording."""
     with BagWriter(path) as writer:
         for item in items:
             writer.write(item.topic, item.message, item.stamp)

@@ -23,8 +23,12 @@ from bag_recipes import (
 )
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.bag_reader import BagReader
+from diffseg_ros.geometry.transforms import TransformTree
+from diffseg_ros.io.bag import MessagePairing
+from diffseg_ros.io.bag_reader import BagReader, choose_topics
+from diffseg_ros.io.bag_writer import BagWriter
 from diffseg_ros.io.base import TopicNames
+from diffseg_ros.io.messages import IMAGE, typestore
 from diffseg_ros.io.source import open_source
 import numpy as np
 import pytest
@@ -147,9 +151,6 @@ def test_broken_image_in_the_middle(tmp_path):
 
 
 def test_message_cut_short(tmp_path):
-    from diffseg_ros.io.bag_writer import BagWriter
-    from diffseg_ros.io.messages import IMAGE, typestore
-
     data = bytes(typestore().serialize_cdr(image(1, 0).message, IMAGE))
     with BagWriter(tmp_path / 'bag.mcap') as writer:
         for number, part in enumerate((data, data[:60], data[:7], b'', data)):
@@ -280,10 +281,6 @@ def test_bag_without_images_lists_its_topics(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_bag(tmp_path):
-    from diffseg_ros.geometry.transforms import TransformTree
-    from diffseg_ros.io.bag import MessagePairing
-    from diffseg_ros.io.bag_reader import choose_topics
-
     items = [item for n in range(200) for item in (depth(n + 1, n), image(n, n))]
     path = record(tmp_path / 'bag.mcap', *items)
     with BagReader(path) as storage:
@@ -305,8 +302,6 @@ def test_memory_does_not_grow_with_the_bag(tmp_path):
 @pytest.mark.parametrize('compression', ['zstd', 'lz4', 'none'])
 def test_bag_of_another_writer(tmp_path, compression):
     writer_module = pytest.importorskip('mcap.writer', reason='mcap is missing')
-    from diffseg_ros.io.messages import IMAGE, typestore
-
     path = tmp_path / 'bag.mcap'
     kind = {'zstd': 'ZSTD', 'lz4': 'LZ4', 'none': 'NONE'}[compression]
     with path.open('wb') as file:

@@ -13,7 +13,6 @@ import pytest
 
 @pytest.fixture(scope='module', params=['mcap', 'db3'])
 def bag(request, tmp_path_factory):
-    """Return a bag of a few hundred messages."""
     path = tmp_path_factory.mktemp('damage') / f'bag.{request.param}'
     return record(path, *(item for n in range(150)
                           for item in (image(n, 50 * n), depth(n + 1, 50 * n))))

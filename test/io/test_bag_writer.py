@@ -100,28 +100,6 @@ def test_mcap_describes_itself(tmp_path):
     assert place.transform.translation.x == 4
 
 
-def test_messages_of_rclpy(tmp_path):
-    serialization = pytest.importorskip('rclpy.serialization', reason='rclpy is missing')
-    from sensor_msgs.msg import Image
-    from visualization_msgs.msg import Marker, MarkerArray
-
-    picture = Image(height=2, width=3, encoding='rgb8', step=9)
-    picture.header.stamp.sec, picture.header.stamp.nanosec = 5, 7
-    picture.header.frame_id = 'lens'
-    picture.data.frombytes(bytes(range(18)))
-    markers = MarkerArray(markers=[Marker(id=3, ns='boxes')])
-    with BagWriter(tmp_path / 'bag.mcap') as writer:
-        for topic, message, kind in (('/rgb/image_raw', picture, 'sensor_msgs/msg/Image'),
-                                     ('/m', markers, 'visualization_msgs/msg/MarkerArray')):
-            writer.write_raw(topic, kind, 5, serialization.serialize_message(message))
-    (frame,) = open_source(tmp_path / 'bag.mcap')
-    assert (frame.stamp, frame.frame_id) == (5_000_000_007, 'lens')
-    assert frame.rgb.tobytes() == bytes(range(18))
-    with Reader(tmp_path / 'bag.mcap') as reader:
-        raw = {connection.topic: data for connection, _, data in reader.messages()}
-    assert serialization.deserialize_message(raw['/m'], MarkerArray).markers[0].ns == 'boxes'
-
-
 @pytest.mark.parametrize('name', [
     'tf2_msgs/msg/TFMessage', 'visualization_msgs/msg/MarkerArray', 'sensor_msgs/msg/PointCloud2',
     'diagnostic_msgs/msg/DiagnosticArray', 'nav_msgs/msg/Odometry'])

@@ -8,11 +8,7 @@ from types import SimpleNamespace
 
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.messages import (
-    decode_colour,
-    decode_depth,
-    intrinsics_from_camera_info,
-)
+from diffseg_ros.io.messages import decode_colour, decode_depth, intrinsics_from_camera_info
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -34,13 +30,11 @@ def message(encoding, pixels, *, padding=0, big=False, data=None):
 
 
 def random_pixels(seed, height, width, channels, dtype):
-    """Return random pixels of the full range."""
     shape = (height, width, channels) if channels > 1 else (height, width)
     return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, True)
 
 
 def scaled(pixels):
-    """Return 16-bit colours as 8-bit, rounded."""
     return np.round(pixels / 257).astype(np.uint8)
 
 
@@ -160,12 +154,10 @@ def test_odd_size_of_subsampled_colour():
 
 
 def compressed(format_, data):
-    """Return a sensor_msgs/CompressedImage look-alike."""
     return SimpleNamespace(format=format_, data=array.array('B', data))
 
 
 def png(pixels):
-    """Return PNG bytes."""
     return cv2.imencode('.png', pixels)[1].tobytes()
 
 
@@ -230,19 +222,11 @@ def test_broken_compressed_depth(name, data, reason):
 
 
 def camera_info(**changes):
-    """Return a sensor_msgs/CameraInfo look-alike."""
     roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
     info = {'width': 640, 'height': 480, 'k': [500.0, 0, 320, 0, 510.0, 240, 0, 0, 1],
             'd': [0.1, -0.2, 0, 0, 0.3], 'distortion_model': 'plumb_bob', 'binning_x': 0,
             'binning_y': 0, 'roi': roi}
     return SimpleNamespace(**{**info, **changes})
-
-
-def test_intrinsics():
-    found = intrinsics_from_camera_info(camera_info())
-    assert (found.width, found.height) == (640, 480)
-    assert (found.fx, found.fy, found.cx, found.cy) == (500, 510, 320, 240)
-    assert found.distortion == (0.1, -0.2, 0, 0, 0.3)
 
 
 def test_intrinsics_of_a_binned_region():
@@ -256,14 +240,3 @@ def test_intrinsics_of_a_binned_region():
 def test_uncalibrated_camera_is_refused():
     with pytest.raises(DiffsegError, match='uncalibrated'):
         intrinsics_from_camera_info(camera_info(k=[0.0] * 9))
-
-
-def test_rclpy_message():
-    sensor_msgs = pytest.importorskip('sensor_msgs.msg', reason='no ROS messages installed')
-    pixels = random_pixels(0, 5, 6, 3, np.uint8)
-    image = sensor_msgs.Image(height=5, width=6, encoding='bgr8', step=18)
-    image.data = array.array('B', pixels.tobytes())
-    np.testing.assert_array_equal(decode_colour(image), pixels[..., ::-1])
-    info = sensor_msgs.CameraInfo(width=6, height=5)
-    info.k = np.array([10.0, 0, 3, 0, 11, 2, 0, 0, 1])
-    assert intrinsics_from_camera_info(info).fy == 11

@@ -80,12 +80,6 @@ def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_place_that_is_no_folder_is_named(tmp_path):
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(DiffsegError, match=r'file/cloud\.ply'):
-        write_ply(tmp_path / 'file' / 'cloud.ply', make_cloud(50))
-
-
 @pytest.mark.parametrize(('content', 'word'), [
     (b'', 'no PLY file'), (b'something else', 'no PLY file'), (b'ply\n', 'without an end'),
     (b'ply\nformat ascii 1.0\n', 'format ascii'),

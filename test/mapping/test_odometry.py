@@ -1,4 +1,5 @@
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.sequence_folder import SequenceFolder
 from diffseg_ros.mapping.odometry import RgbdOdometry
 from diffseg_ros.types import Frame
 import numpy as np
@@ -6,7 +7,6 @@ import pytest
 
 
 def off_by(found, wanted):
-    """Return metres and degrees between two poses."""
     error = np.linalg.inv(wanted) @ found
     return (np.linalg.norm(error[:3, 3]),
             np.degrees(np.arccos(np.clip((np.trace(error[:3, :3]) - 1) / 2, -1, 1))))
@@ -15,7 +15,6 @@ def off_by(found, wanted):
 @pytest.mark.parametrize(('name', 'metres', 'degrees'), [
     ('redkitchen', 0.05, 2), ('tum_fr1_rpy', 0.15, 10)])
 def test_real_recordings_stay_near_their_recorded_poses(real_sequences, name, metres, degrees):
-    from diffseg_ros.io.sequence_folder import SequenceFolder
     odometry = RgbdOdometry()
     source = SequenceFolder(real_sequences / name)
     first = source.read(0).frame.pose
@@ -26,7 +25,6 @@ def test_real_recordings_stay_near_their_recorded_poses(real_sequences, name, me
 
 
 def test_frames_that_show_nothing_in_common_are_lost(real_sequences):
-    from diffseg_ros.io.sequence_folder import SequenceFolder
     source = SequenceFolder(real_sequences / 'redkitchen')
     frame = source.read(0).frame
     odometry = RgbdOdometry()

@@ -1,4 +1,3 @@
-from diffseg_ros.config import CloudConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.point_cloud import labelled_cloud, LabelledCloud
 from diffseg_ros.mapping.voxel_map import VoxelMap
@@ -88,16 +87,6 @@ def test_a_frame_has_one_vote_that_of_most_of_its_points():
     assert (fused.cloud.labels[0], fused.confidence[0]) == (7, pytest.approx(2 / 3))
 
 
-def test_lower_label_wins_a_draw_and_unlabelled_never_wins():
-    for labels, wanted, share in (((6, 3), 3, 1 / 2), ((-1, -1, 5), 5, 1 / 3), ((-1,), -1, 0)):
-        voxels = VoxelMap(1.0)
-        for label in labels:
-            voxels.add(make_cloud((0.5, 0.5, 0.5), label), HERE)
-        fused = voxels.extract()
-        assert fused.cloud.labels.tolist() == [wanted]
-        assert fused.confidence.tolist() == pytest.approx([share])
-
-
 @given(st.lists(st.sampled_from([0, 1, 2, 3, 50, 2**31 - 1, -1]), min_size=1, max_size=60))
 def test_votes_of_few_labels_are_counted_exactly(labels):
     voxels = VoxelMap(1.0)
@@ -166,36 +155,6 @@ def test_map_grows_beyond_its_first_room_and_keeps_its_votes():
     same = fused.cloud.points[:, 0] < 2
     np.testing.assert_array_equal(fused.cloud.points[same], first.cloud.points)
     assert (fused.cloud.labels[same] == 5).all() and (fused.cloud.labels[~same] == 6).all()
-
-
-def test_same_frames_give_the_same_map_in_the_same_order():
-    def build():
-        voxels = VoxelMap(0.05)
-        rng = np.random.default_rng(7)
-        for _ in range(3):
-            voxels.add(make_cloud(rng.uniform(-1, 1, (5000, 3)), rng.integers(0, 9, 5000)), HERE)
-        return voxels.extract()
-
-    one, other = build(), build()
-    np.testing.assert_array_equal(one.cloud.points, other.cloud.points)
-    np.testing.assert_array_equal(one.cloud.labels, other.cloud.labels)
-    np.testing.assert_array_equal(one.confidence, other.confidence)
-
-
-@pytest.mark.parametrize('name', ['redkitchen', 'tum_fr1_rpy'])
-def test_recorded_poses_lay_real_surfaces_onto_each_other(real_sequences, name):
-    from diffseg_ros.io.sequence_folder import SequenceFolder
-    source = SequenceFolder(real_sequences / name)
-    labels = np.zeros((240, 320), np.int32)
-    rng = np.random.default_rng(0)
-    recorded, shaken = VoxelMap(0.02), VoxelMap(0.02)
-    for number in range(0, source.frame_count, 8):
-        frame = source.read(number).frame
-        cloud = labelled_cloud(frame, labels, CloudConfig(max_depth=2.5))
-        recorded.add(cloud, frame.pose)
-        shaken.add(cloud, frame.pose @ pose_of(rng.normal(0, 0.05, 3)))
-    assert len(recorded) < 0.8 * len(shaken)
-    assert recorded.extract().observations.mean() > 1.25 * shaken.extract().observations.mean()
 
 
 def test_nothing_is_fused_from_nothing():

@@ -6,7 +6,6 @@ STRAIGHT = View(centre=(0.0, 0.0, 2.0), distance=2.0, yaw=0.0, pitch=0.0)
 
 
 def make_wall(z, size, colour, step=0.01):
-    """Return a square wall that faces the camera, as points and colours."""
     axis = np.arange(-size, size, step, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
     points = np.stack([x, y, np.full_like(x, z)], axis=-1).reshape(-1, 3)
