@@ -29,8 +29,8 @@ class SegmentSize:
         self.shares.append(1 / (observation.labels.max() + 1))
 
     def compute(self):
-        """Return what appears in the table and in the report."""
-        return {'segment_size': sum(self.shares) / len(self.shares)}
+        """Return what appears in the table and in the report, None before the first image."""
+        return {'segment_size': sum(self.shares) / len(self.shares) if self.shares else None}
 
 
 def main(data, report):

@@ -2,6 +2,9 @@
 
 import os
 from pathlib import Path
+import shutil
+import subprocess
+import sys
 
 from hypothesis import settings
 import numpy as np
@@ -25,6 +28,18 @@ def _real(part):
 def real_sequences():
     """Return the folder of real recordings."""
     return _real('sequences')
+
+
+@pytest.fixture(scope='session')
+def plugin_site(tmp_path_factory):
+    """Return a folder for PYTHONPATH in which test/plugin_package is installed."""
+    folder = tmp_path_factory.mktemp('plugins')
+    # A build leaves files beside its sources.
+    sources = shutil.copytree(REPOSITORY / 'test' / 'plugin_package', folder / 'sources')
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps',
+                    '--no-build-isolation', '--disable-pip-version-check',
+                    '--target', folder / 'site', sources], check=True, timeout=120)
+    return folder / 'site'
 
 
 @pytest.fixture(scope='session')

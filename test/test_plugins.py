@@ -16,14 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope='module')
-def environment(tmp_path_factory):
+def environment(plugin_site):
     """Return an environment in which the plugin package is installed."""
-    target = tmp_path_factory.mktemp('site')
-    subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps',
-                    '--no-build-isolation', '--disable-pip-version-check', '--target', target,
-                    ROOT / 'test' / 'plugin_package'], check=True, timeout=120,
-                   cwd=tmp_path_factory.mktemp('build'))
-    return {**os.environ, 'PYTHONPATH': f'{target}{os.pathsep}{ROOT}'}
+    return {**os.environ, 'PYTHONPATH': f'{plugin_site}{os.pathsep}{ROOT}'}
 
 
 @pytest.fixture(scope='module')

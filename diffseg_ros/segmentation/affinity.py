@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import cv2
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.segmentation.diffcut import CutSettings
+from diffseg_ros.segmentation.cues import CutSettings
 from diffseg_ros.segmentation.token_points import token_points
 from diffseg_ros.types import Frame, RgbImage
 import numpy as np

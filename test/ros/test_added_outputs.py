@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-import subprocess
-import sys
 
 import node_rig
 from std_msgs.msg import Int32, UInt32
 
 ROOT = Path(__file__).resolve().parents[2]
-
 
 
 def received(rig, topic, kind):
@@ -31,11 +28,7 @@ def test_an_example_adds_an_output_to_the_node(rig):
     assert received(rig, 'largest', Int32) >= 1
 
 
-def test_an_installed_package_adds_an_output_to_the_node(rig, tmp_path, monkeypatch):
-    subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps',
-                    '--no-build-isolation', '--disable-pip-version-check',
-                    '--target', tmp_path / 'site', ROOT / 'test' / 'plugin_package'],
-                   check=True, timeout=120)
-    monkeypatch.setattr(node_rig, 'ROOT', f'{tmp_path / "site"}{os.pathsep}{ROOT}')
+def test_an_installed_package_adds_an_output_to_the_node(rig, plugin_site, monkeypatch):
+    monkeypatch.setattr(node_rig, 'ROOT', f'{plugin_site}{os.pathsep}{ROOT}')
     rig.start('-p', 'outputs.track_count.lost_too:=false')
     assert received(rig, 'track_count', UInt32) == 0

@@ -4,7 +4,7 @@ from diffseg_ros.segmentation.affinity import (
     token_affinity,
     token_colours,
 )
-from diffseg_ros.segmentation.diffcut import CutSettings
+from diffseg_ros.segmentation.cues import CutSettings
 from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import pytest

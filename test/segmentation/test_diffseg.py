@@ -2,7 +2,7 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.pipeline import create_method
 from diffseg_ros.segmentation.affinity import token_affinity
 from diffseg_ros.segmentation.attention import attention_divergence, merge_attention
-from diffseg_ros.segmentation.diffcut import CutSettings
+from diffseg_ros.segmentation.cues import CutSettings
 from diffseg_ros.types import Frame
 import numpy as np
 import pytest

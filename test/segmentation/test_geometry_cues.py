@@ -1,6 +1,6 @@
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.segmentation.affinity import geometry_distances, token_normals
-from diffseg_ros.segmentation.diffcut import CutSettings
+from diffseg_ros.segmentation.cues import CutSettings
 from diffseg_ros.segmentation.token_points import token_depth, token_points
 from diffseg_ros.types import Frame
 from hypothesis import given, settings, strategies

@@ -3,7 +3,7 @@ from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.benchmark.stages import scene_frames
 from diffseg_ros.config import BackboneConfig, SegmentationConfig
 from diffseg_ros.segmentation.affinity import feature_affinity, token_affinity
-from diffseg_ros.segmentation.diffcut import CutSettings
+from diffseg_ros.segmentation.cues import CutSettings
 from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
 from diffseg_ros.segmentation.spectrum import second_eigenvector
 from diffseg_ros.threads import one_blas_thread
