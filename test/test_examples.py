@@ -115,7 +115,7 @@ def test_evaluate_your_data(tmp_path):
     cv2.imwrite(str(tmp_path / 'data' / 'labels' / 'a.png'), (depth == 1500).astype(np.uint8))
     assert 'segment_size' in run('evaluate_your_data.py', 'data', 'report.json', folder=tmp_path)
     report = json.loads((tmp_path / 'report.json').read_text())
-    assert report['miou'] > 0.9 and 0 < report['segment_size'] < 1
+    assert report['miou'] > 0.7 and 0 < report['segment_size'] < 1
 
 
 def test_readme_lines_work_as_they_stand(video, tmp_path):
