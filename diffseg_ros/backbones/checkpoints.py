@@ -1,7 +1,8 @@
 """
 Models on disk: diffusers folders and hub ids, read strictly.
 
-Only safetensors weights are read, since pickled ones can run any code when loaded.
+Only safetensors weights are read, since pickled ones can run any code when loaded. What is
+missing, damaged or not supported raises DiffsegError, which says what to do.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ _Module = TypeVar('_Module', bound=nn.Module)
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Return the JSON object in `file`; raise DiffsegError where it is missing or damaged."""
     if not file.is_file():
         raise DiffsegError(f'model file {file}: missing; download the whole model again')
     try:
@@ -49,7 +49,6 @@ def find_weights(folder: Path, stem: str, dtype: torch.dtype) -> tuple[list[Path
     Return the safetensors files of a model folder and their variant name.
 
     Where a folder has both full and half precision files, those nearer to `dtype` are taken.
-    Where there are none, only pickled ones, or some are missing, DiffsegError says what to do.
     """
     variants = [None, 'fp16', 'bf16']
     if dtype != torch.float32:
@@ -99,14 +98,8 @@ def load_weights(model: nn.Module, folder: Path, device: torch.device,
     """
     Load the weights in `folder` into an empty model, as `dtype` on `device`.
 
-    Tensors of the file that the model lacks are never read into memory, so a model trimmed
-    to its encoder takes no more than its encoder.
-
-    Raises
-    ------
-    DiffsegError
-        The weights are missing, damaged or of another model.
-
+    Tensors that the model lacks are never read into memory: a model trimmed to its encoder takes
+    no more than its encoder.
     """
     expected = model.state_dict()
     files, _ = find_weights(folder, DIFFUSERS_STEM, dtype)
@@ -138,20 +131,9 @@ def _current_name(key: str) -> str:
 
 class PipelineFolder:
     """
-    A diffusers pipeline on disk: `model_index.json` and one subfolder per component.
+    A diffusers pipeline with a U-Net: `model_index.json` and one subfolder per component.
 
-    Attributes
-    ----------
-    kind
-        Class name of the pipeline.
-    classes
-        Class name of each component the pipeline has, as 'unet' -> 'UNet2DConditionModel'.
-
-    Raises
-    ------
-    DiffsegError
-        The index is missing or damaged, or the pipeline has no U-Net.
-
+    `kind` is the class name of the pipeline, `classes` those of its components by name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -200,15 +182,7 @@ def is_hub_id(name: str) -> bool:
 
 
 def hub_folder(model_id: str, *, allow_download: bool) -> Path:
-    """
-    Return the folder of a hub model, from the local cache or downloaded into it.
-
-    Raises
-    ------
-    DiffsegError
-        The model is not here and must not or cannot be downloaded; the message has the command.
-
-    """
+    """Return a hub model's folder, cached or downloaded; DiffsegError tells how to download it."""
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -9,15 +9,7 @@ import torch
 
 
 def resolve_device(name: str) -> torch.device:
-    """
-    Return the device that `name` means; 'auto' is CUDA where there is one, else the CPU.
-
-    Raises
-    ------
-    DiffsegError
-        The name is unknown, or this machine lacks the device.
-
-    """
+    """Return a device; 'auto' is CUDA, else the CPU. DiffsegError where it is not to be had."""
     if name == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     if not re.fullmatch(r'cpu|cuda(:\d+)?', name):
@@ -32,15 +24,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """
-    Return the arithmetic of the model; 'auto' is float16 on CUDA and float32 on the CPU.
-
-    Raises
-    ------
-    DiffsegError
-        The device does not support it.
-
-    """
+    """Return a dtype that `device` supports; 'auto' is float16 on CUDA, float32 on the CPU."""
     if precision == 'auto':
         return torch.float16 if device.type == 'cuda' else torch.float32
     if precision == 'bfloat16' and device.type == 'cuda' and not torch.cuda.is_bf16_supported():

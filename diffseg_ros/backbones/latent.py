@@ -47,17 +47,9 @@ _VAES = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny)}
 
 class LatentEncoder:
     """
-    The encoder half of an AutoencoderKL or AutoencoderTiny.
+    The encoder of an AutoencoderKL or AutoencoderTiny: the posterior's mode, never a sample.
 
-    It returns the mode of the posterior, never a sample.
-
-    Attributes
-    ----------
-    stride
-        Pixels that one cell covers, along each side.
-    channels
-        Number of latent channels.
-
+    A cell covers `stride` pixels along each side and has `channels` latent channels.
     """
 
     def __init__(self, vae: nn.Module) -> None:
@@ -140,12 +132,7 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
     Load the U-Net and the VAE encoder of a pipeline, and embed the empty prompt.
 
     With `attention` the U-Net's decoder is loaded too and the backbone gives attention maps.
-
-    Raises
-    ------
-    DiffsegError
-        A file is missing or damaged, or a component is of a kind that is not supported.
-
+    DiffsegError says what is missing, damaged or not supported.
     """
     unet = create_empty(UNet2DConditionModel, folder.config('unet'), folder.path / 'unet')
     config = unet.config
@@ -177,18 +164,11 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
 def embed_empty_prompt(folder: PipelineFolder, *,
                        sdxl: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
-    Run the text encoders of a pipeline on the empty prompt, one after the other.
+    Return (1, N, D) float32 for cross-attention and, with `sdxl`, (1, P) for the whole prompt.
 
-    They run in float32 on the CPU, so that all devices get the same embedding. A U-Net of the
-    SDXL kind takes the second to last layers of all encoders side by side, and the pooled output
-    of the second.
-
-    Returns
-    -------
-    tuple
-        (1, N, D) float32 for cross-attention, and (1, P) float32 for the whole prompt, None
-        without `sdxl`.
-
+    The text encoders run one after the other, in float32 on the CPU, so that all devices get the
+    same embedding. A U-Net of the SDXL kind takes the second to last layers of all encoders side
+    by side, and the pooled output of the second.
     """
     names = [name for name in ('text_encoder', 'text_encoder_2') if name in folder.classes]
     if not names:

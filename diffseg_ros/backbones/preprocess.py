@@ -28,16 +28,8 @@ def choose_grid(height: int, width: int, tokens: int, multiple: int = 1) -> tupl
     """
     Return the size (h, w) of the feature grid: about `tokens` cells in the image's aspect ratio.
 
-    Parameters
-    ----------
-    height, width
-        Size of the image in pixels.
-    tokens
-        Wanted number of cells. It takes precedence over the aspect ratio where an image is so
-        narrow that the grid would be less than `multiple` cells high or wide.
-    multiple
-        h and w are multiples of this.
-
+    h and w are multiples of `multiple`. The number of cells takes precedence over the aspect ratio
+    where an image is so narrow that the grid would be less than `multiple` cells high or wide.
     """
     ratio = width / height
     units = tokens / multiple**2
@@ -59,11 +51,7 @@ def check_image(rgb: RgbImage) -> None:
 
 
 def image_tensor(rgb: RgbImage, height: int, width: int) -> torch.Tensor:
-    """
-    Resize an image without aliasing and scale its values.
-
-    Returns (1, 3, height, width) float32 in [-1, 1] on the CPU, channels last in memory.
-    """
+    """Resize without aliasing to (1, 3, height, width) float32 in [-1, 1], channels last, on the CPU."""
     smaller = min(width, rgb.shape[1]), min(height, rgb.shape[0])
     if smaller != (rgb.shape[1], rgb.shape[0]):
         rgb = cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)
@@ -75,11 +63,7 @@ def image_tensor(rgb: RgbImage, height: int, width: int) -> torch.Tensor:
 
 
 def signal_share(scheduler: Mapping[str, Any], timestep: int) -> float:
-    """
-    Return the cumulative alpha of `timestep`: the signal's share of the variance, 0 to 1.
-
-    Raises DiffsegError where the scheduler has no beta schedule, or no such timestep.
-    """
+    """Return the cumulative alpha of `timestep`: the signal's share of the variance, 0 to 1."""
     name = scheduler.get('_class_name', 'scheduler')
     if not {'beta_schedule', 'trained_betas'} & set(scheduler) or 'Flow' in name or 'EDM' in name:
         raise DiffsegError(f'scheduler {name}: no beta schedule; supported are models trained '
@@ -98,17 +82,7 @@ def signal_share(scheduler: Mapping[str, Any], timestep: int) -> float:
 
 
 class FixedNoise:
-    """
-    Adds the same noise to every sample of a size, whatever the device.
-
-    Attributes
-    ----------
-    device
-        Where the samples are.
-    timestep
-        (1,) int64 noise level that the U-Net is told.
-
-    """
+    """Adds the same noise to every sample of a size on any device; `timestep` is (1,) int64."""
 
     def __init__(self, scheduler: Mapping[str, Any], default_timestep: int,
                  settings: BackboneSettings, device: torch.device) -> None:

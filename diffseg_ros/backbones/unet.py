@@ -45,17 +45,8 @@ class UnetBackbone:
     """
     A diffusers U-Net as a backbone: encode, add the fixed noise, record one block's output.
 
-    Attributes
-    ----------
-    name
-        Name of the model, for reports.
-    device
-        Where the model runs.
-    block
-        Name of the self-attention module whose output is the feature.
-    stride
-        Pixels of the resized image that one feature vector covers, along each side.
-
+    `block` names the self-attention module whose output is the feature, `stride` is how many
+    pixels of the resized image one feature vector covers, along each side.
     """
 
     def __init__(self, name: str, unet: nn.Module, block: str,
@@ -91,27 +82,13 @@ class UnetBackbone:
         """
         Return the feature grid of an image, as `Backbone.features` says.
 
-        May be called from several threads; the passes then run one after the other.
-
-        Raises
-        ------
-        DiffsegError
-            The image has another shape or type, the device is out of memory, or the arithmetic
-            overflowed.
-
+        Calls from several threads run one after the other. DiffsegError: another shape or type of
+        image, the device is out of memory, or the arithmetic overflowed.
         """
         return self._observe(rgb, ())[0]
 
     def features_and_attention(self, rgb: RgbImage) -> Observation:
-        """
-        Return the feature grid of an image and its attention maps, as `Backbone` says.
-
-        Raises
-        ------
-        DiffsegError
-            The model was loaded without attention, or as in `features`.
-
-        """
+        """Return features and attention maps, if loaded with attention, as `Backbone` says."""
         if not self._attention_blocks:
             raise DiffsegError(f'model {self.name}: loaded without attention maps; load it with '
                                'load_backbone(config, attention=True)')
@@ -244,21 +221,12 @@ def feature_grid(output: torch.Tensor, height: int, width: int) -> torch.Tensor:
 def run_to_block(unet: nn.Module, block: str, attention_blocks: Iterable[str],
                  sample: torch.Tensor, *args: Any, **kwargs: Any) -> Observation:
     """
-    Run a U-Net on a (1, C, H, W) sample until all wanted blocks are computed; skip the rest.
+    Return the output of `block`, and attention maps as `Backbone` describes them.
 
-    No hook stays on the U-Net. Threads that share a U-Net do not disturb each other.
-
-    Returns
-    -------
-    tuple
-        The output of `block`, and attention maps as `Backbone` describes them.
-
-    Raises
-    ------
-    DiffsegError
-        The U-Net finished without computing one of the blocks, or does not compute its
-        attention from queries and keys alone.
-
+    The U-Net runs on a (1, C, H, W) sample until all wanted blocks are computed; the rest is
+    skipped. DiffsegError: a block is never computed, or computes its attention not from queries
+    and keys alone. No hook stays on the U-Net, and threads that share it do not disturb each
+    other.
     """
     strides = {name: grid_stride(unet, name) for name in attention_blocks}
     recorder = _Recorder(unet, block, strides, sample)
@@ -361,21 +329,12 @@ def heads(module: nn.Module, query: torch.Tensor,
 def add_attention(total: torch.Tensor, query: torch.Tensor, key: torch.Tensor,
                   factor: int = 1) -> None:
     """
-    Add the mean over heads of softmax(query @ key^T) to `total`.
+    Add the mean over heads of softmax(query @ key^T) to `total`, (h, w, h, w) float32.
 
-    The logits take the device's budget of bytes, or those of one row of `total` and one head
-    where these are more; their sum over the heads at hand comes on top.
-
-    Parameters
-    ----------
-    total
-        (h, w, h, w) float32.
-    query, key
-        (heads, n, d) float32 of n = (h * factor) * (w * factor) tokens, the queries scaled.
-    factor
-        Blocks of factor by factor tokens become one: their queries are averaged, their keys
-        summed.
-
+    Queries, scaled, and keys are (heads, n, d) float32 of n = h * w * factor^2 tokens. Blocks of
+    factor by factor tokens become one: their queries are averaged, their keys summed. The logits
+    take the device's budget of bytes, or those of one row of `total` and one head where these are
+    more; their sum over the heads at hand comes on top.
     """
     height, width = total.shape[:2]
     count, tokens = query.shape[:2]

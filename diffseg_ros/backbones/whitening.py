@@ -29,18 +29,9 @@ def fit_whitening(grids: Iterable[torch.Tensor], components: int = COMPONENTS) -
     """
     Return the (K, C) float32 matrix that whitens features like these.
 
-    Parameters
-    ----------
-    grids
-        (C, h, w) float32 features of images, each of equal weight.
-    components
-        Rows of the matrix, fewer where there are fewer channels or directions.
-
-    Raises
-    ------
-    DiffsegError
-        There is no grid, or the grids do not vary.
-
+    `grids` are (C, h, w) float32 features of images, each of equal weight. K is at most
+    `components`, less where there are fewer channels or directions. DiffsegError: no grid, or none
+    that varies.
     """
     total, count = None, 0
     for grid in grids:

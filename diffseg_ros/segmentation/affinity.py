@@ -1,9 +1,4 @@
-"""
-Pairwise affinities of image tokens: features, attention, colour, position, geometry, tracks.
-
-The affinity of two tokens is the product of the cues' affinities. A cue of weight 0 is left out;
-with features alone it is DiffCut's.
-"""
+"""Pairwise affinities of image tokens: the product of the affinities of all cues with a weight."""
 
 from __future__ import annotations
 
@@ -32,24 +27,9 @@ def token_affinity(frame: Frame, features: torch.Tensor, settings: CutSettings,
     """
     Return the (n, n) float32 affinity in [0, 1] of the n = h * w tokens, on the features' device.
 
-    Parameters
-    ----------
-    frame
-        Its colours, and its depth where a cue of depth has a weight.
-    features
-        (C, h, w) float32.
-    settings
-        The cues' weights.
-    prior_weight, prior
-        Weight of the (K, h, w) float32 expected share of each of K tracks in each token, or None.
-    attention
-        (n, n) float32 divergences of the tokens' attention from `attention_divergence`, or None.
-
-    Raises
-    ------
-    DiffsegError
-        Every cue has weight 0.
-
+    `features` are (C, h, w) float32, `prior` the (K, h, w) share of each of K tracks expected in
+    each token, `attention` the (n, n) divergences from `attention_divergence`. DiffsegError is
+    raised where every cue has weight 0.
     """
     height, width = features.shape[1:]
     distance = _squared_distances(frame, height, width, settings, features.device)
@@ -71,11 +51,7 @@ def token_affinity(frame: Frame, features: torch.Tensor, settings: CutSettings,
 
 
 def prior_affinity(shares: torch.Tensor, weight: float) -> torch.Tensor:
-    """
-    Return the (n, n) affinity exp(-weight * (1 - agreement)) of (K, n) expected shares.
-
-    The agreement is the cosine of two tokens' shares; it is 1 where either expects nothing.
-    """
+    """Return the (n, n) exp(-weight * (1 - cosine)) of (K, n) shares; where one is 0 it is 1."""
     norms = shares.norm(dim=0)
     unit = shares / norms.clamp_min(1e-12)
     agreement = unit.T @ unit
@@ -166,25 +142,10 @@ def geometry_distances(frame: Frame, height: int, width: int, settings: CutSetti
     """
     Return the (n, n) float32 weighted sum of the squared distances of tokens in space.
 
-    The cues, each with its weight in `settings`, do not depend on how far away the scene is:
-
-    - `geometry`: squared distance of each token from the other's tangent plane, the mean of both
-      directions, over the product of the two depths. However far apart, tokens of one table top
-      get 0, and what stands on it does not.
-    - `depth`: squared difference of the logarithms of the depths, which jump where one thing
-      ends before another.
-    - `normals`: 1 minus the cosine between the surface normals.
-    - `distance`: squared distance in space over the product of the two depths.
-
-    Pairs of which one has no depth (no normal, for `geometry` and `normals`) get 0: for them the
-    other cues decide. Without intrinsics a field of view of 60 degrees is assumed. The pairs are
-    computed on `device`.
-
-    Raises
-    ------
-    DiffsegError
-        The frame has no depth.
-
+    None of the cues depends on how far away the scene is. `geometry` is the squared distance from
+    the other's tangent plane, the mean of both directions, and `distance` that in space, both over
+    the product of the two depths; `depth` is the squared difference of the depths' logarithms,
+    `normals` 1 minus the cosine. Pairs of which one has no depth (or normal) get 0.
     """
     surface = _surface(frame, height, width, device)
     sides = []

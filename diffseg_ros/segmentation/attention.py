@@ -1,13 +1,10 @@
 """
 Self-attention maps: brought to one grid, compared, and merged into segments (DiffSeg).
 
-Source: Tian et al., "Diffuse, Attend, and Segment", CVPR 2024. The maps of all resolutions become
-one, maps of a grid of anchors absorb those that attend alike, what is left is merged twice more,
-and every token goes to the map that holds most of it.
-
-The published distance broadcasts every anchor against every map. Here it is two matrix products:
-the symmetric Kullback-Leibler divergence of p and q is (h(p) + h(q) - p.log q - q.log p) / 2 with
-h(p) = p.log p.
+Source: Tian et al., "Diffuse, Attend, and Segment", CVPR 2024. Maps of a grid of anchors absorb
+those that attend alike, and what is left is merged twice more. The published distance broadcasts
+every anchor against every map. Here it is two matrix products: the symmetric Kullback-Leibler
+divergence of p and q is (h(p) + h(q) - p.log q - q.log p) / 2 with h(p) = p.log p.
 """
 
 from __future__ import annotations
@@ -26,22 +23,10 @@ _FLOOR = 1e-12
 
 def aggregate_attention(maps: Sequence[torch.Tensor] | None) -> torch.Tensor:
     """
-    Bring maps of several resolutions to the finest and average them.
+    Return the mean of (h, w, h, w) maps on the finest grid; each weighs as its resolution.
 
-    Keys are upsampled bilinearly and made to sum to 1 again, queries are repeated, and each map
-    weighs in proportion to its resolution, the square root of its number of tokens.
-
-    Parameters
-    ----------
-    maps
-        (h, w, h, w) float32 each, query axes first, sums over the keys 1; the sides of the
-        finest are multiples of the others'.
-
-    Raises
-    ------
-    DiffsegError
-        There is no map, or the sizes do not divide each other.
-
+    Query axes come first. Keys are upsampled bilinearly and made to sum to 1 again, queries are
+    repeated. DiffsegError is raised without maps, or where sides do not divide the finest's.
     """
     if not maps:
         raise DiffsegError('segmentation: method diffseg and the attention cue need attention '
@@ -102,8 +87,7 @@ def symmetric_divergence(rows: torch.Tensor, others: torch.Tensor) -> torch.Tens
     """
     Return the (a, b) symmetric divergences of (a, n) and (b, n) distributions, in nats.
 
-    Probabilities below 1e-12 count as this much. In the published code they do not: there a map
-    that holds a zero has no distance, not even to itself, and is dropped without notice.
+    Lower probabilities count as 1e-12; the published code silently drops maps that hold a zero.
     """
     row_logs, row_entropy = _logs_and_entropies(rows)
     logs, entropy = (row_logs, row_entropy) if rows is others else _logs_and_entropies(others)
@@ -159,11 +143,7 @@ def merge_attention(attention: torch.Tensor, threshold: float = 1.0, *,
 
 
 def anchor_tokens(height: int, width: int, per_side: int) -> npt.NDArray[np.intp]:
-    """
-    Return the tokens of an even grid of anchors, at most `per_side` along each side.
-
-    On 64x64 tokens 16 a side are the published 1, 5, ..., 61.
-    """
+    """Return the tokens of an even grid; 16 a side of 64x64 are the published 1, 5, ..., 61."""
     rows, columns = (((np.arange(count) + 0.5) * size / count - 0.5).astype(np.intp)
                      for size, count in ((height, min(height, per_side)),
                                          (width, min(width, per_side))))

@@ -108,15 +108,7 @@ class SegmentationMethod(ABC):
         """
 
     def prepare(self, features: torch.Tensor) -> torch.Tensor:
-        """
-        Return the features, centred if `centre` asks for it.
-
-        Raises
-        ------
-        DiffsegError
-            They hold NaN or infinity.
-
-        """
+        """Return the features, centred if `centre` is set; DiffsegError if not finite."""
         features = features.detach()
         if not features.isfinite().all():
             raise DiffsegError('segmentation: the features hold NaN or infinity; run the model '

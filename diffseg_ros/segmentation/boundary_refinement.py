@@ -19,14 +19,11 @@ _BEYOND = np.int16(1000)
 def upsample_labels(rgb: RgbImage,
                     labels: LabelImage) -> tuple[LabelImage, npt.NDArray[np.float32]]:
     """
-    Return labels at the image's size whose borders follow its edges, and how clear they are.
+    Return (H, W) int32 labels whose borders follow the image's edges, and their float32 margin.
 
-    Every pixel near a border compares its own label with the strongest other one around it. The
-    votes are the labels of 8 neighbours on two rings, weighted by how alike the colours are: joint
-    bilateral upsampling (Kopf et al., SIGGRAPH 2007) of a label image, without a map per label.
-
-    From an (H, W, 3) uint8 image and (h, w) int32 labels of the same or a lower resolution: (H, W)
-    int32 labels, and the (H, W) float32 margin of the votes from 0 to 1, 1 away from borders.
+    A pixel near a border has its own label or the strongest other one of 8 neighbours on two
+    rings, weighted by how alike the colours are: joint bilateral upsampling (Kopf et al., SIGGRAPH
+    2007) without a map per label. The margin of the votes is from 0 to 1, 1 away from borders.
     """
     height, width = rgb.shape[:2]
     large = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)

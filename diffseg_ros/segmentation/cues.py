@@ -33,5 +33,4 @@ class CutSettings(Settings):
 
     @property
     def uses_depth(self) -> bool:
-        """Whether a cue needs depth."""
         return bool(self.geometry or self.depth or self.normals or self.distance)

@@ -40,18 +40,15 @@ class DiffCut(SegmentationMethod):
         self.reset()
 
     def reset(self) -> None:
-        """Forget where the last frame's cut ended."""
         self._state: Any = CutState()
 
     @property
     def needs_attention(self) -> bool:  # type: ignore[override]
-        """Whether the attention cue has a weight."""
         return self.settings.attention > 0
 
     def segment(self, frame: Frame, features: torch.Tensor,
                 prior: npt.NDArray[np.float32] | None = None,
                 attention: Sequence[torch.Tensor] | None = None) -> Segments:
-        """Segment one frame."""
         from diffseg_ros.segmentation.affinity import token_affinity
         from diffseg_ros.segmentation.attention import attention_divergence
         from diffseg_ros.segmentation.upsampling import (
@@ -92,7 +89,6 @@ class KwayCut(DiffCut):
     """
 
     def reset(self) -> None:
-        """Forget where the last frame's cut ended."""
         from diffseg_ros.segmentation.kway_cut import KwayState
 
         self._state = KwayState()

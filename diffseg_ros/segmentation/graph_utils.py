@@ -26,11 +26,7 @@ def check_affinity(affinity: torch.Tensor | npt.NDArray[np.float32]) -> None:
 
 def membership(group: npt.NDArray[np.integer], count: int,
                dtype: npt.DTypeLike = np.float32) -> csc_array:
-    """
-    Return the (count, n) matrix with a 1 where a node is in a group.
-
-    Its product with (n, C) values is their sum by group.
-    """
+    """Return the (count, n) matrix whose product with (n, C) values is their sum by group."""
     size = len(group)
     return csc_array((np.ones(size, dtype), group, np.arange(size + 1, dtype=np.int32)),
                      (count, size))

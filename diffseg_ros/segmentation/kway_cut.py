@@ -1,17 +1,13 @@
 """
 K-way normalised cut: groups of tokens, a cut of the groups, discrete moves of tokens.
 
-The cost of a partition is the sum over its segments of cut(segment) / volume(segment). Falcon
-(ICLR 2026) showed that refining discrete K-way labels replaces most of DiffCut's recursion. Here
-tokens gather around seeds that are far from each other (Gonzalez, "Clustering to minimize the
-maximum intercluster distance", 1985); the groups, of which there are many fewer than tokens, are
-cut like a small graph, which finds K; and moves of single tokens lower the K-way cost (the
-weighted kernel k-means of Dhillon, Guan and Kulis, "Weighted Graph Cuts without Eigenvectors: A
-Multilevel Approach", PAMI 2007, with Hartigan's exact gains). Cost and memory are quadratic in
-the tokens, and hardly depend on the number of segments.
-
-What is quadratic stays on the affinity's device. The affinities between the groups, some hundred
-rows, are what the host gets, and cuts.
+Falcon (ICLR 2026) showed that refining discrete K-way labels replaces most of DiffCut's recursion.
+Here tokens gather around seeds that are far from each other (Gonzalez, "Clustering to minimize the
+maximum intercluster distance", 1985); the groups are cut like a small graph on the host, which
+finds K; and moves of single tokens lower the K-way cost, the sum of cut(segment) / volume(segment)
+(the weighted kernel k-means of Dhillon, Guan and Kulis, "Weighted Graph Cuts without Eigenvectors:
+A Multilevel Approach", PAMI 2007, with Hartigan's exact gains). Cost and memory are quadratic in
+the tokens; what is quadratic stays on the affinity's device.
 """
 
 from __future__ import annotations
@@ -38,8 +34,7 @@ class KwayState:
     """
     The small groups of the last frame's tokens: the search of the next frame begins with them.
 
-    `groups` are (n,) int64 labels from 0 to `count` - 1, or None; `cost` is that of the groups
-    when they were last made afresh.
+    (n,) int64 `groups` from 0 to `count` - 1, or None, and their `cost` when last made afresh.
     """
 
     def __init__(self) -> None:
@@ -129,15 +124,9 @@ class _Graph(NamedTuple):
 
 class _Segments:
     """
-    A partition, and what the K-way cost needs of it.
+    A partition: (K, n) `sums` of affinity to every token, and what its K-way cost needs.
 
-    Attributes
-    ----------
-    sums
-        (K, n) affinity of every token to every segment.
-    inside, volume, share
-        (K,) float64: affinity within, of all its tokens, and the quotient of the two.
-
+    (K,) float64 affinity `inside`, `volume` (of all its tokens), and `share`, their quotient.
     """
 
     def __init__(self, graph: _Graph, labels: torch.Tensor, sums: torch.Tensor) -> None:
@@ -156,7 +145,6 @@ class _Segments:
         return len(self.share) - float(self.share.sum())
 
     def moved(self, movers: torch.Tensor, target: torch.Tensor) -> _Segments:
-        """Return the partition after the moves of some tokens to their targets."""
         labels = self.labels.index_copy(0, movers, target[movers])
         return _Segments(self._graph, labels,
                          grouped_sums(self._graph.affinity, labels, len(self.sums)))

@@ -1,16 +1,15 @@
 """
 Recursive normalised cut of a dense affinity graph.
 
-Source: Shi and Malik, "Normalized Cuts and Image Segmentation", PAMI 2000, with the split rule
-of DiffCut (Couairon et al., NeurIPS 2024): 100 thresholds of the second eigenvector, the one of
-lowest cost wins, and a part is split while that cost is below tau. Parts are split cheapest
-first, which gives the recursion's partition and makes `max_segments` keep the clearest splits.
+Source: Shi and Malik, "Normalized Cuts and Image Segmentation", PAMI 2000, with the split rule of
+DiffCut (Couairon et al., NeurIPS 2024): the cheapest of 100 thresholds of the second eigenvector,
+while it costs less than tau. Parts are split cheapest first, so that `max_segments` keeps the
+clearest splits.
 
-The arithmetic differs from the published recursion, which solves a dense eigenproblem at every
-node: only the second eigenvector is computed, from a start that the part above it gives; parts
-whose second eigenvalue, a lower bound of every cut's cost, exceeds tau are left alone; and the
-affinities between the groups of tokens that lie between two thresholds, summed once, give the
-costs of all thresholds.
+The published recursion solves a dense eigenproblem at every node. Here only the second eigenvector
+is computed, from the start that the part above gives; parts whose second eigenvalue, a lower bound
+of every cut's cost, exceeds tau are left alone; and the affinities between the groups of tokens
+between two thresholds, summed once, give the costs of all thresholds.
 """
 
 from __future__ import annotations
@@ -44,8 +43,7 @@ class CutState:
     """
     The eigenvector of one frame's whole graph: the search for the next one's begins there.
 
-    Those of the parts begin with the eigenvector of the part above. The partition is that of
-    the affinity alone, to the eigenvectors' tolerance.
+    The partition is that of the affinity alone, to the eigenvectors' tolerance.
     """
 
     def __init__(self) -> None:
@@ -82,20 +80,14 @@ def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = 
     Returns
     -------
     numpy.ndarray
-        (n,) int32 labels from 0, numbered by first occurrence.
+        (n,) int32 labels from 0, numbered by first occurrence. They are not unique where a
+        part's second eigenvalue is a multiple one, as on a square grid with the affinity of the
+        positions alone: any vector of its space may be cut.
 
     Raises
     ------
     DiffsegError
         The affinity is not square or holds NaN, infinity or negative values.
-
-    Notes
-    -----
-    The partition is not unique where a part's second eigenvalue is a multiple one, as on a
-    square grid whose affinity is that of the positions alone: any vector of its space is a
-    second eigenvector, each with a cheapest threshold of its own, and which of them a solver
-    returns, this one or the published recursion's, is arbitrary.
-
     """
     check_affinity(affinity)
     affinity = affinity.astype(np.float32, order='C', copy=False)
@@ -130,11 +122,7 @@ def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = 
 
 def _best_cut(affinity: FloatArray, tau: float, near: FloatArray | None,
               ) -> tuple[float, Mask, FloatArray | None] | None:
-    """
-    Return the best split, if it costs less than tau, and the eigenvector, if it helps below.
-
-    The search for the eigenvector begins with the vector `near`.
-    """
+    """Return the best split, if it costs less than tau, and the eigenvector, if it helps below."""
     size = len(affinity)
     if size < 2:
         return None

@@ -26,23 +26,10 @@ class RegionGraph:
     """
     n regions and the e pairs of them that touch.
 
-    Attributes
-    ----------
-    size
-        (n,) pixels.
-    colour, features
-        (n, 3) and (n, C) sums over the region's pixels.
-    edges
-        (e, 2) regions that touch, the lower first.
-    length
-        (e,) pairs of neighbouring pixels along the border.
-    contrast
-        (e,) sum of these pairs' steps in colour and, weighted, in depth.
-    moments
-        (n, 10) of the region's valid points, from `point_moments`, or None without depth.
-    expected
-        (n, K) pixels of each of K tracks that are expected in the region, or None.
-
+    `size` is (n,) pixels, `colour` (n, 3) and `features` (n, C) sums over them. `edges` are (e,
+    2), the lower first; `length` (e,) counts the pairs of pixels along a border and `contrast`
+    (e,) sums their steps in colour and, weighted, in depth. `moments` (n, 10) from `point_moments`
+    and `expected` (n, K) pixels of each of K tracks may be None.
     """
 
     size: FloatArray
@@ -78,24 +65,12 @@ def region_graph(lab: FloatImage, regions: LabelImage, features: FloatImage,
                  points: FloatImage | None = None, prior: FloatImage | None = None, *,
                  depth_steps: float = 0.0) -> RegionGraph:
     """
-    Describe regions and their borders.
+    Return the graph of (h, w) int32 regions from 0, of which every number is present.
 
-    Parameters
-    ----------
-    lab
-        (h, w, 3) float32 colours.
-    regions
-        (h, w) int32 from 0, every number present.
-    features
-        (C, th, tw) float32 of the same view; a region takes the bilinear mixture at its middle,
-        so regions should be no larger than a few tokens.
-    points
-        (h, w, 3) float32 in metres, NaN where there is none; None leaves geometry out.
-    prior
-        (K, th, tw) float32 expected share of each of K tracks, or None.
-    depth_steps
-        Weight of a border's steps in depth, as shares of the depth, beside those in colour.
-
+    `lab` is (h, w, 3) float32, `points` (h, w, 3) in metres, NaN where there is none. Of the (C,
+    th, tw) `features` and the (K, th, tw) expected shares of tracks in `prior`, a region takes the
+    bilinear mixture at its middle, so it should be no larger than a few tokens. `depth_steps`
+    weighs a border's steps in depth, as shares of the depth, beside those in colour.
     """
     count = int(regions.max()) + 1
     flat = regions.ravel()

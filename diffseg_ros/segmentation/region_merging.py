@@ -25,12 +25,11 @@ def adaptive_merge(size: FloatArray, edges: Indices, weight: FloatArray, scale: 
     """
     Merge regions while the difference between them is below their internal variation.
 
-    Two of n regions merge where the weight between them is at most each one's internal variation
-    (the largest weight that was merged in it) plus `scale` over its (n,) `size` in pixels; `edges`
-    are the (e, 2) regions that touch and `weight` their (e,) differences. What stays below
-    `min_size` joins the neighbour across its weakest border. The (n,) groups count from 0.
-    Source: Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004,
-    on the minimum spanning tree of the regions instead of all edges.
+    Two of n regions merge where the `weight` of their edge is at most each one's largest merged
+    weight plus `scale` over its (n,) `size` in pixels. What stays below `min_size` joins the
+    neighbour across its weakest border. The (n,) groups count from 0. Source: Felzenszwalb and
+    Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004, on the regions' minimum
+    spanning tree.
     """
     group = _merge_by_contrast(size, edges, weight, scale)
     pairs = group.take(edges)
@@ -66,10 +65,9 @@ def nearest_merge(graph: RegionGraph, costs: Costs, threshold: float,
     """
     Merge pairs of regions that are each other's nearest, until all costs reach a threshold.
 
-    With a cost that merging does not lower this is greedy agglomeration, the cheapest pair
-    first, but many pairs at a time. `costs` gives the (e,) cost of each edge of a graph; where
-    more than `max_regions` are left, merging goes on beyond the threshold. The (n,) groups count
-    from 0.
+    With a cost that merging does not lower this is greedy agglomeration, cheapest pair first, but
+    many at a time. `costs` gives a graph's (e,) costs of edges; beyond `max_regions` merging goes
+    on above the threshold. The (n,) groups count from 0.
     """
     group: Groups = np.arange(len(graph.size), dtype=np.int32)
     while len(graph.edges):

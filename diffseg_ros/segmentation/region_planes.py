@@ -37,11 +37,7 @@ def point_moments(points: npt.NDArray[np.float32], regions: LabelImage,
 
 
 def planes(moments: FloatArray) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
-    """
-    Return (3, n) centres, (3, n) unit normals of the best planes, and (n,) whether known.
-
-    Normals point to the side that the camera is on.
-    """
+    """Return (3, n) centres, (3, n) unit normals towards the camera, and (n,) whether known."""
     known = moments[:, 0] >= _FEWEST_POINTS
     share = moments.T / np.maximum(moments[:, 0], 1)
     centre = share[1:4]
@@ -76,13 +72,12 @@ def plane_gaps(moments: FloatArray, edges: Indices) -> FloatArray:
 
 def least_directions(spread: FloatArray) -> FloatArray:
     """
-    Return the unit eigenvectors of the least eigenvalues of symmetric 3 x 3 matrices.
+    Return (3, n) unit eigenvectors, of either sign, of the least eigenvalues of (6, n) matrices.
 
-    The matrices are (6, n) xx, xy, xz, yy, yz, zz; the vectors are (3, n), of either sign.
-    The eigenvalue is by Smith's formula, "Eigenvalues of a symmetric 3 x 3 matrix",
-    Communications of the ACM 1961. Less it, the matrix has an adjugate that is a multiple of the
-    eigenvector's outer product. Where that nearly vanishes, as for points on a line, LAPACK
-    decides; for all of some 2000 superpixels it takes six times as long, 1.6 ms a frame.
+    These are symmetric: xx, xy, xz, yy, yz, zz. Source: Smith, "Eigenvalues of a symmetric 3 x 3
+    matrix", Communications of the ACM 1961. Less the eigenvalue, the matrix has an adjugate that
+    is a multiple of the eigenvector's outer product; where that nearly vanishes, as for points on
+    a line, LAPACK decides, which for all of some 2000 superpixels takes six times as long, 1.6 ms.
     """
     matrix = spread.copy()
     matrix[_DIAGONAL] -= spread[_DIAGONAL].mean(axis=0)

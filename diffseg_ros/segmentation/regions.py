@@ -120,9 +120,8 @@ class RegionCost:
     What it costs to merge two regions that touch.
 
     (mean contrast along the border + root of the weighted squared differences of mean colour,
-    mean feature and plane) times the root of the share of the image that would change hands,
-    which keeps large regions apart and lets small ones go. Where tracks are expected, regions
-    of one track cost less and regions of two more.
+    feature and plane) times the root of the share of the image that would change hands, so small
+    regions go. Where tracks are expected, regions of one cost less and regions of two more.
     """
 
     settings: RegionSettings
@@ -155,16 +154,12 @@ def _agreement(expected: FloatArray, edges: npt.NDArray[np.intp]) -> FloatArray:
 def assignment_confidence(superpixels: LabelImage, graph: RegionGraph, group: Groups,
                           segments: RegionGraph) -> npt.NDArray[np.float32]:
     """
-    Return the probability that a pixel's segment is the right one, minus that of all others.
+    Return the (h, w) float32 confidence, from 0, a guess, to 1, that a pixel's segment is right.
 
-    Three things tell: how far the pixel is from the next border, how much nearer its superpixel's
-    colour is to the mean of its segment than to that of the nearest segment beside it, and how
-    little the colours of its segment vary. They are weighted as a logistic regression on images
-    with true masks found, where right means: the class or region that most of the segment shows
-    is the pixel's.
-
-    `superpixels` are the (h, w) int32 nodes of `graph`, `group` the (n,) int32 segment of each, a
-    node of `segments`. The result is (h, w) float32 from 0, a guess, to 1.
+    Three things tell: how far the next border is, how much nearer the superpixel's colour is to
+    its segment's mean than to that of the nearest segment beside it, and how little the segment's
+    colours vary. A logistic regression on images with true masks weighs them. `superpixels` are
+    the nodes of `graph`, `group` the (n,) segment of each, a node of `segments`.
     """
     if len(segments.size) == 1:
         return np.ones(superpixels.shape, np.float32)
@@ -181,12 +176,7 @@ def assignment_confidence(superpixels: LabelImage, graph: RegionGraph, group: Gr
 
 def _colour_fit(graph: RegionGraph, group: Groups,
                 segments: RegionGraph) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """
-    Return how the superpixels' mean colours fit.
-
-    (n,) distance to the mean of the own segment, (n,) least distance to that of a segment that
-    touches it, and (k,) standard deviation within each segment.
-    """
+    """Return (n,) colour distances to own and nearest segment, and (k,) deviations within."""
     count = len(segments.size)
     colour = graph.colour / graph.size[:, None]
     means = segments.colour / segments.size[:, None]

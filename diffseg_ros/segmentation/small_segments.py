@@ -14,11 +14,7 @@ Labels = npt.NDArray[np.int32]
 
 
 def remove_small_segments(labels: LabelImage, min_size: float) -> LabelImage:
-    """
-    Return a label image without connected patches of fewer than `min_size` pixels.
-
-    Pixels side by side or one above the other are connected. See `rename_small`.
-    """
+    """Return labels without 4-connected patches below `min_size` pixels; see `rename_small`."""
     if min_size <= 1:
         return labels
     patches = label(labels, background=-1, connectivity=1) - 1
@@ -37,10 +33,9 @@ def rename_small(names: Labels, size: npt.NDArray[np.number], edges: npt.NDArray
     """
     Return the names of regions such that no connected patch of one name is below `min_size`.
 
-    A patch that is joins the neighbour with which it has the longest border; those that then are
-    still too small join again. The name of the larger one stays, and the last patch is never too
-    small. `names` and `size` are (n,) of each region; `edges` the (e, 2) regions that touch and
-    `length` how long their common border is, whose parts may be listed one by one.
+    Such a patch joins the neighbour with the longest border, again and again; the larger one's
+    name stays. `names` and `size` are (n,); `edges` the (e, 2) regions that touch and `length` how
+    long their common border is, whose parts may be listed one by one.
     """
     same = names[edges[:, 0]] == names[edges[:, 1]]
     patch = connected_groups(len(names), edges[same])

@@ -46,23 +46,9 @@ def second_eigenvector(affinity: FloatArray, degree: FloatArray,
     """
     Return the second eigenvalue, in [0, 2], and its (n,) eigenvector x of length 1.
 
-    Where the eigenvalue is a multiple one, any vector of its space is a second eigenvector, and
-    which one is returned depends on the start.
-
-    Parameters
-    ----------
-    affinity
-        (n, n) float32, symmetric, n >= 2.
-    degree
-        (n,) row sums, above 0.
-    near
-        (n,) vector near it, which saves steps.
-
-    Raises
-    ------
-    DiffsegError
-        LAPACK finds no eigenvector: the affinity holds NaN.
-
+    `affinity` is (n, n) float32, symmetric, n >= 2, with row sums `degree` above 0. A vector
+    `near` saves steps. Where the eigenvalue is a multiple one, the start decides which vector is
+    returned. NaN raises DiffsegError.
     """
     root = np.sqrt(degree)
     found = None

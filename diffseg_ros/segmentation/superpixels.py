@@ -17,11 +17,7 @@ _AROUND = tuple((down, right) for down in (1, 0, -1) for right in (1, 0, -1))
 
 
 def lab_image(rgb: RgbImage, width: int) -> FloatImage:
-    """
-    Return the slightly blurred image, at most `width` pixels wide, in CIE Lab.
-
-    Shape (h, w, 3), L a b divided by 100.
-    """
+    """Return the (h, w, 3) blurred image in CIE Lab over 100, at most `width` pixels wide."""
     height, full = rgb.shape[:2]
     width = min(width, full)
     size = width, max(2, round(height * width / full))
@@ -63,9 +59,8 @@ def watershed(image: FloatImage) -> LabelImage:
     """
     Return the (h, w) int32 catchment basins of an image's gradient magnitude, from 0.
 
-    The watershed transform by steepest descent: every pixel of the (h, w, C) float32 image runs
-    down to the lowest pixel of its 3 x 3 surroundings until a minimum is reached, and what runs
-    to the same minimum is one basin.
+    Every pixel of the (h, w, C) float32 image runs down to the lowest of its 3 x 3 surroundings
+    until a minimum is reached; what runs to the same one is one basin.
     """
     across, down = cv2.Sobel(image, -1, 1, 0), cv2.Sobel(image, -1, 0, 1)
     slope = (np.square(across) + np.square(down)) @ np.ones(image.shape[2], np.float32)
@@ -73,11 +68,7 @@ def watershed(image: FloatImage) -> LabelImage:
 
 
 def _lowest_neighbours(level: FloatImage) -> Indices:
-    """
-    Return the flat index of the lowest pixel of each one's 3 x 3 surroundings.
-
-    Of equally low pixels the first in reading order counts, so a plateau drains into one corner.
-    """
+    """Return flat indices of the lowest pixel of each 3 x 3; of equals the first to be read."""
     height, width = level.shape
     lowest = cv2.erode(level, np.ones((3, 3)), borderValue=np.inf)
     around = cv2.copyMakeBorder(level, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=np.inf)

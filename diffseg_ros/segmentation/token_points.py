@@ -18,13 +18,8 @@ def token_points(frame: Frame, height: int, width: int) -> npt.NDArray[np.float3
     """
     Return the (h, w, 3) positions of the tokens in metres, NaN where there is no depth.
 
-    Without intrinsics a horizontal field of view of 60 degrees is assumed.
-
-    Raises
-    ------
-    DiffsegError
-        The frame has no depth.
-
+    Without intrinsics a horizontal field of view of 60 degrees is assumed. A frame without depth
+    raises DiffsegError.
     """
     if frame.depth is None:
         raise DiffsegError('segmentation: the cues of geometry need a depth image')

@@ -52,16 +52,12 @@ class TokenScores:
 def assignment_scores(features: torch.Tensor, labels: npt.NDArray[np.int32],
                       vote: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Return how well every token fits every segment, and the segments' mean features.
+    Return the (K, h, w) cosine of tokens with segments, and the (K, C) segments' mean features.
 
-    The dot product of bilinearly upsampled features with the segments' mean features is the
-    upsampled dot product, so the high-resolution assignment only has to upsample these scores,
-    one map a segment instead of one a channel.
+    `features` are (C, h, w), `labels` the (h * w,) segment of each token; `vote` is added to a
+    token's score for its own. The dot product of upsampled features with the means is the
+    upsampled dot product, so later only one map a segment is upsampled instead of one a channel.
     Source: DiffCut (Couairon et al., NeurIPS 2024), masked spatial marginal mean.
-
-    From (C, h, w) features and the (h * w,) segment of each token, 0 to K - 1: the (K, h, w)
-    cosine of each token with each segment's mean feature, to which a token's own segment adds
-    `vote`, and the (K, C) mean features of length 1.
     """
     members = torch.from_numpy(labels == np.arange(labels.max() + 1)[:, None]).to(features)
     unit = functional.normalize(features.flatten(1), dim=0)
@@ -77,25 +73,17 @@ def upsample_scores(rgb: RgbImage, scores: TokenScores, settings: SegmentationSe
     Return the best segment of every pixel and its margin to the second.
 
     `refinement` chooses between PAMR, which spreads the shares of pixels along the image's edges
-    on the scores' device, and basins, which spreads those of superpixels on the host and then
-    decides the pixels near borders anew. Either way, connected patches below `min_size` of the
-    image, on the grid that is refined, go to the neighbour of the longest border, with next to no
-    margin.
-
-    The results are (H, W) int32 labels, 0 to K - 1, and (H, W) float32 margins from 0 to 1, of an
-    (H, W, 3) uint8 image.
+    on the scores' device, and basins, which spreads those of superpixels on the host. Either way,
+    connected patches below `min_size`, on the grid that is refined, go to the neighbour of the
+    longest border, with next to no margin. Results are (H, W) int32 labels, 0 to K - 1, and (H, W)
+    float32 margins from 0 to 1.
     """
     by = _by_basins if settings.refinement.method == 'basins' else _by_pamr
     return by(rgb, scores, settings)
 
 
 def _by_basins(rgb: RgbImage, scores: TokenScores, settings: SegmentationSettings) -> Pixels:
-    """
-    Let every superpixel choose its segment, after some exchange with its neighbours.
-
-    Each round mixes a superpixel's shares with its neighbours', by likeness of colour and length
-    of the common border.
-    """
+    """Let superpixels choose, after mixing shares by colour likeness and border length."""
     lab = lab_image(rgb, settings.refinement.width)
     basins = watershed(lab)
     graph = region_graph(lab, basins, scores.values.cpu().numpy())

@@ -28,19 +28,12 @@ Counts = npt.NDArray[np.int64]
 @dataclass(frozen=True)
 class Overlap:
     """
-    How a frame's segments lie on the tracks expected in it.
+    How a frame's S segments lie on the T tracks expected in it.
 
-    Attributes
-    ----------
-    slots
-        (T,) slots of the tracks.
-    rows
-        (H, W) row of each pixel's track in the table, T where none is known.
-    cells
-        (H, W) place of each pixel's track and segment in the flattened table.
-    table
-        (T + 1, S) pixels that they share, those of no track in the last row.
-
+    `slots` holds the (T,) tracks' slots, `rows` the (H, W) row of each pixel's track in the table,
+    T where none is known. `cells` is the (H, W) place of each pixel's track and segment in the
+    flattened `table`, which counts the (T + 1, S) pixels that they share; those of no track are in
+    the last row.
     """
 
     slots: Counts
@@ -54,8 +47,8 @@ def count_overlap(slots: npt.NDArray[np.integer], known: Mask | None,
     """
     Count the pixels that tracks and segments share.
 
-    Each pixel has the slot of its track, which is more than a guess where `known` (None is
-    everywhere), and the number of its segment, from 0 to count - 1.
+    The track in a pixel's slot is a guess where not `known` (None is everywhere); segments are 0
+    to count - 1.
     """
     if known is not None:
         slots = np.where(known, slots, np.uint16(CAPACITY))
@@ -71,28 +64,15 @@ def count_overlap(slots: npt.NDArray[np.integer], known: Mask | None,
 def associate(table: Counts,
               similarity: npt.NDArray[np.floating] | None = None) -> Counts:
     """
-    Assign segments to expected tracks without demanding one segment a track.
+    Return the (T + 1, S) row that a segment's pixels on each track are assigned to.
 
-    A segment continues the track that holds most of it, if that is a fifth of the segment (30 %
+    T + s is a new track that segment s starts; the last row is for pixels of no known track. A
+    segment continues the track that holds most of it, if that is a fifth of the segment (30 %
     where they do not look alike at all) or half of a track that looks like it. Several segments
-    may continue one track (over-segmentation leaves ids alone). Where a segment swallows tracks,
-    more than half of each, they keep their pixels (under-segmentation). The rest of a segment
-    is assigned to the track it continues, or to a new one.
-
-    Parameters
-    ----------
-    table
-        (T + 1, S) of Overlap.
-    similarity
-        (T, S) cosine of the embeddings of tracks and segments: of two tracks in a segment the
-        one that looks like it may hold less. None leaves appearance out.
-
-    Returns
-    -------
-    numpy.ndarray
-        (T + 1, S) row of the track that a segment's pixels on a track are assigned to, or T + s
-        for the new track that segment s starts; the last row is for pixels of no known track.
-
+    may continue one track. Tracks that a segment swallows, more than half of each, keep their
+    pixels; the rest goes to the track it continues, or a new one. `table` is that of Overlap,
+    `similarity` the (T, S) cosine of the embeddings: the track that looks like the segment may
+    hold less. None leaves appearance out.
     """
     overlap, sizes = table[:-1], table.sum(axis=0)
     tracks, segments = overlap.shape

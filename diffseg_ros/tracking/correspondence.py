@@ -76,11 +76,10 @@ class Correspondence:
 
     def match(self, features: torch.Tensor, radius: float) -> Match | None:
         """
-        Return the ids that earlier frames give to a frame's (C, h, w) float32 features.
+        Return what earlier frames suggest for a frame's (C, h, w) float32 features.
 
-        `radius` is how far, in widths of the image, a token may have moved since the last
-        frames; the anchor and the sparse frames are searched as a whole. None where nothing of
-        this shape is remembered.
+        None where nothing of this shape is remembered. Tokens moved at most `radius` widths of the
+        image since the last frames; the anchor and the sparse frames are searched as a whole.
         """
         if self._anchor is None or self._anchor.features.shape != features.shape:
             return None
@@ -109,12 +108,7 @@ class Correspondence:
 
     def _vote(self, frames: list[_Memory],
               scores: torch.Tensor) -> tuple[Ids, npt.NDArray[np.float64]]:
-        """
-        Return (h, w) ids that most of the similar tokens have, and their share.
-
-        The share is 0 where the best match has a better one elsewhere: what comes into view is
-        like something seen before without being it.
-        """
+        """Return (h, w) ids of most similar tokens, and their share: 0 if another token fits the match more."""
         shape = frames[0].features.shape[1:]
         similarity, places = scores.topk(min(_NEIGHBOURS, scores.shape[1]), dim=1)
         returned = scores[:, places[:, 0]].argmax(dim=0).cpu().numpy()

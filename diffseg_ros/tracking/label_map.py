@@ -30,15 +30,9 @@ class LabelMap:
     """
     Which track every pixel belongs to.
 
-    Attributes
-    ----------
-    slots
-        (H, W) uint16 slot of the track.
-    confidence
-        (H, W) float32 in [0, 1]: evidence for it; 0 is a guess that nothing supports.
-    split_candidates
-        (H / 2, W / 2), rounded up, uint8 number of the possible part of a track, 0 for none.
-
+    `slots` is its (H, W) uint16 slot, `confidence` the (H, W) float32 evidence for it, 0 to 1; 0
+    is a guess that nothing supports. `split_candidates` is the uint8 number of the possible part
+    of a track, 0 for none, at (H / 2, W / 2), rounded up.
     """
 
     slots: SlotImage
@@ -53,7 +47,6 @@ class LabelMap:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width."""
         return self.slots.shape[0], self.slots.shape[1]
 
     @property
@@ -63,7 +56,6 @@ class LabelMap:
 
     @property
     def unknown_share(self) -> float:
-        """Share of the pixels whose track is no more than a guess."""
         return 1 - np.count_nonzero(self.known) / self.slots.size
 
     def pixel_counts(self) -> npt.NDArray[np.int64]:
@@ -80,7 +72,6 @@ class LabelMap:
         return LabelMap(self.slots.take(source.index), confidence, candidates)
 
     def resized(self, shape: tuple[int, int]) -> LabelMap:
-        """Return the map at another size."""
         return LabelMap(resize_nearest(self.slots, shape), resize_nearest(self.confidence, shape),
                         resize_nearest(self.split_candidates, _subsampled_shape(shape)))
 

@@ -34,13 +34,11 @@ Positions = npt.NDArray[np.floating] | npt.NDArray[np.integer]
 
 def camera_motion(now: TrackingFrame, before: TrackingFrame, flow: ImageMotion) -> Matrix | None:
     """
-    Estimate the rigid motion that carries most points of one frame onto the other.
+    Return the (4, 4) float64 transform from the camera now to before, None where unclear.
 
-    Points that optical flow pairs, with depth in both frames, vote by random sampling
-    (Fischler and Bolles 1981); the agreeing ones give the motion by least squares (Kabsch 1976).
-    Where the image moved too far for that, ORB features (Rublee et al., ICCV 2011) pair points.
-    Both frames have depth and intrinsics. Returns the (4, 4) float64 transform from the camera
-    now to the camera before, or None where too few points agree on one.
+    Points that optical flow pairs vote by random sampling (Fischler and Bolles 1981); least
+    squares (Kabsch 1976) fit those that agree. Where the image moved too far, ORB features
+    (Rublee et al., ICCV 2011) pair points. Both frames have depth and intrinsics.
     """
     found = ransac_motion(*_flow_pairs(now, before, flow))
     if found is None:
@@ -172,8 +170,8 @@ class Relocalizer:
         """
         Return the (4, 4) camera-to-world pose of a frame with depth, None if unknown.
 
-        To be fast two kept views are tried: the most similar, and one of the two next, which
-        alternate with the number of the `attempt`.
+        Two kept views are tried, to be fast: the most similar and, by `attempt`, one of the two
+        next.
         """
         if not self._views:
             return None
@@ -237,10 +235,10 @@ class CameraLocalizer:
     def update(self, frame: TrackingFrame, motion: Matrix | None, *,
                use_depth: bool) -> CameraState:
         """
-        Take in a frame and the (4, 4) motion from the camera now to the camera before, if known.
+        Take in a frame and the (4, 4) motion from the camera now to before, if known.
 
-        A pose that the frame has wins over the motion. With `use_depth` the camera may be
-        localized without a pose.
+        A pose of the frame wins over it. Only with `use_depth` may a camera without pose be
+        localized.
         """
         if frame.pose is not None:
             return self._take_pose(frame.pose)

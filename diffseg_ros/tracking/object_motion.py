@@ -45,21 +45,11 @@ class ObjectMotion:
     """
     What moves by itself between two frames, on a grid of about 107 columns.
 
-    A pixel that is neither still nor moving is undecided: both the flow and the camera's motion
-    explain it, as on a surface without texture, or neither does.
-
-    Attributes
-    ----------
-    steps
-        (h, w, 2) float32: x and y of the flow, now minus before, less what the camera's motion
-        alone would give, in widths of the image.
-    moving, still
-        (h, w) bool: the flow differs and explains the brightness clearly better; does not differ.
-    errors
-        (2, h, w) float32: difference in grey levels that the flow and the camera's motion leave.
-    measured
-        Whether the camera's motion is known by depth; without, near surfaces seem to move.
-
+    `steps` is (h, w, 2) float32: x and y of the flow, now minus before, less what the camera's
+    motion alone would give, in widths of the image. `moving` and `still` are (h, w) bool; a pixel
+    that is neither is explained by both motions, as on a surface without texture, or by none.
+    `errors` is the (2, h, w) float32 difference in grey levels that flow and camera leave. Where
+    the camera's motion is not `measured` by depth, near surfaces seem to move.
     """
 
     steps: FloatArray
@@ -206,12 +196,7 @@ class MotionGrouper:
         np.maximum(self._frames - 1, 0, out=self._frames)
 
     def update(self, motion: ObjectMotion, slots: SlotImage, numbers: Table) -> Pairs:
-        """
-        Take in a frame; return the pairs of slots that move as one, each pair once.
-
-        `slots` is the (H, W) slot of each pixel's track, `numbers` the number of the track that
-        each slot stands for.
-        """
+        """Take in a frame and its (H, W) slots; return the pairs that move as one, each pair once."""
         self.forget_replaced(numbers)
         small = resize_nearest(slots, motion.moving.shape)
         sizes = np.bincount(small.ravel(), minlength=CAPACITY)

@@ -142,11 +142,7 @@ class Propagator:
 
     def _source(self, now: TrackingFrame, before: TrackingFrame, camera: _CameraMotion,
                 flow: ImageMotion | None) -> tuple[Source, Mask | None]:
-        """
-        Return where pixels come from by the camera's motion, and by optical flow elsewhere.
-
-        Also returns which pixels were out of view before, where flow can but guess, if known.
-        """
+        """Return the source by camera, else by flow, and where flow can but guess: out of view before."""
         usable = camera.source is not None and camera.share >= _USABLE_SHARE
         source = camera.source if usable else None
         if source is None:

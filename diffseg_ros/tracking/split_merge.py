@@ -43,24 +43,10 @@ class SplitDetector:
                segments: npt.NDArray[np.integer], *, least: float, after: float,
                weight: float = 1.0) -> tuple[CandidateImage, list[Mask]]:
         """
-        Compare the tracks with a keyframe's segments.
+        Return the candidates after a keyframe, and (H, W) masks of parts that are now tracks.
 
-        Parameters
-        ----------
-        candidates, segments
-            (H, W) number of the candidate, 0 for none, and of the segment.
-        overlap
-            How the segments lie on the tracks, every pixel known.
-        least
-            Pixels that a part must have.
-        after, weight
-            Votes that split a track, and weight of this keyframe's votes.
-
-        Returns
-        -------
-        tuple
-            The new candidates, and the (H, W) mask of every part that is now a track of its own.
-
+        The (H, W) `candidates` are 0 for none; every pixel of `overlap` is known. A part has at
+        least `least` pixels; `after` votes split it off, and this keyframe's count `weight`.
         """
         table = overlap.table[:-1]
         large = (table >= least) & (table >= _LEAST_SHARE * table.sum(axis=1, keepdims=True))
@@ -144,10 +130,9 @@ class MergeDetector:
     def update(self, overlap: Overlap, numbers: Table, *, after: float,
                weight: float = 1.0) -> list[tuple[int, int]]:
         """
-        Count which tracks lie together; return the pairs of slots that `after` votes make one.
+        Return the pairs of slots that `after` votes make one; every pixel of `overlap` is known.
 
-        `numbers` is the number of the track that each slot stands for: a new track inherits no
-        votes. Every pixel of the overlap is known.
+        `numbers` are those of the slots' tracks: a new track inherits no votes.
         """
         replaced, self._numbers = numbers != self._numbers, numbers
         table = overlap.table[:-1]

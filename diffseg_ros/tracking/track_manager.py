@@ -26,27 +26,13 @@ class TrackRecord:
     """
     What is known of a track.
 
-    Attributes
-    ----------
-    id
-        Persistent id; tracks found to be one object share it.
-    slot
-        Number that stands for the track in label images of the tracker.
-    number
-        How many tracks were started before it: no two have the same.
-    started, last_seen, reactivated_at
-        Frames; the last is where it was seen again after a long loss, None for never.
-    hits, misses
-        Keyframes in which it was found; in which its place was in view but went to others.
-    displaced, displaced_at
-        Whether its pixels all went to others, and the total travel of the image when they did.
-    embedding
-        (C,) float32 of length 1, or None.
-    position
-        (2, 3) float64 world metres: mean and standard deviation of its points, or None.
-    dynamic
-        Whether it was seen to move by itself, so that it may be elsewhere by now.
-
+    Tracks found to be one object share an `id`; `number`, the tracks started before, is its own.
+    `slot` stands for it in label images. `reactivated_at` is the frame where it was seen again
+    after a long loss. `hits` are keyframes in which it was found, `misses` those in which its
+    place was in view but went to others. It is `displaced` if its pixels all did, at
+    `displaced_at`, the total travel of the image by then. `embedding` is (C,) float32 of length 1,
+    `position` the (2, 3) float64 mean and standard deviation of its points in world metres. A
+    `dynamic` track was seen to move by itself and may be elsewhere now.
     """
 
     id: int
@@ -154,11 +140,9 @@ class TrackManager:
         self.next_id += 1
 
     def shares_id(self, track: TrackRecord) -> bool:
-        """Return whether other tracks have the same id."""
         return sum(other.id == track.id for other in self._by_slot.values()) > 1
 
     def by_id(self) -> dict[int, list[TrackRecord]]:
-        """Return the tracks that have each id."""
         groups: dict[int, list[TrackRecord]] = {}
         for track in self._by_slot.values():
             groups.setdefault(track.id, []).append(track)

@@ -28,12 +28,7 @@ class SegmentMap:
     """A frame's segments at the size that labels are tracked at."""
 
     def __init__(self, segments: Segments, shape: tuple[int, int]) -> None:
-        """
-        Resize to (H, W).
-
-        `labels` are uint16, `small` is every second pixel of them, `gain` the float32 evidence
-        that a pixel gives: more where its segment is clear.
-        """
+        """Resize to (H, W) uint16; `small` is every second pixel, `gain` more where a segment is clear."""
         self.labels = resize_nearest(segments.labels.astype(np.uint16), shape)
         self.small = subsample(self.labels)
         self.gain: FloatArray = resize_nearest(segments.confidence, shape).astype(np.float32)
@@ -48,9 +43,9 @@ def fuse(labels: LabelMap, assigned: npt.NDArray[np.uint16], gain: FloatArray,
     """
     Strengthen pixels that a segment confirms, weaken the others, and give up the weakest.
 
-    `assigned` is the (H, W) slot that each pixel's segment is assigned to, `gain` the (H, W)
-    evidence of each pixel, `weight` (0 to 1) its novelty. Pixels without a known track take the
-    assigned one at full weight.
+    `assigned` is the (H, W) slot of each pixel's segment, `gain` the pixel's (H, W) evidence,
+    `weight` its novelty, 0 to 1. Pixels without a known track take the assigned one at full
+    weight.
     """
     step = gain * np.float32(weight)
     agrees = assigned == labels.slots
@@ -75,8 +70,8 @@ class TrackUpdater:
         """
         Correct labels, in place, and tracks by the segments of a keyframe.
 
-        `novelty` (0 to 1) is how much they add to those of the last keyframe, `points` where the
-        pixels are in the world, if that is known.
+        `novelty` (0 to 1) is how much they add to the last ones; `points` are the pixels in the
+        world.
         """
         remnants = labels.pixel_counts() < _REMNANT * self._least_pixels(labels)
         np.copyto(labels.confidence, 0, where=remnants.take(labels.slots))
@@ -146,11 +141,7 @@ class TrackUpdater:
 
     def _split(self, labels: LabelMap, segments: SegmentMap, novelty: float,
                points: WorldPoints | None) -> Overlap:
-        """
-        Start tracks for parts that enough keyframes have cut from a track.
-
-        Returns how the segments lie on the tracks then.
-        """
+        """Start tracks for parts that enough keyframes cut from a track; return the overlap then."""
         overlap = count_overlap(subsample(labels.slots), None, segments.small, segments.count)
         labels.split_candidates, parts = self._splits.update(
             labels.split_candidates, overlap, segments.small,

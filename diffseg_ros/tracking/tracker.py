@@ -91,7 +91,6 @@ class Tracker:
 
     @property
     def next_id(self) -> int:
-        """Id that the next track will get."""
         return self._tracks.next_id
 
     @property

@@ -36,11 +36,7 @@ class TrackingFrame:
     @classmethod
     def from_frame(cls, frame: Frame, width: int, *, depth: bool = True,
                    pose: bool = True) -> TrackingFrame:
-        """
-        Reduce a frame to at most `width` pixels a row.
-
-        `depth` and `pose` say whether they are used where the frame has them.
-        """
+        """Reduce a frame to at most `width` columns; `depth` and `pose` say whether to use these."""
         rows, columns = frame.rgb.shape[:2]
         if columns > width:
             rows, columns = max(2, round(rows * width / columns)), width

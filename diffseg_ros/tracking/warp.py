@@ -25,12 +25,7 @@ FlatIndex = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Source:
-    """
-    Where each pixel comes from.
-
-    `index` is its (H, W) int32 place in the flattened image before, meaningless where not
-    `known`, (H, W) bool.
-    """
+    """The (H, W) int32 place of each pixel in the flattened image before, where it is `known`."""
 
     index: FlatIndex
     known: Mask
@@ -56,12 +51,11 @@ class Source:
 def rigid_source(now: TrackingFrame, before: TrackingFrame,
                  motion: Matrix) -> tuple[Source, float]:
     """
-    Look up where every pixel was in the frame before, if nothing but the camera moved.
+    Look up where pixels were if only the camera moved; also how well that explains them.
 
-    Both frames have depth and intrinsics; `motion` is the (4, 4) transform from the camera now
-    to the camera before. A source is known where the depth met agrees with the pixel's own.
-    Also returned is the share of the pixels in view before that agree: how well the motion
-    explains them.
+    Both frames have depth and intrinsics; `motion` is the (4, 4) transform from the camera now to
+    before. A source is known where the depth met agrees with the pixel's own. The second is the
+    share of the pixels in view before that agree.
     """
     assert now.depth is not None and before.depth is not None
     assert now.intrinsics is not None and before.intrinsics is not None
@@ -100,11 +94,7 @@ class ImageMotion:
 
 
 class OpticalFlow:
-    """
-    Dense inverse search on the brightness of two frames of one size.
-
-    Source: Kroeger et al., ECCV 2016, as implemented in OpenCV.
-    """
+    """Dense inverse search (Kroeger et al., ECCV 2016; OpenCV's) on frames of one size."""
 
     def __init__(self) -> None:
         self._refined, self._fast = (
@@ -153,12 +143,7 @@ def _same_brightness(now: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8]) ->
 
 def flow_source(motion: ImageMotion, shape: tuple[int, int],
                 pixels: Indices) -> tuple[FlatIndex, Mask]:
-    """
-    Look up by optical flow where (N,) places in a flattened image of `shape` come from.
-
-    Returns (N,) int32 places in the flattened image before, and (N,) bool where the flow is
-    sure; a place is meaningless where it is not.
-    """
+    """Return the (N,) int32 places before of flattened (N,) pixels, and where the flow is sure."""
     height, width = shape
     small_height, small_width = motion.consistent.shape
     steps = cv2.resize(motion.backward, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -68,16 +68,11 @@ class VoxelLabelMap:
         self._votes = np.zeros(_ENTRIES, np.int16)
 
     def clear(self) -> None:
-        """Forget every voxel."""
         self._votes[:] = 0
         self._keys[:] = -1
 
     def vote(self, points: npt.NDArray[np.floating], ids: npt.NDArray[np.int32]) -> None:
-        """
-        Let every voxel that holds a point vote once.
-
-        (N, 3) finite world metres and their (N,) ids; of several in a voxel the last one counts.
-        """
+        """Vote at (N, 3) finite world metres for (N,) ids, once a voxel: the last of several counts."""
         keys, entries = _hash(points)
         votes = self._votes[entries]
         agrees = (self._keys[entries] == keys) & (self._ids[entries] == ids)
