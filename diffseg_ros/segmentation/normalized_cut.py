@@ -3,8 +3,8 @@ Recursive normalised cut of a dense affinity graph.
 
 Source: Shi and Malik, "Normalized Cuts and Image Segmentation", PAMI 2000, with the split rule of
 DiffCut (Couairon et al., NeurIPS 2024): the cheapest of 100 thresholds of the second eigenvector,
-while it costs less than tau. Parts are split cheapest first, so that `max_segments` keeps the
-clearest splits.
+while it costs less than tau. Parts are split cheapest first, which gives the recursion's partition
+and makes `max_segments` keep the clearest splits.
 
 The published recursion solves a dense eigenproblem at every node. Here only the second eigenvector
 is computed, from the start that the part above gives; parts whose second eigenvalue, a lower bound
@@ -88,6 +88,7 @@ def normalized_cut(affinity: FloatArray, tau: float, max_segments: int | None = 
     ------
     DiffsegError
         The affinity is not square or holds NaN, infinity or negative values.
+
     """
     check_affinity(affinity)
     affinity = affinity.astype(np.float32, order='C', copy=False)

@@ -26,10 +26,10 @@ class RegionGraph:
     """
     n regions and the e pairs of them that touch.
 
-    `size` is (n,) pixels, `colour` (n, 3) and `features` (n, C) sums over them. `edges` are (e,
-    2), the lower first; `length` (e,) counts the pairs of pixels along a border and `contrast`
-    (e,) sums their steps in colour and, weighted, in depth. `moments` (n, 10) from `point_moments`
-    and `expected` (n, K) pixels of each of K tracks may be None.
+    `size` is (n,) pixels, `colour` (n, 3) and `features` (n, C) sums over them. The (e, 2) `edges`
+    name the lower region first; `length` (e,) counts the pairs of pixels along a border and
+    `contrast` (e,) sums their steps in colour and, weighted, in depth. `moments` (n, 10) from
+    `point_moments` and `expected` (n, K) pixels of each of K tracks may be None.
     """
 
     size: FloatArray

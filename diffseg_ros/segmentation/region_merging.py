@@ -25,11 +25,11 @@ def adaptive_merge(size: FloatArray, edges: Indices, weight: FloatArray, scale: 
     """
     Merge regions while the difference between them is below their internal variation.
 
-    Two of n regions merge where the `weight` of their edge is at most each one's largest merged
-    weight plus `scale` over its (n,) `size` in pixels. What stays below `min_size` joins the
-    neighbour across its weakest border. The (n,) groups count from 0. Source: Felzenszwalb and
-    Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004, on the regions' minimum
-    spanning tree.
+    Two of n regions merge where the (e,) `weight` of their (e, 2) edge is at most each one's
+    largest merged weight plus `scale` over its (n,) `size` in pixels. What stays below `min_size`
+    joins the neighbour across its weakest border. The (n,) groups count from 0. Source:
+    Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004, but on
+    the regions' minimum spanning tree.
     """
     group = _merge_by_contrast(size, edges, weight, scale)
     pairs = group.take(edges)

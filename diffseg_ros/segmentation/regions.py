@@ -119,9 +119,9 @@ class RegionCost:
     """
     What it costs to merge two regions that touch.
 
-    (mean contrast along the border + root of the weighted squared differences of mean colour,
-    feature and plane) times the root of the share of the image that would change hands, so small
-    regions go. Where tracks are expected, regions of one cost less and regions of two more.
+    (mean contrast along the border + root of the weighted squared differences of mean colour, mean
+    feature and plane) times the root of the share of the image that would change hands, which lets
+    small regions go. Where tracks are expected, regions of one cost less, of two more.
     """
 
     settings: RegionSettings

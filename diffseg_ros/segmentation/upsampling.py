@@ -73,10 +73,10 @@ def upsample_scores(rgb: RgbImage, scores: TokenScores, settings: SegmentationSe
     Return the best segment of every pixel and its margin to the second.
 
     `refinement` chooses between PAMR, which spreads the shares of pixels along the image's edges
-    on the scores' device, and basins, which spreads those of superpixels on the host. Either way,
-    connected patches below `min_size`, on the grid that is refined, go to the neighbour of the
-    longest border, with next to no margin. Results are (H, W) int32 labels, 0 to K - 1, and (H, W)
-    float32 margins from 0 to 1.
+    on the scores' device, and basins, which spreads those of superpixels on the host and then
+    decides pixels near borders anew. Either way, connected patches below `min_size`, on the grid
+    that is refined, go to the neighbour of the longest border, with next to no margin. Results are
+    (H, W) int32 labels, 0 to K - 1, and (H, W) float32 margins from 0 to 1.
     """
     by = _by_basins if settings.refinement.method == 'basins' else _by_pamr
     return by(rgb, scores, settings)
