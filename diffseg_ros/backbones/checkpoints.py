@@ -133,7 +133,8 @@ class PipelineFolder:
     """
     A diffusers pipeline with a U-Net: `model_index.json` and one subfolder per component.
 
-    `kind` is the class name of the pipeline, `classes` those of its components by name.
+    `kind` is the class name of the pipeline, `classes` that of each component it has, as 'unet' ->
+    'UNet2DConditionModel'.
     """
 
     def __init__(self, path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return a device; 'auto' is CUDA, else the CPU. DiffsegError where it is not to be had."""
+    """Return the device; 'auto' is CUDA, else the CPU. DiffsegError if unknown or missing."""
     if name == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     if not re.fullmatch(r'cpu|cuda(:\d+)?', name):
@@ -24,7 +24,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Return a dtype that `device` supports; 'auto' is float16 on CUDA, float32 on the CPU."""
+    """Return the dtype; 'auto' is float16 on CUDA, else float32. DiffsegError if unsupported."""
     if precision == 'auto':
         return torch.float16 if device.type == 'cuda' else torch.float32
     if precision == 'bfloat16' and device.type == 'cuda' and not torch.cuda.is_bf16_supported():

@@ -22,10 +22,10 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: Back
                         device: torch.device, dtype: torch.dtype, *,
                         attention: bool = False) -> UnetBackbone:
     """
-    Load the UNet2DModel in `folder`, or raise DiffsegError.
+    Load the UNet2DModel in `folder`; `scheduler` is the file scheduler_config.json.
 
-    `scheduler` holds its scheduler_config.json. With `attention` the decoder is loaded too and the
-    backbone gives attention maps.
+    With `attention` the decoder is loaded too and the backbone gives attention maps. Raises
+    DiffsegError where a file is missing or damaged, or the model is of another kind.
     """
     unet = create_empty(UNet2DModel, read_json(folder / 'config.json'), folder)
     patch = math.isqrt(unet.config.in_channels // 3)

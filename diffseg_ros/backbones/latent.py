@@ -132,7 +132,7 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
     Load the U-Net and the VAE encoder of a pipeline, and embed the empty prompt.
 
     With `attention` the U-Net's decoder is loaded too and the backbone gives attention maps.
-    DiffsegError says what is missing, damaged or not supported.
+    Raises DiffsegError where a file is missing or damaged, or a component is not supported.
     """
     unet = create_empty(UNet2DConditionModel, folder.config('unet'), folder.path / 'unet')
     config = unet.config

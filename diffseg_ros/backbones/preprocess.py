@@ -51,7 +51,11 @@ def check_image(rgb: RgbImage) -> None:
 
 
 def image_tensor(rgb: RgbImage, height: int, width: int) -> torch.Tensor:
-    """Resize without aliasing to (1, 3, height, width) float32 in [-1, 1], channels last, on the CPU."""
+    """
+    Resize an image without aliasing and scale its values.
+
+    Returns (1, 3, height, width) float32 in [-1, 1] on the CPU, channels last in memory.
+    """
     smaller = min(width, rgb.shape[1]), min(height, rgb.shape[0])
     if smaller != (rgb.shape[1], rgb.shape[0]):
         rgb = cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)
@@ -63,7 +67,11 @@ def image_tensor(rgb: RgbImage, height: int, width: int) -> torch.Tensor:
 
 
 def signal_share(scheduler: Mapping[str, Any], timestep: int) -> float:
-    """Return the cumulative alpha of `timestep`: the signal's share of the variance, 0 to 1."""
+    """
+    Return the cumulative alpha of `timestep`: the signal's share of the variance, 0 to 1.
+
+    Raises DiffsegError where the scheduler has no beta schedule, or no such timestep.
+    """
     name = scheduler.get('_class_name', 'scheduler')
     if not {'beta_schedule', 'trained_betas'} & set(scheduler) or 'Flow' in name or 'EDM' in name:
         raise DiffsegError(f'scheduler {name}: no beta schedule; supported are models trained '
@@ -82,7 +90,11 @@ def signal_share(scheduler: Mapping[str, Any], timestep: int) -> float:
 
 
 class FixedNoise:
-    """Adds the same noise to every sample of a size on any device; `timestep` is (1,) int64."""
+    """
+    Adds the same noise to every sample of a size, whatever the device.
+
+    `timestep` is the (1,) int64 noise level that the U-Net is told.
+    """
 
     def __init__(self, scheduler: Mapping[str, Any], default_timestep: int,
                  settings: BackboneSettings, device: torch.device) -> None:

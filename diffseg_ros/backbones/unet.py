@@ -45,7 +45,7 @@ class UnetBackbone:
     """
     A diffusers U-Net as a backbone: encode, add the fixed noise, record one block's output.
 
-    `block` names the self-attention module whose output is the feature, `stride` is how many
+    `block` names the self-attention module whose output is the feature; `stride` is how many
     pixels of the resized image one feature vector covers, along each side.
     """
 
@@ -82,13 +82,18 @@ class UnetBackbone:
         """
         Return the feature grid of an image, as `Backbone.features` says.
 
-        Calls from several threads run one after the other. DiffsegError: another shape or type of
-        image, the device is out of memory, or the arithmetic overflowed.
+        May be called from several threads; the passes then run one after the other. Raises
+        DiffsegError where the image has another shape or type, the device is out of memory, or the
+        arithmetic overflowed.
         """
         return self._observe(rgb, ())[0]
 
     def features_and_attention(self, rgb: RgbImage) -> Observation:
-        """Return features and attention maps, if loaded with attention, as `Backbone` says."""
+        """
+        Return features and attention maps, as `Backbone` says.
+
+        Raises DiffsegError where the model was loaded without attention, or as in `features`.
+        """
         if not self._attention_blocks:
             raise DiffsegError(f'model {self.name}: loaded without attention maps; load it with '
                                'load_backbone(config, attention=True)')
@@ -224,9 +229,9 @@ def run_to_block(unet: nn.Module, block: str, attention_blocks: Iterable[str],
     Return the output of `block`, and attention maps as `Backbone` describes them.
 
     The U-Net runs on a (1, C, H, W) sample until all wanted blocks are computed; the rest is
-    skipped. DiffsegError: a block is never computed, or computes its attention not from queries
-    and keys alone. No hook stays on the U-Net, and threads that share it do not disturb each
-    other.
+    skipped. No hook stays on it, and threads that share it do not disturb each other. Raises
+    DiffsegError where a block is never computed, or its attention is not from queries and keys
+    alone.
     """
     strides = {name: grid_stride(unet, name) for name in attention_blocks}
     recorder = _Recorder(unet, block, strides, sample)

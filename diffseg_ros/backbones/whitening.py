@@ -29,9 +29,9 @@ def fit_whitening(grids: Iterable[torch.Tensor], components: int = COMPONENTS) -
     """
     Return the (K, C) float32 matrix that whitens features like these.
 
-    `grids` are (C, h, w) float32 features of images, each of equal weight. K is at most
-    `components`, less where there are fewer channels or directions. DiffsegError: no grid, or none
-    that varies.
+    `grids` are (C, h, w) float32 features of images, each of equal weight. K is `components`, less
+    where there are fewer channels or directions. Raises DiffsegError where there is no grid, or
+    they do not vary.
     """
     total, count = None, 0
     for grid in grids:

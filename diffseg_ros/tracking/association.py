@@ -47,8 +47,7 @@ def count_overlap(slots: npt.NDArray[np.integer], known: Mask | None,
     """
     Count the pixels that tracks and segments share.
 
-    The track in a pixel's slot is a guess where not `known` (None is everywhere); segments are 0
-    to count - 1.
+    Where not `known` (None is everywhere) a slot is a guess. Segments are 0 to count - 1.
     """
     if known is not None:
         slots = np.where(known, slots, np.uint16(CAPACITY))
@@ -66,13 +65,13 @@ def associate(table: Counts,
     """
     Return the (T + 1, S) row that a segment's pixels on each track are assigned to.
 
-    T + s is a new track that segment s starts; the last row is for pixels of no known track. A
+    T + s is the new track that segment s starts; the last row is for pixels of no known track. A
     segment continues the track that holds most of it, if that is a fifth of the segment (30 %
     where they do not look alike at all) or half of a track that looks like it. Several segments
     may continue one track. Tracks that a segment swallows, more than half of each, keep their
-    pixels; the rest goes to the track it continues, or a new one. `table` is that of Overlap,
-    `similarity` the (T, S) cosine of the embeddings: the track that looks like the segment may
-    hold less. None leaves appearance out.
+    pixels; the rest goes to the track it continues, or to a new one. `table` is that of Overlap,
+    `similarity` the (T, S) cosine of the embeddings: of two tracks the one that looks like the
+    segment may hold less. None leaves looks out.
     """
     overlap, sizes = table[:-1], table.sum(axis=0)
     tracks, segments = overlap.shape

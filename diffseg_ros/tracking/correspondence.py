@@ -108,7 +108,11 @@ class Correspondence:
 
     def _vote(self, frames: list[_Memory],
               scores: torch.Tensor) -> tuple[Ids, npt.NDArray[np.float64]]:
-        """Return (h, w) ids of most similar tokens, and their share: 0 if another token fits the match more."""
+        """
+        Return (h, w) ids that most of the similar tokens have, and their share.
+
+        It is 0 where the best match has a better one elsewhere, as for what just came into view.
+        """
         shape = frames[0].features.shape[1:]
         similarity, places = scores.topk(min(_NEIGHBOURS, scores.shape[1]), dim=1)
         returned = scores[:, places[:, 0]].argmax(dim=0).cpu().numpy()

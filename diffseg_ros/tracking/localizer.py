@@ -34,7 +34,7 @@ Positions = npt.NDArray[np.floating] | npt.NDArray[np.integer]
 
 def camera_motion(now: TrackingFrame, before: TrackingFrame, flow: ImageMotion) -> Matrix | None:
     """
-    Return the (4, 4) float64 transform from the camera now to before, None where unclear.
+    Return the (4, 4) float64 transform from the camera now to before, None if too few agree.
 
     Points that optical flow pairs vote by random sampling (Fischler and Bolles 1981); least
     squares (Kabsch 1976) fit those that agree. Where the image moved too far, ORB features
@@ -150,8 +150,7 @@ class Relocalizer:
     """
     Finds the camera's pose again by a few of the views that it had.
 
-    Views are chosen by their thumbnails; matched corners with depth in both have to agree on
-    one rigid motion, and the surfaces have to meet.
+    Thumbnails choose views; corners with depth must agree on one motion, and surfaces meet.
     """
 
     def __init__(self) -> None:
@@ -170,8 +169,7 @@ class Relocalizer:
         """
         Return the (4, 4) camera-to-world pose of a frame with depth, None if unknown.
 
-        Two kept views are tried, to be fast: the most similar and, by `attempt`, one of the two
-        next.
+        Two views are tried, to be fast: the most similar and, by `attempt`, one of the next two.
         """
         if not self._views:
             return None
@@ -217,10 +215,9 @@ class CameraLocalizer:
     """
     Follows the camera's pose in the world, by given poses or by its motion summed up.
 
-    Where the motion between two frames is unknown the camera is lost: nothing has a position in
-    the world until a view is known again, or a pose is given again in a world that began with
-    poses. After 300 frames another world begins. `pose` is the (4, 4) camera-to-world transform
-    of the last frame, None if unknown.
+    Where the motion is unknown the camera is lost: nothing has a position until a view is known
+    again, or a pose is given in a world that began with poses. After 300 frames another world
+    begins. `pose` is the last (4, 4) camera-to-world transform, None if unknown.
     """
 
     def __init__(self) -> None:
@@ -237,8 +234,7 @@ class CameraLocalizer:
         """
         Take in a frame and the (4, 4) motion from the camera now to before, if known.
 
-        A pose of the frame wins over it. Only with `use_depth` may a camera without pose be
-        localized.
+        A pose of the frame wins over it; only with `use_depth` is it localized without one.
         """
         if frame.pose is not None:
             return self._take_pose(frame.pose)

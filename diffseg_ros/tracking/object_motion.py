@@ -46,10 +46,11 @@ class ObjectMotion:
     What moves by itself between two frames, on a grid of about 107 columns.
 
     `steps` is (h, w, 2) float32: x and y of the flow, now minus before, less what the camera's
-    motion alone would give, in widths of the image. `moving` and `still` are (h, w) bool; a pixel
-    that is neither is explained by both motions, as on a surface without texture, or by none.
-    `errors` is the (2, h, w) float32 difference in grey levels that flow and camera leave. Where
-    the camera's motion is not `measured` by depth, near surfaces seem to move.
+    motion alone would give, in widths of the image. The (h, w) bool `moving` is set where the flow
+    differs and explains the brightness clearly better, `still` where it does not differ. Elsewhere
+    both explain the pixel, as on a surface without texture, or neither does. `errors` is the
+    (2, h, w) float32 difference in grey levels that flow and camera leave. Where the camera's
+    motion is not `measured` by depth, near surfaces seem to move.
     """
 
     steps: FloatArray
@@ -162,10 +163,9 @@ class MotionGrouper:
     """
     Finds which tracks move by themselves, and which of them move as one.
 
-    A track moves if, over the last frames, enough of its pixels did, and if that explains how
-    its brightness changed: waves, flicker and shadows do not move. Two tracks are one object
-    if both move, by the same mean step, and lie beside each other along a border that is long
-    for their size, for several frames more than not.
+    A track moves if lately enough of its pixels did, and that explains its brightness: waves,
+    flicker and shadows do not move. Two are one object if both move by the same mean step, beside
+    each other along a border long for their size, for several frames more than not.
     """
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ class MotionGrouper:
         np.maximum(self._frames - 1, 0, out=self._frames)
 
     def update(self, motion: ObjectMotion, slots: SlotImage, numbers: Table) -> Pairs:
-        """Take in a frame and its (H, W) slots; return the pairs that move as one, each pair once."""
+        """Take in a frame's (H, W) slots; return the pairs that move as one, each pair once."""
         self.forget_replaced(numbers)
         small = resize_nearest(slots, motion.moving.shape)
         sizes = np.bincount(small.ravel(), minlength=CAPACITY)

@@ -46,8 +46,7 @@ class Propagation(NamedTuple):
     """
     Labels carried into a frame; those of unknown pixels are the nearest, with confidence 0.
 
-    `shift` is how far pixels moved on average, in widths of the image, `object_motion` what moves
-    by itself, None where nothing is known of it.
+    `shift` is the mean motion of pixels in image widths; `object_motion` is None if unknown.
     """
 
     labels: LabelMap
@@ -142,7 +141,7 @@ class Propagator:
 
     def _source(self, now: TrackingFrame, before: TrackingFrame, camera: _CameraMotion,
                 flow: ImageMotion | None) -> tuple[Source, Mask | None]:
-        """Return the source by camera, else by flow, and where flow can but guess: out of view before."""
+        """Return the source by camera, else by flow, and what was out of view before, if known."""
         usable = camera.source is not None and camera.share >= _USABLE_SHARE
         source = camera.source if usable else None
         if source is None:

@@ -159,9 +159,7 @@ class TrackMerger:
     """
     Merges two tracks that segments see as one, and gives one id to those that move as one.
 
-    Parts of a moving object, such as legs and trunk, are segments of their own in every frame:
-    each goes on being followed by itself, so that no segment takes them all, and they share an
-    id.
+    Parts of a moving object, such as legs and trunk, stay tracks, so that no segment takes all.
     """
 
     def __init__(self, config: TrackingConfig, tracks: TrackManager,

@@ -53,7 +53,6 @@ class TrackRecord:
 
     @property
     def state(self) -> TrackState:
-        """Where in its life the track is."""
         if self.pixels == 0:
             return TrackState.LOST
         return TrackState.CONFIRMED if self.confirmed else TrackState.TENTATIVE

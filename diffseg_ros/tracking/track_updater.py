@@ -28,7 +28,7 @@ class SegmentMap:
     """A frame's segments at the size that labels are tracked at."""
 
     def __init__(self, segments: Segments, shape: tuple[int, int]) -> None:
-        """Resize to (H, W) uint16; `small` is every second pixel, `gain` more where a segment is clear."""
+        """Resize to (H, W) uint16; `small` has every second pixel, clear segments more `gain`."""
         self.labels = resize_nearest(segments.labels.astype(np.uint16), shape)
         self.small = subsample(self.labels)
         self.gain: FloatArray = resize_nearest(segments.confidence, shape).astype(np.float32)
@@ -43,9 +43,8 @@ def fuse(labels: LabelMap, assigned: npt.NDArray[np.uint16], gain: FloatArray,
     """
     Strengthen pixels that a segment confirms, weaken the others, and give up the weakest.
 
-    `assigned` is the (H, W) slot of each pixel's segment, `gain` the pixel's (H, W) evidence,
-    `weight` its novelty, 0 to 1. Pixels without a known track take the assigned one at full
-    weight.
+    `assigned` is the (H, W) slot of each pixel's segment, `gain` its (H, W) evidence, `weight` the
+    novelty, 0 to 1. Pixels without a known track take the assigned one at full weight.
     """
     step = gain * np.float32(weight)
     agrees = assigned == labels.slots
@@ -70,8 +69,7 @@ class TrackUpdater:
         """
         Correct labels, in place, and tracks by the segments of a keyframe.
 
-        `novelty` (0 to 1) is how much they add to the last ones; `points` are the pixels in the
-        world.
+        `novelty`, 0 to 1, is how much they add to the last ones; `points` may be unknown.
         """
         remnants = labels.pixel_counts() < _REMNANT * self._least_pixels(labels)
         np.copyto(labels.confidence, 0, where=remnants.take(labels.slots))
@@ -141,7 +139,7 @@ class TrackUpdater:
 
     def _split(self, labels: LabelMap, segments: SegmentMap, novelty: float,
                points: WorldPoints | None) -> Overlap:
-        """Start tracks for parts that enough keyframes cut from a track; return the overlap then."""
+        """Start tracks for parts that enough keyframes cut off; return the overlap then."""
         overlap = count_overlap(subsample(labels.slots), None, segments.small, segments.count)
         labels.split_candidates, parts = self._splits.update(
             labels.split_candidates, overlap, segments.small,

@@ -171,8 +171,7 @@ class Tracker:
         """
         Correct the predicted labels by a frame's segments, or keep them where there are none.
 
-        Returns the (H, W) int32 persistent ids and the (H, W) uint8 confidence, at the size of
-        the image.
+        Returns (H, W) int32 persistent ids and (H, W) uint8 confidence, at the image's size.
         """
         labels = prediction.labels
         if segments is not None:

@@ -36,7 +36,7 @@ class TrackingFrame:
     @classmethod
     def from_frame(cls, frame: Frame, width: int, *, depth: bool = True,
                    pose: bool = True) -> TrackingFrame:
-        """Reduce a frame to at most `width` columns; `depth` and `pose` say whether to use these."""
+        """Reduce a frame to at most `width` columns; use its depth and pose only where asked."""
         rows, columns = frame.rgb.shape[:2]
         if columns > width:
             rows, columns = max(2, round(rows * width / columns)), width
@@ -55,7 +55,6 @@ class TrackingFrame:
         return self.depth is not None and self.intrinsics is not None
 
     def resized(self, shape: tuple[int, int]) -> TrackingFrame:
-        """Return the same view for another label size."""
         if shape == self.shape:
             return self
         return replace(

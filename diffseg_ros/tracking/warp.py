@@ -143,7 +143,7 @@ def _same_brightness(now: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8]) ->
 
 def flow_source(motion: ImageMotion, shape: tuple[int, int],
                 pixels: Indices) -> tuple[FlatIndex, Mask]:
-    """Return the (N,) int32 places before of flattened (N,) pixels, and where the flow is sure."""
+    """Return (N,) int32 places before of (N,) flattened pixels, and (N,) bool: which are valid."""
     height, width = shape
     small_height, small_width = motion.consistent.shape
     steps = cv2.resize(motion.backward, (width, height), interpolation=cv2.INTER_LINEAR)

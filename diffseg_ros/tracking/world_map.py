@@ -72,7 +72,7 @@ class VoxelLabelMap:
         self._keys[:] = -1
 
     def vote(self, points: npt.NDArray[np.floating], ids: npt.NDArray[np.int32]) -> None:
-        """Vote at (N, 3) finite world metres for (N,) ids, once a voxel: the last of several counts."""
+        """Vote for (N,) ids at (N, 3) finite world metres; the last in a voxel counts, once."""
         keys, entries = _hash(points)
         votes = self._votes[entries]
         agrees = (self._keys[entries] == keys) & (self._ids[entries] == ids)
@@ -90,7 +90,6 @@ class VoxelLabelMap:
         return self._ids[entries], votes.astype(np.int16)
 
     def rename(self, old: int, new: int) -> None:
-        """Give the votes of one id to another."""
         self._ids[self._ids == old] = new
 
 
