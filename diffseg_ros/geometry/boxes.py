@@ -73,7 +73,8 @@ def segment_boxes(frame: Frame, labels: LabelImage, config: CloudConfig | None =
     voxel size matters.
     """
     step = max(1, -(-max(labels.shape) // _GRID))
-    planes = label_points(frame, labels, config, step=step)
+    planes = label_points(frame, labels, config,
+                          grid=np.s_[step // 2::step, step // 2::step])
     ids = labels[step // 2::step, step // 2::step]
     surfaces = _surfaces(ids, planes[2]).ravel()
     sizes = np.bincount(surfaces)
