@@ -9,8 +9,6 @@ Problem", SIAM 1998, for the law of inertia.
 
 from __future__ import annotations
 
-from functools import partial
-
 from diffseg_ros.errors import DiffsegError
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +19,7 @@ DENSE_UP_TO = 112
 """Nodes up to which LAPACK's solver for one eigenvector takes less time than ARPACK's."""
 
 _TOLERANCE = 1e-6
-_RESTARTS = 40
+_BASIS, _RESTARTS = 12, 60
 _NOISE = 1e-4
 
 FloatArray = npt.NDArray[np.float32]
@@ -69,19 +67,22 @@ def _normalised(affinity: FloatArray, degree: FloatArray) -> FloatArray:
 def _by_arpack(affinity: FloatArray, degree: FloatArray,
                near: FloatArray | None) -> tuple[float, FloatArray] | None:
     """Return the second largest eigenvalue of N and its vector, None if it does not converge."""
-    first = np.sqrt(degree / degree.sum())
-    deflated = _normalised(affinity, degree)
-    deflated -= np.multiply.outer(first, first)
+    root = np.sqrt(degree.astype(np.float64))
+    first, scale = root / np.linalg.norm(root), 1 / root
+
+    def without_first(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        # Half of a symmetric matrix is enough to read; scaling vectors is cheaper than N.
+        product = blas.ssymv(1.0, affinity.T, (scale * vector).astype(np.float32))
+        return scale * product - (first @ vector) * first
+
     start = np.random.default_rng(0).standard_normal(len(first)).astype(np.float32)
     if near is not None:
         start *= _NOISE
         start += near
-    # Half of a symmetric matrix is enough to read.
-    product = LinearOperator(deflated.shape, partial(blas.ssymv, 1.0, deflated.T),
-                             dtype=np.float32)
     try:
-        values, vectors = eigsh(product, 1, which='LA', v0=start, tol=_TOLERANCE,
-                                maxiter=_RESTARTS)
+        values, vectors = eigsh(
+            LinearOperator(affinity.shape, without_first, dtype=np.float64), 1, which='LA',
+            v0=start, ncv=_BASIS, tol=_TOLERANCE, maxiter=_RESTARTS)
     except ArpackError:  # eigenvalues that nearly coincide
         return None
     return float(values[0]), vectors[:, 0]
