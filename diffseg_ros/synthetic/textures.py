@@ -314,13 +314,13 @@ class TextureAtlas:
     def __init__(self, tiles: Sequence[Tile]) -> None:
         levels = []
         for tile in tiles:
-            level = np.clip(tile, 0, 1).astype(np.float32)
-            levels.append(level)
-            while (side := level.shape[0] // 2):
-                level = cv2.resize(level, (side, side), interpolation=cv2.INTER_AREA)
-                levels.append(level)
-        self._texels = np.concatenate([np.rint(level * 255).astype(np.uint8).reshape(-1, 3)
-                                       for level in levels])
+            level, side = np.clip(tile, 0, 1).astype(np.float32), SIZE
+            while side:
+                levels.append(np.rint(level * 255).astype(np.uint8).reshape(-1, 3))
+                side //= 2
+                if side:
+                    level = cv2.resize(level, (side, side), interpolation=cv2.INTER_AREA)
+        self._texels = np.concatenate(levels)
         sizes = (SIZE >> np.arange(_LEVELS)) ** 2
         self._level_offset = np.r_[0, np.cumsum(sizes)[:-1]].astype(np.int32)
         self._tile_stride = np.int32(sizes.sum())
