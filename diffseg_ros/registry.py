@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 import importlib
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
@@ -21,6 +22,8 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.settings import Settings
 
 _Thing = TypeVar('_Thing')
+# Looking for them reads the metadata of every installed package.
+_entry_points = cache(entry_points)
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class Registry(Generic[_Thing]):
         self._loaded = True
         for module in self._built_in:
             importlib.import_module(module)
-        for point in entry_points(group=self._group):
+        for point in _entry_points().select(group=self._group):
             try:
                 point.load()
             except Exception as error:
