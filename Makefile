@@ -13,7 +13,7 @@ demo: setup  ## run the node on a generated scene over real topics; results in o
 	@$(PYTHON_BIN)/diffseg_demo --output out/demo
 
 test: lint docs  ## linters, documentation and all tests
-	@$(PYTHON_BIN)/python -m pytest
+	@$(PYTHON_BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup  ## the ament linters' rules, static types, and the direction of imports
 	@$(PYTHON_BIN)/ruff check
