@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 import os
 from pathlib import Path
+import re
 import textwrap
 from typing import Any
 import warnings
@@ -37,23 +38,61 @@ def pipeline_config_from_file(path: str | os.PathLike[str]) -> PipelineConfig:
         The file cannot be read, or a name or value in it is wrong.
 
     """
-    path = Path(path)
+    document = read_parameter_file(path)
     try:
-        sections = list(_node_sections(yaml.safe_load(path.read_text())))
-        if not sections:
-            raise DiffsegError(f"no settings for the node {NODE_NAME}; put them under '/**:' or "
-                               f"'{NODE_NAME}:', 'ros__parameters:'")
-        values = {name: value for section in sections for name, value in _leaves(section)
-                  if name.split('.')[0] not in OF_EVERY_NODE}
+        values = node_settings(document)
         return updated(PipelineConfig(), pipeline_settings(values))
+    except DiffsegError as error:
+        raise DiffsegError(f'parameter file {path}: {error}') from error
+
+
+def read_parameter_file(path: str | os.PathLike[str]) -> Any:
+    """Return the YAML document in the file; raise DiffsegError if there is none to be read."""
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding='utf-8'))
     except OSError as error:
         raise DiffsegError(f'parameter file {path}: {error.strerror}; give the path of a YAML '
                            'file') from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = ' '.join(str(error).split())
-        raise DiffsegError(f'parameter file {path}: no valid YAML: {reason}') from error
-    except DiffsegError as error:
-        raise DiffsegError(f'parameter file {path}: {error}') from error
+        tabs = '; indent with spaces, YAML allows no tabs' if r"'\t'" in reason else ''
+        raise DiffsegError(f'parameter file {path}: no valid YAML: {reason}{tabs}') from error
+
+
+def node_settings(document: Any, node: str | None = None) -> dict[str, Any]:
+    """
+    Return the values by dotted name that a parameter file's document gives a node.
+
+    `node` is the full name, as in '/robot/diffseg'; None stands for `diffseg` in any namespace.
+    What ROS itself gives every node is left out.
+
+    Raises
+    ------
+    DiffsegError
+        Nothing in the file is for the node; the message says what it holds and what to write.
+
+    """
+    wanted, values, others = node or NODE_NAME, {}, []
+    sections = list(_sections(document))
+    outside = [name for name, _ in _leaves(document if sections else {})
+               if 'ros__parameters' not in name.split('.')]
+    if outside:
+        raise DiffsegError(f"{outside[0]} is not below a 'ros__parameters:'; move it there")
+    for name, section in sections:
+        if not _matches(name, node):
+            others.append(name)
+            continue
+        if not isinstance(section or {}, dict):
+            raise DiffsegError(f'section {name}: ros__parameters is no mapping; write one '
+                               'NAME: VALUE a line below it')
+        values.update({key: value for key, value in _leaves(section or {})
+                       if key.split('.')[0] not in OF_EVERY_NODE})
+    if values or (sections and not others):
+        return values
+    held = (f'its settings are for {", ".join(others)}' if others else 'it is empty'
+            if document is None else "it has no 'ros__parameters:' below the name of a node")
+    raise DiffsegError(f"no settings for the node {wanted}: {held}; write '/**:' or '{wanted}:', "
+                       "below it 'ros__parameters:', and the settings below that")
 
 
 def pipeline_settings(values: dict[str, Any]) -> dict[str, Any]:
@@ -65,20 +104,22 @@ def pipeline_settings(values: dict[str, Any]) -> dict[str, Any]:
             if name not in NodeConfig.model_fields}
 
 
-def _node_sections(document: Any, namespace: str = '') -> Iterator[dict[str, Any]]:
-    """Yield the parameters of every matching node; namespaces may be nested keys."""
+def _sections(document: Any, namespace: str = '') -> Iterator[tuple[str, Any]]:
+    """Yield the full name and the parameters of every node; namespaces may be nested keys."""
     for key, value in document.items() if isinstance(document, dict) else ():
-        if not isinstance(value, dict):
-            continue
         name = f'{namespace}/{str(key).strip("/")}'
-        if 'ros__parameters' not in value:
-            yield from _node_sections(value, name)
-        elif name.split('/')[-1] in ('**', '*', NODE_NAME):
-            section = value['ros__parameters'] or {}
-            if not isinstance(section, dict):
-                raise DiffsegError(f'section {name}: ros__parameters is no mapping; write one '
-                                   'NAME: VALUE a line below it')
-            yield section
+        if isinstance(value, dict) and 'ros__parameters' in value:
+            yield name, value['ros__parameters']
+        else:
+            yield from _sections(value, name)
+
+
+def _matches(name: str, node: str | None) -> bool:
+    """Return whether a section is for the node; `*` is one part of a name, `**` any number."""
+    if node is None:
+        return name.split('/')[-1] in ('**', '*', NODE_NAME)
+    pattern = re.escape(name).replace(r'/\*\*', r'(/\w+)*').replace(r'\*', r'\w+')
+    return re.fullmatch(pattern, node) is not None
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:

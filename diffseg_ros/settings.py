@@ -7,9 +7,9 @@ A stage, a segmentation method or an output topic declares its settings as a sub
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from typing import Any, get_args, get_origin, Literal, TypeVar
 
 from diffseg_ros.errors import DiffsegError
@@ -134,12 +134,17 @@ def updated(settings: _Self, values: Mapping[str, Any], prefix: str = '') -> _Se
 
 
 def _unknown(name: str, settings: Settings, prefix: str) -> str:
-    known = [known for known, _, _ in flatten(settings, prefix)]
-    ending = name.rpartition('.')[2]
-    alike = get_close_matches(name, known, 3) + [
-        other for other in known if other.rpartition('.')[2] == ending]
-    nearest = ', '.join(dict.fromkeys(alike)) or ', '.join(known)
-    return f'parameter {name}: unknown; the nearest are {nearest}'
+    found = nearest(name, [known for known, _, _ in flatten(settings, prefix)])
+    return f'parameter {name}: unknown; the nearest are {", ".join(found)}'
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return the three dotted names most alike, as a whole or in their last part."""
+    def likeness(other: str) -> float:
+        pairs = (name, other), (name.rpartition('.')[2], other.rpartition('.')[2])
+        return max(SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+    return sorted(known, key=likeness, reverse=True)[:3]
 
 
 def _option(field: FieldInfo) -> Option:
@@ -161,7 +166,8 @@ def _explain(error: ValidationError, kind: type[Settings]) -> str:
     first = error.errors()[0]
     name = str(first['loc'][0]) if first['loc'] else ''
     if name not in kind.model_fields:
-        return f'parameter {name}: unknown; known are {", ".join(kind.model_fields)}'
+        return (f'parameter {name}: unknown; the nearest are '
+                f'{", ".join(nearest(name, kind.model_fields))}')
     field = kind.model_fields[name]
     option, got = _option(field), first['input']
     if option.choices:

@@ -6,7 +6,12 @@ from pathlib import Path
 
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.parameter_file import default_parameters, pipeline_config_from_file
+from diffseg_ros.parameter_file import (
+    default_parameters,
+    node_settings,
+    pipeline_config_from_file,
+)
+from diffseg_ros.settings import updated
 import pytest
 import yaml
 
@@ -58,7 +63,17 @@ def test_lists_are_read(tmp_path):
     ('/**: {ros__parameters: {segmentation.cut.tau: 0.5}\n', 'no valid YAML'),
     ('other:\n  ros__parameters: {segmentation.cut.tau: 0.5}\n',
      'no settings for the node diffseg'),
-    ('just text\n', 'no settings for the node diffseg'), ('', 'no settings')])
+    ('just text\n', "no 'ros__parameters:' below the name"), ('', 'it is empty; write'),
+    ('diffseg_node:\n  ros__parameters: {segmentation.cut.tau: 0.5}\n',
+     "its settings are for /diffseg_node; write '/\\*\\*:'"),
+    ('/**:\n  ros__parameters: {use_sim_time: true}\n'
+     'diffseg_node:\n  ros__parameters: {segmentation.cut.tau: 0.5}\n', 'for /diffseg_node'),
+    ('segmentation: {cut: {tau: 0.5}}\n', "has no 'ros__parameters:'"),
+    ('/**:\n  segmentation: {cut: {tau: 0.5}}\n', "has no 'ros__parameters:'"),
+    ('ros__parameters: {segmentation.cut.tau: 0.5}\n', "has no 'ros__parameters:'"),
+    ('/**:\n  ros__parameters: {segmentation.cut.tau: 0.5}\n  backbone: {tokens: 256}\n',
+     'backbone.tokens is not below'),
+    ('/**:\n\tros__parameters:\n', 'indent with spaces')])
 def test_wrong_files_are_refused_in_one_line(tmp_path, text, reason):
     path = write(tmp_path / 'p.yaml', text)
     with pytest.raises(DiffsegError, match=reason) as refused:
@@ -70,3 +85,30 @@ def test_wrong_files_are_refused_in_one_line(tmp_path, text, reason):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(DiffsegError, match='absent.yaml: No such file'):
         pipeline_config_from_file(tmp_path / 'absent.yaml')
+
+
+@pytest.mark.parametrize(('section', 'node', 'meant'), [
+    ('/**', '/diffseg', True), ('/*', '/diffseg', True), ('/*', '/robot/diffseg', False),
+    ('/**/diffseg', '/a/b/diffseg', True), ('/**/diffseg', '/diffseg', True),
+    ('/*/diffseg', '/robot/diffseg', True), ('diffseg', '/diffseg', True),
+    ('diffseg', '/robot/diffseg', False), ('/robot', '/robot/diffseg', False),
+    ('left', '/left', True), ('diffseg_node', '/diffseg', False)])
+def test_sections_are_matched_with_a_node_as_ros_does(section, node, meant):
+    document = {section: {'ros__parameters': {'max_rate': 5.0}}}
+    if meant:
+        assert node_settings(document, node) == {'max_rate': 5.0}
+    else:
+        with pytest.raises(DiffsegError, match=f'for the node {node}: its settings are for /'):
+            node_settings(document, node)
+
+
+@pytest.mark.parametrize(('misspelt', 'meant'), [
+    ('segmentation.max_segmens', 'segmentation.max_segments'),
+    ('max_segments', 'segmentation.max_segments'), ('backbone.token', 'backbone.tokens'),
+    ('segmentation.taw', 'segmentation.cut.tau'), ('backbon.modell', 'backbone.model')])
+def test_misspelt_name_is_answered_with_the_nearest(misspelt, meant):
+    with pytest.raises(DiffsegError, match='nearest are') as refused:
+        updated(PipelineConfig(), {misspelt: 1})
+    names = str(refused.value).partition('nearest are ')[2].split(', ')
+    assert meant in names
+    assert len(names) == 3

@@ -8,7 +8,7 @@ from typing import Any
 from diffseg_ros.config import NodeConfig, PipelineConfig, RENAMED, with_new_names
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.parameter_file import all_parameters, constraints, OF_EVERY_NODE
-from diffseg_ros.settings import Option, updated
+from diffseg_ros.settings import nearest, Option, updated
 import numpy as np
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -92,10 +92,12 @@ class Parameters:
 
 
 def unknown_parameters(node: Node) -> list[str]:
-    """Return the parameters given at the start that the node does not have."""
+    """Return the parameters given at the start that the node lacks, each with the nearest."""
     given = getattr(node, '_parameter_overrides', {})
-    return sorted(name for name in given if not node.has_parameter(name) and name not in RENAMED
-                  and name.split('.')[0] not in OF_EVERY_NODE)
+    known = [name for name, _, _ in all_parameters()]
+    return [f'{name} (the nearest are {", ".join(nearest(name, known))})'
+            for name in sorted(given) if not node.has_parameter(name) and name not in RENAMED
+            and name.split('.')[0] not in OF_EVERY_NODE]
 
 
 def _given_at_start(node: Node, names: Iterable[str]) -> dict[str, Any]:
