@@ -11,9 +11,23 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.types import DepthImage, LabelImage, RgbImage, UNLABELLED
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
+_ORIENTATION = 0x0112
+# Whether the columns are reversed, and quarter turns counterclockwise after that.
+_TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3),
+          8: (False, 1)}
+_NEUTRAL = (128, 128, 128, 255)
+_KNOWN_BY_NAME = {b'ftyphe': 'HEIC; convert it, for example with heif-convert IN.heic OUT.jpg',
+                  b'ftypmif1': 'HEIF; convert it, for example with heif-convert IN.heif OUT.jpg',
+                  b'ftypcrx': 'a raw photo; develop it into JPEG or TIFF first',
+                  b'ftypavif': 'AVIF; convert it, for example with ffmpeg -i IN.avif OUT.png',
+                  b'ftypisom': 'a video: give it to diffseg_replay',
+                  b'ftypmp4': 'a video: give it to diffseg_replay',
+                  b'%PDF': 'a PDF document; export its images first'}
+# Photos of 200 megapixels are no attack.
+Image.MAX_IMAGE_PIXELS = 1 << 28
 UNLABELLED_16BIT = 65535
 """Value of pixels without a segment in 16-bit label files."""
 
@@ -102,14 +116,31 @@ def decode_rgb(data: bytes | memoryview, name: str) -> RgbImage:
     """
     Return encoded bytes as (H, W, 3) uint8 RGB, upright by the EXIF orientation.
 
-    16-bit grey is scaled to 8 bits, transparency is ignored. Raises DiffsegError, which begins
-    with `name`, when the data is truncated or no image.
+    More than 8 bits are reduced by `to_8_bits`; what is transparent becomes grey. Raises
+    DiffsegError, which begins with `name`, when the data is truncated or no image.
     """
-    pixels = _decode(data, name, colour=True)
-    if pixels.dtype != np.uint8:
-        grey = np.round(pixels.astype(np.float32) / 257).clip(0, 255).astype(np.uint8)
-        pixels = np.repeat(grey[..., None], 3, axis=2)
-    return pixels
+    pixels = to_8_bits(_decode(data, name, colour=True))
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def to_8_bits(pixels: npt.NDArray) -> npt.NDArray[np.uint8]:
+    """
+    Return an (H, W) or (H, W, C) image in 8 bits.
+
+    The full range is 0 to 65535, for floats 0 to 1. Contrast is stretched where an image fills
+    less than a quarter of it or leaves it: thermal and 12-bit cameras.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    full = 1 if pixels.dtype.kind == 'f' else 65535
+    values = pixels.astype(np.float32)
+    sample = values[::max(1, len(values) // 512), ::max(1, values.shape[1] // 512)]
+    sample = sample[np.isfinite(sample)]
+    low, high = np.percentile(sample, (0.5, 99.5)) if sample.size else (0, full)
+    if 0 <= low <= high <= full and (low == high or high - low >= full / 4):
+        low, high = 0, full
+    scaled = (np.nan_to_num(values, nan=low) - low) * (255 / max(high - low, 1e-12))
+    return np.round(scaled).clip(0, 255).astype(np.uint8)
 
 
 def decode_units(data: bytes | memoryview, name: str) -> npt.NDArray[np.uint16]:
@@ -137,16 +168,48 @@ def _decode(data: bytes | memoryview, name: str, *, colour: bool) -> npt.NDArray
         with Image.open(BytesIO(data)) as image:
             if not colour:
                 return np.asarray(image)
-            ImageOps.exif_transpose(image, in_place=True)
-            if image.mode != 'RGB' and not image.mode.startswith(('I', 'F')):
-                return np.asarray(image.convert('RGB'))
-            return np.asarray(image)
+            return _turned(_colours(image, data), image.getexif().get(_ORIENTATION))
     except Exception as error:  # Pillow's plugins raise many kinds for damaged data
+        if isinstance(error, UnidentifiedImageError) and (
+                pixels := _by_opencv(data)) is not None:
+            return pixels
         reason = ' '.join(str(error).split()) or type(error).__name__
         if 'BytesIO' in reason:
             reason = 'unknown format'
-        raise DiffsegError(f'{name}: no readable image ({len(data)} bytes: {reason}); JPEG and '
-                           'PNG are supported') from error
+        kind = next((kind for mark, kind in _KNOWN_BY_NAME.items() if mark in bytes(data[:16])),
+                    '')
+        raise DiffsegError(f'{name}: no readable image ({len(data)} bytes: {kind or reason}); '
+                           'JPEG and PNG are supported') from error
+
+
+def _colours(image: Image.Image, data: bytes | memoryview) -> npt.NDArray:
+    """Return (H, W, 3) RGB, or (H, W) of more than 8 bits."""
+    if image.mode.startswith(('I', 'F')):
+        return np.asarray(image)
+    if ';16' in str(getattr(image, 'tile', '')):
+        image.load()  # finds what is truncated
+        if (pixels := _by_opencv(data)) is not None:
+            return pixels
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new('RGBA', image.size, _NEUTRAL),
+                                      image.convert('RGBA'))
+    return np.asarray(image.convert('RGB'))
+
+
+def _by_opencv(data: bytes | memoryview) -> npt.NDArray | None:
+    """Return the (H, W[, 3]) pixels of files that Pillow reads not, or by 8 bits only."""
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH
+                              | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
+    return pixels if pixels is None or pixels.dtype != np.float64 else pixels.astype(np.float32)
+
+
+def _turned(pixels: npt.NDArray, orientation: int | None) -> npt.NDArray:
+    """Return an image upright, by the EXIF tag that says how the camera was held."""
+    flipped, quarters = _TURNS.get(orientation or 1, (False, 0))
+    return np.ascontiguousarray(np.rot90(pixels[:, ::-1] if flipped else pixels, quarters))
 
 
 def metres_from_units(units: npt.NDArray[np.uint16], per_metre: float) -> DepthImage:

@@ -24,8 +24,10 @@ from diffseg_ros.io.images import (
     decode_rgb,
     decode_units,
     metres_from_units,
+    to_8_bits,
     valid_metres,
 )
+from diffseg_ros.io.rvl import decode_rvl
 from diffseg_ros.types import DepthImage, Intrinsics, Matrix, RgbImage
 import numpy as np
 import numpy.typing as npt
@@ -52,14 +54,29 @@ _COLOUR_LAYOUT: dict[str, tuple[str, int, int | None]] = {
     '8UC4': ('u1', 4, cv2.COLOR_BGRA2RGB),
     'yuv422': ('u1', 2, cv2.COLOR_YUV2RGB_UYVY), 'uyvy': ('u1', 2, cv2.COLOR_YUV2RGB_UYVY),
     'yuv422_yuy2': ('u1', 2, cv2.COLOR_YUV2RGB_YUY2), 'yuyv': ('u1', 2, cv2.COLOR_YUV2RGB_YUY2),
+    'nv12': ('u1', 1, cv2.COLOR_YUV2RGB_NV12), 'nv21': ('u1', 1, cv2.COLOR_YUV2RGB_NV21),
+    'nv24': ('u1', 1, None),
 }
+# Planes of these follow each other: rows of data for each two rows of the image.
+_PLANAR = {'nv12': 3, 'nv21': 3, 'nv24': 6}
+_STUDIO_YUV = np.array([[1.164, 0, 1.596, -222.9], [1.164, -0.392, -0.813, 135.6],
+                        [1.164, 2.017, 0, -276.8]])
 # OpenCV names a Bayer pattern by its second row.
 for _pattern, _conversion in (('rggb', cv2.COLOR_BayerBG2RGB), ('bggr', cv2.COLOR_BayerRG2RGB),
                               ('gbrg', cv2.COLOR_BayerGR2RGB), ('grbg', cv2.COLOR_BayerGB2RGB)):
     _COLOUR_LAYOUT[f'bayer_{_pattern}8'] = ('u1', 1, _conversion)
     _COLOUR_LAYOUT[f'bayer_{_pattern}16'] = ('u2', 1, _conversion)
 _DEPTH_LAYOUT = {'16UC1': 'u2', 'mono16': 'u2', '32FC1': 'f4'}
-_COLOUR_ONLY = _COLOUR_LAYOUT.keys() - _DEPTH_LAYOUT.keys() | {'jpeg', 'jpg'}
+_FILE_FORMATS = ('jpeg', 'png', 'webp', 'bmp', 'tiff')
+_ALIASES = {'rgb24': 'rgb8', 'bgr24': 'bgr8', 'rgb': 'rgb8', 'bgr': 'bgr8', 'rgba': 'rgba8',
+            'bgra': 'bgra8', 'mono': 'mono8', 'gray8': 'mono8', 'grey8': 'mono8', 'y8': 'mono8',
+            'gray16': 'mono16', 'grey16': 'mono16', 'y16': 'mono16', 'z16': '16UC1',
+            '16uc': '16UC1', '32fc': '32FC1', 'yuy2': 'yuyv', 'yuyv422': 'yuyv',
+            'uyvy422': 'uyvy', 'jpg': 'jpeg', 'mjpeg': 'jpeg', 'mjpg': 'jpeg', 'tif': 'tiff'}
+_NAMES = _ALIASES | {name.lower(): name for name in (
+    *_COLOUR_LAYOUT, *_DEPTH_LAYOUT, *_FILE_FORMATS)}
+_VIDEO = ('h264', 'h265', 'hevc', 'av1', 'vp8', 'vp9', 'theora')
+_COLOUR_ONLY = _COLOUR_LAYOUT.keys() - _DEPTH_LAYOUT.keys() | set(_FILE_FORMATS)
 _DEPTH_ONLY = _DEPTH_LAYOUT.keys() - _COLOUR_LAYOUT.keys()
 _BUILT_ENCODINGS = {('uint8', 3): 'rgb8', ('uint8', 1): 'mono8', ('uint16', 1): '16UC1',
                     ('int32', 1): '32SC1', ('float32', 1): '32FC1'}
@@ -67,7 +84,7 @@ _BUILT_ENCODINGS = {('uint8', 3): 'rgb8', ('uint8', 1): 'mono8', ('uint16', 1): 
 
 def check_colour(message: Any) -> None:
     """Raise DiffsegError if an Image or CompressedImage says that it holds no colour image."""
-    _check(message, 'a colour image', _COLOUR_LAYOUT, _DEPTH_ONLY,
+    _check(message, 'a colour image', {*_COLOUR_LAYOUT, *_FILE_FORMATS}, _DEPTH_ONLY,
            'this is depth: name the topic of the colour images')
 
 
@@ -81,9 +98,11 @@ def _check(message: Any, kind: str, supported: Collection[str], others: Collecti
            hint: str) -> None:
     """Refuse what is not supported; of a CompressedImage only what `others` names."""
     raw = hasattr(message, 'encoding')
-    # A CompressedImage's format begins with the encoding before compression, or is 'jpeg'.
-    encoding = (str(message.encoding) if raw
-                else str(message.format).partition(';')[0].strip())
+    encoding = image_encoding(message)
+    if encoding.lower() in _VIDEO:
+        raise DiffsegError(f'this is {encoding} video, whose messages are no images of their own; '
+                           'record them as images: ros2 run image_transport republish '
+                           '--ros-args -p in_transport:=ffmpeg -p out_transport:=compressed')
     if encoding in supported or not (raw or encoding in others):
         return
     raise DiffsegError(f'image encoding {encoding!r} is not supported as {kind}; supported are '
@@ -91,21 +110,37 @@ def _check(message: Any, kind: str, supported: Collection[str], others: Collecti
                        + (f'; {hint}' if encoding in others else ''))
 
 
+def image_encoding(message: Any) -> str:
+    """
+    Return the encoding of an Image, or of what a CompressedImage held, by its usual name.
+
+    A CompressedImage's format begins with the encoding before compression, or is 'jpeg'.
+    """
+    name = str(getattr(message, 'encoding', None) or getattr(message, 'format', ''))
+    name = name.partition(';')[0].strip()
+    return _NAMES.get(name.lower(), name)
+
+
 def decode_colour(message: Any) -> RgbImage:
     """
     Return the (H, W, 3) uint8 RGB pixels of a sensor_msgs/Image or CompressedImage.
 
     Tightly packed rgb8 is returned without a copy, as a view of the message's data. 16-bit
-    colours are scaled to 8 bits; 8UC3 and 8UC4 are taken as BGR. Raises DiffsegError when the
+    colours are scaled to 8 bits, stretched where they fill little of the range; 8UC3 and 8UC4
+    are taken as BGR. Raises DiffsegError when the
     encoding is not supported, the sizes contradict the data, or it is damaged.
     """
     check_colour(message)
-    if not hasattr(message, 'encoding'):
-        return decode_rgb(memoryview(message.data), f'compressed image ({message.format})')
-    dtype, channels, conversion = _COLOUR_LAYOUT[message.encoding]
-    pixels = _pixels(message, dtype, channels)
+    encoding = image_encoding(message)
+    if not hasattr(message, 'encoding') or encoding in _FILE_FORMATS:
+        kind = getattr(message, 'format', encoding)
+        return decode_rgb(memoryview(message.data), f'compressed image ({kind})')
+    dtype, channels, conversion = _COLOUR_LAYOUT[encoding]
+    pixels = _pixels(message, dtype, channels, _PLANAR.get(encoding, 2))
     if dtype == 'u2':
-        pixels = cv2.convertScaleAbs(np.ascontiguousarray(pixels, np.uint16), alpha=1 / 257)
+        pixels = to_8_bits(np.ascontiguousarray(pixels, np.uint16))
+    if encoding == 'nv24':
+        return cv2.transform(_yuv444(pixels, message.height), _STUDIO_YUV)
     pixels = np.ascontiguousarray(pixels)
     try:
         return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
@@ -120,14 +155,14 @@ def decode_depth(message: Any) -> DepthImage:
 
     16UC1 and mono16 are millimetres, 32FC1 metres. 0, negative, NaN and infinity are invalid.
     Tightly packed 32FC1 whose only invalid values are NaN is returned without a copy.
-    Compressed depth is compressedDepth with PNG (16UC1, or 32FC1 as quantised inverse depth),
-    a plain 16-bit PNG in millimetres or a float32 TIFF in metres. Raises DiffsegError as
+    Compressed depth is compressedDepth with PNG or RVL (16UC1, or 32FC1 as quantised inverse
+    depth), a plain 16-bit PNG in millimetres or a float32 TIFF in metres. Raises DiffsegError as
     `decode_colour` does.
     """
     check_depth(message)
     if not hasattr(message, 'encoding'):
         return _decode_compressed_depth(message)
-    dtype = _DEPTH_LAYOUT[message.encoding]
+    dtype = _DEPTH_LAYOUT[image_encoding(message)]
     pixels = _pixels(message, dtype, 1)
     if dtype == 'u2':
         return metres_from_units(pixels, _MILLIMETRES)
@@ -137,16 +172,15 @@ def decode_depth(message: Any) -> DepthImage:
 def _decode_compressed_depth(message: Any) -> DepthImage:
     name = f'compressed depth image ({message.format})'
     data = memoryview(message.data)
-    floating, packed = message.format.startswith('32FC1'), 'compressedDepth' in message.format
+    floating = image_encoding(message) == '32FC1'
+    packed = 'compresseddepth' in message.format.lower()
     if floating and not packed:
         return valid_metres(decode_floats(data, name))
-    if 'rvl' in message.format.lower():
-        raise DiffsegError(f'{name}: RVL is not supported; set the publisher to '
-                           'compressedDepth png')
     if packed and len(data) < _PACKED_HEADER.size:
         raise DiffsegError(f'{name}: {len(data)} bytes, shorter than its 12-byte header; the '
                            'message is truncated')
-    units = decode_units(data[_PACKED_HEADER.size if packed else 0:], name)
+    decode = decode_rvl if 'rvl' in message.format.lower() else decode_units
+    units = decode(data[_PACKED_HEADER.size if packed else 0:], name)
     if not floating:
         return metres_from_units(units, _MILLIMETRES)
     _, scale, offset = _PACKED_HEADER.unpack_from(data)
@@ -176,8 +210,12 @@ def intrinsics_from_camera_info(message: Any) -> Intrinsics:
     return intrinsics.resized(width // binning_x, height // binning_y)
 
 
-def _pixels(message: Any, dtype: str, channels: int) -> npt.NDArray:
-    """Return a (H, W) or (H, W, C) view of the data, in the message's byte order."""
+def _pixels(message: Any, dtype: str, channels: int, halves: int = 2) -> npt.NDArray:
+    """
+    Return a (H, W) or (H, W, C) view of the data, in the message's byte order.
+
+    There are `halves` rows of data for each two rows of the image.
+    """
     width, height, step = int(message.width), int(message.height), int(message.step)
     kind = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
     row = width * channels * kind.itemsize
@@ -187,6 +225,10 @@ def _pixels(message: Any, dtype: str, channels: int) -> npt.NDArray:
         raise DiffsegError(f'{what}: width and height must be above 0')
     if step < row:
         raise DiffsegError(f'{what}: a row takes {row} bytes; the step must not be below that')
+    if halves > 2:
+        # Some drivers count the bytes of all planes in the step.
+        step = step * 2 // halves if data.size == step * height else step
+        height = height * halves // 2
     # The padding of the last row may be missing.
     needed = step * (height - 1) + row
     if data.size < needed:
@@ -195,6 +237,15 @@ def _pixels(message: Any, dtype: str, channels: int) -> npt.NDArray:
     pixels: npt.NDArray = np.ndarray((height, width, channels), kind, data,
                                      strides=(step, channels * kind.itemsize, kind.itemsize))
     return pixels if channels > 1 else pixels[..., 0]
+
+
+def _yuv444(planes: npt.NDArray, height: int) -> npt.NDArray:
+    """Return (H, W, 3) of (3H, W) rows: H of Y, then pairs of U and V in H double rows."""
+    step, item = planes.strides
+    luma = planes[:height]
+    pairs = np.lib.stride_tricks.as_strided(planes[height:], (*luma.shape, 2),
+                                            (2 * step, 2 * item, item), writeable=False)
+    return np.dstack([luma, pairs])
 
 
 def header(stamp: int, frame_id: str) -> Any:

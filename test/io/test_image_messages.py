@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import itertools
 import struct
 from types import SimpleNamespace
 
@@ -122,8 +123,8 @@ def test_yuv422(encoding, order):
 
 @pytest.mark.parametrize('decode', [decode_colour, decode_depth])
 def test_unknown_encoding_names_the_supported(decode):
-    with pytest.raises(DiffsegError, match=r"'jpg'.*supported are .*16"):
-        decode(message('jpg', np.zeros((2, 2), np.uint8)))
+    with pytest.raises(DiffsegError, match=r"'yuv9'.*supported are .*16"):
+        decode(message('yuv9', np.zeros((2, 2), np.uint8)))
 
 
 @pytest.mark.parametrize(('change', 'reason'), [
@@ -146,6 +147,70 @@ def test_last_row_without_padding():
     padded = message('rgb8', pixels, padding=5)
     padded.data = padded.data[:-5]
     np.testing.assert_array_equal(decode_colour(padded), pixels)
+
+
+@pytest.mark.parametrize(('encoding', 'halves', 'chroma'), [
+    ('nv12', 3, 'uv'), ('nv21', 3, 'vu'), ('nv24', 6, 'uv'), ('NV12', 3, 'uv')])
+@pytest.mark.parametrize('step', [8, 11, None])
+def test_planar_colour(encoding, halves, chroma, step):
+    planes = {'y': 93, 'u': 112, 'v': 179}  # (180, 60, 40) in studio range is (94, 104, 186)
+    step_of_plane = step or 8
+    data = np.full((6 * halves // 2, step_of_plane), 0xA5, np.uint8)
+    data[:6, :8] = planes['y']
+    pairs = data[6:] if encoding != 'nv24' else data[6:].reshape(6, 2 * step_of_plane)
+    pairs[:, 0::2] = planes[chroma[0]]
+    pairs[:, 1::2] = planes[chroma[1]]
+    image = SimpleNamespace(encoding=encoding, width=8, height=6, is_bigendian=0,
+                            step=step or 8 * halves // 2, data=data.tobytes())
+    rgb = decode_colour(image)
+    assert rgb.shape == (6, 8, 3)
+    assert np.abs(rgb.astype(int) - [171, 54, 57]).max() < 4
+    image.data = image.data[:-9]
+    with pytest.raises(DiffsegError, match='truncated'):
+        decode_colour(image)
+
+
+@pytest.mark.parametrize(('alias', 'encoding'), [
+    ('RGB8', 'rgb8'), ('Bgr8', 'bgr8'), ('rgb24', 'rgb8'), ('BGR24', 'bgr8'), ('gray8', 'mono8'),
+    ('MONO8', 'mono8'), ('YUYV', 'yuyv'), ('yuy2', 'yuyv'), ('BAYER_RGGB8', 'bayer_rggb8')])
+def test_other_spellings(alias, encoding):
+    channels = {'rgb': 3, 'bgr': 3, 'yuy': 2}.get(encoding[:3], 1)
+    pixels = random_pixels(5, 6, 8, channels, np.uint8)
+    np.testing.assert_array_equal(decode_colour(message(alias, pixels)),
+                                  decode_colour(message(encoding, pixels)))
+
+
+def test_other_spellings_of_depth():
+    units = random_pixels(4, 6, 7, 1, np.uint16)
+    for alias in ('16uc1', 'Z16', 'MONO16'):
+        np.testing.assert_array_equal(decode_depth(message(alias, units)),
+                                      decode_depth(message('16UC1', units)))
+
+
+def test_files_in_raw_images():
+    rgb = random_pixels(3, 8, 10, 3, np.uint8)
+    image = message('png', rgb, data=png(rgb[..., ::-1]))
+    np.testing.assert_array_equal(decode_colour(image), rgb)
+
+
+@pytest.mark.parametrize('format_', ['', 'webp', 'png', 'yuv422_yuy2; png compressed mono8'])
+def test_the_data_says_what_a_compressed_image_is(format_):
+    rgb = random_pixels(3, 8, 10, 3, np.uint8)
+    np.testing.assert_array_equal(decode_colour(compressed(format_, png(rgb[..., ::-1]))), rgb)
+
+
+@pytest.mark.parametrize('format_', ['h264', 'H265', 'hevc'])
+def test_video_is_named(format_):
+    with pytest.raises(DiffsegError, match=f'this is {format_} video, .*republish'):
+        decode_colour(compressed(format_, b'nonsense'))
+
+
+def test_contrast_of_dim_and_thermal_images():
+    ramp = np.tile(np.arange(64, dtype=np.uint16), (48, 1))
+    for pixels in (ramp * 64, ramp * 10 + 29000):
+        rgb = decode_colour(message('mono16', pixels))
+        assert rgb.min() < 5 and rgb.max() > 250
+        assert (np.diff(rgb[..., 0].astype(int), axis=1) >= 0).all()
 
 
 def test_odd_size_of_subsampled_colour():
@@ -197,6 +262,50 @@ def test_compressed_image_of_the_other_kind_is_not_taken_for_it(decode, name, wo
         decode(compressed(name, data))
 
 
+def rvl(units):
+    """Return the RVL code of (H, W) uint16, nibble by nibble as its paper says."""
+    nibbles, last = [], 0
+
+    def add(number):
+        while number > 7:
+            nibbles.append(number & 7 | 8)
+            number >>= 3
+        nibbles.append(number)
+
+    for zero, group in itertools.groupby(units.reshape(-1).tolist(),
+                                         lambda unit: unit == 0):
+        run = list(group)
+        if zero:
+            add(len(run))
+            continue
+        if not nibbles:
+            add(0)
+        add(len(run))
+        for unit in run:
+            add((unit - last) * 2 if unit >= last else (last - unit) * 2 - 1)
+            last = unit
+    if units.reshape(-1)[-1] == 0:
+        add(0)
+    nibbles += [0] * (-len(nibbles) % 8)
+    words = np.array(nibbles).reshape(-1, 8) @ (16 ** np.arange(7, -1, -1))
+    return struct.pack('<ii', *units.shape[::-1]) + words.astype('<u4').tobytes()
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), height=SIZES, width=SIZES,
+       holes=st.sampled_from([0, 0.1, 0.5, 0.9, 1]), most=st.sampled_from([3, 900, 65535]))
+def test_rvl_depth(seed, height, width, holes, most):
+    random = np.random.default_rng(seed)
+    units = random.integers(0, most, (height, width), np.uint16, endpoint=True)
+    units[random.random(units.shape) < holes] = 0
+    data = bytes(12) + rvl(units)
+    depth = decode_depth(compressed('16UC1; compressedDepth rvl', data))
+    np.testing.assert_array_equal(np.nan_to_num(depth), units / np.float32(1000))
+    for cut in (14, 24):
+        with pytest.raises(DiffsegError, match='RVL.*truncated'):
+            decode_depth(compressed('16UC1; compressedDepth rvl', data[:cut][:len(data) - 4]))
+
+
 def test_quantised_compressed_depth():
     metres = np.random.default_rng(0).uniform(0.4, 6, (6, 7)).astype(np.float32)
     scale = 100.0 * 101.0
@@ -211,7 +320,7 @@ def test_quantised_compressed_depth():
 
 
 @pytest.mark.parametrize(('name', 'data', 'reason'), [
-    ('16UC1; compressedDepth rvl', b'\0' * 40, 'RVL is not supported'),
+    ('16UC1; compressedDepth rvl', b'\0' * 40, 'RVL of 0x0'),
     ('16UC1; compressedDepth png', b'\0' * 5, 'truncated'),
     ('16UC1; compressedDepth png', b'\0' * 40, 'no readable image'),
     ('16UC1; png', png(np.zeros((4, 4), np.uint8)), '16-bit image with one channel'),
