@@ -14,6 +14,7 @@ from diffseg_ros.cli.command import progress, run_command
 from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import add_topic_options, topic_names
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.ros.startup import check_ros_arguments
 
 if TYPE_CHECKING:
     from diffseg_ros.io.message_stream import MessageStream
@@ -119,8 +120,12 @@ def _wait_for_subscriber(arguments: argparse.Namespace, stream: MessageStream, p
     image = next(name for name in stream.topics if name.startswith('rgb/image_raw'))
     if image.endswith('compressed'):
         _print('the images are compressed: the node needs image_transport:=compressed')
+    topic = player.node.resolve_topic_name(image)
+    if not player.has_subscribers(image):
+        _print(f'waiting for a subscriber on {topic}, for {arguments.wait:.0f} s at most; '
+               '--wait 0 plays at once')
     if not player.wait_for(lambda: stop() or player.has_subscribers(image), arguments.wait):
-        _print(f'no subscriber on {image} after {arguments.wait:.0f} s; playing anyway')
+        _print(f'no subscriber on {topic} after {arguments.wait:.0f} s; playing anyway')
     else:
         # A publisher knows its subscriber before the subscriber knows it.
         player.wait_for(stop, _MATCH_SECONDS)
@@ -136,6 +141,11 @@ def main(argv: list[str] | None = None) -> int:
     own = words[:words.index('--ros-args')] if '--ros-args' in words else words
     parser = _parser()
     parser.set_defaults(ros_arguments=words[len(own):])
+    try:
+        check_ros_arguments(parser.prog, words)
+    except DiffsegError as error:
+        _print(str(error))
+        return 2
     return run_command(_run, parser, own)
 
 

@@ -19,7 +19,12 @@ from diffseg_ros.ros.parameters import Parameters, unknown_parameters
 from diffseg_ros.ros.processor import FrameProcessor
 from diffseg_ros.ros.publishers import OutputPublishers
 from diffseg_ros.ros.status import NodeStatus, ProcessingStatus, SILENCE_SECONDS
-from diffseg_ros.ros.subscriptions import create_subscriptions, input_topics, why_no_images
+from diffseg_ros.ros.subscriptions import (
+    create_subscriptions,
+    input_topics,
+    namesake,
+    why_no_images,
+)
 from diffseg_ros.ros.synchronizer import FrameSynchronizer
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.subscription import Subscription
@@ -63,6 +68,7 @@ class SegmentationNode(LifecycleNode):
         self._state = 'unconfigured'
         self._step = self._step_error = ''
         self._enabled = True
+        self._no_frame_id = False
         self._next_id = 1
         self._active_since = time.monotonic()
         self._counters = Counters()
@@ -185,6 +191,7 @@ class SegmentationNode(LifecycleNode):
 
     def _on_image(self, message: Image) -> None:
         self._input_rate.tick()
+        self._no_frame_id = not message.header.frame_id
         self._synchronizer.add_image(message, self._subscribed_outputs(), enabled=self._enabled)
 
     def _subscribed_outputs(self) -> set[str]:
@@ -222,14 +229,14 @@ class SegmentationNode(LifecycleNode):
         since_image = self._input_rate.seconds_since_last
         waited = time.monotonic() - self._active_since
         waited = waited if since_image is None else min(waited, since_image)
-        silent = waited > SILENCE_SECONDS or not totals['received']
         status = NodeStatus(
             state=self._state, failed_step=self._step, step_error=self._step_error,
             enabled=self._enabled, image_topic=self._topics.image, images=totals['received'],
             no_images_reason=(why_no_images(self, self._topics.image, self._inputs)
-                              if silent else ''),
+                              if waited > SILENCE_SECONDS else ''),
             seconds_without_image=waited, refused=refused,
-            unstable_stamps=self._synchronizer.unstable_stamps, subscribed=bool(subscribed),
+            unstable_stamps=self._synchronizer.unstable_stamps,
+            no_frame_id=self._no_frame_id, namesake=namesake(self), subscribed=bool(subscribed),
             points_subscribed='points' in subscribed, labels_encoding=node.labels_encoding,
             label_pool_size=node.label_pool_size, input_rate=self._input_rate.rate,
             processing=ProcessingStatus() if processor is None else processor.status())

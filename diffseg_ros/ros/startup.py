@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import re
+import shlex
 
 from diffseg_ros.config_files import config_file
 from diffseg_ros.errors import DiffsegError
@@ -13,6 +15,8 @@ OLD_PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 """The variable of Fast DDS 2; Fast DDS 3 reads it too, with a warning."""
 FAST_DDS_2 = ('humble', 'iron', 'jazzy')
 """ROS distributions with Fast DDS 2."""
+_ROS_OPTIONS = ('-r', '--remap', '-p', '--param', '--params-file', '--log-level',
+                '--enclave', '--log-config-file')
 
 
 def use_large_message_profile() -> Path | None:
@@ -42,6 +46,43 @@ def own_arguments(arguments: list[str]) -> list[str]:
         raise _described(error) from error
 
 
+def check_ros_arguments(program: str, words: list[str]) -> None:
+    """
+    Refuse arguments for ROS that stand before --ros-args.
+
+    Raises
+    ------
+    DiffsegError
+        There are some, perhaps as ROS 1 or a launch file has them; the message gives the command
+        line that was meant.
+
+    """
+    end = words.index('--ros-args') if '--ros-args' in words else len(words)
+    own = next((place for place, word in enumerate(words[:end])
+                if word in _ROS_OPTIONS or ':=' in word), end)
+    meant: list[str] = []
+    for before, word in zip(['', *words[own:end]], words[own:end]):
+        meant += [word] if before in _ROS_OPTIONS or ':=' not in word else _as_ros_2(word)
+    if meant:
+        line = shlex.join([program, *words[:own], '--ros-args', *meant, *words[end + 1:]])
+        raise DiffsegError(f'arguments for ROS follow --ros-args; write: {line}')
+
+
+def _as_ros_2(assignment: str) -> list[str]:
+    """Return what `NAME:=VALUE` without an option means: a parameter or a remapping."""
+    from diffseg_ros.parameter_file import all_parameters, OF_EVERY_NODE
+
+    name, value = assignment.split(':=', 1)
+    known = {parameter for parameter, _, _ in all_parameters()}
+    if name.startswith('_') and not name.startswith('__'):
+        return ['-p', assignment[1:]]
+    if name in known or name.split('.')[0] in OF_EVERY_NODE:
+        return ['-p', assignment]
+    if name == '__params':
+        return ['--params-file', value]
+    return ['-r', f'__node:={value}' if name == '__name' else assignment]
+
+
 def join_ros(arguments: list[str]) -> None:
     """
     Start rclpy with the profile for large messages.
@@ -66,8 +107,10 @@ def join_ros(arguments: list[str]) -> None:
 
 
 def _described(error: RuntimeError) -> DiffsegError:
-    reason = ' '.join(str(error).split())
+    # Where in its sources rcl found it helps nobody.
+    reason = re.sub(r',? at \S+\.c:\d+', '', ' '.join(str(error).split()))
     if type(error).__name__ == 'UnknownROSArgsError':
         return DiffsegError(f'unknown arguments after --ros-args: {reason}; -r OLD:=NEW, '
                             '-p NAME:=VALUE, --params-file FILE and --log-level LEVEL are known')
-    return DiffsegError(reason)
+    hint = '; write -r OLD:=NEW' if 'remap rule' in reason else ''
+    return DiffsegError(f'{reason}{hint}')

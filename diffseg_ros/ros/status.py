@@ -20,7 +20,7 @@ _FAILED_STEPS = {'loading': ('model not loaded', 'configure'),
 _REPEAT_SECONDS = 60.0
 _LOGGED_ELSEWHERE = ('model not loaded', 'not configured because', 'not activated because',
                      'the last image failed', 'masks without clouds', 'shut down')
-_NOT_YET_A_PROBLEM = ('no image yet', 'no more images')
+_NOT_YET_A_PROBLEM = 'waiting for the first image'
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class NodeStatus:
     seconds_without_image: float = 0.0  # since the last one, or since activation
     refused: str = ''  # 'late' or 'duplicate' when all images since the last report were
     unstable_stamps: bool = False
+    no_frame_id: bool = False  # in the newest image
+    namesake: str = ''  # the node's name, where another node has it too
     subscribed: bool = False  # to any output
     points_subscribed: bool = False
     labels_encoding: str = '16UC1'
@@ -58,7 +60,11 @@ class NodeStatus:
 
 def status_message(status: NodeStatus) -> tuple[int, str]:
     """Return the diagnostic level and the sentence."""
-    return _lifecycle_message(status) or _input_message(status) or _output_message(status)
+    level, text = (_lifecycle_message(status) or _input_message(status)
+                   or _output_message(status))
+    if level == OK and status.state == 'active' and (remark := _remark(status)):
+        return WARN, f'{text}; {remark}'
+    return level, text
 
 
 def _lifecycle_message(status: NodeStatus) -> tuple[int, str] | None:
@@ -79,12 +85,24 @@ def _lifecycle_message(status: NodeStatus) -> tuple[int, str] | None:
     return None
 
 
+def _remark(status: NodeStatus) -> str:
+    """Return what should be known of a node that works."""
+    if status.namesake:
+        return (f'another node is named {status.namesake} too: give one of them another name '
+                '(-r __node:=NAME) or namespace (-r __ns:=/NAME)')
+    if status.no_frame_id and status.points_subscribed:
+        return (f'the images on {status.image_topic} have no frame_id, so RViz cannot show the '
+                'clouds: set it in the camera driver')
+    return ''
+
+
 def _input_message(status: NodeStatus) -> tuple[int, str] | None:
-    if status.seconds_without_image > SILENCE_SECONDS or not status.images:
+    if status.seconds_without_image > SILENCE_SECONDS:
         missing = 'no more images' if status.images else 'no image yet'
-        level = WARN if status.seconds_without_image > SILENCE_SECONDS else OK
-        return level, (f'{missing} on {status.image_topic} for '
-                       f'{status.seconds_without_image:.0f} s: {status.no_images_reason}')
+        return WARN, (f'{missing} on {status.image_topic} for '
+                      f'{status.seconds_without_image:.0f} s: {status.no_images_reason}')
+    if not status.images:
+        return OK, f'waiting for the first image on {status.image_topic}'
     if status.refused == 'duplicate':
         return WARN, f'all images on {status.image_topic} carry the same stamp: set header.stamp'
     if status.refused == 'late' or status.unstable_stamps:

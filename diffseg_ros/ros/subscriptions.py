@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import os
 from typing import Any
 
 from diffseg_ros.config import NodeConfig
@@ -98,12 +99,30 @@ def why_no_images(node: Node, topic: str, subscriptions: list[Subscription]) -> 
     return f'{len(publishers)} publish it but send nothing, or too much for the transport'
 
 
+def _others(node: Node) -> list[str]:
+    """Return the full names of the other nodes in the domain."""
+    names = [f'{space.rstrip("/")}/{name}' for name, space in node.get_node_names_and_namespaces()]
+    own = node.get_fully_qualified_name()
+    if own in names:
+        names.remove(own)
+    return names
+
+
+def namesake(node: Node) -> str:
+    """Return the node's full name if another node in the domain has it too, else ''."""
+    own = node.get_fully_qualified_name()
+    return own if own in _others(node) else ''
+
+
 def _other_image_topics(node: Node, topic: str) -> str:
     own = f'/{node.get_name()}/'
     found = [name for name, types in node.get_topic_names_and_types()
              if set(types) & set(_IMAGE_TYPES) and name != topic
              and own not in name and node.count_publishers(name)]
     found.sort(key=lambda name: ('depth' in name, name))
+    if not found and not _others(node):
+        return ('; this node sees no other node at all: is ROS_DOMAIN_ID the same everywhere '
+                f'(here {os.environ.get("ROS_DOMAIN_ID") or 0})?')
     if not found:
         return ''
     more = ', ...' if len(found) > _MOST_TOPICS_NAMED else ''

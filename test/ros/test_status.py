@@ -38,7 +38,13 @@ PROCESSING = ProcessingStatus(output_rate=4.0)
     ({'images': 0, 'no_images_reason': 'nobody publishes it', 'seconds_without_image': 12.4}, WARN,
      'no image yet on /rgb/image_raw for 12 s: nobody publishes it'),
     ({'busy_seconds': 12.0}, ERROR, 'in processing for 12 s'),
-    ({'images': 0, 'seconds_without_image': 0.5}, OK, 'no image yet'),
+    ({'images': 0, 'seconds_without_image': 0.5}, OK,
+     'waiting for the first image on /rgb/image_raw'),
+    ({'no_frame_id': True}, WARN, 'processing 4.0 Hz out of 10.0 Hz; the images on /rgb/image_raw '
+     'have no frame_id'),
+    ({'no_frame_id': True, 'points_subscribed': False}, OK, 'processing'),
+    ({'namesake': '/diffseg', 'subscribed': False}, WARN, 'another node is named /diffseg too'),
+    ({'namesake': '/diffseg', 'failure': 'x'}, ERROR, 'the last image failed: x'),
     ({'seconds_without_image': 7.0, 'failure': 'old'}, WARN,
      'no more images on /rgb/image_raw for 7 s'),
     ({'refused': 'duplicate'}, WARN, 'carry the same stamp'),
@@ -115,4 +121,4 @@ def test_what_is_logged_where_it_happens_and_the_first_seconds_are_left_out(rig)
     for sentence in ('the last image failed: x', 'model not loaded because: x',
                      'masks without clouds at 1 Hz out of 1 Hz: x'):
         assert rig.say(*[(ERROR, sentence)] * 3) == []
-    assert rig.say(*[(OK, 'no image yet on /a for 1 s: nobody')] * 3) == []
+    assert rig.say(*[(OK, 'waiting for the first image on /a')] * 3) == []
