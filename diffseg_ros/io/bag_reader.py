@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, ExitStack
+from contextlib import closing, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfileobj
 import sqlite3
 import struct
+import sys
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
@@ -21,10 +24,23 @@ from diffseg_ros.io.messages import (
     deserialise,
     IMAGE,
     TRANSFORMS,
+    VIDEO_HINT,
 )
 from rosbags.rosbag2 import Reader
 
-_MCAP_CHUNK = 6
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd  # comes with rosbags
+
+_MCAP_HEADER, _MCAP_CHANNEL, _MCAP_CHUNK = 1, 4, 6
+_ZSTD = b'\x28\xb5\x2f\xfd'
+_REMEDIES = {
+    'ros1': 'convert the ROS 1 bag that it was made of: rosbags-convert --src X.bag --dst X',
+    'protobuf': 'Foxglove writes these: record the topics of ROS 2 with ros2 bag record',
+    'json': 'Foxglove writes these: record the topics of ROS 2 with ros2 bag record',
+    'cdr': 'record it with ros2 bag record -s mcap'}
+_VIDEO_TYPES = ('/CompressedVideo', '/FFMPEGPacket')
 _IMAGES = (IMAGE, COMPRESSED_IMAGE)
 _TRANSPORTS = ('', '/compressed', '/compressedDepth')
 _COLOUR_HINTS = ('rgb', 'color', 'colour')
@@ -52,24 +68,31 @@ class BagReader:
         self.topics: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
         files = [path] if path.is_file() else sorted(
-            file for file in path.iterdir() if file.suffix in BAG_SUFFIXES)
-        for file in files:
-            if file.suffix == '.db3':
-                _check_database(file)
-        parts = [path] if (path / 'metadata.yaml').exists() else files
+            file for file in path.iterdir() if file.name.endswith(BAG_SUFFIXES))
+        complete = (path / 'metadata.yaml').exists()
         self._readers: list[Reader] = []
         with ExitStack() as stack:
-            for part in parts:
+            if not complete:
+                files = [_decompressed(file, stack) for file in files]
+            for file in files:
+                if file.suffix == '.db3':
+                    _check_database(file)
+            for part in [path] if complete else files:
                 try:
                     self._readers.append(stack.enter_context(Reader(part)))
                     for storage in _storages(self._readers[-1]):
                         _check_chunks(storage)
                 except Exception as error:  # the readers raise many kinds for damaged data
-                    raise _damaged(part, error) from error
+                    for file in files:
+                        _check_ros2(file)
+                    raise _damaged(path if path.is_file() else part, error) from error
             self._readers.sort(key=lambda reader: reader.start_time)
             for reader in self._readers:
                 for item in reader.connections:
-                    self.topics.setdefault(item.topic, item.msgtype)
+                    # Some recorders write sensor_msgs/Image.
+                    package, *_, name = item.msgtype.split('/')
+                    self.topics.setdefault(item.topic, f'{package}/msg/{name}' if name != package
+                                           else name)
                 # The counts in metadata.yaml may be out of date.
                 for storage in _storages(reader):
                     for item in storage.connections:
@@ -96,9 +119,12 @@ class BagReader:
                 continue
             try:
                 for connection, log_time, data in reader.messages(chosen):
-                    yield connection.topic, log_time, data
+                    # Without metadata.yaml nobody says that messages are compressed.
+                    yield connection.topic, log_time, (
+                        zstd.decompress(data) if bytes(data[:4]) == _ZSTD else data)
             except Exception as error:  # the readers raise many kinds for damaged data
-                raise _damaged(reader.path, error) from error
+                raise _damaged(self.path if self.path.is_file() else reader.path,
+                               error) from error
 
     def first(self, topic: str) -> bytes | None:
         """Return the first message of a topic, or None."""
@@ -110,10 +136,52 @@ def _storages(reader: Reader) -> list[Any]:
     return getattr(reader.storage, 'storages', None) or [reader.storage]
 
 
+def _decompressed(file: Path, stack: ExitStack) -> Path:
+    """Return a bag file; of a compressed one a copy that lasts as long as `stack` is open."""
+    if file.suffix != '.zstd':
+        return file
+    plain = Path(stack.enter_context(TemporaryDirectory(prefix='diffseg_')), file.stem)
+    try:
+        with zstd.open(file) as source, plain.open('wb') as target:
+            copyfileobj(source, target)
+    except (OSError, EOFError, zstd.ZstdError) as error:
+        raise DiffsegError(f'{file}: cannot be decompressed ({error}); try: zstd -d {file}'
+                           ) from error
+    return plain
+
+
 def _damaged(path: object, error: object) -> DiffsegError:
     reason = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
     return DiffsegError(f'{path}: the bag is truncated or damaged, or of an unsupported kind '
                         f'({reason}); record it again, or try ros2 bag reindex / mcap recover')
+
+
+def _check_ros2(path: Path) -> None:
+    """Refuse an mcap file that says it is not of ROS 2, by the name of what it holds."""
+    if path.suffix != '.mcap':
+        return
+    profile, encodings, size = '', set(), path.stat().st_size
+    with path.open('rb') as file, suppress(struct.error, UnicodeDecodeError):
+        file.seek(8)
+        while len(head := file.read(9)) == 9:
+            opcode, length = struct.unpack('<BQ', head)
+            if opcode == _MCAP_HEADER:
+                profile = _text(file.read(min(length, size)))
+            elif opcode == _MCAP_CHANNEL:
+                record = file.read(min(length, size))[4:]
+                encodings.add(_text(record[4 + len(_text(record).encode()):]))
+            else:
+                file.seek(min(length, size), 1)
+    if kinds := sorted(encodings & _REMEDIES.keys() - ({'cdr'} if profile == 'ros2' else set())):
+        raise DiffsegError(f'{path}: an mcap file of profile {profile!r} with messages in '
+                           f'{", ".join(kinds)}; those of ROS 2 (profile ros2, cdr) are '
+                           f'supported; {_REMEDIES[kinds[0]]}')
+
+
+def _text(record: bytes) -> str:
+    """Return the text at the start of a part of an mcap record: its length, then UTF-8."""
+    length, = struct.unpack_from('<I', record)
+    return record[4:4 + length].decode()
 
 
 def _check_database(path: Path) -> None:
@@ -183,7 +251,7 @@ class _Chooser:
         rgb = self._find('rgb', _IMAGES, self._colour_candidates)
         if rgb is None:
             raise DiffsegError(f'{self._reader.path}: no topic with colour images; the bag holds '
-                               f'{self._listing()}')
+                               f'{self._listing()}{self._video()}')
         if fault := self._fault(rgb, check_colour):
             others = ', '.join(self._colour_candidates()[:3])
             raise DiffsegError(f'{self._reader.path}: {fault}'
@@ -246,6 +314,13 @@ class _Chooser:
     def _of_type(self, *types: str) -> list[str]:
         return [name for name, kind in sorted(self._reader.topics.items())
                 if kind in types and self._reader.counts.get(name)]
+
+    def _video(self) -> str:
+        """Return what to do about topics of video, '' if there are none."""
+        return next((f'; {name}: {VIDEO_HINT}' for name, kind in self._reader.topics.items()
+                     if kind.endswith(_VIDEO_TYPES) or (
+                         kind == COMPRESSED_IMAGE and VIDEO_HINT in self._fault(
+                             name, check_colour))), '')
 
     def _head(self, topic: str) -> Any:
         """Return the first message of a topic, or None where it cannot be decoded."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from diffseg_ros.types import Frame
 
-BAG_SUFFIXES = ('.mcap', '.db3')
+BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 CAMERA_FRAME = 'camera'
 """frame_id of images that do not come from a bag."""
 DEFAULT_PERIOD_NS = 33_333_333

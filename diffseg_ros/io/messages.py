@@ -76,6 +76,9 @@ _ALIASES = {'rgb24': 'rgb8', 'bgr24': 'bgr8', 'rgb': 'rgb8', 'bgr': 'bgr8', 'rgb
 _NAMES = _ALIASES | {name.lower(): name for name in (
     *_COLOUR_LAYOUT, *_DEPTH_LAYOUT, *_FILE_FORMATS)}
 _VIDEO = ('h264', 'h265', 'hevc', 'av1', 'vp8', 'vp9', 'theora')
+VIDEO_HINT = ('video is not supported in messages, whose pictures need those before them; make '
+              'images of it: ros2 run image_transport republish --ros-args '
+              '-p in_transport:=ffmpeg -p out_transport:=compressed')
 _COLOUR_ONLY = _COLOUR_LAYOUT.keys() - _DEPTH_LAYOUT.keys() | set(_FILE_FORMATS)
 _DEPTH_ONLY = _DEPTH_LAYOUT.keys() - _COLOUR_LAYOUT.keys()
 _BUILT_ENCODINGS = {('uint8', 3): 'rgb8', ('uint8', 1): 'mono8', ('uint16', 1): '16UC1',
@@ -100,9 +103,7 @@ def _check(message: Any, kind: str, supported: Collection[str], others: Collecti
     raw = hasattr(message, 'encoding')
     encoding = image_encoding(message)
     if encoding.lower() in _VIDEO:
-        raise DiffsegError(f'this is {encoding} video, whose messages are no images of their own; '
-                           'record them as images: ros2 run image_transport republish '
-                           '--ros-args -p in_transport:=ffmpeg -p out_transport:=compressed')
+        raise DiffsegError(f'{encoding}: {VIDEO_HINT}')
     if encoding in supported or not (raw or encoding in others):
         return
     raise DiffsegError(f'image encoding {encoding!r} is not supported as {kind}; supported are '

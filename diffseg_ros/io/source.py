@@ -12,8 +12,8 @@ from diffseg_ros.io.sequence_folder import ImageSequence, SequenceFolder
 __all__ = ['is_bag', 'open_source', 'Source']
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.gif')
-_SUPPORTED = ('bags (.mcap, .db3 or a bag folder), sequence folders (rgb/), folders of images, '
-              'images and video files')
+_SUPPORTED = ('bags (.mcap, .db3, these with .zstd, or a bag folder), sequence folders (rgb/), '
+              'folders of images, images and video files')
 
 
 def open_source(path: str | Path, topics: TopicNames | None = None) -> Source:
@@ -54,6 +54,6 @@ def open_source(path: str | Path, topics: TopicNames | None = None) -> Source:
 def is_bag(path: Path) -> bool:
     """Return whether `open_source` reads `path` as a bag, which alone has topics."""
     if path.is_file():
-        return path.suffix in BAG_SUFFIXES
+        return path.name.endswith(BAG_SUFFIXES)
     return path.is_dir() and ((path / 'metadata.yaml').exists() or any(
-        entry.suffix in BAG_SUFFIXES for entry in path.iterdir()))
+        entry.name.endswith(BAG_SUFFIXES) for entry in path.iterdir()))

@@ -106,7 +106,7 @@ class TrainingImages:
         suffix = path.suffix.lower()
         if suffix in IMAGE_SUFFIXES:
             return self._image(path)
-        if suffix in BAG_SUFFIXES:
+        if path.name.endswith(BAG_SUFFIXES):
             return self._bag(path)
         return self._video(path) if suffix in VIDEO_SUFFIXES else None
 

@@ -201,7 +201,7 @@ def test_the_data_says_what_a_compressed_image_is(format_):
 
 @pytest.mark.parametrize('format_', ['h264', 'H265', 'hevc'])
 def test_video_is_named(format_):
-    with pytest.raises(DiffsegError, match=f'this is {format_} video, .*republish'):
+    with pytest.raises(DiffsegError, match=f'{format_}: video .*republish'):
         decode_colour(compressed(format_, b'nonsense'))
 
 
