@@ -29,11 +29,12 @@ _Value = TypeVar('_Value')
 
 
 class ImageSequence(Source):
-    """Image files in order, 1/30 s apart."""
+    """Image files in order, 1/30 s apart; the `notes` are among its warnings."""
 
-    def __init__(self, name: str, images: list[Path]) -> None:
+    def __init__(self, name: str, images: list[Path], *notes: str) -> None:
         super().__init__(name, len(images))
         self._images = images
+        self._warnings += notes
 
     def numbered_frames(self) -> Iterator[SourceFrame]:
         return (self.read(number) for number in range(self.frame_count))

@@ -6,14 +6,17 @@ from pathlib import Path
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.base import BAG_SUFFIXES, Source, TopicNames
+from diffseg_ros.io.file_kinds import check_kind
 from diffseg_ros.io.images import IMAGE_SUFFIXES, sorted_images
 from diffseg_ros.io.sequence_folder import ImageSequence, SequenceFolder
 
-__all__ = ['is_bag', 'open_source', 'Source']
+__all__ = ['is_bag', 'open_source', 'recording_kind', 'Source']
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.gif')
 _SUPPORTED = ('bags (.mcap, .db3, these with .zstd, or a bag folder), sequence folders (rgb/), '
               'folders of images, images and video files')
+_FRAMES_OF_A_CAMERA = ('images without times are read as the frames of one camera, 1/30 s apart; '
+                       'photos that do not belong together are for diffseg_segment')
 
 
 def open_source(path: str | Path, topics: TopicNames | None = None) -> Source:
@@ -32,6 +35,7 @@ def open_source(path: str | Path, topics: TopicNames | None = None) -> Source:
     suffix = path.suffix.lower()
     if not path.exists():
         raise DiffsegError(f'{path}: no such file or folder; supported are {_SUPPORTED}')
+    check_kind(path)
     if is_bag(path):
         from diffseg_ros.io.bag import Bag
         return Bag(path, topics)
@@ -39,16 +43,27 @@ def open_source(path: str | Path, topics: TopicNames | None = None) -> Source:
         if (path / 'rgb').is_dir():
             return SequenceFolder(path)
         if images := sorted_images(path):
-            return ImageSequence(path.resolve().name, images)
-        raise DiffsegError(f'{path}: neither a bag folder (metadata.yaml), nor a sequence folder '
+            return ImageSequence(path.resolve().name, images, _FRAMES_OF_A_CAMERA)
+        for ros1_bag in sorted(path.glob('*.bag')):
+            check_kind(ros1_bag)
+        kind = 'neither' if any(path.iterdir()) else 'an empty folder: neither'
+        raise DiffsegError(f'{path}: {kind} a bag folder (metadata.yaml), nor a sequence folder '
                            '(rgb/), nor a folder of images')
     if suffix in IMAGE_SUFFIXES:
-        return ImageSequence(path.stem, [path])
+        return ImageSequence(path.stem, [path], _FRAMES_OF_A_CAMERA)
     if suffix in VIDEO_SUFFIXES:
         from diffseg_ros.io.video import Video
         return Video(path)
-    hint = ' (a ROS 1 bag: convert it with rosbags-convert)' if suffix == '.bag' else ''
-    raise DiffsegError(f'{path}: unsupported file{hint}; supported are {_SUPPORTED}')
+    raise DiffsegError(f'{path}: unsupported file; supported are {_SUPPORTED}')
+
+
+def recording_kind(path: Path) -> str:
+    """Return what kind of recording is at `path`, '' where it is images or nothing known."""
+    if is_bag(path):
+        return 'a bag'
+    if path.is_dir():
+        return 'a sequence folder' if (path / 'rgb').is_dir() else ''
+    return 'a video' if path.suffix.lower() in VIDEO_SUFFIXES else ''
 
 
 def is_bag(path: Path) -> bool:

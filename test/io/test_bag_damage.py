@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 import sqlite3
+import subprocess
+import sys
 
 from bag_recipes import depth, image, record, text
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.source import open_source
 import numpy as np
 import pytest
+from rosbags.rosbag1 import Writer
+from rosbags.typesys import get_typestore, Stores
 
 
 @pytest.fixture(scope='module', params=['mcap', 'db3'])
@@ -33,7 +39,7 @@ def test_truncated_bag(bag, tmp_path, share):
     data = bag.read_bytes()
     cut = tmp_path / bag.name
     cut.write_bytes(data[:int(len(data) * share)])
-    assert 'truncated or damaged' in refusal(cut)
+    assert ('truncated or damaged' if share else 'is empty (0 bytes)') in refusal(cut)
 
 
 @pytest.mark.parametrize('share', [0.05, 0.3, 0.6, 0.9])
@@ -61,10 +67,60 @@ def test_random_damage_never_passes_in_silence(bag, tmp_path):
     assert refused
 
 
-def test_file_of_another_kind(bag, tmp_path):
+@pytest.mark.parametrize(('content', 'answer'), [
+    (b'no bag at all ', "recording, whatever its name says: it begins with b'no bag a'"),
+    (b'#ROSBAG V2.0\n', 'is a ROS 1 bag; convert it: mv {path} {bare}.bag && '
+     'rosbags-convert --src {bare}.bag --dst {bare}'),
+    (b'version https://git-lfs.github.com/spec/v1', 'git lfs pull'),
+    (b'<!DOCTYPE html>', 'is a web page; download it again'),
+    (b'PK\x03\x04', 'is a zip archive; unpack it'), (b'\x1f\x8b\x08', 'is a gzip archive')])
+def test_file_of_another_kind(bag, tmp_path, content, answer):
     path = tmp_path / bag.name
-    path.write_bytes(b'no bag at all ' * 100)
-    assert 'truncated or damaged' in refusal(path)
+    path.write_bytes(content * 100)
+    line = refusal(path)
+    assert answer.format(path=path, bare=path.with_suffix('')) in line
+    assert 'damaged' not in line
+
+
+def test_recording_with_the_name_of_the_other_kind(bag, tmp_path):
+    other = {'.mcap': '.db3', '.db3': '.mcap'}[bag.suffix]
+    path = tmp_path / f'bag{other}'
+    path.write_bytes(bag.read_bytes())
+    assert f'rename it to {path.with_suffix(bag.suffix)}' in refusal(path)
+
+
+def test_missing_part_of_a_split_bag_is_named(tmp_path):
+    folder = record(tmp_path / 'bag', image(0, 0))
+    metadata = folder / 'metadata.yaml'
+    metadata.write_text(metadata.read_text().replace('- bag.mcap', '- bag.mcap\n  - bag_1.mcap'))
+    assert '1 of 2 parts are missing (bag_1.mcap)' in refusal(folder)
+    metadata.unlink()
+    assert open_source(folder).frame_count == 1
+
+
+@pytest.mark.parametrize('name', ['a robot.bag', 'robot.mcap', 'robot.BAG'])
+def test_command_for_a_ros1_bag_makes_a_recording(tmp_path, name):
+    ros1 = get_typestore(Stores.ROS1_NOETIC)
+    time = ros1.types['builtin_interfaces/msg/Time'](5, 0)
+    message = ros1.types['sensor_msgs/msg/Image'](
+        ros1.types['std_msgs/msg/Header'](0, time, 'camera'), 2, 3, 'rgb8', 0, 9,
+        np.zeros(18, np.uint8))
+    with Writer(tmp_path / 'written.bag') as writer:
+        topic = writer.add_connection('/rgb/image_raw', message.__msgtype__, typestore=ros1)
+        writer.write(topic, 5 * 10**9, ros1.serialize_ros1(message, message.__msgtype__))
+    path = (tmp_path / 'written.bag').rename(tmp_path / name)
+    path.with_suffix('').mkdir()
+    command = refusal(path).partition('convert it: ')[2]
+    subprocess.run(command, shell=True, check=True, env={'PATH': os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ['PATH']])})
+    assert open_source(tmp_path / f'{path.stem}_ros2').frame_count == 1
+
+
+def test_folders_that_are_no_recording(tmp_path):
+    assert 'an empty folder: neither' in refusal(tmp_path)
+    (tmp_path / 'a b.bag').write_bytes(b'#ROSBAG V2.0\n')
+    bare = tmp_path / 'a b'
+    assert f"rosbags-convert --src '{bare}.bag' --dst '{bare}'" in refusal(tmp_path)
 
 
 def test_empty_bag(bag, tmp_path):
