@@ -74,7 +74,7 @@ class SequenceFolder(ImageSequence):
         self._depth = sorted_images(path / 'depth', ('.png',))
         self._instances = sorted_images(path / 'instances', ('.png',))
         self.has_instances = bool(self._instances)
-        times = _parsed_lines(path / 'times.txt', _nanoseconds, 'decimal seconds')
+        times = _parsed_lines(path / 'times.txt', nanoseconds, 'decimal seconds')
         poses = _parsed_lines(path / 'poses.txt', _pose, '"tx ty tz qx qy qz qw"')
         self._check_counts(times, poses)
         self._times = times or [number * DEFAULT_PERIOD_NS for number in range(self.frame_count)]
@@ -183,7 +183,8 @@ def _parsed_lines(path: Path, parse: Callable[[str], _Value], kind: str) -> list
     return values
 
 
-def _nanoseconds(line: str) -> int:
+def nanoseconds(line: str) -> int:
+    """Return decimal seconds in ns, or raise ValueError or ArithmeticError."""
     # Decimal, because a float holds the seconds of today only to 200 ns.
     stamp = int((Decimal(line.strip()) * 10**9).to_integral_value())
     if not 0 <= stamp < _LATEST_NS:

@@ -40,6 +40,9 @@ def open_source(path: str | Path, topics: TopicNames | None = None) -> Source:
         from diffseg_ros.io.bag import Bag
         return Bag(path, topics)
     if path.is_dir():
+        from diffseg_ros.io.downloaded_folder import open_downloaded
+        if folder := open_downloaded(path):
+            return folder
         if (path / 'rgb').is_dir():
             return SequenceFolder(path)
         if images := sorted_images(path):
@@ -62,7 +65,8 @@ def recording_kind(path: Path) -> str:
     if is_bag(path):
         return 'a bag'
     if path.is_dir():
-        return 'a sequence folder' if (path / 'rgb').is_dir() else ''
+        return 'a sequence folder' if any((path / part).is_dir()
+                                          for part in ('rgb', 'color')) else ''
     return 'a video' if path.suffix.lower() in VIDEO_SUFFIXES else ''
 
 
