@@ -14,6 +14,7 @@ from diffseg_ros.segmentation.boundary_refinement import upsample_labels
 from diffseg_ros.segmentation.region_graph import region_graph, RegionGraph
 from diffseg_ros.segmentation.region_merging import adaptive_merge, nearest_merge
 from diffseg_ros.segmentation.region_planes import plane_gaps
+from diffseg_ros.segmentation.rims import absorb_rims
 from diffseg_ros.segmentation.superpixels import add_depth_channel, lab_image, watershed
 from diffseg_ros.segmentation.token_points import token_points
 from diffseg_ros.settings import setting, Settings
@@ -91,6 +92,8 @@ class Regions(SegmentationMethod):
         graph = region_graph(lab, superpixels, grid, points, prior,
                              depth_steps=settings.depth_steps)
         group, segments = self._merge(graph, superpixels.size)
+        whole = absorb_rims(group.take(superpixels), segments)
+        group, segments = whole[group], segments.contracted(whole)
         labels, _ = upsample_labels(frame.rgb, group.take(superpixels))
         confidence = cv2.resize(assignment_confidence(superpixels, graph, group, segments),
                                 labels.shape[::-1], interpolation=cv2.INTER_LINEAR)
