@@ -19,6 +19,10 @@ import sys
 from typing import Any
 
 from diffseg_ros.config import NodeConfig, PipelineConfig, RENAMED
+from diffseg_ros.io.base import BAG_SUFFIXES
+from diffseg_ros.io.images import IMAGE_SUFFIXES
+from diffseg_ros.io.messages import supported_encodings
+from diffseg_ros.io.source import VIDEO_SUFFIXES
 from diffseg_ros.registry import Entry, measures, outputs, segmentation_methods
 from diffseg_ros.settings import flatten, Option, Settings
 
@@ -44,7 +48,8 @@ def main() -> int:
 def generated_pages() -> Iterator[tuple[Path, str]]:
     """Yield (path, text as it should be) of every page with generated parts."""
     yield ROOT / 'docs' / 'parameters.md', parameters_page()
-    tables = {'methods': methods_table, 'outputs': outputs_table, 'measures': measures_table}
+    tables = {'methods': methods_table, 'outputs': outputs_table, 'measures': measures_table,
+              'encodings': encodings_table, 'suffixes': suffixes_table}
     for path in sorted((ROOT / 'docs').glob('*.md')):
         text = path.read_text()
         if _BLOCK.search(text):
@@ -97,6 +102,20 @@ def measures_table() -> str:
          ', '.join(f'`{name}`' for name in entry.create().compute() or [entry.name]),
          _first_line(entry.create))
         for entry in _built_in(measures, 'evaluation')))
+
+
+def encodings_table() -> str:
+    """Return the table of image encodings."""
+    return _table('encoding | read as | also called', (
+        (f'`{name}`', use, ', '.join(f'`{alias}`' for alias in aliases))
+        for name, (use, aliases) in supported_encodings().items()))
+
+
+def suffixes_table() -> str:
+    """Return the table of file names."""
+    return _table('file | names that end in', (
+        (kind, ', '.join(f'`{suffix}`' for suffix in suffixes)) for kind, suffixes in (
+            ('bag', BAG_SUFFIXES), ('image', IMAGE_SUFFIXES), ('video', VIDEO_SUFFIXES))))
 
 
 def _built_in(registry: Any, folder: str) -> list[Entry[Any]]:

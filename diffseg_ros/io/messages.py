@@ -122,6 +122,15 @@ def image_encoding(message: Any) -> str:
     return _NAMES.get(name.lower(), name)
 
 
+def supported_encodings() -> dict[str, tuple[str, list[str]]]:
+    """Return what each encoding of an Image is read as, and its other names."""
+    uses = dict.fromkeys((*_COLOUR_LAYOUT, *_FILE_FORMATS), 'colour')
+    for name in _DEPTH_LAYOUT:
+        uses[name] = f'{uses[name]}, depth' if name in uses else 'depth'
+    return {name: (use, [alias for alias, target in _ALIASES.items() if target == name])
+            for name, use in uses.items()}
+
+
 def decode_colour(message: Any) -> RgbImage:
     """
     Return the (H, W, 3) uint8 RGB pixels of a sensor_msgs/Image or CompressedImage.
