@@ -9,3 +9,8 @@ TIME_JUMP_NS = 500_000_000
 def clock_jumped_back(last: int | None, stamp: int) -> bool:
     """Return whether a stamp (ns) after `last` starts a new epoch, as when a bag loops."""
     return last is not None and last - stamp > TIME_JUMP_NS
+
+
+def sufficient_slop(offset: int) -> float:
+    """Return the `sync_slop` (s) that accepts depth `offset` ns from its image, with room."""
+    return (abs(offset) // 10_000_000 + 2) / 100

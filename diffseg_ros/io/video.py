@@ -68,7 +68,8 @@ class Video(Source):
             container = av.open(str(self._path))
         except (av.error.FFmpegError, OSError) as error:
             raise DiffsegError(f'{self._path}: the video cannot be read ({error.strerror}); '
-                               'convert it with ffmpeg, for example to .mp4') from error
+                               'convert it with ffmpeg, for example to .mp4, or give a folder '
+                               'of its frames') from error
         if not container.streams.video:
             container.close()
             raise DiffsegError(f'{self._path}: the file holds no video')
