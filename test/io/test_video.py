@@ -75,7 +75,8 @@ def test_damaged_part_is_skipped_and_counted(tmp_path):
 def test_files_that_are_no_video(tmp_path, content):
     path = tmp_path / 'film.mp4'
     path.write_bytes(content)
-    with pytest.raises(DiffsegError, match=r'film\.mp4: (the video cannot be read|is empty)') as caught:
+    reason = r'film\.mp4: (the video cannot be read|is empty)'
+    with pytest.raises(DiffsegError, match=reason) as caught:
         open_source(path)
     assert '\n' not in str(caught.value)
 
