@@ -19,6 +19,11 @@ def describe_error(error: BaseException) -> str:
     return f'{type(error).__name__}: {reason}' if reason else type(error).__name__
 
 
+def printable(name: object) -> str:
+    """Return a file name for texts, with replacement characters where it is not UTF-8."""
+    return str(name).encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
+
+
 def without_numbers(text: str) -> str:
     """Return a text with its decimal numbers replaced, to compare texts that differ in them."""
     return re.sub(r'[-+]?\d+(\.\d+)?', 'N', text)

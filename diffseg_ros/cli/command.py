@@ -5,26 +5,37 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+import io
 import json
 from pathlib import Path
 import sys
 from typing import Any, cast, TypeVar
 import warnings
 
+from diffseg_ros.cli.signals import StopSignal
+from diffseg_ros.error_text import printable
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.io.images import write_bytes
 from tqdm import tqdm
 
 _Item = TypeVar('_Item')
 
 
-def run_command(run: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser,
-                argv: list[str] | None) -> int:
-    """Parse `argv`, call `run` and turn its errors into one line and exit code 2."""
+def run_command(run: Callable[[argparse.Namespace], int | None],
+                parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
+    """
+    Parse `argv`, call `run` and turn its errors into one line and exit code 2.
+
+    Without an error the exit code is what `run` returns, 0 for None.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='replace')  # file names need not be text of the locale
     arguments = parser.parse_args(argv)
     try:
         with _warnings_as_lines(parser.prog):
             _check_json_path(getattr(arguments, 'json', None))
-            run(arguments)
+            return run(arguments) or 0
     except DiffsegError as error:
         print(f'{parser.prog}: {error}', file=sys.stderr)
         return 2
@@ -32,10 +43,31 @@ def run_command(run: Callable[[argparse.Namespace], None], parser: argparse.Argu
         print(f'{parser.prog}: {error.filename or "a file"}: {error.strerror or error}; check the '
               'path, the right to use it and the space on its disk', file=sys.stderr)
         return 2
+    except UnicodeEncodeError as error:
+        print(f'{parser.prog}: {printable(error.object)}: a library cannot use a name that is not '
+              'UTF-8; rename it', file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f'{parser.prog}: interrupted', file=sys.stderr)
         return 130
-    return 0
+
+
+def run_stoppable(run: Callable[[argparse.Namespace, StopSignal], int | None],
+                  parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
+    """Do as `run_command`; the exit code is 130 or 143 after SIGINT or SIGTERM."""
+    with StopSignal() as stop:
+        code = run_command(lambda arguments: run(arguments, stop), parser, argv)
+    return 128 + stop.number if stop.number is not None and code in (0, 130) else code
+
+
+def run_interruptible(run: Callable[[argparse.Namespace], int | None],
+                      parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
+    """Do as `run_stoppable`, for a command that breaks off at once and cleans up."""
+    def interrupted(arguments: argparse.Namespace, stop: StopSignal) -> int | None:
+        with stop.interrupting():
+            return run(arguments)
+
+    return run_stoppable(interrupted, parser, argv)
 
 
 @contextmanager
@@ -77,10 +109,14 @@ def make_folder(path: Path, option: str = '--output') -> None:
 
 
 def write_json(path: Path | None, report: dict[str, Any]) -> None:
-    """Write the report, if a path was given."""
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=2) + '\n')
+    """Write the report, if a path was given, whole or not at all."""
+    if path is None:
+        return
+    data = printable(json.dumps(report, indent=2, ensure_ascii=False) + '\n').encode()
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)  # /dev/stdout
+    else:
+        write_bytes(path.resolve(), data)
 
 
 def _check_json_path(path: Path | None) -> None:
@@ -88,6 +124,15 @@ def _check_json_path(path: Path | None) -> None:
         make_folder(path.parent, f'--json {path}:')
         if path.is_dir():
             raise DiffsegError(f'--json {path}: is a folder; name a file')
+        if path.is_file() and not _is_report(path):
+            raise DiffsegError(f'--json {path}: exists and is no report; name another file')
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        return not path.stat().st_size or isinstance(json.loads(path.read_bytes()), dict)
+    except ValueError:
+        return False
 
 
 def progress(items: Iterable[_Item], total: int, title: str) -> Iterable[_Item]:

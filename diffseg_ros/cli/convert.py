@@ -7,7 +7,7 @@ from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
 
-from diffseg_ros.cli.command import add_json_option, progress, run_command, write_json
+from diffseg_ros.cli.command import add_json_option, progress, run_interruptible, write_json
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.types import Frame
 
@@ -36,6 +36,10 @@ def _run(arguments: argparse.Namespace) -> None:
         raise DiffsegError(f'{arguments.sequence}: is a bag already; give a sequence folder')
     if arguments.bag.exists() and not arguments.force:
         raise DiffsegError(f'{arguments.bag}: exists already; choose another name or add --force')
+    given, target = arguments.sequence.resolve(), arguments.bag.resolve()
+    if given in (target, target.parent) or target in given.parents:
+        raise DiffsegError(f'{arguments.bag}: lies in what is converted, {arguments.sequence}, or '
+                           'around it; choose a name in another folder')
     total = source.frame_count
     failed, previous = 0, -1
     with BagWriter(arguments.bag, overwrite=arguments.force) as writer:
@@ -68,4 +72,4 @@ def write_frame(writer: BagWriter, frame: Frame) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(_run, _parser(), argv)
+    return run_interruptible(_run, _parser(), argv)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 import sys
 import tempfile
@@ -11,11 +10,11 @@ from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.cli.command import (
     add_json_option,
-    make_folder,
     progress,
     run_command,
     write_json,
 )
+from diffseg_ros.cli.output_folder import OutputFolder
 from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.errors import DiffsegError
 
@@ -71,7 +70,11 @@ def run_demo(arguments: argparse.Namespace,
 
     """
     _check(arguments)
-    _clear_output(arguments.output)
+    with OutputFolder(arguments.output, 'diffseg_demo', [*FILES, f'{SEQUENCE}/**']):
+        return _run_demo(arguments, node_module)
+
+
+def _run_demo(arguments: argparse.Namespace, node_module: str) -> dict[str, Any]:
     from diffseg_ros.config_files import config_file
     from diffseg_ros.demo.processes import free_domain_id
     from diffseg_ros.demo.run_results import read_results
@@ -120,7 +123,7 @@ def _write_results(output: Path, results: RunResults) -> dict[str, Any]:
         'device': results.status.get('device', ''), 'model': results.status.get('model', '')}
     if processed:
         pictures.write_overview(output / 'overview.png', results, _summary(report))
-    (output / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
+    write_json(output / 'report.json', report)
     return report
 
 
@@ -146,13 +149,6 @@ def _check(arguments: argparse.Namespace) -> None:
         raise DiffsegError(f'--params {arguments.params}: no such file')
     if not arguments.patience > 0:
         raise DiffsegError(f'--patience {arguments.patience:g}: must be above 0 seconds')
-
-
-def _clear_output(folder: Path) -> None:
-    """Make the output folder, or remove what an earlier demo left in it."""
-    make_folder(folder)
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
 
 
 def _steps(items: Any, total: int, title: str) -> Any:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from diffseg_ros.cli import evaluate_masks, evaluate_tracks
-from diffseg_ros.cli.command import add_json_option, make_folder, run_command
+from diffseg_ros.cli.command import add_json_option, run_interruptible
 from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.registry import measures
@@ -33,8 +33,6 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.plots and arguments.output is None:
         raise DiffsegError('--plots: the plots need a folder; give one with --output')
     config = pipeline_config(arguments)
-    if arguments.output is not None:
-        make_folder(arguments.output)
     arguments.run(arguments, config)
     for problem in measures.problems:
         print(f'warning: {problem}', file=sys.stderr)
@@ -42,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(_run, _parser(), argv)
+    return run_interruptible(_run, _parser(), argv)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 import tempfile
@@ -11,6 +12,7 @@ import time
 from typing import Any
 
 from diffseg_ros.cli.command import progress, write_json
+from diffseg_ros.cli.output_folder import OutputFolder
 from diffseg_ros.cli.source_frames import positive
 from diffseg_ros.cli.studies import load_study
 from diffseg_ros.config import PipelineConfig
@@ -65,10 +67,22 @@ def run(arguments: argparse.Namespace, config: PipelineConfig) -> None:
     empty = MeasureSet('masks', config.measures).compute()
     table = Table(_COLUMNS, empty, name_width=24, width=12)
     reports = {}
-    for name, method in _methods(arguments, config, datasets):
-        table.print_heading(name)
-        reports[name] = _report(name, method, datasets, table, config, arguments)
+    with _output(arguments, config, datasets):
+        for name, method in _methods(arguments, config, datasets):
+            table.print_heading(name)
+            reports[name] = _report(name, method, datasets, table, config, arguments)
     write_json(arguments.json, reports[name] if len(reports) == 1 else {'methods': reports})
+
+
+def _output(arguments: argparse.Namespace, config: PipelineConfig,
+            datasets: list[MaskDataset]) -> AbstractContextManager[object]:
+    if arguments.output is None:
+        return nullcontext()
+    names = {arguments.method or config.segmentation.method, *arguments.baseline}
+    files = [f'{dataset.name}/*.jpg' for dataset in datasets] + [CURVE]
+    return OutputFolder(arguments.output, 'diffseg_evaluate masks',
+                        [f'{name}/{file}' for name in sorted(names) for file in files],
+                        arguments.datasets)
 
 
 def _methods(arguments: argparse.Namespace, config: PipelineConfig,

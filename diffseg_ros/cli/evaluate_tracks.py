@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
 
 from diffseg_ros.cli.command import write_json
-from diffseg_ros.cli.sequence_plots import add_plots_option, SequencePlots
+from diffseg_ros.cli.output_folder import OutputFolder
+from diffseg_ros.cli.sequence_plots import add_plots_option, NAMES, SequencePlots
 from diffseg_ros.cli.source_frames import add_frame_options, selected_count, selected_frames
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
@@ -79,14 +81,29 @@ def run(arguments: argparse.Namespace, config: PipelineConfig) -> None:
     """Score the recordings; print and write the report."""
     sources = [open_source(path) for path in arguments.sequences]
     check_names([source.name for source in sources])
+    for source in sources:
+        if not getattr(source, 'has_instances', False):
+            print(f'{source.name}: no true instances (a sequence folder has them in instances/): '
+                  'only the measures that need no truth are computed', file=sys.stderr)
     withheld = tuple(name for name in _INPUTS if getattr(arguments, f'no_{name}'))
     inputs = [withheld, _INPUTS] if arguments.rgb_too else [withheld]
     variants = [Variant(tracker, withheld) for withheld in dict.fromkeys(inputs)
                 for tracker in dict.fromkeys(arguments.tracker or TRACKERS[:1])]
-    reports = _reports(sources, variants, config, arguments)
-    report = reports[variants[0].name] if len(variants) == 1 else {'trackers': reports}
-    write_json(arguments.output and arguments.output / 'report.json', report)
+    with _output(sources, variants, arguments):
+        reports = _reports(sources, variants, config, arguments)
+        report = reports[variants[0].name] if len(variants) == 1 else {'trackers': reports}
+        write_json(arguments.output and arguments.output / 'report.json', report)
     write_json(arguments.json, report)
+
+
+def _output(sources: list[Source], variants: list[Variant],
+            arguments: argparse.Namespace) -> AbstractContextManager[object]:
+    if arguments.output is None:
+        return nullcontext()
+    plots = [f'{variant.name}/{source.name}/{name}' for variant in variants for source in sources
+             for name in NAMES if arguments.plots]
+    return OutputFolder(arguments.output, 'diffseg_evaluate tracks', ['report.json', *plots],
+                        arguments.sequences)
 
 
 def _reports(sources: list[Source], variants: list[Variant], config: PipelineConfig,

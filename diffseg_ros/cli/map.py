@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 import sys
 
-from diffseg_ros.cli.command import add_json_option, run_command, write_json
+from diffseg_ros.cli.command import add_json_option, run_stoppable, write_json
+from diffseg_ros.cli.output_folder import OutputFolder
 from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
+from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import (
     add_frame_options,
     add_topic_options,
@@ -47,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
     if arguments.output.suffix.lower() != '.ply' or arguments.output.is_dir():
         raise DiffsegError(f'--output {arguments.output}: the name of a .ply file is needed')
     if arguments.min_observations < 1:
@@ -60,11 +62,17 @@ def _run(arguments: argparse.Namespace) -> None:
     config = updated(config, {'cloud.max_depth': max_depth})
     source = open_source(arguments.source, topic_names(arguments))
 
+    names = arguments.output.name, arguments.output.with_suffix('.png').name
+    folder = OutputFolder(arguments.output.parent, 'diffseg_map', names, [arguments.source],
+                          beside=True)
+
     from diffseg_ros.mapping.builder import MapBuilder
 
     builder = MapBuilder(config, arguments.voxel_size, odometry=arguments.odometry)
     failed = 0
     for item in selected_frames(source, arguments.every, arguments.limit):
+        if stop():
+            break
         try:
             if item.frame is None:
                 raise DiffsegError(item.error or 'cannot be read')
@@ -74,17 +82,23 @@ def _run(arguments: argparse.Namespace) -> None:
             print(f'frame {item.number:06d}: {error}', file=sys.stderr)
     for warning in source.warnings:
         print(f'{source.name}: {warning}', file=sys.stderr)
-    fused = builder.fused(str(arguments.source), arguments.min_observations)
-    picture = builder.write(arguments.output, fused)
-    report = {**builder.report(fused), 'frames_failed': failed, 'source': source.name,
-              'notes': source.warnings}
+    try:
+        fused = builder.fused(str(arguments.source), arguments.min_observations)
+    except DiffsegError:
+        if stop():
+            raise KeyboardInterrupt from None
+        raise
+    with folder:
+        picture = builder.write(arguments.output, fused)
+    report = {**builder.report(fused), 'frames_failed': failed, 'stopped': stop(),
+              'source': source.name, 'notes': source.warnings}
     write_json(arguments.json, report)
-    print(f'{report["frames"]} frames ({failed} failed, {report["frames_without_pose"]} without '
-          f'pose, {report["frames_without_depth"]} without depth), {report["points"]} points, '
-          f'{report["labels"]} labels, mean confidence {report["confidence"]:.2f}, into '
-          f'{arguments.output} and {picture}')
+    print(f'{"stopped early: " if stop() else ""}{report["frames"]} frames ({failed} failed, '
+          f'{report["frames_without_pose"]} without pose, {report["frames_without_depth"]} '
+          f'without depth), {report["points"]} points, {report["labels"]} labels, mean confidence '
+          f'{report["confidence"]:.2f}, into {arguments.output} and {picture}')
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(_run, _parser(), argv)
+    return run_stoppable(_run, _parser(), argv)

@@ -7,9 +7,10 @@ from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
 
-from diffseg_ros.cli.command import add_json_option, run_command, write_json
+from diffseg_ros.cli.command import add_json_option, run_stoppable, write_json
 from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
 from diffseg_ros.cli.sequence_plots import add_plots_option, SequencePlots
+from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import (
     add_frame_options,
     add_topic_options,
@@ -17,7 +18,7 @@ from diffseg_ros.cli.source_frames import (
     selected_frames,
     topic_names,
 )
-from diffseg_ros.errors import DiffsegError
+from diffseg_ros.errors import DiffsegError, WriteError
 from diffseg_ros.io.source import open_source
 
 if TYPE_CHECKING:
@@ -43,44 +44,55 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
     source = open_source(arguments.source, topic_names(arguments))
     config = pipeline_config(arguments)
     if arguments.clouds < 0:
         raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')
 
-    from diffseg_ros.cli.replay_output import ReplayOutput, TopicRecorder
+    from diffseg_ros.cli.output_folder import OutputFolder
+    from diffseg_ros.cli.replay_output import FILES, ReplayOutput, TopicRecorder
     from diffseg_ros.pipeline import Pipeline
 
-    pipeline = Pipeline(config)
+    folder = OutputFolder(arguments.output, 'diffseg_replay', FILES, [arguments.source])
+    with stop.interrupting():
+        pipeline = Pipeline(config)
     recorder = None if arguments.no_bag else TopicRecorder.create(
         arguments.output / 'output.mcap', config)
     plots = SequencePlots(selected_count(source, arguments.every, arguments.limit))
-    with ReplayOutput(arguments.output, config, clouds_every=arguments.clouds, recorder=recorder,
-                      plots=plots if arguments.plots else None) as output:
-        failed = _replay(source, pipeline, output, arguments.every, arguments.limit)
-        for warning in source.warnings:
-            print(f'{source.name}: {warning}', file=sys.stderr)
-        if not output.frames:
-            raise DiffsegError(f'{arguments.source}: none of {failed} frames could be processed')
-        report = {**output.finish(source.name), 'frames_failed': failed,
-                  'tracks': pipeline.track_count,
-                  'device': str(pipeline.backbone.device), 'model': pipeline.backbone.name,
-                  'source': source.name, 'notes': source.warnings}
-    write_json(arguments.output / 'report.json', report)
+    with folder:
+        with ReplayOutput(folder, config, clouds_every=arguments.clouds, recorder=recorder,
+                          plots=plots if arguments.plots else None) as output:
+            failed = _replay(source, pipeline, output, arguments, stop)
+            for warning in source.warnings:
+                print(f'{source.name}: {warning}', file=sys.stderr)
+            if not output.frames:
+                if stop():
+                    raise KeyboardInterrupt
+                raise DiffsegError(f'{arguments.source}: none of {failed} frames could be '
+                                   'processed')
+            report = {**output.finish(source.name), 'frames_failed': failed, 'stopped': stop(),
+                      'tracks': pipeline.track_count,
+                      'device': str(pipeline.backbone.device), 'model': pipeline.backbone.name,
+                      'source': source.name, 'notes': source.warnings}
+        write_json(arguments.output / 'report.json', report)
     write_json(arguments.json, report)
     _print_summary(report, arguments.output)
 
 
-def _replay(source: Source, pipeline: Pipeline, output: ReplayOutput, every: int,
-            limit: int | None) -> int:
-    """Process the frames in order; return how many failed."""
+def _replay(source: Source, pipeline: Pipeline, output: ReplayOutput,
+            arguments: argparse.Namespace, stop: StopSignal) -> int:
+    """Process the frames in order until a signal comes; return how many failed."""
     failed = 0
-    for item in selected_frames(source, every, limit):
+    for item in selected_frames(source, arguments.every, arguments.limit):
+        if stop():
+            break
         try:
             if item.frame is None:
                 raise DiffsegError(item.error or 'cannot be read')
             output.write(item.number, pipeline.process(item.frame))
+        except WriteError:
+            raise
         except DiffsegError as error:
             failed += 1
             print(f'frame {item.number:06d}: {error}', file=sys.stderr)
@@ -89,14 +101,14 @@ def _replay(source: Source, pipeline: Pipeline, output: ReplayOutput, every: int
 
 def _print_summary(report: dict[str, Any], output: Path) -> None:
     latency = report['latency_ms']['total']
-    print(f'{report["frames"]} frames ({report["frames_failed"]} failed), {report["tracks"]} '
-          f'tracks, {report["clouds"]} clouds, {latency["p50"]:.0f} ms a frame '
-          f'(p95 {latency["p95"]:.0f}), into {output}')
+    print(f'{"stopped early: " if report["stopped"] else ""}{report["frames"]} frames '
+          f'({report["frames_failed"]} failed), {report["tracks"]} tracks, {report["clouds"]} '
+          f'clouds, {latency["p50"]:.0f} ms a frame (p95 {latency["p95"]:.0f}), into {output}')
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(_run, _parser(), argv)
+    return run_stoppable(_run, _parser(), argv)
 
 
 if __name__ == '__main__':

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
-import shutil
 import sys
-from types import TracebackType
 from typing import Any
 
+from diffseg_ros.cli.output_folder import OutputFolder
 from diffseg_ros.cli.sequence_plots import NAMES as PLOT_NAMES
 from diffseg_ros.cli.sequence_plots import SequencePlots
 from diffseg_ros.config import PipelineConfig, RemovalConfig
-from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.point_cloud import labelled_cloud, LabelledCloud, reduced
 from diffseg_ros.io.bag_writer import BagWriter
 from diffseg_ros.io.images import write_image
@@ -24,21 +21,23 @@ from diffseg_ros.timing import Latencies
 from diffseg_ros.types import Result
 import numpy as np
 
-_FOLDERS = ('labels', 'overlay', 'clouds')
+FILES = ('labels/*.png', 'overlay/*.jpg', 'clouds/*.ply', 'output.mcap', 'report.json',
+         *PLOT_NAMES)
+"""What a replay writes, as patterns of an `OutputFolder`."""
 
 
 class ReplayOutput:
     """
     Writes label images, overlays, clouds and the topics that the node would have published.
 
-    The files of an earlier replay in the same folder are removed first, so that every file there
-    belongs to this run. The cloud of every `clouds_every`th frame is written, none for 0.
-    Without `recorder` there is no output.mcap, without `plots` there are none.
+    The cloud of every `clouds_every`th frame is written, none for 0. Without `recorder` there is
+    no output.mcap, without `plots` there are none.
     """
 
-    def __init__(self, folder: Path, config: PipelineConfig, *, clouds_every: int,
+    def __init__(self, folder: OutputFolder, config: PipelineConfig, *, clouds_every: int,
                  recorder: TopicRecorder | None, plots: SequencePlots | None = None) -> None:
-        self._folder = folder
+        self._output = folder
+        self._folder = folder.path
         self._config = config
         self._clouds_every = clouds_every
         self._recorder = recorder
@@ -55,28 +54,15 @@ class ReplayOutput:
         return self._counts['frames']
 
     def __enter__(self) -> ReplayOutput:
-        """Clear and create the folders and open the bag."""
-        if self._folder.exists() and not self._folder.is_dir():
-            raise DiffsegError(f'output {self._folder}: is a file; give a folder')
-        for name in _FOLDERS:
-            shutil.rmtree(self._folder / name, ignore_errors=True)
-            (self._folder / name).mkdir(parents=True)
-        for name in ('report.json', 'output.mcap', *PLOT_NAMES):
-            (self._folder / name).unlink(missing_ok=True)
+        """Open the bag."""
         if self._recorder is not None:
             self._recorder.bag.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        """Finish the bag; without a single frame leave nothing behind."""
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        """Finish the bag."""
         if self._recorder is not None:
-            self._recorder.bag.__exit__(kind, error, trace)
-        if not self.frames:
-            for name in _FOLDERS:
-                shutil.rmtree(self._folder / name, ignore_errors=True)
-            with suppress(OSError):
-                self._folder.rmdir()
+            self._recorder.bag.__exit__(kind, *exception)
 
     def write(self, number: int, result: Result) -> None:
         """
@@ -85,8 +71,9 @@ class ReplayOutput:
         Raises
         ------
         DiffsegError
-            An output cannot be made of this frame, of which nothing is written then, or a file
-            cannot be written.
+            An output cannot be made of this frame, of which nothing is written then.
+        WriteError
+            A file cannot be written.
 
         """
         context = OutputContext(result, self._encoder, self._config, reusable=self._reusable)
@@ -95,10 +82,13 @@ class ReplayOutput:
         if self._recorder is not None:
             self._recorder.write(context)
         name = f'{number:06d}'
-        write_image(self._folder / 'labels' / f'{name}.png', context.values)
-        write_image(self._folder / 'overlay' / f'{name}.jpg', context.overlay)
+        files = [self._folder / 'labels' / f'{name}.png', self._folder / 'overlay' / f'{name}.jpg']
+        write_image(files[0], context.values)
+        write_image(files[1], context.overlay)
         if cloud is not None:
-            write_ply(self._folder / 'clouds' / f'{name}.ply', cloud)
+            files.append(self._folder / 'clouds' / f'{name}.ply')
+            write_ply(files[2], cloud)
+        self._output.record(*files)
         if self._plots is not None:
             self._plots.add(number, result.frame, result.labels)
         self._latencies.add(result.latency_ms)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib.util
 import math
 import os
@@ -11,7 +10,7 @@ from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
 
-from diffseg_ros.cli.command import add_json_option, make_folder, run_command, write_json
+from diffseg_ros.cli.command import add_json_option, make_folder, run_stoppable, write_json
 from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.errors import DiffsegError
 
@@ -166,6 +165,4 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code: 130 or 143 after SIGINT or SIGTERM."""
-    with StopSignal() as stop:
-        code = run_command(functools.partial(_run, stop=stop), _parser(), argv)
-    return 128 + stop.number if stop.number is not None and code in (0, 130) else code
+    return run_stoppable(_run, _parser(), argv)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import Counter
 import os
 from pathlib import Path
+import re
 import shutil
 import sqlite3
 import tempfile
 from typing import Any
 
-from diffseg_ros.errors import DiffsegError
+from diffseg_ros.error_text import printable
+from diffseg_ros.errors import DiffsegError, WriteError
 from diffseg_ros.io.messages import require_type, typestore
 from rosbags import interfaces
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 _PLUGINS = {'.mcap': StoragePlugin.MCAP, '.db3': StoragePlugin.SQLITE3}
+_BAG_FILE = re.compile(r'\.(mcap|db3)(-wal|-shm|\.zstd)?$')
 _FOREVER = interfaces.QosTime(2147483647, 4294967295)
 
 
@@ -49,8 +52,9 @@ class BagWriter:
             self._folder = Path(tempfile.mkdtemp(prefix=f'.{self._path.name}.',
                                                  dir=self._path.parent))
         except OSError as error:
-            raise DiffsegError(f'{self._path}: cannot be written ({error.strerror})') from error
-        self._bag = self._folder / (self._path.stem if self._single else self._path.name)
+            raise WriteError(f'{self._path}: cannot be written ({error.strerror})') from error
+        # Its metadata are text: only a name that is UTF-8 can stand in them.
+        self._bag = self._folder / ('bag' if self._single else printable(self._path.name))
         plugin = _PLUGINS.get(self._path.suffix, StoragePlugin.MCAP)
         self._writer = Writer(self._bag, version=9, storage_plugin=plugin)
         if self._compressed and plugin == StoragePlugin.MCAP:
@@ -66,7 +70,7 @@ class BagWriter:
             else:
                 self._writer.abort()
         except (OSError, sqlite3.Error) as failure:
-            raise DiffsegError(f'{self._path}: cannot be written ({failure})') from failure
+            raise WriteError(f'{self._path}: cannot be written ({failure})') from failure
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -93,7 +97,7 @@ class BagWriter:
         try:
             self._writer.write(connection, stamp, data)
         except (OSError, sqlite3.Error) as error:
-            raise DiffsegError(f'{self._path}: cannot be written ({error})') from error
+            raise WriteError(f'{self._path}: cannot be written ({error})') from error
         self.counts[topic] += 1
 
     def _check_target(self, overwrite: bool) -> None:
@@ -105,6 +109,10 @@ class BagWriter:
                                'overwriting')
         if path.is_dir() and (self._single or not (path / 'metadata.yaml').exists()):
             raise DiffsegError(f'{path}: is a folder and no bag; it is not overwritten')
+        for entry in sorted(path.iterdir()) if path.is_dir() else ():
+            if entry.name != 'metadata.yaml' and not _BAG_FILE.search(entry.name):
+                raise DiffsegError(f'{path}: holds {entry.name}, which is no part of a bag; it is '
+                                   'not overwritten, choose another name')
         if path.is_file() and not self._single:
             raise DiffsegError(f'{path}: is a file; a bag folder cannot take its place')
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from diffseg_ros.error_text import printable
 from diffseg_ros.types import Frame
 
 BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
@@ -56,7 +57,7 @@ class Source(ABC):
     """
 
     def __init__(self, name: str, frame_count: int) -> None:
-        self.name = name
+        self.name = printable(name)
         self.frame_count = frame_count
         self._warnings: list[str] = []
         self._skipped: list[str] = []

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import cv2
-from diffseg_ros.errors import DiffsegError
+from diffseg_ros.errors import DiffsegError, WriteError
 from diffseg_ros.types import DepthImage, LabelImage, RgbImage, UNLABELLED
 import numpy as np
 import numpy.typing as npt
@@ -235,7 +235,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a file that appears whole or not at all; raise DiffsegError when that fails."""
+    """Write a file that appears whole or not at all; raise WriteError when that fails."""
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -246,5 +246,5 @@ def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise DiffsegError(f'{path}: cannot be written ({error.strerror or error}); check the '
-                           'permissions and the space on the disk') from error
+        raise WriteError(f'{path}: cannot be written ({error.strerror or error}); check the '
+                         'permissions and the space on the disk') from error

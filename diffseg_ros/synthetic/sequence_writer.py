@@ -32,23 +32,21 @@ def render_sequence(folder: Path, frames: int, seed: int = 0,
     """
     Write `frames` frames of the room `seed` and yield the number of each as it is written.
 
-    The folder appears when all frames are written; it replaces an earlier sequence.
+    The folder appears when all frames are written.
 
     Raises
     ------
     DiffsegError
-        The folder cannot be written, or is something else than a sequence.
+        The folder cannot be written, or holds something.
 
     """
-    if folder.exists() and not (folder / 'sequence.json').is_file():
-        raise DiffsegError(f'{folder}: exists and is not a sequence folder; remove it or choose '
-                           'another --output')
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DiffsegError(f'{folder}: exists and is not empty; remove it or choose another '
+                           '--output')
     partial = folder.with_name(f'.{folder.name}.{os.getpid()}.partial')
     try:
         partial.mkdir(parents=True)
         yield from _render_frames(partial, frames, seed, camera)
-        if folder.exists():
-            shutil.rmtree(folder)
         partial.rename(folder)
     except OSError as error:
         raise DiffsegError(f'{folder}: cannot be written ({error.strerror or error})') from error

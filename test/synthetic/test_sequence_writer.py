@@ -35,19 +35,19 @@ def test_frames_have_everything(folder):
         assert len(np.unique(sequence.instances(number))) > 10
 
 
-def test_an_earlier_sequence_is_replaced_and_equal_seeds_agree(folder, tmp_path):
+def test_equal_seeds_agree_in_an_empty_folder_too(folder, tmp_path):
     target = tmp_path / 'sequence'
-    for seed in (1, 0):
-        list(render_sequence(target, 1, seed, CAMERA))
+    target.mkdir()
+    list(render_sequence(target, 1, 0, CAMERA))
     for part in ('rgb/000000.jpg', 'depth/000000.png', 'instances/000000.png'):
         assert (target / part).read_bytes() == (folder / part).read_bytes()
     assert [item.name for item in tmp_path.iterdir()] == ['sequence']
 
 
-def test_what_is_no_sequence_is_left_alone(tmp_path):
+def test_what_is_there_is_left_alone(tmp_path):
     (tmp_path / 'sequence').mkdir()
     (tmp_path / 'sequence' / 'thesis.tex').write_text('precious')
-    with pytest.raises(DiffsegError, match='not a sequence folder'):
+    with pytest.raises(DiffsegError, match='not empty'):
         list(render_sequence(tmp_path / 'sequence', 1, 0, CAMERA))
     assert (tmp_path / 'sequence' / 'thesis.tex').read_text() == 'precious'
 
