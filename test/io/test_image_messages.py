@@ -349,3 +349,19 @@ def test_intrinsics_of_a_binned_region():
 def test_uncalibrated_camera_is_refused():
     with pytest.raises(DiffsegError, match='uncalibrated'):
         intrinsics_from_camera_info(camera_info(k=[0.0] * 9))
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_damaged_rvl_is_refused_or_read(seed):
+    random = np.random.default_rng(seed)
+    data = bytearray(bytes(12) + rvl(random.integers(0, 900, (9, 7), np.uint16)))
+    for _ in range(3):
+        data[random.integers(12, len(data))] = random.integers(256)
+    data = bytes(data[:random.integers(len(data) - 9, len(data) + 1)])
+    try:
+        depth = decode_depth(compressed('16UC1; compressedDepth rvl', data))
+    except DiffsegError as error:
+        assert 'RVL' in str(error)
+    else:
+        assert depth.dtype == np.float32 and depth.size
