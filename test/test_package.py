@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = {'diffseg_benchmark', 'diffseg_convert', 'diffseg_demo', 'diffseg_evaluate',
             'diffseg_map', 'diffseg_node', 'diffseg_play', 'diffseg_replay', 'diffseg_segment',
             'diffseg_train'}
-NOT_IN_ROSDEP = {'av', 'diffusers', 'huggingface_hub', 'lazy_loader', 'mcap', 'open3d', 'pydantic',
-                 'rosbags', 'safetensors', 'threadpoolctl', 'torch', 'transformers'}
+NOT_IN_ROSDEP = {'av', 'backports', 'diffusers', 'huggingface_hub', 'lazy_loader', 'mcap',
+                 'open3d', 'pydantic', 'rosbags', 'safetensors', 'threadpoolctl', 'torch', 'transformers'}
 ROSDEP_KEYS = {'PIL': 'python3-pil', 'cv2': 'python3-opencv', 'matplotlib': 'python3-matplotlib',
                'numpy': 'python3-numpy', 'scipy': 'python3-scipy',
                'skimage': 'python3-skimage', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml'}
-PIP_NAMES = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'open3d': 'open3d-cpu',
-             'yaml': 'pyyaml', 'skimage': 'scikit-image'}
+PIP_NAMES = {'PIL': 'pillow', 'backports': 'backports.zstd', 'cv2': 'opencv-python-headless',
+             'open3d': 'open3d-cpu', 'yaml': 'pyyaml', 'skimage': 'scikit-image'}
 
 
 def setup_arguments():

@@ -10,10 +10,10 @@ from pathlib import Path
 from shutil import copyfileobj
 import sqlite3
 import struct
-import sys
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from backports import zstd
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.base import BAG_SUFFIXES, TopicNames
 from diffseg_ros.io.messages import (
@@ -27,11 +27,6 @@ from diffseg_ros.io.messages import (
     VIDEO_HINT,
 )
 from rosbags.rosbag2 import Reader
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd  # comes with rosbags
 
 _MCAP_HEADER, _MCAP_CHANNEL, _MCAP_CHUNK = 1, 4, 6
 _ZSTD = b'\x28\xb5\x2f\xfd'
