@@ -16,7 +16,8 @@ COMMANDS = {'diffseg_benchmark', 'diffseg_convert', 'diffseg_demo', 'diffseg_eva
             'diffseg_map', 'diffseg_node', 'diffseg_play', 'diffseg_replay', 'diffseg_segment',
             'diffseg_train'}
 NOT_IN_ROSDEP = {'av', 'backports', 'diffusers', 'huggingface_hub', 'lazy_loader', 'mcap',
-                 'open3d', 'pydantic', 'rosbags', 'safetensors', 'threadpoolctl', 'torch', 'transformers'}
+                 'open3d', 'pydantic', 'rosbags', 'safetensors', 'threadpoolctl', 'torch',
+                 'transformers'}
 ROSDEP_KEYS = {'PIL': 'python3-pil', 'cv2': 'python3-opencv', 'matplotlib': 'python3-matplotlib',
                'numpy': 'python3-numpy', 'scipy': 'python3-scipy',
                'skimage': 'python3-skimage', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml'}
