@@ -6,13 +6,14 @@ from collections.abc import Iterable
 import os
 from pathlib import Path
 import sys
+import tempfile
 
 import cv2
 from diffseg_ros.demo.run_results import RunResults
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.geometry.point_cloud import LabelledCloud
-from diffseg_ros.io.images import write_image
+from diffseg_ros.io.images import write_bytes, write_image
 from diffseg_ros.io.ply import write_ply
 from diffseg_ros.types import DepthImage, RgbImage
 from diffseg_ros.viz.cloud_picture import render_cloud
@@ -87,6 +88,14 @@ def write_video(path: Path, results: RunResults, numbers: Iterable[int]) -> None
         No video encoder is available, or the file cannot be written.
 
     """
+    # OpenCV cannot write to names that are not UTF-8.
+    with tempfile.TemporaryDirectory(prefix='diffseg_demo.') as scratch:
+        plain = Path(scratch, f'video{path.suffix}')
+        _write_frames(plain, results, numbers)
+        write_bytes(path, plain.read_bytes())
+
+
+def _write_frames(path: Path, results: RunResults, numbers: Iterable[int]) -> None:
     overlay = np.zeros_like(results.frames[0].rgb)
     processed = set(results.processed)
     video = _open_video(path, (2 * VIDEO_SIZE[0], VIDEO_SIZE[1]))

@@ -113,7 +113,8 @@ def test_a_node_that_does_not_work_ends_the_demo_with_its_reason(
     monkeypatch.setenv('STAND_IN_FAULT', fault)
     with pytest.raises(DiffsegError, match=reason):
         run_demo(tmp_path, 3)
-    assert {item.name for item in tmp_path.iterdir()} == {'sequence', 'node.log'}
+    assert {item.name for item in tmp_path.iterdir()} == {
+        'sequence', 'node.log', '.diffseg_manifest.jsonl'}
 
 
 @pytest.mark.parametrize('arguments, message', [
