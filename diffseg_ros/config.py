@@ -146,6 +146,9 @@ class NodeConfig(Settings):
     sync_slop: float = setting(
         0.0, 'maximum difference in seconds between the stamps of depth and image; 0 requires '
         'equal stamps', 0.0, 1.0)
+    depth_scale: float = setting(
+        0.001, 'metres per unit of 16UC1 depth: 0.001 are millimetres; 0.0001 for a RealSense '
+        'D405, 0.0002 for the TUM recordings', 1e-6, 0.01, live=False)
     max_rate: float = setting(0.0, 'maximum number of frames per second, by their stamps; 0 is '
                               'no limit', 0.0, 1000.0)
     camera_motion: Literal['auto', 'tf', 'odometry', 'none'] = setting(

@@ -8,7 +8,11 @@ import sys
 
 from diffseg_ros.cli.command import add_json_option, run_stoppable, write_json
 from diffseg_ros.cli.output_folder import OutputFolder
-from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
+from diffseg_ros.cli.pipeline_options import (
+    add_pipeline_options,
+    bag_settings,
+    pipeline_config,
+)
 from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import (
     add_frame_options,
@@ -60,7 +64,7 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
     if max_depth is None:
         max_depth = config.cloud.max_depth or _MAX_DEPTH
     config = updated(config, {'cloud.max_depth': max_depth})
-    source = open_source(arguments.source, topic_names(arguments))
+    source = open_source(arguments.source, topic_names(arguments), bag_settings(arguments))
 
     names = arguments.output.name, arguments.output.with_suffix('.png').name
     folder = OutputFolder(arguments.output.parent, 'diffseg_map', names, [arguments.source],

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from diffseg_ros.config import PipelineConfig
+from diffseg_ros.config import NodeConfig, PipelineConfig
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.parameter_file import pipeline_config_from_file, pipeline_settings
+from diffseg_ros.io.base import BagSettings
+from diffseg_ros.parameter_file import (
+    node_settings,
+    pipeline_config_from_file,
+    pipeline_settings,
+    read_parameter_file,
+)
 from diffseg_ros.settings import updated
 import yaml
 
@@ -32,6 +40,20 @@ def pipeline_config(arguments: argparse.Namespace) -> PipelineConfig:
     """
     config = (pipeline_config_from_file(arguments.params) if arguments.params
               else PipelineConfig())
+    return updated(config, pipeline_settings(_set_options(arguments)))
+
+
+def bag_settings(arguments: argparse.Namespace) -> BagSettings:
+    """Return how bags are read: by the node's settings, as far as the user gave them."""
+    given = node_settings(read_parameter_file(arguments.params)) if arguments.params else {}
+    given |= _set_options(arguments)
+    values = {field.name: given[field.name] for field in fields(BagSettings)
+              if field.name in given}
+    node = updated(NodeConfig(), values)
+    return BagSettings(**{name: getattr(node, name) for name in values})
+
+
+def _set_options(arguments: argparse.Namespace) -> dict[str, Any]:
     values = {}
     for setting in arguments.settings:
         name, equals, text = setting.partition('=')
@@ -41,4 +63,4 @@ def pipeline_config(arguments: argparse.Namespace) -> PipelineConfig:
             values[name] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise DiffsegError(f'--set {setting}: {text!r} is no value') from error
-    return updated(config, pipeline_settings(values))
+    return values

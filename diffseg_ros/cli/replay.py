@@ -8,7 +8,11 @@ import sys
 from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.cli.command import add_json_option, run_stoppable, write_json
-from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
+from diffseg_ros.cli.pipeline_options import (
+    add_pipeline_options,
+    bag_settings,
+    pipeline_config,
+)
 from diffseg_ros.cli.sequence_plots import add_plots_option, SequencePlots
 from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import (
@@ -45,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
-    source = open_source(arguments.source, topic_names(arguments))
+    source = open_source(arguments.source, topic_names(arguments), bag_settings(arguments))
     config = pipeline_config(arguments)
     if arguments.clouds < 0:
         raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')

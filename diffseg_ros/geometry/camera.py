@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+import re
 from typing import Any, TypeVar
 
 import cv2
@@ -18,7 +19,10 @@ _Image = TypeVar('_Image', bound=npt.NDArray[Any])
 
 _FISHEYE = 'equidistant'
 _COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), _FISHEYE: (4,)}
-_NO_MODEL = ('', 'none')
+_OTHER_NAMES = {'brown_conrady': 'plumb_bob', 'radtan': 'plumb_bob',
+                'radial_tangential': 'plumb_bob', 'rational': 'rational_polynomial',
+                'fisheye': _FISHEYE, 'kannala_brandt': _FISHEYE, 'kannala_brandt4': _FISHEYE}
+_ASPECT_TOLERANCE = 0.01
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)
 _MAX_INVERSION_ERROR = 1e-3
 _MAX_FOLDING_ERROR = 1.0
@@ -29,28 +33,46 @@ _OUTSIDE = -1e6
 
 def is_pinhole(intrinsics: Intrinsics) -> bool:
     """
-    Return whether the camera has no distortion; a fisheye lens always has.
+    Return whether the camera has no distortion: no coefficient but 0, whatever the model.
 
     Like all functions that need the camera's rays, raises DiffsegError when the distortion model
     or its number of coefficients is not supported.
     """
-    model, count = intrinsics.distortion_model, len(intrinsics.distortion)
-    if not count or (model in _NO_MODEL and not any(intrinsics.distortion)):
-        return True
+    return _lens(intrinsics) is None
+
+
+def _lens(intrinsics: Intrinsics) -> tuple[str, npt.NDArray[np.float64]] | None:
+    """Return the model by its name in ROS, and its coefficients; None for a pinhole."""
+    distortion = intrinsics.distortion
+    if not any(distortion):
+        return None
+    name = re.sub(r'[\s-]+', '_', intrinsics.distortion_model.strip().lower())
+    model = _OTHER_NAMES.get(name, name)
     if model not in _COEFFICIENTS:
-        raise DiffsegError(f'camera intrinsics: distortion model {model!r}; supported are '
-                           f'{", ".join(_COEFFICIENTS)}; rectify the images or recalibrate')
-    if count not in _COEFFICIENTS[model]:
-        numbers = ' or '.join(map(str, _COEFFICIENTS[model]))
-        raise DiffsegError(f'camera intrinsics: {count} distortion coefficients; {model} has '
-                           f'{numbers}; correct the camera_info')
-    return model != _FISHEYE and not any(intrinsics.distortion)
+        raise DiffsegError(f'camera intrinsics: distortion model {intrinsics.distortion_model!r}; '
+                           f'supported are {", ".join(_COEFFICIENTS)}; rectify the images or '
+                           'recalibrate')
+    counts = _COEFFICIENTS[model]
+    if len(distortion) > counts[-1] and not any(distortion[counts[-1]:]):
+        distortion = distortion[:counts[-1]]
+    if len(distortion) not in counts:
+        raise DiffsegError(f'camera intrinsics: {len(distortion)} distortion coefficients; '
+                           f'{model} has {" or ".join(map(str, counts))}; correct the '
+                           'camera_info')
+    return model, np.array(distortion)
 
 
 def camera_matrix(intrinsics: Intrinsics) -> npt.NDArray[np.float64]:
     """Return the (3, 3) matrix K."""
     return np.array([[intrinsics.fx, 0, intrinsics.cx], [0, intrinsics.fy, intrinsics.cy],
                      [0, 0, 1]], np.float64)
+
+
+def same_view(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Return whether scaling leads from one (width, height) to the other, up to rounding."""
+    (width, height), (other_width, other_height) = size, other
+    return abs(width * other_height - other_width * height) <= max(
+        *size, *other, _ASPECT_TOLERANCE * width * other_height)
 
 
 @lru_cache(maxsize=8)
@@ -76,8 +98,8 @@ def ray_table(intrinsics: Intrinsics) -> tuple[FloatArray, FloatArray]:
 def _undistorted(seen: npt.NDArray[np.float64],
                  intrinsics: Intrinsics) -> npt.NDArray[np.float64]:
     """Return (N, 2) rays of distorted normalised image points, NaN where there is no inverse."""
-    coefficients = np.array(intrinsics.distortion)
-    if intrinsics.distortion_model == _FISHEYE:
+    model, coefficients = _lens(intrinsics) or ('', np.zeros(4))
+    if model == _FISHEYE:
         rays = cv2.fisheye.undistortPoints(seen[:, None], np.eye(3), coefficients,
                                            criteria=_CRITERIA)[:, 0]
     else:
@@ -97,11 +119,12 @@ def _distorted(rays: npt.NDArray[np.floating], intrinsics: Intrinsics) -> npt.ND
     A distortion polynomial also maps rays from far outside the view into the image; see
     `visible_pixels`.
     """
-    matrix, coefficients = camera_matrix(intrinsics), np.array(intrinsics.distortion)
+    matrix = camera_matrix(intrinsics)
+    model, coefficients = _lens(intrinsics) or ('', np.zeros(4))
     if not len(rays):
         return np.empty((0, 2))
     ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1, dtype=np.float64)
-    if intrinsics.distortion_model == _FISHEYE:
+    if model == _FISHEYE:
         return cv2.fisheye.distortPoints(ahead[:, None, :2], matrix, coefficients)[:, 0]
     return cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), matrix, coefficients)[0][:, 0]
 

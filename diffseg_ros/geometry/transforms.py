@@ -17,6 +17,11 @@ _KEPT_NS = 10_000_000_000
 _PRUNE_ABOVE = 4096
 
 
+def frame_name(name: str) -> str:
+    """Return a frame_id as frames are compared: ROS 1 begins it with a slash, ROS 2 does not."""
+    return name.lstrip('/')
+
+
 def pose_from_quaternion(translation: Sequence[float], quaternion: Sequence[float]) -> Matrix:
     """
     Return the (4, 4) transform of a translation and a quaternion (x y z w) of any length.
@@ -103,7 +108,7 @@ class TransformTree:
     def add(self, parent: str, child: str, stamp: int | None, translation: Sequence[float],
             quaternion: Sequence[float]) -> None:
         """Add the pose of `child` in `parent` at a stamp in ns; None means always."""
-        parent, child = parent.lstrip('/'), child.lstrip('/')
+        parent, child = frame_name(parent), frame_name(child)
         transform = _Transform(tuple(translation), tuple(quaternion))
         edge = self._edges.get(child)
         if edge is None or edge.parent != parent:
@@ -116,7 +121,7 @@ class TransformTree:
 
     def last_stamp(self, child: str) -> int | None:
         """Return the newest stamp of the transform to a frame, or None."""
-        edge = self._edges.get(child.lstrip('/'))
+        edge = self._edges.get(frame_name(child))
         return edge.stamps[-1] if edge is not None and edge.stamps else None
 
     def forget_moving(self) -> None:
@@ -133,7 +138,7 @@ class TransformTree:
         camera on its robot alone is not a pose.
         """
         pose, moving, visited = np.eye(4), False, set[str]()
-        frame = frame.lstrip('/')
+        frame = frame_name(frame)
         while (edge := self._edges.get(frame)) is not None and frame not in visited:
             visited.add(frame)
             try:

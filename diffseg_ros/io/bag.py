@@ -4,34 +4,38 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
+from diffseg_ros.error_text import without_numbers
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.transforms import TransformTree
 from diffseg_ros.io.bag_reader import BagReader, choose_topics, ChosenTopics
-from diffseg_ros.io.base import Source, SourceFrame, TopicNames
+from diffseg_ros.io.base import BagSettings, Source, SourceFrame, TopicNames
+from diffseg_ros.io.calibration import (
+    intrinsics_from_camera_info,
+    registered_depth,
+    Size,
+)
 from diffseg_ros.io.message_buffer import MessageBuffer
 from diffseg_ros.io.messages import (
     CAMERA_INFO,
     decode_colour,
-    decode_depth,
     deserialise,
     header_stamp,
-    intrinsics_from_camera_info,
     nanoseconds,
     TRANSFORMS,
 )
-from diffseg_ros.time_rules import clock_jumped_back
+from diffseg_ros.time_rules import clock_jumped_back, sufficient_slop
 from diffseg_ros.types import DepthImage, Frame, Intrinsics
-import numpy.typing as npt
 
-_DEPTH_TOLERANCE_NS = 20_000_000
 _HORIZON_NS = 1_000_000_000
+_PATIENCE_NS = 8_000_000_000  # less than transforms are remembered
 _MOST_IMAGES, _MOST_DEPTHS, _MOST_INFOS = 32, 64, 256
+_FIRST_STAMPS = 8
 
 
 @dataclass
@@ -43,6 +47,7 @@ class SyncedMessages:
     rgb: bytes
     depth: bytes | None = None
     camera_info: bytes | None = None
+    depth_offset: int | None = None
 
 
 class Bag(Source):
@@ -55,8 +60,10 @@ class Bag(Source):
     frames raise DiffsegError where it is damaged.
     """
 
-    def __init__(self, path: Path, topics: TopicNames | None = None) -> None:
+    def __init__(self, path: Path, topics: TopicNames | None = None,
+                 settings: BagSettings | None = None) -> None:
         self._path = path
+        self._settings = settings or BagSettings()
         with BagReader(path) as reader:
             self._topics = choose_topics(reader, topics or TopicNames())
             self._types = reader.topics
@@ -64,15 +71,20 @@ class Bag(Source):
             self._first_info = reader.first(info) if info else None
             self._static = [data for _, _, data in reader.messages(self._topics.static)]
             count = reader.counts[self._topics.rgb]
+            self._unstamped = [topic for topic in (self._topics.rgb, self._topics.depth)
+                               if topic and _all_stamped_alike(reader, topic)]
         resolved = path.resolve()
         super().__init__(resolved.stem if path.is_file() else resolved.name, count)
         self._problems: Counter[str] = Counter()
+        self._first_problems: dict[str, str] = {}
 
     @property
     def warnings(self) -> list[str]:
-        counted = [f'{problem} ({count} of {self.frame_count} frames)'
-                   for problem, count in self._problems.items()]
-        return [*self._topics.warnings, *counted, *super().warnings]
+        unstamped = [f'{topic}: all messages carry the same stamp: header.stamp must be set; '
+                     'messages are paired by their recording times' for topic in self._unstamped]
+        counted = [f'{self._first_problems[kind]} ({count} of {self.frame_count} frames)'
+                   for kind, count in self._problems.items()]
+        return [*self._topics.warnings, *unstamped, *counted, *super().warnings]
 
     def numbered_frames(self) -> Iterator[SourceFrame]:
         self._problems.clear()
@@ -81,7 +93,9 @@ class Bag(Source):
             _add_transforms(tree, data, moving=False)
         number = 0
         with BagReader(self._path) as reader:
-            pairing = MessagePairing(self._topics, self._first_info, tree)
+            pairing = MessagePairing(
+                self._topics, self._first_info, tree, round(self._settings.sync_slop * 1e9),
+                by_recording_time=bool(self._unstamped))
             for messages in pairing.pair(reader.messages(self._topics.streamed)):
                 try:
                     yield SourceFrame(number, self._frame(messages, tree))
@@ -94,61 +108,80 @@ class Bag(Source):
                                f'{self.frame_count} images, {number} were found; record it again')
 
     def _frame(self, messages: SyncedMessages, tree: TransformTree) -> Frame:
-        rgb, header = self._decoded(messages.rgb, self._topics.rgb, decode_colour)
-        frame_id = header.frame_id
+        try:
+            message = deserialise(messages.rgb, self._types[self._topics.rgb])
+            rgb, frame_id = decode_colour(message), message.header.frame_id
+        except DiffsegError as error:
+            raise DiffsegError(f'{self._topics.rgb}: {error}') from error
         pose = tree.pose(frame_id, messages.stamp)
         if pose is None and (self._topics.moving or self._topics.static):
-            self._problems[f'no transform from a fixed frame to {frame_id!r}: no pose'] += 1
-        return Frame(rgb, messages.stamp, frame_id, self._depth(messages, frame_id),
-                     self._camera(messages), pose)
+            self._count(f'no transform from a fixed frame to {frame_id!r}: no pose')
+        size = rgb.shape[1], rgb.shape[0]
+        return Frame(rgb, messages.stamp, frame_id, self._depth(messages, size, frame_id),
+                     self._camera(messages, size), pose)
 
-    def _decoded(self, data: bytes, topic: str,
-                 decode: Callable[[Any], npt.NDArray]) -> tuple[npt.NDArray, Any]:
-        try:
-            message = deserialise(data, self._types[topic])
-            return decode(message), message.header
-        except DiffsegError as error:
-            raise DiffsegError(f'{topic}: {error}') from error
-
-    def _depth(self, messages: SyncedMessages, frame_id: str) -> DepthImage | None:
+    def _depth(self, messages: SyncedMessages, size: Size, frame_id: str) -> DepthImage | None:
+        """Return the depth; what cannot be used is counted and costs only the clouds."""
         topic = self._topics.depth
         if topic is None:
             return None
         if messages.depth is None:
-            self._problems[f'{topic}: no depth within {_DEPTH_TOLERANCE_NS // 10**6} ms of the '
-                           'image: masks only, no clouds'] += 1
+            offset = messages.depth_offset
+            nearest = '' if offset is None else (
+                f', the nearest is {offset / 1e6:+.1f} ms off (sync_slop: '
+                f'{sufficient_slop(offset):g} accepts it)')
+            self._count(f'{topic}: no depth within {self._settings.sync_slop * 1e3:g} ms of the '
+                        f'image{nearest}: masks only, no clouds')
             return None
-        depth, header = self._decoded(messages.depth, topic, decode_depth)
-        if header.frame_id.lstrip('/') != frame_id.lstrip('/'):
-            self._problems[f'{topic}: depth in frame {header.frame_id!r}, image in {frame_id!r}: '
-                           'unregistered depth is not used: masks only, no clouds'] += 1
+        try:
+            return registered_depth(deserialise(messages.depth, self._types[topic]), size,
+                                    frame_id, self._settings.depth_scale)
+        except DiffsegError as error:
+            self._count(f'{topic}: {error}: masks only, no clouds')
             return None
-        return depth
 
-    def _camera(self, messages: SyncedMessages) -> Intrinsics | None:
+    def _camera(self, messages: SyncedMessages, size: Size) -> Intrinsics | None:
         """Return the intrinsics; a useless camera_info is counted and costs only the clouds."""
         if messages.camera_info is None:
             return None
         try:
-            return intrinsics_from_camera_info(deserialise(messages.camera_info, CAMERA_INFO))
+            return intrinsics_from_camera_info(deserialise(messages.camera_info, CAMERA_INFO),
+                                               self._topics.rgb, size)
         except DiffsegError as error:
-            self._problems[f'{self._topics.camera_info}: {error}: masks only, no clouds'] += 1
+            self._count(f'{self._topics.camera_info}: {error}: masks only, no clouds')
             return None
+
+    def _count(self, problem: str) -> None:
+        """Count a problem of a frame, together with those that differ in numbers only."""
+        kind = without_numbers(problem)
+        self._problems[kind] += 1
+        self._first_problems.setdefault(kind, problem)
+
+
+def _all_stamped_alike(reader: BagReader, topic: str) -> bool:
+    """Return whether the first messages of a topic, two at least, carry one stamp."""
+    stamps = [header_stamp(data)
+              for _, _, data in islice(reader.messages([topic]), _FIRST_STAMPS)]
+    return len(stamps) > 1 and len(set(stamps)) == 1
 
 
 class MessagePairing:
     """
     Joins the messages of a bag, in the order of log times, to images in the order of stamps.
 
-    An image is held until messages one second younger were read or 32 images wait, so that
-    what was recorded after it can belong to it; memory is bounded by that. Depth belongs to
-    the image of equal stamp, else to the nearest within 20 ms; camera_info is the last at or
-    before the image, else the first of the bag. `tree` holds the static transforms and gets the
-    others. A time jump (a looped recording) ends everything before it.
+    An image is held until messages one second younger were read, and while depth of its stamp
+    may still follow, or until 32 images wait; memory is bounded by that. Depth belongs to
+    the image of equal stamp, else to the nearest within `tolerance` (ns); camera_info is the last
+    at or before the image, else the first of the bag. `tree` holds the static transforms and gets
+    the others. A time jump (a looped recording) ends everything before it. With
+    `by_recording_time` the recording times are taken for the stamps.
     """
 
     def __init__(self, topics: ChosenTopics, first_info: bytes | None,
-                 tree: TransformTree) -> None:
+                 tree: TransformTree, tolerance: int = 20_000_000, *,
+                 by_recording_time: bool = False) -> None:
+        self._tolerance = tolerance
+        self._by_recording_time = by_recording_time
         self._topics = topics
         self._first_info = first_info
         self._tree = tree
@@ -160,7 +193,7 @@ class MessagePairing:
     def pair(self, messages: Iterable[tuple[str, int, bytes]]) -> Iterator[SyncedMessages]:
         """Yield the images; the tree then knows the transforms around each of them."""
         for topic, log_time, data in messages:
-            if self._jumps_back(topic, data):
+            if self._jumps_back(topic, log_time, data):
                 yield from self._released(0)
                 self._newest_image = None
                 self._depths.clear()
@@ -170,22 +203,25 @@ class MessagePairing:
             yield from self._released(_MOST_IMAGES, log_time - _HORIZON_NS)
         yield from self._released(0)
 
-    def _jumps_back(self, topic: str, data: bytes) -> bool:
+    def _jumps_back(self, topic: str, log_time: int, data: bytes) -> bool:
         if topic in self._topics.moving:
             return any(clock_jumped_back(self._tree.last_stamp(item.child_frame_id),
                                          nanoseconds(item.header.stamp))
                        for item in _transforms(data))
-        stamp = header_stamp(data)
+        stamp = self._stamp(log_time, data)
         if stamp is None or topic == self._topics.camera_info:
             return False
         return clock_jumped_back(self._newest_image if topic == self._topics.rgb
                                  else self._depths.newest, stamp)
 
+    def _stamp(self, log_time: int, data: bytes) -> int | None:
+        return log_time if self._by_recording_time else header_stamp(data)
+
     def _add(self, topic: str, log_time: int, data: bytes) -> None:
         if topic in self._topics.moving:
             _add_transforms(self._tree, data, moving=True)
             return
-        stamp = header_stamp(data)
+        stamp = self._stamp(log_time, data)
         if topic == self._topics.rgb:
             if stamp is not None:
                 self._newest_image = max(stamp, self._newest_image or stamp)
@@ -198,12 +234,22 @@ class MessagePairing:
     def _released(self, most: int, until: int | None = None) -> Iterator[SyncedMessages]:
         """Yield the oldest images while too many wait or the oldest waited long enough."""
         while self._images and (len(self._images) > most or (
-                until is not None and self._images[0].log_time < until)):
+                until is not None and self._images[0].log_time < until
+                and not self._expects_depth(self._images[0], until))):
             image = self._images.pop(0)
-            image.depth = self._depths.find(image.stamp, _DEPTH_TOLERANCE_NS)
+            image.depth = self._depths.find(image.stamp, self._tolerance)
+            image.depth_offset = self._depths.offset(image.stamp)
             image.camera_info = self._infos.find_last(image.stamp) or self._first_info
             yield image
-            self._depths.discard(before=image.stamp - _DEPTH_TOLERANCE_NS)
+            self._depths.discard(before=image.stamp - self._tolerance)
+
+    def _expects_depth(self, image: SyncedMessages, until: int) -> bool:
+        """Return whether depth of the image's stamp may still follow, however late."""
+        if self._topics.depth is None or self._depths.find(image.stamp) is not None or (
+                self._topics.moving and image.log_time < until - _PATIENCE_NS):
+            return False
+        newest = self._depths.newest
+        return newest is None or newest <= image.stamp + self._tolerance
 
 
 def _transforms(data: bytes) -> list:

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, ExitStack, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+import re
 from shutil import copyfileobj
 import sqlite3
 import struct
@@ -15,7 +17,8 @@ from typing import Any
 
 from backports import zstd
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.base import BAG_SUFFIXES, TopicNames
+from diffseg_ros.geometry.transforms import frame_name
+from diffseg_ros.io.base import BAG_SUFFIXES, TopicNames, without_transport
 from diffseg_ros.io.messages import (
     CAMERA_INFO,
     check_colour,
@@ -26,6 +29,7 @@ from diffseg_ros.io.messages import (
     TRANSFORMS,
     VIDEO_HINT,
 )
+from diffseg_ros.settings import nearest
 from rosbags.rosbag2 import Reader
 
 _MCAP_HEADER, _MCAP_CHANNEL, _MCAP_CHUNK = 1, 4, 6
@@ -243,7 +247,7 @@ class _Chooser:
         self._warnings: list[str] = []
 
     def choose(self) -> ChosenTopics:
-        rgb = self._find('rgb', _IMAGES, self._colour_candidates)
+        rgb = self._colour()
         if rgb is None:
             raise DiffsegError(f'{self._reader.path}: no topic with colour images; the bag holds '
                                f'{self._listing()}{self._video()}')
@@ -252,10 +256,9 @@ class _Chooser:
             raise DiffsegError(f'{self._reader.path}: {fault}'
                                + (f'; colour images are on {others}' if others else ''))
         depth = self._depth_of(rgb)
-        camera_info = self._find('camera_info', (CAMERA_INFO,),
-                                 lambda: self._info_candidates(rgb))
+        camera_info = self._partner('camera_info', (CAMERA_INFO,), rgb, self._info_candidates(rgb))
         if camera_info is None:
-            self._warnings.append('no camera_info topic: masks only, no clouds')
+            self._warnings.append(f'{self._no_info(rgb)}: masks only, no clouds')
         transforms = self._of_type(TRANSFORMS)
         if not transforms:
             self._warnings.append('no tf: frames have no pose')
@@ -265,9 +268,9 @@ class _Chooser:
 
     def _depth_of(self, rgb: str) -> str | None:
         """Return the depth topic; one that holds no depth is refused only if it was named."""
-        depth = self._find('depth', _IMAGES, lambda: self._depth_candidates(rgb))
+        depth = self._partner('depth', _IMAGES, rgb, self._depth_candidates(rgb))
         if depth is None:
-            self._warnings.append('no depth topic: masks only, no clouds')
+            self._warnings.append(f'{self._no_depth(rgb)}: masks only, no clouds')
             return None
         fault = self._fault(depth, check_depth)
         if not fault and depth == rgb:
@@ -289,22 +292,77 @@ class _Chooser:
             return f'{topic}: {error}'
         return ''
 
-    def _find(self, role: str, types: tuple[str, ...],
-              candidates: Callable[[], list[str]]) -> str | None:
-        """Return the topic that was named, else the first candidate."""
+    def _colour(self) -> str | None:
+        """Return the topic that was named, else the most likely one; name other cameras."""
+        found = self._named('rgb', _IMAGES)
+        defaults = TopicNames()
+        partners = [name for role in ('depth', 'camera_info')
+                    if (name := getattr(self._names, role)) != getattr(defaults, role)]
+
+        def rank(name: str) -> tuple[Any, ...]:
+            kinship = -sum(_shared_words(name, partner) for partner in partners)
+            return kinship, () if found else self._colour_rank(name)
+
+        fitting = sorted(found or self._colour_candidates(), key=rank)
+        if not fitting:
+            return None
+        rgb = fitting[0]
+        if not found:
+            self._warnings.append(f'no topic {self._names.rgb}: rgb is read from {rgb}')
+        others = dict.fromkeys(without_transport(name) for name in fitting
+                               if rank(name)[:1] + rank(name)[1][:3] == (
+                                   rank(rgb)[:1] + rank(rgb)[1][:3])
+                               and _folder(name) != _folder(rgb))
+        if others:
+            self._warnings.append(f'several cameras fit: {rgb} is read, not {", ".join(others)}; '
+                                  'name the right one with --rgb-topic')
+        return rgb
+
+    def _partner(self, role: str, types: tuple[str, ...], rgb: str,
+                 candidates: list[str]) -> str | None:
+        """Return the depth or camera_info that was named, else that of the colour's camera."""
+        wanted = getattr(self._names, role)
+        named = sorted(self._named(role, types), key=lambda name: (
+            not self._is_of(name, rgb), not self._same_frame(name, rgb)))
+        if wanted != getattr(TopicNames(), role):
+            return named[0]
+        if named and self._is_of(named[0], rgb) and (role == 'depth' or named[0] in candidates):
+            return named[0]
+        if candidates:
+            self._warnings.append(f'no topic {wanted}: {role} is read from {candidates[0]}')
+        return next(iter(candidates), None)
+
+    def _named(self, role: str, types: tuple[str, ...]) -> list[str]:
+        """Return the topics of a name, the shortest first; raise if one was named in vain."""
         wanted = getattr(self._names, role)
         for transport in _TRANSPORTS:
-            ending = f'/{wanted.strip("/")}{transport}'
-            if named := [name for name in self._of_type(*types)
-                         if f'/{name.lstrip("/")}'.endswith(ending)]:
-                return min(named, key=lambda name: (len(name), name))
+            name = f'/{wanted.strip("/")}{transport}'
+            found = [topic for topic in self._of_type(*types)
+                     if f'/{topic.lstrip("/")}'.endswith(name)]
+            if exact := [topic for topic in found if topic == name and wanted.startswith('/')]:
+                return exact
+            if found:
+                return sorted(found, key=lambda topic: (len(topic), topic))
         if wanted != getattr(TopicNames(), role):
+            alike = ', '.join(nearest(wanted, self._of_type(*types)))
             raise DiffsegError(f'{self._reader.path}: no topic {wanted} of type '
-                               f'{" or ".join(types)}; the bag holds {self._listing()}')
-        found = next(iter(candidates()), None)
-        if found is not None:
-            self._warnings.append(f'no topic {wanted}: {role} is read from {found}')
-        return found
+                               f'{" or ".join(types)}; ' + (
+                                   f'the nearest are {alike}' if alike else
+                                   f'the bag holds {self._listing()}'))
+        return []
+
+    def _is_of(self, topic: str, rgb: str) -> bool:
+        """Return whether the names give a topic to no other colour topic rather than to `rgb`."""
+        own = _shared_words(topic, rgb)
+        return _folder(topic) == _folder(rgb) or all(
+            _shared_words(topic, other) <= own for other in self._of_type(*_IMAGES)
+            if 'depth' not in other.lower())
+
+    def _same_frame(self, topic: str, rgb: str) -> bool:
+        """Return whether the frame_ids agree, as far as they are known."""
+        frames = {frame_name(head.header.frame_id) for head in map(self._head, (topic, rgb))
+                  if head is not None} - {''}
+        return len(frames) < 2
 
     def _of_type(self, *types: str) -> list[str]:
         return [name for name, kind in sorted(self._reader.topics.items())
@@ -327,36 +385,62 @@ class _Chooser:
                 self._heads[topic] = None
         return self._heads[topic]
 
-    def _colour_candidates(self) -> list[str]:
-        def rank(name: str) -> tuple[bool, ...]:
-            return (any(hint in name for hint in _DERIVED),
-                    not any(hint in name for hint in _COLOUR_HINTS),
-                    getattr(self._head(name), 'encoding', '').startswith('mono'),
-                    self._reader.topics[name] != IMAGE)
+    def _colour_rank(self, name: str) -> tuple[bool, ...]:
+        return (any(hint in name for hint in _DERIVED),
+                not any(hint in name for hint in _COLOUR_HINTS),
+                getattr(self._head(name), 'encoding', '').startswith('mono'),
+                self._reader.topics[name] != IMAGE)
 
+    def _colour_candidates(self) -> list[str]:
         return sorted((name for name in self._of_type(*_IMAGES)
                        if 'depth' not in name.lower() and not self._fault(name, check_colour)),
-                      key=rank)
+                      key=self._colour_rank)
 
     def _depth_candidates(self, rgb: str) -> list[str]:
-        head = self._head(rgb)
-        frame = None if head is None else head.header.frame_id
         usable = [name for name in self._of_type(*_IMAGES)
-                  if name != rgb and 'depth' in name.lower()
-                  and (depth := self._head(name)) is not None
-                  and frame in (None, depth.header.frame_id)
+                  if name != rgb and 'depth' in name.lower() and self._head(name) is not None
+                  and self._same_frame(name, rgb) and self._is_of(name, rgb)
                   and not self._fault(name, check_depth)]
         return sorted(usable, key=lambda name: (
             not any(hint in name for hint in _DEPTH_HINTS), 'compressed' in name))
 
     def _info_candidates(self, rgb: str) -> list[str]:
-        """Return the camera_info beside the image; failing that the only one there is."""
-        for transport in _TRANSPORTS:
-            rgb = rgb.removesuffix(transport)
+        """Return the camera_info beside the image, then those in its frame."""
         infos = self._of_type(CAMERA_INFO)
-        beside = [name for name in infos if name.rpartition('/')[0] == rgb.rpartition('/')[0]]
-        return beside or (infos if len(infos) == 1 else [])
+        beside = [name for name in infos if _folder(name) == _folder(rgb)]
+        return beside or sorted((name for name in infos if self._is_of(name, rgb)
+                                 and self._same_frame(name, rgb)),
+                                key=lambda name: -_shared_words(name, rgb))
+
+    def _no_info(self, rgb: str) -> str:
+        """Return why no camera_info is used."""
+        others = self._of_type(CAMERA_INFO)
+        return 'no camera_info topic' + (
+            f' beside {rgb} or in its frame (the bag has {", ".join(others)}; name one with '
+            '--camera-info-topic if it fits)' if others else '')
+
+    def _no_depth(self, rgb: str) -> str:
+        """Return why no depth is used: another frame_id than the colour's is the usual cause."""
+        apart = [f'{name} in frame {self._head(name).header.frame_id!r}'
+                 for name in self._of_type(*_IMAGES)
+                 if 'depth' in name.lower() and self._head(name) is not None
+                 and not self._fault(name, check_depth) and not self._same_frame(name, rgb)]
+        return 'no depth topic' + (
+            f' in the frame of {rgb}, {self._head(rgb).header.frame_id!r} (the bag has '
+            f'{", ".join(apart)}): register it to the colour camera when recording (RealSense: '
+            'align_depth.enable:=true)' if apart else '')
 
     def _listing(self) -> str:
         return ', '.join(f'{name} ({kind}, {self._reader.counts.get(name, 0)})'
                          for name, kind in sorted(self._reader.topics.items())) or 'no topics'
+
+
+def _folder(topic: str) -> str:
+    """Return what the topics of one image stream share, such as /camera/color."""
+    return without_transport(topic).strip('/').rpartition('/')[0]
+
+
+def _shared_words(topic: str, other: str) -> int:
+    """Return how many words two names begin with in common: /front_left/rgb has three."""
+    words = zip(*(re.split('[/_]', name.strip('/')) for name in (topic, other)))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], words))

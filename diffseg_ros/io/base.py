@@ -12,6 +12,7 @@ from diffseg_ros.types import Frame
 BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 CAMERA_FRAME = 'camera'
 """frame_id of images that do not come from a bag."""
+TRANSPORTS = ('compressed', 'compressedDepth', 'ffmpeg', 'zstd', 'theora')
 DEFAULT_PERIOD_NS = 33_333_333
 """Time between frames of recordings without stamps: 30 Hz."""
 
@@ -29,6 +30,30 @@ class TopicNames:
     rgb: str = 'rgb/image_raw'
     camera_info: str = 'rgb/camera_info'
     depth: str = 'depth_registered/image_rect'
+
+
+@dataclass(frozen=True)
+class BagSettings:
+    """
+    How depth of a bag is read; the node has the same settings.
+
+    Attributes
+    ----------
+    depth_scale
+        Metres per unit of 16-bit depth.
+    sync_slop
+        Largest difference in seconds between the stamps of depth and image.
+
+    """
+
+    depth_scale: float = 0.001
+    sync_slop: float = 0.02
+
+
+def without_transport(topic: str) -> str:
+    """Return the base topic of images: the name without /compressed or the like."""
+    base, _, last = topic.rpartition('/')
+    return base if last in TRANSPORTS else topic
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ _KNOWN_BY_NAME = {b'ftyphe': 'HEIC; convert it, for example with heif-convert IN
                   b'%PDF': 'a PDF document; export its images first'}
 # Photos of 200 megapixels are no attack.
 Image.MAX_IMAGE_PIXELS = 1 << 28
+_NEAREST, _FARTHEST = 1e-4, 1e3
+_SATURATED = 65535
 UNLABELLED_16BIT = 65535
 """Value of pixels without a segment in 16-bit label files."""
 
@@ -213,16 +215,16 @@ def _turned(pixels: npt.NDArray, orientation: int | None) -> npt.NDArray:
 
 
 def metres_from_units(units: npt.NDArray[np.uint16], per_metre: float) -> DepthImage:
-    """Return depth in metres from (H, W) integer units, NaN where a unit is 0."""
+    """Return depth in metres from (H, W) integers, NaN where they are 0, negative or 65535."""
     metres = np.divide(units, per_metre, dtype=np.float32)
-    metres[units == 0] = np.nan
+    metres[(units <= 0) | (units == _SATURATED)] = np.nan
     return metres
 
 
 def valid_metres(metres: DepthImage) -> DepthImage:
-    """Return depth with 0, negative and infinite values set to NaN; a copy only if needed."""
+    """Return depth with NaN for what is not 0.1 mm to 1000 m away; a copy only if needed."""
     # NaN compares false, so depth that already marks holes by NaN costs no copy.
-    invalid = (metres <= 0) | (metres == np.inf)
+    invalid = (metres < _NEAREST) | (metres > _FARTHEST)
     return np.where(invalid, np.float32(np.nan), metres) if invalid.any() else metres
 
 

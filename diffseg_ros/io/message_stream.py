@@ -10,10 +10,12 @@ from typing import Any
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.bag_reader import BagReader, choose_topics
 from diffseg_ros.io.base import TopicNames
+from diffseg_ros.io.calibration import is_rectified, rectified_camera_info
 from diffseg_ros.io.messages import (
     CAMERA_INFO,
     camera_info_message,
     COMPRESSED_IMAGE,
+    deserialise,
     IMAGE,
     image_message,
     transform_message,
@@ -112,10 +114,21 @@ def _bag_stream(path: Path, names: TopicNames) -> MessageStream:
     def read() -> Iterator[TimedMessage]:
         with BagReader(path) as storage:
             for topic, time, data in storage.messages(list(targets)):
+                if topic == chosen.camera_info and is_rectified(chosen.rgb):
+                    data = _rectified(data)
                 yield TimedMessage(time, targets[topic], data)
 
     topics = {target: types[name] for name, target in targets.items()}
     return MessageStream(topics, read, chosen.warnings)
+
+
+def _rectified(data: bytes) -> bytes:
+    """Return the camera_info of rectified images, whose topic's new name says no more so."""
+    try:
+        message = rectified_camera_info(deserialise(data, CAMERA_INFO))
+    except DiffsegError:
+        return data
+    return bytes(typestore().serialize_cdr(message, CAMERA_INFO))
 
 
 def _with_transport(topic: str, kind: str, transport: str) -> str:

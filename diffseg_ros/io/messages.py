@@ -40,7 +40,6 @@ CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 TRANSFORMS = 'tf2_msgs/msg/TFMessage'
 
 _NS = 1_000_000_000
-_MILLIMETRES = 1000.0
 _PACKED_HEADER = struct.Struct('<iff')
 
 # NumPy type, number of channels, and OpenCV's conversion of the 8-bit image to RGB.
@@ -66,7 +65,7 @@ for _pattern, _conversion in (('rggb', cv2.COLOR_BayerBG2RGB), ('bggr', cv2.COLO
                               ('gbrg', cv2.COLOR_BayerGR2RGB), ('grbg', cv2.COLOR_BayerGB2RGB)):
     _COLOUR_LAYOUT[f'bayer_{_pattern}8'] = ('u1', 1, _conversion)
     _COLOUR_LAYOUT[f'bayer_{_pattern}16'] = ('u2', 1, _conversion)
-_DEPTH_LAYOUT = {'16UC1': 'u2', 'mono16': 'u2', '32FC1': 'f4'}
+_DEPTH_LAYOUT = {'16UC1': 'u2', '16SC1': 'i2', 'mono16': 'u2', '32FC1': 'f4', '64FC1': 'f8'}
 _FILE_FORMATS = ('jpeg', 'png', 'webp', 'bmp', 'tiff')
 _ALIASES = {'rgb24': 'rgb8', 'bgr24': 'bgr8', 'rgb': 'rgb8', 'bgr': 'bgr8', 'rgba': 'rgba8',
             'bgra': 'bgra8', 'mono': 'mono8', 'gray8': 'mono8', 'grey8': 'mono8', 'y8': 'mono8',
@@ -117,8 +116,10 @@ def image_encoding(message: Any) -> str:
 
     A CompressedImage's format begins with the encoding before compression, or is 'jpeg'.
     """
-    name = str(getattr(message, 'encoding', None) or getattr(message, 'format', ''))
-    name = name.partition(';')[0].strip()
+    if hasattr(message, 'encoding'):
+        name = str(message.encoding)
+    else:
+        name = str(getattr(message, 'format', '')).partition(';')[0].strip()
     return _NAMES.get(name.lower(), name)
 
 
@@ -159,11 +160,12 @@ def decode_colour(message: Any) -> RgbImage:
                            'size cannot be converted to rgb8; an even size is needed') from error
 
 
-def decode_depth(message: Any) -> DepthImage:
+def decode_depth(message: Any, unit: float = 0.001) -> DepthImage:
     """
     Return the (H, W) float32 metres of a depth Image or CompressedImage, NaN where invalid.
 
-    16UC1 and mono16 are millimetres, 32FC1 metres. 0, negative, NaN and infinity are invalid.
+    16UC1, 16SC1 and mono16 count `unit` (metres), 32FC1 and 64FC1 are metres. 0, negative, NaN,
+    65535 units and what is nearer than 0.1 mm or farther than 1000 m are invalid.
     Tightly packed 32FC1 whose only invalid values are NaN is returned without a copy.
     Compressed depth is compressedDepth with PNG or RVL (16UC1, or 32FC1 as quantised inverse
     depth), a plain 16-bit PNG in millimetres or a float32 TIFF in metres. Raises DiffsegError as
@@ -171,15 +173,16 @@ def decode_depth(message: Any) -> DepthImage:
     """
     check_depth(message)
     if not hasattr(message, 'encoding'):
-        return _decode_compressed_depth(message)
+        return _decode_compressed_depth(message, unit)
     dtype = _DEPTH_LAYOUT[image_encoding(message)]
     pixels = _pixels(message, dtype, 1)
-    if dtype == 'u2':
-        return metres_from_units(pixels, _MILLIMETRES)
-    return valid_metres(np.ascontiguousarray(pixels, np.float32))
+    if dtype in ('u2', 'i2'):
+        return metres_from_units(pixels, 1 / unit)
+    with np.errstate(over='ignore'):
+        return valid_metres(np.ascontiguousarray(pixels, np.float32))
 
 
-def _decode_compressed_depth(message: Any) -> DepthImage:
+def _decode_compressed_depth(message: Any, unit: float) -> DepthImage:
     name = f'compressed depth image ({message.format})'
     data = memoryview(message.data)
     floating = image_encoding(message) == '32FC1'
@@ -192,32 +195,12 @@ def _decode_compressed_depth(message: Any) -> DepthImage:
     decode = decode_rvl if 'rvl' in message.format.lower() else decode_units
     units = decode(data[_PACKED_HEADER.size if packed else 0:], name)
     if not floating:
-        return metres_from_units(units, _MILLIMETRES)
+        return metres_from_units(units, 1 / unit)
     _, scale, offset = _PACKED_HEADER.unpack_from(data)
     with np.errstate(divide='ignore'):
         metres = np.float32(scale) / (units.astype(np.float32) - np.float32(offset))
     metres[units == 0] = np.nan
     return valid_metres(metres)
-
-
-def intrinsics_from_camera_info(message: Any) -> Intrinsics:
-    """
-    Return the intrinsics of the image that a sensor_msgs/CameraInfo comes with.
-
-    A region of interest and binning are applied to K, which holds for the full sensor. Raises
-    DiffsegError when K is zero or not finite, or the size is not positive.
-    """
-    roi = message.roi
-    width, height = int(roi.width or message.width), int(roi.height or message.height)
-    fx, _, cx, _, fy, cy = (float(value) for value in message.k[:6])
-    intrinsics = Intrinsics(
-        width, height, fx, fy, cx - int(roi.x_offset), cy - int(roi.y_offset),
-        tuple(float(value) for value in message.d), str(message.distortion_model))
-    binning_x, binning_y = max(1, int(message.binning_x)), max(1, int(message.binning_y))
-    if width < binning_x or height < binning_y:
-        raise DiffsegError(f'camera intrinsics: size {width}x{height} with binning '
-                           f'{binning_x}x{binning_y}; the binning must be smaller')
-    return intrinsics.resized(width // binning_x, height // binning_y)
 
 
 def _pixels(message: Any, dtype: str, channels: int, halves: int = 2) -> npt.NDArray:
@@ -226,9 +209,10 @@ def _pixels(message: Any, dtype: str, channels: int, halves: int = 2) -> npt.NDA
 
     There are `halves` rows of data for each two rows of the image.
     """
-    width, height, step = int(message.width), int(message.height), int(message.step)
+    width, height = int(message.width), int(message.height)
     kind = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
     row = width * channels * kind.itemsize
+    step = int(message.step) or row
     data = np.frombuffer(message.data, np.uint8)
     what = f'image {message.encoding} {width}x{height} with step {step}'
     if width < 1 or height < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.base import BAG_SUFFIXES, Source, TopicNames
+from diffseg_ros.io.base import BAG_SUFFIXES, BagSettings, Source, TopicNames
 from diffseg_ros.io.file_kinds import check_kind
 from diffseg_ros.io.images import IMAGE_SUFFIXES, sorted_images
 from diffseg_ros.io.sequence_folder import ImageSequence, SequenceFolder
@@ -19,11 +19,13 @@ _FRAMES_OF_A_CAMERA = ('images without times are read as the frames of one camer
                        'photos that do not belong together are for diffseg_segment')
 
 
-def open_source(path: str | Path, topics: TopicNames | None = None) -> Source:
+def open_source(path: str | Path, topics: TopicNames | None = None,
+                settings: BagSettings | None = None) -> Source:
     """
     Open a recording: a bag, a sequence folder, a folder of images, an image or a video file.
 
-    `topics` says which topics of a bag are read; without it these are chosen.
+    `topics` says which topics of a bag are read, without it these are chosen; `settings` how its
+    depth is read.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def open_source(path: str | Path, topics: TopicNames | None = None) -> Source:
     check_kind(path)
     if is_bag(path):
         from diffseg_ros.io.bag import Bag
-        return Bag(path, topics)
+        return Bag(path, topics, settings)
     if path.is_dir():
         from diffseg_ros.io.downloaded_folder import open_downloaded
         if folder := open_downloaded(path):

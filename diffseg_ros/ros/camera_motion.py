@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from diffseg_ros.geometry.transforms import TransformTree
+from diffseg_ros.geometry.transforms import frame_name, TransformTree
 from diffseg_ros.ros.messages import stamp_of
 from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.types import Matrix
@@ -54,7 +54,7 @@ class CameraMotion:
         """Add a nav_msgs/Odometry."""
         with self._changed:
             pose = message.pose.pose
-            self._base = message.child_frame_id.lstrip('/') or 'base_link'
+            self._base = frame_name(message.child_frame_id) or 'base_link'
             self._add(self._odometry, message.header.frame_id or 'odom', self._base,
                       stamp_of(message), pose.position, pose.orientation)
             self._changed.notify_all()
@@ -98,7 +98,7 @@ class CameraMotion:
     def _from_odometry(self, frame_id: str, stamp: int) -> Matrix | None:
         if not self._use_odometry or not self._base:
             return None
-        if self._base_to_camera is not None and frame_id.lstrip('/') != self._base:
+        if self._base_to_camera is not None and frame_name(frame_id) != self._base:
             self._odometry.add(self._base, frame_id, None, self._base_to_camera[:3],
                                self._base_to_camera[3:])
         return self._odometry.pose(frame_id, stamp)

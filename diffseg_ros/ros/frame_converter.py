@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.geometry.camera import is_pinhole
-from diffseg_ros.io.messages import (
-    check_depth,
-    decode_colour,
-    decode_depth,
+from diffseg_ros.io.calibration import (
     intrinsics_from_camera_info,
+    registered_depth,
+    Size,
+    UnregisteredDepthError,
 )
+from diffseg_ros.io.messages import check_depth, decode_colour
 from diffseg_ros.ros.camera_motion import CameraMotion
 from diffseg_ros.ros.counters import Counters
 from diffseg_ros.ros.synchronizer import FrameSynchronizer, SyncedMessages
+from diffseg_ros.time_rules import sufficient_slop
 from diffseg_ros.types import DepthImage, Frame, Intrinsics
 
 
@@ -29,10 +30,15 @@ class Topics:
 
 
 class FrameConverter:
-    """Decodes messages. An unusable image is an error; the rest only costs the cloud."""
+    """
+    Decodes messages. An unusable image is an error; the rest only costs the cloud.
+
+    `depth_scale` is the unit of 16-bit depth in metres.
+    """
 
     def __init__(self, synchronizer: FrameSynchronizer, topics: Topics, counters: Counters,
-                 motion: CameraMotion) -> None:
+                 motion: CameraMotion, depth_scale: float = 0.001) -> None:
+        self._depth_scale = depth_scale
         self.motion = motion
         self._synchronizer = synchronizer
         self._topics = topics
@@ -52,14 +58,15 @@ class FrameConverter:
             rgb = decode_colour(messages.image)
         except DiffsegError as error:
             raise DiffsegError(f'{self._topics.image}: {error}') from error
-        depth, no_depth_reason = self._depth(messages)
-        intrinsics, no_intrinsics_reason = self._intrinsics(messages)
+        size = rgb.shape[1], rgb.shape[0]
+        depth, no_depth_reason = self._depth(messages, size)
+        intrinsics, no_intrinsics_reason = self._intrinsics(messages, size)
         frame_id = messages.image.header.frame_id
         pose = self.motion.pose(frame_id, messages.stamp, self._synchronizer.timeout)
         frame = Frame(rgb, messages.stamp, frame_id, depth, intrinsics, pose)
         return frame, ' and '.join(filter(None, (no_depth_reason, no_intrinsics_reason)))
 
-    def _depth(self, messages: SyncedMessages) -> tuple[DepthImage | None, str]:
+    def _depth(self, messages: SyncedMessages, size: Size) -> tuple[DepthImage | None, str]:
         topic, message = self._topics.depth, messages.depth
         try:
             # A topic that holds no depth is named even where stamps or frames differ too.
@@ -67,12 +74,11 @@ class FrameConverter:
                 check_depth(any_depth)
             if message is None:
                 return None, self._why_no_depth(topic)
-            frame_id, wanted = message.header.frame_id, messages.image.header.frame_id
-            if frame_id != wanted:
-                self._counters.add('fault.depth_unregistered')
-                return None, (f'unregistered depth on {topic}: its frame_id is {frame_id!r}, '
-                              f'that of the images {wanted!r}')
-            return decode_depth(message), ''
+            return registered_depth(message, size, messages.image.header.frame_id,
+                                    self._depth_scale), ''
+        except UnregisteredDepthError as error:
+            self._counters.add('fault.depth_unregistered')
+            return None, f'{topic}: {error}'
         except DiffsegError as error:
             self._counters.add('fault.depth_unusable')
             return None, f'{topic}: {error}'
@@ -84,19 +90,18 @@ class FrameConverter:
         self._counters.add('fault.depth_missing')
         if depth.offset is not None:
             return (f'depth on {topic} is stamped {depth.offset / 1e6:+.1f} ms from the images; '
-                    f'sync_slop allows {depth.tolerance / 1e6:.1f} ms')
+                    f'sync_slop allows {depth.tolerance / 1e6:.1f} ms; set it to '
+                    f'{sufficient_slop(depth.offset):g}')
         return (f'no depth on {topic} within {self._synchronizer.timeout * 1e3:.0f} ms after an '
                 'image of its stamp')
 
-    def _intrinsics(self, messages: SyncedMessages) -> tuple[Intrinsics | None, str]:
+    def _intrinsics(self, messages: SyncedMessages, size: Size) -> tuple[Intrinsics | None, str]:
         topic = self._topics.camera_info
         if messages.camera_info is None:
             return None, f'no camera_info on {topic}'
         try:
-            intrinsics = intrinsics_from_camera_info(messages.camera_info)
-            # Raises for distortion that is not supported, before anything is published.
-            is_pinhole(intrinsics)
-            return intrinsics, ''
+            return intrinsics_from_camera_info(messages.camera_info, self._topics.image,
+                                               size), ''
         except DiffsegError as error:
             self._counters.add('fault.camera_info_unusable')
             return None, f'{topic}: {error}'

@@ -150,7 +150,8 @@ class SegmentationNode(LifecycleNode):
         motion = CameraMotion(tf=node.camera_motion in ('auto', 'tf'),
                               odometry=node.camera_motion in ('auto', 'odometry'),
                               base_to_camera=node.base_to_camera)
-        converter = FrameConverter(self._synchronizer, self._topics, self._counters, motion)
+        converter = FrameConverter(self._synchronizer, self._topics, self._counters, motion,
+                                   node.depth_scale)
         publishers = OutputPublishers(self, node, config.tracking.max_misses)
         self._processor = FrameProcessor(
             pipeline, config, self._synchronizer, converter, publishers, self._counters,

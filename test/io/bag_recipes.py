@@ -56,7 +56,7 @@ def depth(value: float, ms: float, frame_id: str = 'camera') -> SimpleNamespace:
 def info(fx: float, ms: float) -> SimpleNamespace:
     """Return one camera_info that is known by its focal length; 0 is uncalibrated."""
     item = message(INFO, ms, lambda stamp: camera_info_message(INTRINSICS, stamp, 'camera'))
-    item.message.k[0] = fx
+    item.message.k[0] = item.message.p[0] = fx
     return item
 
 

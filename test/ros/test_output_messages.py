@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import cv2
 from diffseg_ros.config import CloudConfig, NodeConfig, PipelineConfig, RemovalConfig
 from diffseg_ros.geometry.boxes import SegmentBox
-from diffseg_ros.io.messages import decode_colour, decode_depth, intrinsics_from_camera_info
+from diffseg_ros.io.calibration import intrinsics_from_camera_info
+from diffseg_ros.io.messages import decode_colour, decode_depth
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.types import Frame, Intrinsics, Result

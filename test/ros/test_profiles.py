@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import csv
 
 import cv2
-from diffseg_ros.io.messages import intrinsics_from_camera_info
+from diffseg_ros.io.calibration import intrinsics_from_camera_info
 import numpy as np
 import pytest
 
