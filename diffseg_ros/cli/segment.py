@@ -84,7 +84,8 @@ def _segment(path: Path, pipeline: Pipeline, folder: OutputFolder) -> int:
 
 def _check(images: list[Path]) -> None:
     for path in images:
-        if path.exists() and (kind := recording_kind(path)):
+        # A .gif may be either.
+        if path.exists() and path.suffix != '.gif' and (kind := recording_kind(path)):
             raise DiffsegError(f'{path}: is {kind}, not a photo; diffseg_replay {path} --output '
                                'DIR segments its frames, with ids that persist')
         if path.is_dir():
