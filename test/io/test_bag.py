@@ -199,7 +199,8 @@ def test_named_topics(tmp_path):
     path = record(tmp_path / 'bag.mcap', image(0, 0), on('/other/image', image(5, 0)))
     (frame,) = frames_of(path, TopicNames(rgb='other/image'))
     assert numbers([frame]) == [5]
-    with pytest.raises(DiffsegError, match='no topic /none .*msg/Image .*nearest are .*/other/image'):
+    with pytest.raises(DiffsegError,
+                       match='no topic /none .*msg/Image .*nearest are .*/other/image'):
         open_source(path, TopicNames(rgb='/none'))
     with pytest.raises(DiffsegError, match='no topic /none .*CameraInfo'):
         open_source(path, TopicNames(camera_info='/none'))

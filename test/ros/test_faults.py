@@ -244,7 +244,7 @@ def test_wrong_encoding_is_refused_with_the_supported_ones(session, encoding):
 
 
 NO_DEPTH = ("/depth_registered/image_rect: image encoding 'rgb8' is not supported as a depth "
-            'image; supported are 16UC1, 32FC1, mono16; this is a colour image')
+            'image; supported are 16SC1, 16UC1, 32FC1, 64FC1, mono16; this is a colour image')
 
 
 @pytest.mark.parametrize(('shift', 'frame_id'), [(0, 'camera'), (-0.3, 'camera'), (0, 'other')])
