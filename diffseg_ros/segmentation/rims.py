@@ -27,15 +27,14 @@ def absorb_rims(labels: LabelImage, graph: RegionGraph) -> npt.NDArray[np.int32]
     joins the one it is more like, if that is larger. Things as thin as a cable stay: their colour
     is no mixture of what lies behind them. `labels` are (h, w) numbers of the graph's nodes.
     """
-    joined = np.arange(len(graph.size), dtype=np.int32)
+    joined: npt.NDArray[np.int32] = np.arange(len(graph.size), dtype=np.int32)
     for _ in range(_ROUNDS):
         count = len(graph.size)
         target = _larger_side(joined[labels], graph)
         while (target[target] != target).any():
             target = target[target]
-        _, number = np.unique(target, return_inverse=True)
-        number = number.astype(np.int32)
-        joined, graph = number[joined], graph.contracted(number)
+        number = np.searchsorted(np.unique(target), target).astype(np.int32)
+        joined, graph = number.take(joined), graph.contracted(number)
         if len(graph.size) == count:
             break
     return joined
