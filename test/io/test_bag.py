@@ -200,7 +200,7 @@ def test_named_topics(tmp_path):
     (frame,) = frames_of(path, TopicNames(rgb='other/image'))
     assert numbers([frame]) == [5]
     with pytest.raises(DiffsegError,
-                       match='no topic /none .*msg/Image .*nearest are .*/other/image'):
+                       match='no topic /none .*nearest are .*/other/image'):
         open_source(path, TopicNames(rgb='/none'))
     with pytest.raises(DiffsegError, match='no topic /none .*CameraInfo'):
         open_source(path, TopicNames(camera_info='/none'))
