@@ -94,7 +94,7 @@ class Bag(Source):
         number = 0
         with BagReader(self._path) as reader:
             pairing = MessagePairing(
-                self._topics, self._first_info, tree, round(self._settings.sync_slop * 1e9),
+                self._topics, self._first_info, tree, round(self._settings.tolerance * 1e9),
                 by_recording_time=bool(self._unstamped))
             for messages in pairing.pair(reader.messages(self._topics.streamed)):
                 try:
@@ -130,7 +130,7 @@ class Bag(Source):
             nearest = '' if offset is None else (
                 f', the nearest is {offset / 1e6:+.1f} ms off (sync_slop: '
                 f'{sufficient_slop(offset):g} accepts it)')
-            self._count(f'{topic}: no depth within {self._settings.sync_slop * 1e3:g} ms of the '
+            self._count(f'{topic}: no depth within {self._settings.tolerance * 1e3:g} ms of the '
                         f'image{nearest}: masks only, no clouds')
             return None
         try:

@@ -42,12 +42,18 @@ class BagSettings:
     depth_scale
         Metres per unit of 16-bit depth.
     sync_slop
-        Largest difference in seconds between the stamps of depth and image.
+        Largest difference in seconds between the stamps of depth and image. 0, the default of
+        the node, stands for 0.02 in recordings, which need not wait for a nearer one.
 
     """
 
     depth_scale: float = 0.001
-    sync_slop: float = 0.02
+    sync_slop: float = 0.0
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference in seconds that is accepted."""
+        return self.sync_slop or 0.02
 
 
 def without_transport(topic: str) -> str:
