@@ -33,7 +33,7 @@ _OUTSIDE = -1e6
 
 def is_pinhole(intrinsics: Intrinsics) -> bool:
     """
-    Return whether the camera has no distortion: no coefficient but 0, whatever the model.
+    Return whether the camera has no distortion: no coefficient but 0, and no fisheye lens.
 
     Like all functions that need the camera's rays, raises DiffsegError when the distortion model
     or its number of coefficients is not supported.
@@ -44,10 +44,11 @@ def is_pinhole(intrinsics: Intrinsics) -> bool:
 def _lens(intrinsics: Intrinsics) -> tuple[str, npt.NDArray[np.float64]] | None:
     """Return the model by its name in ROS, and its coefficients; None for a pinhole."""
     distortion = intrinsics.distortion
-    if not any(distortion):
-        return None
     name = re.sub(r'[\s-]+', '_', intrinsics.distortion_model.strip().lower())
     model = _OTHER_NAMES.get(name, name)
+    # An equidistant lens whose coefficients are 0 bends rays all the same.
+    if not any(distortion) and not (distortion and model == _FISHEYE):
+        return None
     if model not in _COEFFICIENTS:
         raise DiffsegError(f'camera intrinsics: distortion model {intrinsics.distortion_model!r}; '
                            f'supported are {", ".join(_COEFFICIENTS)}; rectify the images or '

@@ -116,7 +116,7 @@ def test_pixels_beyond_the_lens_model_are_invalid():
 
 @pytest.mark.parametrize(('model', 'coefficients', 'word'), [
     ('thin_prism_fisheye', (0.1, 0.0, 0.0, 0.0), 'thin_prism_fisheye'),
-    ('thin_prism_fisheye', (0.0,) * 4, 'equidistant'),
+    ('thin_prism_fisheye', (0.0, 0.1, 0.0, 0.0), 'equidistant'),
     ('equidistant', (0.1,) * 5, '5 distortion coefficients'),
     ('', (0.1, 0.0, 0.0, 0.0, 0.0), "''"),
     ('plumb_bob', (0.1, 0.0, 0.0), '3 distortion coefficients'),

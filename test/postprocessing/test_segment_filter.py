@@ -54,6 +54,7 @@ def test_depth_is_nan_exactly_where_the_nearest_label_is_removed(labels, ids, sh
 
 def test_millimetres_come_back_as_they_were():
     units = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    units[-1, -1] = 0    # 65535 says that there is no depth
     message = SimpleNamespace(encoding='16UC1', width=256, height=256, step=512, is_bigendian=0,
                               data=units.tobytes())
     pixels = depth_pixels(decode_depth(message), '16UC1')
