@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from diffseg_ros.geometry.voxels import voxel_codes
 from diffseg_ros.tracking.label_map import STRIDE
 from diffseg_ros.tracking.tracking_frame import Indices, TrackingFrame
 from diffseg_ros.types import Mask, Matrix
@@ -15,7 +16,6 @@ VOXEL_SIZE = 0.05
 
 _ENTRIES = 2**18
 _MOST_VOTES = 20
-_AXIS_BITS = 21
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _STEP = 8
 _LEAST_POINTS = 4
@@ -95,9 +95,7 @@ class VoxelLabelMap:
 
 def _hash(points: npt.NDArray[np.floating]) -> tuple[Indices, Indices]:
     """Return the key of each point's voxel and its entry in the table."""
-    cells = np.floor(points * (1 / VOXEL_SIZE)).astype(np.int64)
-    cells &= (1 << _AXIS_BITS) - 1
-    keys = (cells[:, 0] << 2 * _AXIS_BITS) | (cells[:, 1] << _AXIS_BITS) | cells[:, 2]
+    keys = voxel_codes(np.floor(points * (1 / VOXEL_SIZE)).astype(np.int64))
     mixed = keys.astype(np.uint64) * _HASH_FACTOR
     mixed ^= mixed >> np.uint64(32)
     mixed *= _HASH_FACTOR
