@@ -92,8 +92,8 @@ class Regions(SegmentationMethod):
         graph = region_graph(lab, superpixels, grid, points, prior,
                              depth_steps=settings.depth_steps)
         group, segments = self._merge(graph, superpixels.size)
-        whole = absorb_rims(group.take(superpixels), segments)
-        group, segments = whole[group], segments.contracted(whole)
+        whole, segments = absorb_rims(group.take(superpixels), segments)
+        group = whole[group]
         labels, _ = upsample_labels(frame.rgb, group.take(superpixels))
         confidence = cv2.resize(assignment_confidence(superpixels, graph, group, segments),
                                 labels.shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -19,9 +19,10 @@ _MIXED = -0.2, 0.8
 _ROUNDS = 5
 
 
-def absorb_rims(labels: LabelImage, graph: RegionGraph) -> npt.NDArray[np.int32]:
+def absorb_rims(labels: LabelImage,
+                graph: RegionGraph) -> tuple[npt.NDArray[np.int32], RegionGraph]:
     """
-    Return the (n,) segment, numbered from 0, that each of the n segments becomes.
+    Return the (n,) segment, numbered from 0, that each of n becomes, and the graph of these.
 
     A rim is narrow, and its mean colour is a mixture of two segments beside it that differ; it
     joins the one it is more like, if that is larger. Things as thin as a cable stay: their colour
@@ -29,15 +30,14 @@ def absorb_rims(labels: LabelImage, graph: RegionGraph) -> npt.NDArray[np.int32]
     """
     joined: npt.NDArray[np.int32] = np.arange(len(graph.size), dtype=np.int32)
     for _ in range(_ROUNDS):
-        count = len(graph.size)
         target = _larger_side(joined[labels], graph)
+        if (target == np.arange(len(target))).all():
+            break
         while (target[target] != target).any():
             target = target[target]
         number = np.searchsorted(np.unique(target), target).astype(np.int32)
         joined, graph = number.take(joined), graph.contracted(number)
-        if len(graph.size) == count:
-            break
-    return joined
+    return joined, graph
 
 
 def _larger_side(labels: LabelImage, graph: RegionGraph) -> npt.NDArray[np.intp]:
