@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-import sys
 
 from diffseg_ros.cli.command import add_json_option, run_stoppable, write_json
 from diffseg_ros.cli.output_folder import OutputFolder
@@ -17,7 +16,7 @@ from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import (
     add_frame_options,
     add_topic_options,
-    selected_frames,
+    process_frames,
     topic_names,
 )
 from diffseg_ros.errors import DiffsegError
@@ -73,19 +72,7 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
     from diffseg_ros.mapping.builder import MapBuilder
 
     builder = MapBuilder(config, arguments.voxel_size, odometry=arguments.odometry)
-    failed = 0
-    for item in selected_frames(source, arguments.every, arguments.limit):
-        if stop():
-            break
-        try:
-            if item.frame is None:
-                raise DiffsegError(item.error or 'cannot be read')
-            builder.add(item.frame)
-        except DiffsegError as error:
-            failed += 1
-            print(f'frame {item.number:06d}: {error}', file=sys.stderr)
-    for warning in source.warnings:
-        print(f'{source.name}: {warning}', file=sys.stderr)
+    failed = process_frames(source, arguments, stop, lambda _, frame: builder.add(frame))
     try:
         fused = builder.fused(str(arguments.source), arguments.min_observations)
     except DiffsegError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 import sys
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 from diffseg_ros.cli.command import add_json_option, run_stoppable, write_json
 from diffseg_ros.cli.pipeline_options import (
@@ -18,23 +18,19 @@ from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import (
     add_frame_options,
     add_topic_options,
+    process_frames,
     selected_count,
-    selected_frames,
     topic_names,
 )
-from diffseg_ros.errors import DiffsegError, WriteError
+from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.source import open_source
-
-if TYPE_CHECKING:
-    from diffseg_ros.cli.replay_output import ReplayOutput
-    from diffseg_ros.io.base import Source
-    from diffseg_ros.pipeline import Pipeline
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='diffseg_replay', description=__doc__)
     parser.add_argument('source', type=Path, metavar='SOURCE',
-                        help='bag (.mcap, .db3 or a bag folder) or sequence folder')
+                        help='bag (.mcap, .db3 or a bag folder), sequence folder, folder of '
+                        'images, image or video')
     parser.add_argument('--output', type=Path, required=True, metavar='DIR',
                         help='labels/, overlay/, clouds/, output.mcap and report.json go here')
     add_frame_options(parser)
@@ -67,9 +63,9 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
     with folder:
         with ReplayOutput(folder, config, clouds_every=arguments.clouds, recorder=recorder,
                           plots=plots if arguments.plots else None) as output:
-            failed = _replay(source, pipeline, output, arguments, stop)
-            for warning in source.warnings:
-                print(f'{source.name}: {warning}', file=sys.stderr)
+            failed = process_frames(
+                source, arguments, stop,
+                lambda number, frame: output.write(number, pipeline.process(frame)))
             if not output.frames:
                 if stop():
                     raise KeyboardInterrupt
@@ -82,25 +78,6 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
         write_json(arguments.output / 'report.json', report)
     write_json(arguments.json, report)
     _print_summary(report, arguments.output)
-
-
-def _replay(source: Source, pipeline: Pipeline, output: ReplayOutput,
-            arguments: argparse.Namespace, stop: StopSignal) -> int:
-    """Process the frames in order until a signal comes; return how many failed."""
-    failed = 0
-    for item in selected_frames(source, arguments.every, arguments.limit):
-        if stop():
-            break
-        try:
-            if item.frame is None:
-                raise DiffsegError(item.error or 'cannot be read')
-            output.write(item.number, pipeline.process(item.frame))
-        except WriteError:
-            raise
-        except DiffsegError as error:
-            failed += 1
-            print(f'frame {item.number:06d}: {error}', file=sys.stderr)
-    return failed
 
 
 def _print_summary(report: dict[str, Any], output: Path) -> None:

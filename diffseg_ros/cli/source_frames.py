@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+import sys
 
 from diffseg_ros.cli.command import progress
-from diffseg_ros.errors import DiffsegError
+from diffseg_ros.cli.signals import StopSignal
+from diffseg_ros.errors import DiffsegError, WriteError
 from diffseg_ros.io.base import Source, SourceFrame, TopicNames
 from diffseg_ros.io.source import is_bag
+from diffseg_ros.types import Frame
 
 _TOPIC_ROLES = ('rgb', 'camera_info', 'depth')
 
@@ -60,6 +63,31 @@ def selected_frames(source: Source, every: int, limit: int | None) -> Iterator[S
     """Yield every Nth frame up to the limit, the broken ones included, with a progress bar."""
     frames = progress(source.numbered_frames(), source.frame_count, source.name)
     return islice(frames, 0, None if limit is None else every * (limit - 1) + 1, every)
+
+
+def process_frames(source: Source, arguments: argparse.Namespace, stop: StopSignal,
+                   process: Callable[[int, Frame], None]) -> int:
+    """
+    Give number and frame of the selected frames to `process`, in order, until a signal comes.
+
+    Frames that are broken or raise DiffsegError are told on stderr. Returns how many they were.
+    """
+    failed = 0
+    for item in selected_frames(source, arguments.every, arguments.limit):
+        if stop():
+            break
+        try:
+            if item.frame is None:
+                raise DiffsegError(item.error or 'cannot be read')
+            process(item.number, item.frame)
+        except WriteError:
+            raise
+        except DiffsegError as error:
+            failed += 1
+            print(f'frame {item.number:06d}: {error}', file=sys.stderr)
+    for warning in source.warnings:
+        print(f'{source.name}: {warning}', file=sys.stderr)
+    return failed
 
 
 def positive(text: str) -> int:
