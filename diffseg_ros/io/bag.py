@@ -34,7 +34,7 @@ from diffseg_ros.types import DepthImage, Frame, Intrinsics
 
 _HORIZON_NS = 1_000_000_000
 _PATIENCE_NS = 8_000_000_000  # less than transforms are remembered
-_MOST_IMAGES, _MOST_DEPTHS, _MOST_INFOS = 32, 64, 256
+_MOST_IMAGES, _MOST_DEPTHS, _MOST_INFOS = 32, 128, 256
 _FIRST_STAMPS = 8
 
 
@@ -169,12 +169,13 @@ class MessagePairing:
     """
     Joins the messages of a bag, in the order of log times, to images in the order of stamps.
 
-    An image is held until messages one second younger were read, and while depth of its stamp
-    may still follow, or until 32 images wait; memory is bounded by that. Depth belongs to
-    the image of equal stamp, else to the nearest within `tolerance` (ns); camera_info is the last
+    An image is held until messages one second younger were read, and until depth of its stamp
+    came, or 32 images or 128 depth images wait; memory is bounded by that. An image gets the
+    depth of equal stamp, else the nearest within `tolerance` (ns); camera_info is the last
     at or before the image, else the first of the bag. `tree` holds the static transforms and gets
-    the others. A time jump (a looped recording) ends everything before it. With
-    `by_recording_time` the recording times are taken for the stamps.
+    the others. A time jump (a looped recording) ends everything before it; depth that is nearer
+    to an image that waits than any before is late, and no jump. With `by_recording_time` the
+    recording times are taken for the stamps.
     """
 
     def __init__(self, topics: ChosenTopics, first_info: bytes | None,
@@ -211,8 +212,18 @@ class MessagePairing:
         stamp = self._stamp(log_time, data)
         if stamp is None or topic == self._topics.camera_info:
             return False
-        return clock_jumped_back(self._newest_image if topic == self._topics.rgb
-                                 else self._depths.newest, stamp)
+        if topic == self._topics.rgb:
+            return clock_jumped_back(self._newest_image, stamp)
+        return clock_jumped_back(self._depths.newest, stamp) and not self._is_late(stamp)
+
+    def _is_late(self, stamp: int) -> bool:
+        """Return whether depth of a stamp is nearer to an image that waits than any so far."""
+        def nearest(image: SyncedMessages) -> int:
+            offset = self._depths.offset(image.stamp)
+            return self._tolerance + 1 if offset is None else abs(offset)
+
+        return any(abs(image.stamp - stamp) < min(nearest(image), self._tolerance + 1)
+                   for image in self._images)
 
     def _stamp(self, log_time: int, data: bytes) -> int | None:
         return log_time if self._by_recording_time else header_stamp(data)
@@ -228,8 +239,10 @@ class MessagePairing:
             insort(self._images,
                    SyncedMessages(log_time if stamp is None else stamp, log_time, data),
                    key=attrgetter('stamp', 'log_time'))
+        elif stamp is not None and topic == self._topics.depth:
+            self._depths.add(stamp, data, late=True)
         elif stamp is not None:
-            (self._depths if topic == self._topics.depth else self._infos).add(stamp, data)
+            self._infos.add(stamp, data)
 
     def _released(self, most: int, until: int | None = None) -> Iterator[SyncedMessages]:
         """Yield the oldest images while too many wait or the oldest waited long enough."""
@@ -245,11 +258,9 @@ class MessagePairing:
 
     def _expects_depth(self, image: SyncedMessages, until: int) -> bool:
         """Return whether depth of the image's stamp may still follow, however late."""
-        if self._topics.depth is None or self._depths.find(image.stamp) is not None or (
-                self._topics.moving and image.log_time < until - _PATIENCE_NS):
-            return False
-        newest = self._depths.newest
-        return newest is None or newest <= image.stamp + self._tolerance
+        return (self._topics.depth is not None and len(self._depths) < _MOST_DEPTHS
+                and self._depths.find(image.stamp) is None
+                and not (self._topics.moving and image.log_time < until - _PATIENCE_NS))
 
 
 def _transforms(data: bytes) -> list:

@@ -25,9 +25,9 @@ class MessageBuffer(Generic[_Message]):
     def __len__(self) -> int:
         return len(self._messages)
 
-    def add(self, stamp: int, message: _Message) -> None:
-        """Keep a message; one of the same stamp is replaced."""
-        if clock_jumped_back(self.newest, stamp):
+    def add(self, stamp: int, message: _Message, *, late: bool = False) -> None:
+        """Keep a message; one of the same stamp is replaced. A `late` one is no jump."""
+        if not late and clock_jumped_back(self.newest, stamp):
             self.clear()
         self.newest = stamp if self.newest is None else max(stamp, self.newest)
         self._messages[stamp] = message
