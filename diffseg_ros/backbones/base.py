@@ -29,7 +29,8 @@ class BackboneSettings(Settings):
     block: str = setting(
         'auto', 'self-attention layer whose output is the feature: auto, or a module name such '
         'as down_blocks.1.attentions.0.transformer_blocks.0.attn1', live=False)
-    tokens: int = setting(768, 'approximate number of feature vectors per image', 16, 16384,
+    tokens: int = setting(0, "approximate number of feature vectors per image; 0 is the model's "
+                          'default', 0, 16384,
                           live=False)
     timestep: int = setting(-1, "noise level of the pass, 0 to 999; -1 is the model's default",
                             -1, 999, live=False)

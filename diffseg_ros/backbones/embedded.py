@@ -8,6 +8,7 @@ from pathlib import Path
 from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.backbones.checkpoints import create_empty, load_weights, read_json
 from diffseg_ros.backbones.preprocess import FixedNoise
+from diffseg_ros.backbones.projector import load_projector
 from diffseg_ros.backbones.unet import choose_block, trim_unet, UnetBackbone
 from diffseg_ros.backbones.whitening import load_whitening
 from diffseg_ros.errors import DiffsegError
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 DEFAULT_TIMESTEP = 10
+TOKENS, ALIGNED_TOKENS = 768, 1850
 
 
 def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: BackboneSettings,
@@ -36,10 +38,18 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: Back
         raise DiffsegError(f'model {name}: its U-Net is conditioned on classes; only '
                            'unconditional pixel-space models are supported')
     noise = FixedNoise(read_json(scheduler), DEFAULT_TIMESTEP, settings, device)
-    block = choose_block(unet, settings.block, first_level=True)
-    channels = int(unet.get_submodule(block).to_out[0].out_features)  # type: ignore[index,union-attr]
+    aligned = load_projector(folder) if settings.block == 'auto' else None
+    if aligned is None:
+        block = choose_block(unet, settings.block, first_level=True)
+        channels = int(unet.get_submodule(block).to_out[0].out_features)  # type: ignore[index,union-attr]
+    else:
+        block, projector = aligned
+        channels = projector[-1].out_channels
+        projector.to(device, dtype)
     whitening = load_whitening(folder, block, channels) if settings.whiten else None
     maps = trim_unet(unet, block, attention=attention)
     load_weights(unet, folder, device, dtype)
     return UnetBackbone(name, unet, block, nn.PixelUnshuffle(patch), patch, noise,
-                        settings.tokens, attention_blocks=maps, whitening=whitening)
+                        settings.tokens or (ALIGNED_TOKENS if aligned else TOKENS),
+                        attention_blocks=maps, whitening=whitening,
+                        projector=aligned and projector)

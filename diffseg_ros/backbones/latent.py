@@ -157,7 +157,7 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
                            'model?); use the text-to-image model')
     load_weights(unet, folder.path / 'unet', device, dtype)
     conditioning = unet_conditioning(prompt, pooled, config, device, dtype)
-    return UnetBackbone(name, unet, block, encoder, encoder.stride, noise, settings.tokens,
+    return UnetBackbone(name, unet, block, encoder, encoder.stride, noise, settings.tokens or 768,
                         conditioning=conditioning, attention_blocks=maps)
 
 

@@ -54,6 +54,7 @@ class UnetBackbone:
                  noise: FixedNoise, tokens: int, *,
                  conditioning: Callable[[int, int], dict[str, Any]] | None = None,
                  attention_blocks: Sequence[str] = (),
+                 projector: nn.Module | None = None,
                  whitening: torch.Tensor | None = None) -> None:
         """
         Combine the loaded parts of a model.
@@ -75,6 +76,7 @@ class UnetBackbone:
                         else torch.contiguous_format)
         self._unet = unet.to(memory_format=self._layout)
         self._attention_blocks = attention_blocks
+        self._projector = projector
         self._whitening = whitening.to(self.device) if whitening is not None else None
         self._lock = threading.Lock()
 
@@ -129,6 +131,8 @@ class UnetBackbone:
         extra = self._conditioning(height, width) if self._conditioning else {}
         output, maps = run_to_block(self._unet, self.block, attention_blocks, noisy,
                                     self._noise.timestep, return_dict=False, **extra)
+        if self._projector is not None:
+            output = self._projector(output)
         grid = feature_grid(output, rows, columns).float()
         if self._whitening is not None:
             grid = whiten(grid, self._whitening)

@@ -17,6 +17,7 @@ from diffseg_ros.errors import DiffsegError
 if TYPE_CHECKING:
     from diffseg_ros.training.crops import CropSampler
     from diffseg_ros.training.run import TrainingReport, TrainingRun
+    from diffseg_ros.training.teacher import Teacher
     import torch
 
 
@@ -59,7 +60,9 @@ def _print_report(report: TrainingReport) -> None:
         skipped = (f'{report.skipped} steps skipped (gradient not finite)  ' if report.skipped
                    else '')
         line = (f'{report.samples} samples  {report.samples_per_second:.1f}/s  '
-                f'train {report.train_loss:.4f}  held out {report.heldout_loss:.4f}  {skipped}'
+                f'train {report.train_loss:.4f}  held out {report.heldout_loss:.4f}  '
+                f'alignment {report.train_alignment:.4f}  held out '
+                f'{report.heldout_alignment:.4f}  {skipped}'
                 f'{report.seconds_left / 60:.1f} min left')
     print(line, file=sys.stderr, flush=True)
 
@@ -82,7 +85,7 @@ def _check_output(output: Path, resume: Path | None) -> None:
                            f'folder, or continue it with --resume {output}')
 
 
-def _load_images(arguments: argparse.Namespace, device: torch.device,
+def _load_images(arguments: argparse.Namespace, device: torch.device, teacher: Teacher,
                  ) -> tuple[CropSampler, CropSampler, dict[str, Any]]:
     """Return the training and held-out images, and what of them the JSON report says."""
     from diffseg_ros.training.crops import CropSampler
@@ -111,8 +114,12 @@ def _load_images(arguments: argparse.Namespace, device: torch.device,
     rooms = f', {len(views)} views of rooms' if views else ''
     print(f'{found} images ({source.unreadable} unreadable or below 48x48){rooms}, 1 image in '
           f'{every} held out, on {device}', file=sys.stderr)
-    return (CropSampler([*training, *views], device),
-            CropSampler(images[::every], torch.device('cpu')),
+    if arguments.resume:
+        teacher.load(arguments.resume)
+    else:
+        teacher.fit(training)
+    return (CropSampler([*training, *views], device, teacher),
+            CropSampler(images[::every], torch.device('cpu'), teacher),
             {'photos': found, 'views': len(views), 'unreadable': source.unreadable,
              'skipped': dict(source.skipped)})
 
@@ -126,6 +133,7 @@ def _prepare(arguments: argparse.Namespace) -> tuple[TrainingRun, dict[str, Any]
                            'install "diffseg_ros[training]"')
     from diffseg_ros.backbones.device import resolve_device
     from diffseg_ros.training.run import TrainingRun
+    from diffseg_ros.training.teacher import Teacher
     from diffseg_ros.training.trainer import DiffusionTrainer, TrainingSettings
 
     given = vars(arguments)
@@ -136,10 +144,9 @@ def _prepare(arguments: argparse.Namespace) -> tuple[TrainingRun, dict[str, Any]
     device = resolve_device(arguments.device)
     _check_output(arguments.output, arguments.resume)
     trainer = DiffusionTrainer(settings, device, resume=arguments.resume)
-    training, heldout, counts = _load_images(arguments, device)
-    run = TrainingRun(settings, trainer, training, heldout)
-    for warning in run.warnings:
-        print(warning, file=sys.stderr)
+    teacher = Teacher(device)
+    training, heldout, counts = _load_images(arguments, device, teacher)
+    run = TrainingRun(settings, trainer, training, heldout, teacher)
     make_folder(arguments.output)
     return run, {**counts, 'device': str(device)}
 

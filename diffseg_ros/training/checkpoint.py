@@ -4,39 +4,77 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 import contextlib
+import copy
 import json
 import math
 import os
 from pathlib import Path
 import tempfile
+from typing import Any
 
 from diffseg_ros.backbones import checkpoints, whitening
 from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.backbones.embedded import load_pixel_backbone
+from diffseg_ros.backbones.projector import create_projector, load_projector, save_projector
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.training.teacher import CHANNELS
 from diffseg_ros.types import RgbImage
 from diffusers import DDPMScheduler, UNet2DModel
 from safetensors.torch import save_file
 import torch
+from torch import nn
 
-PATCH = 2
+PATCH = 4
 """Side of the pixel blocks that `pixel_unshuffle` folds into channels before the U-Net."""
 
 VARIANT = 'fp16'
+FEATURE_BLOCK = 'up_blocks.1.resnets.1'
+"""The layer whose output is aligned: of the decoder, at a stride of 8 pixels."""
+
 WEIGHTS_FILE = f'diffusion_pytorch_model.{VARIANT}.safetensors'
 STATE_FILE = 'trainer_state.safetensors'
 PROGRESS_FILE = 'trainer_progress.json'
 
 
-def create_unet() -> UNet2DModel:
-    """Return the embedded model's U-Net, randomly initialised (2.8 M parameters)."""
-    down = ('DownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D')
-    return UNet2DModel(
+class AlignedUnet(nn.Module):
+    """The embedded model in training: a U-Net, and the projector of its features."""
+
+    def __init__(self, unet: UNet2DModel, projector: nn.Module) -> None:
+        super().__init__()
+        self.unet, self.projector = unet, projector
+        self._trunk = [_trunk(unet)]  # in a list: its parameters are those of the U-Net
+
+    def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Return the v predicted for (B, C, h, w) noisy images."""
+        return self.unet(noisy, timesteps, return_dict=False)[0]
+
+    def features(self, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Return the (B, 64, h / 2, w / 2) features of (B, C, h, w) noisy images."""
+        return self.projector(self._trunk[0](noisy, timesteps, return_dict=False)[0])
+
+
+def create_model() -> AlignedUnet:
+    """Return the embedded model, randomly initialised (2.8 M parameters)."""
+    down = ('DownBlock2D', 'DownBlock2D', 'AttnDownBlock2D')
+    unet = UNet2DModel(
         in_channels=3 * PATCH**2, out_channels=3 * PATCH**2,
         block_out_channels=(32, 64, 128), layers_per_block=1,
         down_block_types=down,
         up_block_types=tuple(name.replace('Down', 'Up') for name in reversed(down)),
-        attention_head_dim=64, norm_num_groups=32)
+        attention_head_dim=64, norm_num_groups=16)
+    return AlignedUnet(unet, create_projector(64, CHANNELS))
+
+
+def _trunk(unet: UNet2DModel) -> UNet2DModel:
+    """Return the U-Net as far as the layer of the features, with the same parameters."""
+    def sharing(module: Any, **other: nn.Module | None) -> Any:
+        copied = copy.copy(module)
+        copied._modules = {**module._modules, **other}
+        return copied
+
+    first, last = unet.up_blocks[:2]
+    return sharing(unet, up_blocks=nn.ModuleList([first, sharing(last, upsamplers=None)]),
+                   conv_norm_out=nn.Identity(), conv_act=nn.Identity(), conv_out=nn.Identity())
 
 
 def create_scheduler() -> DDPMScheduler:
@@ -61,8 +99,9 @@ def replacing(folder: Path) -> Iterator[Path]:
             os.replace(file, folder / file.name)
 
 
-def save_weights(unet: UNet2DModel, folder: Path) -> None:
-    """Write the U-Net as fp16 safetensors with its configuration and noise schedule."""
+def save_weights(model: AlignedUnet, folder: Path) -> None:
+    """Write U-Net and projector as fp16 safetensors with configuration and noise schedule."""
+    unet = model.unet
     # Without the names with an underscore, one of which is the path it was loaded from.
     half = UNet2DModel.from_config({key: value for key, value in unet.config.items()
                                     if not key.startswith('_')})
@@ -70,6 +109,7 @@ def save_weights(unet: UNet2DModel, folder: Path) -> None:
     with replacing(folder) as scratch:
         half.half().save_pretrained(scratch, variant=VARIANT)
         create_scheduler().save_pretrained(scratch)
+        save_projector(scratch, FEATURE_BLOCK, model.projector)
 
 
 def write_whitening(folder: Path, images: Iterable[RgbImage], device: torch.device) -> None:
@@ -80,13 +120,13 @@ def write_whitening(folder: Path, images: Iterable[RgbImage], device: torch.devi
     """
     backbone = load_pixel_backbone(folder.name, folder, folder / 'scheduler_config.json',
                                    BackboneSettings(whiten=False), device, torch.float32)
-    matrix = whitening.fit_whitening(backbone.features(image) for image in images)
+    matrix = whitening.fit_whitening((backbone.features(image) for image in images), CHANNELS)
     whitening.save_whitening(folder, backbone.block, matrix)
 
 
-def load_weights(folder: Path) -> UNet2DModel:
+def load_model(folder: Path) -> AlignedUnet:
     """
-    Return the U-Net of `folder` in float32, ready to be trained.
+    Return the model of `folder` in float32, ready to be trained.
 
     Raises DiffsegError where the weights are missing, damaged or of another kind of model.
     """
@@ -101,17 +141,22 @@ def load_weights(folder: Path) -> UNet2DModel:
                            f'and {unet.config.out_channels} out; training supports {channels} in '
                            'and out: give a folder written by diffseg_train')
     checkpoints.load_weights(unet, folder, torch.device('cpu'), torch.float32)
-    if not all_finite(unet):
+    found = load_projector(folder)
+    if found is None:
+        raise DiffsegError(f'weights {folder}: no projector.safetensors there; give a folder '
+                           'written by diffseg_train of this version')
+    model = AlignedUnet(unet, found[1])
+    if not all_finite(model):
         raise DiffsegError(f'weights {folder}: not finite (NaN or infinity); resume from other '
                            'weights')
-    return unet.requires_grad_(True)
+    return model.requires_grad_(True)
 
 
-def all_finite(unet: UNet2DModel, dtype: torch.dtype = torch.float32) -> bool:
+def all_finite(model: nn.Module, dtype: torch.dtype = torch.float32) -> bool:
     """Return whether every parameter, cast to `dtype`, is a finite number."""
     with torch.no_grad():
         return bool(torch.stack([parameter.to(dtype).isfinite().all()
-                                 for parameter in unet.parameters()]).all())
+                                 for parameter in model.parameters()]).all())
 
 
 def save_state(folder: Path, tensors: dict[str, torch.Tensor],

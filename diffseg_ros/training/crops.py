@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training.checkpoint import PATCH
 from diffseg_ros.training.images import SMALLEST_SIDE
+from diffseg_ros.training.teacher import STRIDE, Teacher
 from diffseg_ros.types import RgbImage
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-MAGNIFICATION = (0.75, 1.5)
+MAGNIFICATION = (0.6, 1.5)
 
 _HELDOUT_SEED = 20260
 _HELDOUT_BATCH = 32
@@ -27,79 +29,97 @@ def _pyramid(image: RgbImage) -> Iterator[RgbImage]:
                            interpolation=cv2.INTER_AREA)
 
 
-class CropSampler:
-    """
-    Cuts random crops from images that it holds in memory on one device.
+class _Rasters:
+    """Rasters of several sizes, (H, W, C) each, as rows of one buffer on a device."""
 
-    The images and their halves are rows of one (P, 3) uint8 buffer of pixels.
-    """
-
-    def __init__(self, images: Iterable[RgbImage], device: torch.device) -> None:
-        """Copy the images to the device; raise DiffsegError where all are below 48x48 pixels."""
-        levels = [level for image in images for level in _pyramid(image)]
-        if not levels:
-            raise DiffsegError('--photos: no image has at least 48x48 pixels; give larger ones')
-        sizes = torch.tensor([level.shape[:2] for level in levels], device=device)
-        self._heights, self._widths = sizes[:, 0], sizes[:, 1]
-        areas = self._heights * self._widths
+    def __init__(self, rasters: Sequence[npt.NDArray[np.generic]], device: torch.device) -> None:
+        self.sizes = torch.tensor([raster.shape[:2] for raster in rasters], device=device)
+        areas = self.sizes.prod(dim=1)
         self._offsets = areas.cumsum(0) - areas
-        flat = np.concatenate([level.reshape(-1, 3) for level in levels])
-        self._pixels = torch.from_numpy(flat).to(device)
+        flat = np.concatenate([raster.reshape(-1, raster.shape[2]) for raster in rasters])
+        self._rows = torch.from_numpy(flat).to(device)
 
-    def eligible(self, height: int, width: int) -> torch.Tensor:
-        """Return the indices of images large enough for crops of height x width."""
-        fit = torch.minimum(self._heights / height, self._widths / width)
-        return torch.nonzero(fit >= MAGNIFICATION[0])[:, 0]
-
-    def crops(self, index: torch.Tensor, height: int, width: int,
-              generator: torch.Generator) -> torch.Tensor:
+    def sample(self, index: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """
-        Cut one randomly resized, randomly flipped crop from each image of `index`.
+        Return (B, C, h, w) float32 bilinear samples of the rasters of `index` (B,).
 
-        Returns (B, 3, height, width) float32 in [0, 1].
+        The rows y (B, h) and columns x (B, w) are shares of the raster's height and width.
         """
-        device = self._pixels.device
+        heights, widths = self.sizes[index].T
 
-        def uniform() -> torch.Tensor:
-            return torch.rand(len(index), generator=generator, device=device)
-
-        source_h, source_w = self._heights[index].float(), self._widths[index].float()
-        largest = torch.minimum(source_h / height, source_w / width).clamp(max=MAGNIFICATION[1])
-        low = torch.full_like(largest, MAGNIFICATION[0])
-        scale = low * (largest / low) ** uniform()
-        stretch = torch.exp((uniform() - 0.5) * 0.3)
-        crop_h = torch.minimum(scale * height * stretch, source_h)
-        crop_w = torch.minimum(scale * width / stretch, source_w)
-        top, left = (source_h - crop_h) * uniform(), (source_w - crop_w) * uniform()
-        steps_y = (torch.arange(height, device=device) + 0.5) / height
-        steps_x = (torch.arange(width, device=device) + 0.5) / width
-        flip = uniform() < 0.5
-        steps_x = torch.where(flip[:, None], 1 - steps_x, steps_x)
-        y = top[:, None] + crop_h[:, None] * steps_y - 0.5
-        x = left[:, None] + crop_w[:, None] * steps_x - 0.5
-        return self._bilinear(index, y, x)
-
-    def _bilinear(self, index: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Sample the images at rows y (B, h) and columns x (B, w), clamped to their edges."""
-        def axis(position: torch.Tensor, size: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        def axis(share: torch.Tensor, size: torch.Tensor) -> tuple[torch.Tensor, ...]:
             last = (size - 1)[:, None]
-            position = torch.minimum(position.clamp(min=0), last.float())
+            position = (share * size[:, None] - 0.5).clamp(min=0).minimum(last.float())
             low = position.long()
             return low, torch.minimum(low + 1, last), position - low
 
-        width = self._widths[index]
-        y0, y1, fy = axis(y, self._heights[index])
-        x0, x1, fx = axis(x, width)
+        (y0, y1, fy), (x0, x1, fx) = axis(y, heights), axis(x, widths)
         base = self._offsets[index][:, None, None]
 
         def fetch(row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
-            rows = row[:, :, None] * width[:, None, None]
-            return self._pixels[base + rows + column[:, None, :]].float()
+            rows = row[:, :, None] * widths[:, None, None]
+            return self._rows[base + rows + column[:, None, :]].float()
 
         fy, fx = fy[:, :, None, None], fx[:, None, :, None]
         upper = torch.lerp(fetch(y0, x0), fetch(y0, x1), fx)
         lower = torch.lerp(fetch(y1, x0), fetch(y1, x1), fx)
-        return torch.lerp(upper, lower, fy).permute(0, 3, 1, 2) / 255.0
+        return torch.lerp(upper, lower, fy).permute(0, 3, 1, 2)
+
+
+class CropSampler:
+    """Cuts random crops from images that it holds in memory on one device."""
+
+    def __init__(self, images: Sequence[RgbImage], device: torch.device,
+                 teacher: Teacher) -> None:
+        """
+        Copy the images and the teacher's features of them to the device.
+
+        Raises DiffsegError where all images are below 48x48 pixels.
+        """
+        levels = [(number, level) for number, image in enumerate(images)
+                  for level in _pyramid(image)]
+        if not levels:
+            raise DiffsegError('--photos: no image has at least 48x48 pixels; give larger ones')
+        self._pixels = _Rasters([level for _, level in levels], device)
+        self._targets = _Rasters(teacher.maps(images), device)
+        self._image = torch.tensor([number for number, _ in levels], device=device)
+
+    def eligible(self, height: int, width: int) -> torch.Tensor:
+        """Return the indices of images large enough for crops of height x width."""
+        heights, widths = self._pixels.sizes.T
+        fit = torch.minimum(heights / height, widths / width)
+        return torch.nonzero(fit >= MAGNIFICATION[0])[:, 0]
+
+    def crops(self, index: torch.Tensor, height: int, width: int,
+              generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Cut one randomly resized, randomly flipped crop from each image of `index`.
+
+        Returns (B, 3, height, width) float32 in [0, 1] and the teacher's features there, (B, 64,
+        height / 8, width / 8) float32.
+        """
+        device = self._image.device
+
+        def uniform() -> torch.Tensor:
+            return torch.rand(len(index), generator=generator, device=device)
+
+        source_h, source_w = self._pixels.sizes[index].T.float()
+        largest = torch.minimum(source_h / height, source_w / width).clamp(max=MAGNIFICATION[1])
+        low = torch.full_like(largest, MAGNIFICATION[0])
+        scale = low * (largest / low) ** uniform()
+        stretch = torch.exp((uniform() - 0.5) * 0.3)
+        crop_h = torch.minimum(scale * height * stretch, source_h) / source_h
+        crop_w = torch.minimum(scale * width / stretch, source_w) / source_w
+        top, left = (1 - crop_h) * uniform(), (1 - crop_w) * uniform()
+        steps_y = (torch.arange(height, device=device) + 0.5) / height
+        steps_x = (torch.arange(width, device=device) + 0.5) / width
+        flip = uniform() < 0.5
+        steps_x = torch.where(flip[:, None], 1 - steps_x, steps_x)
+        y = top[:, None] + crop_h[:, None] * steps_y
+        x = left[:, None] + crop_w[:, None] * steps_x
+        cells = [places.unflatten(1, (-1, STRIDE)).mean(dim=2) for places in (y, x)]
+        return (self._pixels.sample(index, y, x) / 255.0,
+                self._targets.sample(self._image[index], *cells))
 
 
 def colour_jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -110,10 +130,10 @@ def colour_jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Ten
         return torch.exp((draw * 2 - 1) * spread)
 
     grey = images.mean(dim=1, keepdim=True)
-    images = grey + (images - grey) * factor(1, 0.4)
+    images = grey + (images - grey) * factor(1, 0.2)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = mean + (images - mean) * factor(1, 0.3)
-    return (images * factor(1, 0.3) * factor(3, 0.1)).clamp(0, 1)
+    images = mean + (images - mean) * factor(1, 0.15)
+    return (images * factor(1, 0.2) * factor(3, 0.05)).clamp(0, 1)
 
 
 class HeldoutCrops:
@@ -134,20 +154,20 @@ class HeldoutCrops:
                                'images')
         spread = torch.arange(count)
         index = eligible[spread * len(eligible) // count]
-        images = functional.pixel_unshuffle(
-            sampler.crops(index, *size, generator) * 2 - 1, PATCH)
+        crops, targets = sampler.crops(index, *size, generator)
+        images = functional.pixel_unshuffle(crops * 2 - 1, PATCH)
         noise = torch.randn(images.shape, generator=generator)
         timesteps = (spread * 389) % count * 1000 // count
-        self._parts = tuple(part.to(device) for part in (images, noise, timesteps))
+        self._parts = tuple(part.to(device) for part in (images, targets, noise, timesteps))
 
-    def mean_loss(self, loss: Callable[..., torch.Tensor]) -> float:
-        """Return the mean of `loss(images, noise, timesteps)` over all crops."""
-        total = 0.0
+    def mean_losses(self, losses: Callable[..., torch.Tensor]) -> list[float]:
+        """Return the means of `losses(images, targets, noise, timesteps)` over all crops."""
+        total: torch.Tensor = torch.zeros(())
         with torch.no_grad():
             for part in zip(*(tensor.split(_HELDOUT_BATCH) for tensor in self._parts),
                             strict=True):
-                total += float(loss(*part)) * len(part[0])
-        return total / len(self._parts[0])
+                total = total + losses(*part).cpu() * len(part[0])
+        return (total / len(self._parts[0])).tolist()
 
     def images(self) -> Iterator[RgbImage]:
         """Yield the crops as (H, W, 3) RGB uint8."""

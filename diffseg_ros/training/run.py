@@ -14,16 +14,18 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training import checkpoint
 from diffseg_ros.training.checkpoint import PATCH
 from diffseg_ros.training.crops import colour_jitter, CropSampler, HeldoutCrops
+from diffseg_ros.training.teacher import Teacher
 from diffseg_ros.training.trainer import DiffusionTrainer, TrainingSettings
 import torch
 from torch.nn import functional
 
 LOG_FILE = 'training_log.csv'
 CURVE_FILE = 'training_curve.png'
-COLUMNS = ('samples', 'seconds', 'learning_rate', 'train_loss', 'heldout_loss')
-SIZES = ((96, 128), (64, 64), (128, 96), (64, 96))
+COLUMNS = ('samples', 'seconds', 'learning_rate', 'train_loss', 'heldout_loss',
+           'train_alignment', 'heldout_alignment')
+SIZES = ((160, 160), (128, 176), (160, 128), (96, 96))
 
-_LARGEST_CROP = 96 * 128
+_LARGEST_CROP = 160 * 160
 _BATCH = {'cpu': 16, 'cuda': 64}
 _WARMUP_SHARE = 0.1
 
@@ -53,6 +55,8 @@ class TrainingReport:
     learning_rate: float
     train_loss: float
     heldout_loss: float
+    train_alignment: float
+    heldout_alignment: float
     skipped: int = 0
 
 
@@ -60,15 +64,10 @@ class TrainingRun:
     """
     Trains a model on the images of a sampler; `run` writes the result.
 
-    Attributes
-    ----------
-    warnings
-        Lines that the user should know.
-
     """
 
     def __init__(self, settings: TrainingSettings, trainer: DiffusionTrainer,
-                 sampler: CropSampler, heldout: CropSampler) -> None:
+                 sampler: CropSampler, heldout: CropSampler, teacher: Teacher) -> None:
         """
         Prepare for these images; on a GPU the model is compiled here.
 
@@ -76,6 +75,7 @@ class TrainingRun:
         Raises DiffsegError where they are too small, or a batch too large for the device.
         """
         self._settings, self._trainer, self._sampler = settings, trainer, sampler
+        self._teacher = teacher
         self._device = trainer.device
         self._batch_pixels = _LARGEST_CROP * (
             settings.batch or _BATCH.get(self._device.type, _BATCH['cpu']))
@@ -84,14 +84,6 @@ class TrainingRun:
         if not self._eligible:
             raise DiffsegError('--photos: no image is large enough for crops of 64x64 pixels')
         self._heldout = HeldoutCrops(heldout, settings.heldout_samples, self._device)
-        self.warnings: list[str] = []
-        if self._device.type == 'cuda':
-            failure = trainer.compile(
-                (self._count(height, width), 3 * PATCH**2, height // PATCH, width // PATCH)
-                for height, width in self._eligible)
-            if failure:
-                self.warnings.append('the model cannot be compiled here, training is slower: '
-                                     f'{failure}')
 
     def run(self, output: Path, report: Callable[[TrainingReport], None],
             stop: Callable[[], bool] = lambda: False) -> TrainingReport:
@@ -120,9 +112,9 @@ class TrainingRun:
             mark, seen = time.monotonic(), 0
         return last
 
-    def heldout_loss(self) -> float:
-        """Return the loss of the averaged weights on held-out crops with fixed noise."""
-        return self._heldout.mean_loss(self._trainer.ema_loss)
+    def heldout_losses(self) -> list[float]:
+        """Return both losses of the averaged weights on held-out crops with fixed noise."""
+        return self._heldout.mean_losses(self._trainer.ema_losses)
 
     def learning_rate(self, fraction: float) -> float:
         """Return the rate of the next step after this fraction of the time."""
@@ -139,11 +131,11 @@ class TrainingRun:
         eligible, generator = self._eligible[height, width], self._trainer.generator
         count = self._count(height, width)
         draw = torch.randint(len(eligible), (count,), generator=generator, device=self._device)
-        images = self._sampler.crops(eligible[draw], height, width, generator)
-        images = functional.pixel_unshuffle(colour_jitter(images, generator) * 2 - 1, PATCH)
+        crops, targets = self._sampler.crops(eligible[draw], height, width, generator)
+        images = functional.pixel_unshuffle(colour_jitter(crops, generator) * 2 - 1, PATCH)
         noise = torch.randn(images.shape, generator=generator, device=self._device)
         timesteps = torch.randint(1000, (count,), generator=generator, device=self._device)
-        self._trainer.step(images, noise, timesteps, rate)
+        self._trainer.step(images, targets, noise, timesteps, rate)
         return count
 
     def _count(self, height: int, width: int) -> int:
@@ -157,9 +149,10 @@ class TrainingRun:
         if former.is_file() and former.resolve() != (output / LOG_FILE).resolve():
             shutil.copyfile(former, output / LOG_FILE)
         progress = self._trainer.progress
+        denoising, alignment = self.heldout_losses()
         first = TrainingReport(int(progress['samples']), progress['seconds'],
-                               self._settings.minutes * 60, 0.0, math.nan, math.nan,
-                               self.heldout_loss())
+                               self._settings.minutes * 60, 0.0, math.nan, math.nan, denoising,
+                               math.nan, alignment)
         log(output, first)
         return first
 
@@ -168,12 +161,15 @@ class TrainingRun:
         progress = self._trainer.progress
         progress['samples'] += seen
         progress['seconds'] += seconds
-        loss, skipped = self._trainer.take_loss()
+        denoising, alignment, skipped = self._trainer.take_losses()
+        heldout = self.heldout_losses()
         report = TrainingReport(int(progress['samples']), progress['seconds'], left,
-                                seen / seconds, rate, loss, self.heldout_loss(), skipped)
+                                seen / seconds, rate, denoising, heldout[0], alignment,
+                                heldout[1], skipped)
         self._trainer.check_finite(report.heldout_loss)
         with checkpoint.replacing(output) as scratch:
             checkpoint.save_weights(self._trainer.ema, scratch)
+            self._teacher.save(scratch)
             checkpoint.write_whitening(scratch, self._heldout.images(), self._device)
             checkpoint.save_state(scratch, self._trainer.state(), progress)
         log(output, report)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from diffseg_ros.backbones.embedded import DEFAULT_TIMESTEP
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.settings import setting, Settings
 from diffseg_ros.training import checkpoint
-from diffusers import UNet2DModel
+from diffseg_ros.training.checkpoint import AlignedUnet
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -73,22 +73,21 @@ class DiffusionTrainer:
         bf16 = settings.precision == 'bf16' or (settings.precision == 'auto'
                                                 and supports_bf16(device))
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-        unet = checkpoint.load_weights(resume) if resume else checkpoint.create_unet()
-        self._unet = unet.to(device)
-        self.ema = UNet2DModel.from_config(self._unet.config).to(device)
-        self.ema.load_state_dict(self._unet.state_dict())
+        model = checkpoint.load_model(resume) if resume else checkpoint.create_model()
+        self._model = model.to(device, memory_format=torch.channels_last)
+        self.ema = checkpoint.create_model().to(device, memory_format=torch.channels_last)
+        self.ema.load_state_dict(self._model.state_dict())
         self.ema.requires_grad_(False).eval()
-        self._unet.train()
+        self._model.train()
         # The decay of step n is at most (1 + n) / (10 + n): few steps have little to average.
         self._average = EMAModel((), decay=settings.ema_decay, update_after_step=-1, foreach=True)
         self._average.shadow_params = list(self.ema.parameters())
-        self._optimizer = torch.optim.AdamW(self._unet.parameters(), lr=self.peak_rate,
+        self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=self.peak_rate,
                                             fused=True, weight_decay=0.01, betas=(0.9, 0.99))
         # With a fused optimiser it skips steps of non-finite gradients without waiting for them.
         self._scaler = torch.amp.GradScaler(device.type, init_scale=1.0)
         self._scheduler = checkpoint.create_scheduler()
-        self._forward: Callable[..., Any] = self._unet
-        self._sums = torch.zeros(3, device=device)
+        self._sums = torch.zeros(4, device=device)
         self.progress = (checkpoint.load_progress(resume) if resume
                          else {'samples': 0, 'seconds': 0.0})
         self.generator = torch.Generator(device).manual_seed(
@@ -101,66 +100,48 @@ class DiffusionTrainer:
         """Number of steps so far; a restored state includes those of the runs before."""
         return int(self._average.optimization_step)
 
-    def step(self, images: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor,
-             rate: float) -> None:
+    def step(self, images: torch.Tensor, targets: torch.Tensor, noise: torch.Tensor,
+             timesteps: torch.Tensor, rate: float) -> None:
         """
         Take one step on a batch; one whose gradient is not finite is counted and skipped.
 
-        `images` are (B, 3 * PATCH**2, h, w) float32 folded crops in [-1, 1], `noise` is Gaussian
-        noise of that shape, `timesteps` (B,) int64, and `rate` is the learning rate of this step.
+        `images` are (B, 3 * PATCH**2, h, w) float32 folded crops in [-1, 1], `targets` the
+        teacher's (B, 64, h / 2, w / 2) features of them, `noise` is Gaussian noise of the images'
+        shape, `timesteps` (B,) int64, and `rate` is the learning rate of this step. A quarter of
+        the batch is denoised, the rest aligned.
         """
         for group in self._optimizer.param_groups:
             group['lr'] = rate
-        loss = self._loss(self._forward, images, noise, timesteps)
+        share = max(1, len(images) // 4)
+        losses = torch.stack([
+            self._denoising(self._model, images[:share], noise[:share], timesteps[:share]),
+            self._alignment(self._model, images[share:], targets[share:], noise[share:])])
         self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()
+        self._scaler.scale(losses.sum()).backward()
         self._scaler.unscale_(self._optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self._unet.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         self._scaler.step(self._optimizer)
         self._scaler.update(1.0)
-        self._average.step(self._unet.parameters())
+        self._average.step(self._model.parameters())
         finite = norm.isfinite()
-        self._sums += torch.stack([loss.detach().where(finite, 0.0), finite, ~finite])
+        self._sums += torch.stack([*losses.detach().where(finite, 0.0), finite, ~finite])
 
-    def compile(self, shapes: Iterable[tuple[int, ...]]) -> str | None:
-        """
-        Compile the model for batches of these shapes, without a step.
-
-        Returns why that failed, or None; after a failure the model runs uncompiled, slower.
-        Raises DiffsegError where a batch does not fit the device's memory.
-        """
-        failure = None
-        try:
-            self._forward = torch.compile(self._unet, dynamic=False)
-            for shape in shapes:
-                batch = torch.zeros(shape, device=self.device)
-                steps = torch.zeros(shape[:1], dtype=torch.int64, device=self.device)
-                self._loss(self._forward, batch, batch, steps).backward()
-        except torch.OutOfMemoryError as error:
-            raise DiffsegError(f'batch: does not fit the memory of {self.device}; give a smaller '
-                               '--batch') from error
-        except Exception as error:  # compilers fail in many ways, and training works without
-            failure = ' '.join(str(error).split())[:200] or type(error).__name__
-            self._forward = self._unet
-        self._optimizer.zero_grad(set_to_none=True)
-        if self.device.type == 'cuda':
-            torch.cuda.synchronize(self.device)
-        return failure
-
-    def take_loss(self) -> tuple[float, int]:
-        """Return the mean loss (NaN without any) and the skipped steps since the last call."""
-        total, count, skipped = self._sums.tolist()
+    def take_losses(self) -> tuple[float, float, int]:
+        """Return the mean losses (NaN without any) and the skipped steps since the last call."""
+        denoising, alignment, count, skipped = self._sums.tolist()
         self._sums.zero_()
-        return total / count if count else float('nan'), int(skipped)
+        return (*(total / count if count else math.nan for total in (denoising, alignment)),
+                int(skipped))
 
-    def ema_loss(self, images: torch.Tensor, noise: torch.Tensor,
-                 timesteps: torch.Tensor) -> torch.Tensor:
-        """Return the loss of the averaged weights on a batch."""
-        return self._loss(self.ema, images, noise, timesteps)
+    def ema_losses(self, images: torch.Tensor, targets: torch.Tensor, noise: torch.Tensor,
+                   timesteps: torch.Tensor) -> torch.Tensor:
+        """Return the (2,) losses of denoising and alignment of the averaged weights."""
+        return torch.stack([self._denoising(self.ema, images, noise, timesteps),
+                            self._alignment(self.ema, images, targets, noise)])
 
     def check_finite(self, heldout_loss: float) -> None:
         """Raise DiffsegError if the loss or a weight, also as float16, is not finite."""
-        if not (math.isfinite(heldout_loss) and checkpoint.all_finite(self._unet)
+        if not (math.isfinite(heldout_loss) and checkpoint.all_finite(self._model)
                 and checkpoint.all_finite(self.ema, torch.float16)):
             raise DiffsegError(f'training diverged at learning rate {self.peak_rate:g} (held-out '
                                f'loss {heldout_loss:g}): this checkpoint is not written; give a '
@@ -168,9 +149,9 @@ class DiffusionTrainer:
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return all that the next steps depend on, apart from the rate."""
-        names = {parameter: name for name, parameter in self._unet.named_parameters()}
+        names = {parameter: name for name, parameter in self._model.named_parameters()}
         return {
-            **{f'model.{name}': value for name, value in self._unet.state_dict().items()},
+            **{f'model.{name}': value for name, value in self._model.state_dict().items()},
             **{f'ema.{name}': value for name, value in self.ema.state_dict().items()},
             **{f'{key}.{names[parameter]}': moments[key]
                for parameter, moments in self._optimizer.state.items() for key in _MOMENTS},
@@ -180,11 +161,11 @@ class DiffusionTrainer:
     def _restore(self, file: Path) -> None:
         try:
             tensors = load_file(file)
-            self._unet.load_state_dict(_below('model.', tensors))
+            self._model.load_state_dict(_below('model.', tensors))
             # States of earlier versions have neither average nor count of steps nor generator.
             if averaged := _below('ema.', tensors):
                 self.ema.load_state_dict(averaged)
-            for name, parameter in self._unet.named_parameters():
+            for name, parameter in self._model.named_parameters():
                 moments = {key: tensors[f'{key}.{name}'].to(self.device) for key in _MOMENTS}
                 if {moments[key].shape for key in _MOMENTS[1:]} != {parameter.shape}:
                     raise ValueError(f'moments of {name}')
@@ -201,13 +182,22 @@ class DiffusionTrainer:
                                f'{reason}); remove it to resume from the weights '
                                'alone') from error
 
-    def _loss(self, model: Callable[..., Any], images: torch.Tensor, noise: torch.Tensor,
-              timesteps: torch.Tensor) -> torch.Tensor:
+    def _denoising(self, model: AlignedUnet, images: torch.Tensor, noise: torch.Tensor,
+                   timesteps: torch.Tensor) -> torch.Tensor:
         noisy = self._scheduler.add_noise(images, noise, timesteps)
         target = self._scheduler.get_velocity(images, noise, timesteps)
         with self._autocast:
-            prediction = model(noisy, timesteps, return_dict=False)[0]
+            prediction = model(noisy, timesteps)
         return functional.mse_loss(prediction.float(), target)
+
+    def _alignment(self, model: AlignedUnet, images: torch.Tensor, targets: torch.Tensor,
+                   noise: torch.Tensor) -> torch.Tensor:
+        """Return 1 - cosine to the teacher, at the noise of the model's use."""
+        timesteps = torch.full((len(images),), DEFAULT_TIMESTEP, device=self.device)
+        noisy = self._scheduler.add_noise(images, noise, timesteps)
+        with self._autocast:
+            features = model.features(noisy, timesteps)
+        return 1 - functional.cosine_similarity(features.float(), targets, dim=1).mean()
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -219,5 +209,5 @@ def supports_bf16(device: torch.device) -> bool:
     """Return whether bf16 is faster than fp32 on this device."""
     if device.type == 'cuda':
         return torch.cuda.is_bf16_supported()
-    return bool(torch.backends.mkldnn.is_available()
-                and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # Without AMX, autocast to bf16 took 1.6 times as long as fp32.
+    return bool(torch.cpu._is_amx_tile_supported())
