@@ -120,6 +120,30 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Hierarchy:
+    """
+    All segmentations of a frame from coarse to fine: each is a union of finer segments.
+
+    Attributes
+    ----------
+    regions
+        (H, W) int32 finest segments, from 0 to N - 1.
+    granularity
+        (N - 1,) float32: from which granularity on, 0 to 1, the regions of one number and the
+        next are apart; above 1 where they never are.
+
+    """
+
+    regions: LabelImage
+    granularity: npt.NDArray[np.float32]
+
+    def labels(self, granularity: float) -> LabelImage:
+        """Return the (H, W) int32 segments at a granularity, from 0 without gaps."""
+        apart = self.granularity <= granularity
+        return np.concatenate([[0], np.cumsum(apart)]).astype(np.int32)[self.regions]
+
+
+@dataclass(frozen=True)
 class Segments:
     """
     Segments of one frame by itself; their numbers mean nothing in another frame.
@@ -134,12 +158,15 @@ class Segments:
     embeddings
         (K, C) float32 mean feature of each segment, of length 1; 0 where the features are the
         same everywhere.
+    hierarchy
+        The same at all granularities; None where the method has but one.
 
     """
 
     labels: LabelImage
     confidence: npt.NDArray[np.uint8]
     embeddings: npt.NDArray[np.float32]
+    hierarchy: Hierarchy | None = None
 
 
 class TrackState(str, Enum):

@@ -147,6 +147,8 @@ def _prepare(arguments: argparse.Namespace) -> tuple[TrainingRun, dict[str, Any]
     teacher = Teacher(device)
     training, heldout, counts = _load_images(arguments, device, teacher)
     run = TrainingRun(settings, trainer, training, heldout, teacher)
+    for warning in run.warnings:
+        print(warning, file=sys.stderr)
     make_folder(arguments.output)
     return run, {**counts, 'device': str(device)}
 

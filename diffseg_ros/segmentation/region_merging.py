@@ -1,12 +1,9 @@
-"""Merging of regions: by contrast that adapts to the regions' own, by cost, and of small ones."""
+"""Merging of regions: by contrast that adapts to the regions' own, and of small ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from diffseg_ros.geometry.label_images import compact
 from diffseg_ros.segmentation.graph_utils import connected_groups
-from diffseg_ros.segmentation.region_graph import RegionGraph
 from diffseg_ros.segmentation.superpixels import follow
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +14,6 @@ FloatArray = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.int32]
 Pairs = npt.NDArray[np.integer]
 Indices = npt.NDArray[np.intp]
-Costs = Callable[[RegionGraph], FloatArray]
 
 
 def adaptive_merge(size: FloatArray, edges: Indices, weight: FloatArray, scale: float,
@@ -60,35 +56,6 @@ def _merge_by_contrast(size: FloatArray, edges: Indices, weight: FloatArray,
     return compact(follow(np.array(parent)))
 
 
-def nearest_merge(graph: RegionGraph, costs: Costs, threshold: float,
-                  max_regions: int) -> Groups:
-    """
-    Merge pairs of regions that are each other's nearest, until all costs reach a threshold.
-
-    With a cost that merging does not lower this is greedy agglomeration, cheapest pair first, but
-    many at a time. `costs` gives a graph's (e,) costs of edges; beyond `max_regions` merging goes
-    on above the threshold. The (n,) groups count from 0.
-    """
-    group: Groups = np.arange(len(graph.size), dtype=np.int32)
-    while len(graph.edges):
-        count = len(graph.size)
-        cost = costs(graph)
-        order = np.argsort(cost, kind='stable')
-        pairs = graph.edges[order]
-        rank = np.arange(len(pairs))
-        mutual = (_first_pair(pairs, count)[pairs] == rank[:, None]).all(axis=1)
-        allowed = cost[order] < threshold
-        allowed |= np.cumsum(mutual) <= count - max_regions
-        merged = pairs[mutual & allowed]
-        if not len(merged):
-            break
-        target = np.arange(count)
-        target[merged[:, 1]] = merged[:, 0]
-        step = compact(target)
-        group, graph = step[group], graph.contracted(step)
-    return group
-
-
 def absorb_small(group: Groups, size: FloatArray, pairs: Pairs, min_size: float) -> Groups:
     """
     Join groups below `min_size`, each across the first of its pairs, until none can join.
@@ -98,7 +65,7 @@ def absorb_small(group: Groups, size: FloatArray, pairs: Pairs, min_size: float)
     """
     while (size < min_size).any():
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-        first = _first_pair(pairs, len(size))
+        first = first_pair(pairs, len(size))
         chosen = np.unique(first[(size < min_size) & (first < len(pairs))])
         if not len(chosen):
             break
@@ -112,7 +79,7 @@ def size_of(group: Groups, size: npt.NDArray[np.number]) -> FloatArray:
     return np.bincount(group, size).astype(np.float64, copy=False)
 
 
-def _first_pair(pairs: Pairs, count: int) -> Indices:
+def first_pair(pairs: Pairs, count: int) -> Indices:
     """Return (count,) the first pair that each region is in, len(pairs) where none is."""
     first = np.full(count, len(pairs), np.intp)
     # Of several values for one place NumPy keeps the last, which is the first from the front.

@@ -37,12 +37,20 @@ PROGRESS_FILE = 'trainer_progress.json'
 
 
 class AlignedUnet(nn.Module):
-    """The embedded model in training: a U-Net, and the projector of its features."""
+    """
+    The embedded model in training: a U-Net, and the projector of its features.
+
+    Attributes
+    ----------
+    passes
+        The whole U-Net, and as far as the features; with the same parameters.
+
+    """
 
     def __init__(self, unet: UNet2DModel, projector: nn.Module) -> None:
         super().__init__()
         self.unet, self.projector = unet, projector
-        self._trunk = [_trunk(unet)]  # in a list: its parameters are those of the U-Net
+        self.passes = unet, _trunk(unet)
 
     def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """Return the v predicted for (B, C, h, w) noisy images."""
@@ -50,7 +58,7 @@ class AlignedUnet(nn.Module):
 
     def features(self, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """Return the (B, 64, h / 2, w / 2) features of (B, C, h, w) noisy images."""
-        return self.projector(self._trunk[0](noisy, timesteps, return_dict=False)[0])
+        return self.projector(self.passes[1](noisy, timesteps, return_dict=False)[0])
 
 
 def create_model() -> AlignedUnet:

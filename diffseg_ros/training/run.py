@@ -64,6 +64,11 @@ class TrainingRun:
     """
     Trains a model on the images of a sampler; `run` writes the result.
 
+    Attributes
+    ----------
+    warnings
+        Lines that the user should know.
+
     """
 
     def __init__(self, settings: TrainingSettings, trainer: DiffusionTrainer,
@@ -84,6 +89,14 @@ class TrainingRun:
         if not self._eligible:
             raise DiffsegError('--photos: no image is large enough for crops of 64x64 pixels')
         self._heldout = HeldoutCrops(heldout, settings.heldout_samples, self._device)
+        self.warnings: list[str] = []
+        if self._device.type == 'cuda':
+            failure = trainer.compile(
+                (self._count(height, width), 3 * PATCH**2, height // PATCH, width // PATCH)
+                for height, width in self._eligible)
+            if failure:
+                self.warnings.append('the model cannot be compiled here, training is slower: '
+                                     f'{failure}')
 
     def run(self, output: Path, report: Callable[[TrainingReport], None],
             stop: Callable[[], bool] = lambda: False) -> TrainingReport:

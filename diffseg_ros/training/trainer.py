@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import math
 from pathlib import Path
 from typing import Literal
@@ -125,6 +126,34 @@ class DiffusionTrainer:
         self._average.step(self._model.parameters())
         finite = norm.isfinite()
         self._sums += torch.stack([*losses.detach().where(finite, 0.0), finite, ~finite])
+
+    def compile(self, shapes: Iterable[tuple[int, ...]]) -> str | None:
+        """
+        Compile the model for batches of these shapes, without a step.
+
+        Returns why that failed, or None; after a failure the model runs uncompiled, slower.
+        Raises DiffsegError where a batch does not fit the device's memory.
+        """
+        failure = None
+        try:
+            for part in self._model.passes:
+                part.compile(dynamic=False)
+            for shape in shapes:
+                batch = torch.zeros(shape, device=self.device)
+                steps = torch.zeros(shape[:1], dtype=torch.int64, device=self.device)
+                for part in self._model.passes:
+                    part(batch, steps, return_dict=False)[0].sum().backward()
+        except torch.OutOfMemoryError as error:
+            raise DiffsegError(f'batch: does not fit the memory of {self.device}; give a smaller '
+                               '--batch') from error
+        except Exception as error:  # compilers fail in many ways, and training works without
+            failure = ' '.join(str(error).split())[:200] or type(error).__name__
+            for part in self._model.passes:
+                part._compiled_call_impl = None
+        self._optimizer.zero_grad(set_to_none=True)
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize(self.device)
+        return failure
 
     def take_losses(self) -> tuple[float, float, int]:
         """Return the mean losses (NaN without any) and the skipped steps since the last call."""

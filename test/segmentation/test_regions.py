@@ -1,6 +1,5 @@
 import cv2
-from diffseg_ros.segmentation.region_graph import region_graph
-from diffseg_ros.segmentation.region_merging import adaptive_merge, nearest_merge
+from diffseg_ros.segmentation.region_merging import adaptive_merge
 from diffseg_ros.types import Frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,31 +46,6 @@ def test_adaptive_merge_absorbs_what_is_small_across_its_weakest_border():
     group = adaptive_merge(np.array([50.0, 2.0, 50.0]), edges, weight, 0.0, 10)
     assert group[1] == group[2] != group[0]
     assert len(set(adaptive_merge(np.array([5.0, 2.0, 5.0]), edges, weight, 0.0, 100))) == 1
-
-
-def colour_cost(graph):
-    means = graph.colour / graph.size[:, None]
-    return np.abs(means[graph.edges[:, 0]] - means[graph.edges[:, 1]]).sum(axis=1)
-
-
-def stripes(levels):
-    regions = np.repeat(np.arange(len(levels), dtype=np.int32), 4)[None].repeat(4, axis=0)
-    lab = np.zeros((*regions.shape, 3), np.float32)
-    lab[..., 0] = np.array(levels, np.float32)[regions]
-    return region_graph(lab, regions, np.ones((1, 1, 1), np.float32))
-
-
-def test_nearest_merge_stops_at_the_threshold():
-    graph = stripes([0, 0.1, 0.5, 0.55, 1])
-    assert nearest_merge(graph, colour_cost, 0.2, 99).tolist() == [0, 0, 1, 1, 2]
-    assert nearest_merge(graph, colour_cost, 0.0, 99).tolist() == [0, 1, 2, 3, 4]
-    assert nearest_merge(graph, colour_cost, 9.0, 99).tolist() == [0] * 5
-
-
-@pytest.mark.parametrize('most', [1, 2, 3, 4])
-def test_nearest_merge_keeps_the_number_of_regions(most):
-    group = nearest_merge(stripes([0, 0.1, 0.5, 0.55, 1]), colour_cost, 0.0, most)
-    assert group.max() + 1 == most
 
 
 def features_of(rgb, seed=0):
