@@ -23,11 +23,14 @@ from diffseg_ros.types import Frame, Result, Segments
 import torch
 
 
-def create_method(config: SegmentationSettings) -> SegmentationMethod:
-    """Return the segmentation method that the settings name, without memory of a frame."""
+def create_method(config: SegmentationSettings,
+                  backbone: Backbone | None = None) -> SegmentationMethod:
+    """Return the method that the settings name, for features of a backbone, without memory."""
     entry = segmentation_methods.get(config.method)
     method: SegmentationMethod = entry.create(
         config.section(entry.section) if entry.settings else None, config)
+    if backbone is not None:
+        method.model_kind = getattr(backbone, 'kind', 'other')
     return method
 
 
@@ -60,9 +63,9 @@ class Pipeline:
         elif not isinstance(config, PipelineConfig):
             config = pipeline_config_from_file(config)
         self._config = config
-        self._method = create_method(config.segmentation)
-        self._backbone = backbone or load_backbone(config.backbone,
-                                                   attention=self._method.needs_attention)
+        self._backbone = backbone or load_backbone(
+            config.backbone, attention=create_method(config.segmentation).needs_attention)
+        self._method = create_method(config.segmentation, self._backbone)
         self._tracker = Tracker(config.tracking, first_id)
         self._last_stamp: int | None = None
 
@@ -84,7 +87,7 @@ class Pipeline:
     def configure(self, config: PipelineConfig) -> None:
         """Apply changed settings from the next frame on; the backbone stays as loaded."""
         self._config = config
-        self._method = create_method(config.segmentation)
+        self._method = create_method(config.segmentation, self._backbone)
         self._tracker.configure(config.tracking)
 
     def reset(self) -> None:
@@ -105,8 +108,8 @@ class Pipeline:
         """
         features, attention = self._observe(frame)
         with one_blas_thread():
-            return create_method(self._config.segmentation).segment(frame, features, None,
-                                                                    attention)
+            method = create_method(self._config.segmentation, self._backbone)
+            return method.segment(frame, features, None, attention)
 
     def process(self, frame: Frame) -> Result:
         """

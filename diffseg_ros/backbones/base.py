@@ -54,6 +54,9 @@ class Backbone(Protocol):
     returns the features and, for each resolution of the model, finest first, a (h, w, h, w)
     float32 tensor: the mean over heads and layers of the probabilities with which the first token
     attends to the second.
+
+    Where it has an attribute `kind`, methods take the defaults that suit that kind of model:
+    'embedded', or 'latent' for Stable Diffusion and its like.
     """
 
     @property

@@ -62,9 +62,11 @@ class UnetBackbone:
         `encoder` turns (1, 3, H, W) float32 in [-1, 1] into the U-Net's input, a cell of which
         covers `encoder_stride` pixels along each side. `conditioning` returns further arguments
         of the U-Net for an image of (height, width) pixels, `attention_blocks` are the modules
-        whose maps `features_and_attention` returns, `whitening` is a matrix from `fit_whitening`.
+        whose maps `features_and_attention` returns, `projector` turns the block's output into the
+        feature, `whitening` is a matrix from `fit_whitening`.
         """
         self.name, self.device, self.block = name, noise.device, block
+        self.kind = 'embedded' if conditioning is None else 'latent'
         cells = grid_stride(unet, block)
         self.stride = cells * encoder_stride
         self._multiple = max(size_multiple(unet, [block, *attention_blocks]) // cells, 1)

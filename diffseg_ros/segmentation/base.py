@@ -76,6 +76,9 @@ class SegmentationMethod(ABC):
     needs_attention = False
     """Whether `segment` is to be given self-attention maps; the whole U-Net then has to run."""
 
+    model_kind = 'embedded'
+    """Kind of the model that the features come from, for defaults that depend on it."""
+
     def __init__(self, settings: Any, common: SegmentationSettings) -> None:
         self.settings = settings
         self.common = common

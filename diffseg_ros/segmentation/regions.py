@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import NamedTuple, TYPE_CHECKING
 
 import cv2
 from diffseg_ros.geometry.label_images import label_borders
 from diffseg_ros.registry import register_segmentation
 from diffseg_ros.segmentation.base import compact_segments, SegmentationMethod
 from diffseg_ros.segmentation.boundary_refinement import upsample_labels
-from diffseg_ros.segmentation.region_cut import cut_tree
+from diffseg_ros.segmentation.region_cut import cut_tree, CutTree
 from diffseg_ros.segmentation.region_graph import region_graph, RegionGraph
 from diffseg_ros.segmentation.region_merging import adaptive_merge
 from diffseg_ros.segmentation.region_planes import plane_gaps
@@ -43,6 +43,17 @@ _SPREAD, _LEAST_SPREAD = -0.8, 0.01
 _CONSTANT = 3.0
 
 
+class CutDefaults(NamedTuple):
+    """What suits a kind of model: the stronger its features, the more they decide."""
+
+    features: float
+    threshold: float
+
+
+_DEFAULTS = {'embedded': CutDefaults(6.0, 0.45)}
+_OTHER_MODELS = CutDefaults(10.0, 0.45)
+
+
 class RegionSettings(Settings):
     """Merging of small image regions by colour, depth and features."""
 
@@ -54,11 +65,11 @@ class RegionSettings(Settings):
         1.5, 'weight of the contrast along the border, beside the difference of mean colours, '
         'where small neighbours are compared', 0.0, 100.0)
     threshold: float = setting(
-        0.45, 'a group of regions is cut in two below this cost; higher gives more segments',
-        0.0, 1e6)
+        -1.0, 'a group of regions is cut in two below this cost; higher gives more segments; -1 '
+        'is what suits the model', -1.0, 1e6)
     features: float = setting(
-        6.0, "weight of the diffusion features' difference in the affinity of two regions; 0 is "
-        'off', 0.0, 1e3)
+        -1.0, "weight of the diffusion features' difference in the affinity of two regions; -1 is "
+        'what suits the model, 0 is off', -1.0, 1e3)
     colour: float = setting(
         6.0, "weight of the mean colours' squared difference; 0 is off", 0.0, 1e3)
     geometry: float = setting(
@@ -91,7 +102,7 @@ class Regions(SegmentationMethod):
         variation. Then all pairs of regions, touching or not, have an affinity, and a recursive
         normalised cut groups them.
         """
-        settings = self.settings
+        settings = self._suited()
         grid = self.prepare(features).cpu().numpy()
         grid = grid / np.maximum(np.linalg.norm(grid, axis=0), 1e-12)
         image = lab = lab_image(frame.rgb, settings.width)
@@ -104,7 +115,7 @@ class Regions(SegmentationMethod):
         graph = region_graph(lab, superpixels, grid, points, prior,
                              depth_steps=settings.depth_steps)
         region, regions = self._regions(graph, superpixels)
-        tree = cut_tree(region_affinity(regions, settings, self.common.prior), regions.size)
+        tree = self.tree(regions)
         place = np.argsort(tree.order).astype(np.int32)
         groups = tree.groups(settings.threshold / self.common.threshold_scale,
                              self.common.max_segments)
@@ -115,14 +126,20 @@ class Regions(SegmentationMethod):
                                 labels.shape[::-1], interpolation=cv2.INTER_LINEAR)
         length = np.linalg.norm(segments.features, axis=1, keepdims=True)
         embeddings = segments.features / np.maximum(length, 1e-12)
-        hierarchy = Hierarchy(fine, self._granularity(tree.level))
+        hierarchy = Hierarchy(fine, _granularity(tree.level / settings.threshold))
         return replace(compact_segments(labels, confidence, embeddings.astype(np.float32)),
                        hierarchy=hierarchy)
 
-    def _granularity(self, level: FloatArray) -> npt.NDArray[np.float32]:
-        """Return the granularity at which the threshold reaches a level."""
-        ratio = np.maximum(level, 1e-12) / self.settings.threshold
-        return (0.5 + np.log(ratio) / (2 * np.log(4))).clip(0).astype(np.float32)
+    def tree(self, regions: RegionGraph) -> CutTree:
+        """Return how the regions are grouped, from coarse to fine."""
+        affinity = region_affinity(regions, self._suited(), self.common.prior)
+        return cut_tree(affinity, regions.size)
+
+    def _suited(self) -> RegionSettings:
+        """Return the settings with what the user leaves to the kind of the model."""
+        defaults = _DEFAULTS.get(self.model_kind, _OTHER_MODELS)
+        return self.settings.replace(**{name: value for name, value in defaults._asdict().items()
+                                        if getattr(self.settings, name) < 0})
 
     def _regions(self, graph: RegionGraph, superpixels: LabelImage) -> tuple[Groups, RegionGraph]:
         """Return the region of each superpixel and the graph of the regions."""
@@ -136,6 +153,11 @@ class Regions(SegmentationMethod):
                                 self.common.min_size * pixels)
         whole, regions = absorb_rims(region.take(superpixels), graph.contracted(region))
         return whole[region], regions
+
+
+def _granularity(ratio: FloatArray) -> npt.NDArray[np.float32]:
+    """Return the granularity at which the threshold grows by a ratio; see `threshold_scale`."""
+    return (0.5 + np.log(np.maximum(ratio, 1e-12)) / np.log(16)).clip(0).astype(np.float32)
 
 
 def region_affinity(graph: RegionGraph, settings: RegionSettings, prior: float) -> FloatArray:
