@@ -44,7 +44,7 @@ setup(
     extras_require={
         'library': requirements('library.txt'),
         'wheels': requirements('library.txt') + requirements('ros.txt'),
-        'training': requirements('library.txt'),
+        'training': requirements('library.txt') + requirements('training.txt'),
         'test': requirements('test.txt'),
         'docs': requirements('docs.txt'),
     },

@@ -65,12 +65,12 @@ def write_random_weights(folder: Path, images: Sequence[RgbImage] = (), seed: in
     With images its features are whitened like the trained model's. The same seed gives the same
     weights.
     """
-    from diffseg_ros.training.checkpoint import create_unet, save_weights, write_whitening
+    from diffseg_ros.training.checkpoint import create_model, save_weights, write_whitening
     import torch
 
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        save_weights(create_unet(), folder)
+        save_weights(create_model(), folder)
     if images:
         write_whitening(folder, images, torch.device('cpu'))
 

@@ -65,7 +65,7 @@ def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = Fals
     noise = FixedNoise(_SCHEDULER, DEFAULT_TIMESTEP, config, device)
     return UnetBackbone(
         f'{shape} shape, random weights', unet, block, encoder, encoder.stride, noise,
-        config.tokens, attention_blocks=maps,
+        config.tokens or 768, attention_blocks=maps,
         conditioning=unet_conditioning(prompt, pooled, unet.config, device, dtype))
 
 

@@ -31,6 +31,29 @@ def real_sequences():
 
 
 @pytest.fixture(scope='session')
+def stub_teacher():
+    """Return a class in place of Teacher: its features are mixtures of colours, and fast."""
+    import cv2
+    from diffseg_ros.training.teacher import STRIDE, Teacher
+    import torch
+    from torch.nn import functional
+
+    class StubTeacher(Teacher):
+        def __init__(self, device):
+            self._device = device
+            generator = torch.Generator().manual_seed(0)
+            self._mixing = torch.randn(472, 96, 1, 1, generator=generator)
+
+        def _features(self, image):
+            height, width = (max(1, side // STRIDE) * 4 for side in image.shape[:2])
+            small = torch.from_numpy(cv2.resize(image, (width, height))).permute(2, 0, 1) / 255
+            folded = functional.pixel_unshuffle(small[None], 4)
+            mixed = functional.conv2d(torch.cat([folded, folded.square()], dim=1), self._mixing)
+            return mixed.to(self._device)
+    return StubTeacher
+
+
+@pytest.fixture(scope='session')
 def plugin_site(tmp_path_factory):
     """Return a folder for PYTHONPATH in which test/plugin_package is installed."""
     folder = tmp_path_factory.mktemp('plugins')

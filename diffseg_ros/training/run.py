@@ -41,7 +41,9 @@ class TrainingReport:
         Crops seen and time spent since the model was new, over all its runs.
     learning_rate, train_loss
         NaN before the first step; the loss is the mean since the last report.
-    heldout_loss
+    train_alignment
+        1 - cosine of the features to the teacher's; NaN and mean likewise.
+    heldout_loss, heldout_alignment
         Of the averaged weights.
     skipped
         Steps since the last report whose gradient was not finite: they changed nothing.
@@ -87,7 +89,7 @@ class TrainingRun:
         self._eligible = {size: index for size in SIZES
                           if len(index := sampler.eligible(*size))}
         if not self._eligible:
-            raise DiffsegError('--photos: no image is large enough for crops of 64x64 pixels')
+            raise DiffsegError('--photos: no image has at least 58x58 pixels; give larger ones')
         self._heldout = HeldoutCrops(heldout, settings.heldout_samples, self._device)
         self.warnings: list[str] = []
         if self._device.type == 'cuda':
@@ -153,7 +155,7 @@ class TrainingRun:
 
     def _count(self, height: int, width: int) -> int:
         """Return how many crops of this size make a batch."""
-        return max(1, self._batch_pixels // (height * width))
+        return self._batch_pixels // (height * width)
 
     def _begin(self, output: Path) -> TrainingReport:
         """Write the loss before the first step into the log, so that the curve shows it."""
@@ -190,7 +192,7 @@ class TrainingRun:
 
 
 def log(output: Path, report: TrainingReport) -> None:
-    """Append a report to the CSV log in `output`, and draw the losses against the samples."""
+    """Append a report to the CSV log in `output`, and draw both losses against the samples."""
     path = output / LOG_FILE
     new = not path.is_file()
     with path.open('a', newline='') as file:
@@ -210,13 +212,17 @@ def log(output: Path, report: TrainingReport) -> None:
 def _draw_curve(rows: list[dict[str, float]], picture: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), dpi=110)
-    axes = figure.subplots()
+    figure = Figure(figsize=(7, 6), dpi=110)
+    panels = figure.subplots(2, sharex=True)
     samples = [max(row['samples'], 1) for row in rows]
-    axes.plot(samples, [row['train_loss'] for row in rows], color='0.7', label='training')
-    axes.plot(samples, [row['heldout_loss'] for row in rows], color='C0', label='held out (EMA)')
-    axes.set(xscale='log', yscale='log', xlabel='samples', ylabel='denoising loss (v)')
-    axes.grid(True, which='both', alpha=0.3)
-    axes.legend()
+    for axes, name, label in zip(panels, ('loss', 'alignment'),
+                                 ('denoising loss (v)', 'alignment (1 - cosine)'), strict=True):
+        axes.plot(samples, [row[f'train_{name}'] for row in rows], color='0.7', label='training')
+        axes.plot(samples, [row[f'heldout_{name}'] for row in rows], color='C0',
+                  label='held out (EMA)')
+        axes.set(xscale='log', yscale='log', ylabel=label)
+        axes.grid(True, which='both', alpha=0.3)
+    panels[0].legend()
+    panels[1].set_xlabel('samples')
     figure.tight_layout()
     figure.savefig(picture)

@@ -11,6 +11,7 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.types import RgbImage
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 import torch
 from torch.nn import functional
@@ -24,7 +25,11 @@ _LONG_SIDE = 448
 _LARGEST_SCALE = 2.0
 _BLOCKS = 4, 10, 15
 """The last blocks of EfficientNet-Lite0 at strides of 8, 16 and 32 pixels."""
+_SIZES = 40, 112, 320
+"""Their channels."""
+
 _FITTED_IMAGES = 256
+_FLOOR = 1e-6
 
 
 class Teacher:
@@ -59,12 +64,15 @@ class Teacher:
         self._mean = tokens.mean(dim=0)
         centred = tokens - self._mean
         variance = centred.square().mean(dim=0)
-        sizes = [40, 112, 320]
-        scale = torch.cat([part.sum().rsqrt().expand(len(part)) for part in variance.split(sizes)])
+        scale = torch.cat([part.sum().clamp(min=_FLOOR).rsqrt().expand(len(part))
+                           for part in variance.split(_SIZES)])
         centred *= scale
         values, basis = torch.linalg.eigh(centred.T @ centred / len(centred))
-        self._matrix = (scale[:, None] * basis[:, -CHANNELS:] / values[-CHANNELS:].sqrt()).T
-        self._mean, self._matrix = self._mean.float(), self._matrix.float()
+        values, basis = values[-CHANNELS:], basis[:, -CHANNELS:]
+        # Few small images do not span all channels: those without variance stay 0.
+        factors = values.rsqrt().where(values > values[-1] * _FLOOR, 0.0)
+        self._matrix = (scale[:, None] * basis * factors).T.float()
+        self._mean = self._mean.float()
 
     def maps(self, images: Sequence[RgbImage]) -> list[npt.NDArray[np.float16]]:
         """Return the (h, w, 64) features of each image, a cell for 8 pixels of what it sees."""
@@ -76,9 +84,20 @@ class Teacher:
         save_file({'mean': self._mean, 'matrix': self._matrix.contiguous()}, folder / TEACHER_FILE)
 
     def load(self, folder: Path) -> None:
-        """Take the principal components from the folder."""
-        tensors = load_file(folder / TEACHER_FILE)
-        self._mean, self._matrix = tensors['mean'], tensors['matrix']
+        """Take the principal components from the folder; raise DiffsegError where it has none."""
+        file = folder / TEACHER_FILE
+        if not file.is_file():
+            raise DiffsegError(f'weights {folder}: no {TEACHER_FILE} there; give a folder written '
+                               'by diffseg_train of this version')
+        try:
+            tensors = load_file(file)
+            mean, matrix = tensors['mean'].float(), tensors['matrix'].float()
+            if matrix.shape != (CHANNELS, sum(_SIZES)) or mean.shape != matrix.shape[1:]:
+                raise ValueError(f'shapes {tuple(mean.shape)} and {tuple(matrix.shape)}')
+        except (KeyError, OSError, SafetensorError, ValueError) as error:
+            raise DiffsegError(f'{file}: damaged ({type(error).__name__}: {error}); train a new '
+                               'model') from error
+        self._mean, self._matrix = mean.to(self._device), matrix.to(self._device)
 
     def _features(self, image: RgbImage) -> torch.Tensor:
         """Return the (1, 472, h, w) features of an (H, W, 3) uint8 image, enlarged."""
@@ -88,7 +107,8 @@ class Teacher:
         image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA if scale < 1
                            else cv2.INTER_CUBIC)
         x = torch.from_numpy(image).to(self._device).permute(2, 0, 1)[None].float()
-        model, found = self._model, []
+        model = self._model
+        found: list[torch.Tensor] = []
         with torch.inference_mode():
             x = model._swish(model._bn0(model._conv_stem((x - 127) / 128)))
             for number, block in enumerate(model._blocks):

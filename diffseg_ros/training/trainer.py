@@ -12,6 +12,7 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.settings import setting, Settings
 from diffseg_ros.training import checkpoint
 from diffseg_ros.training.checkpoint import AlignedUnet
+from diffseg_ros.training.teacher import CHANNELS
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -35,10 +36,11 @@ class TrainingSettings(Settings):
                                 'the time where that is shorter', 1, 1000000)
     ema_decay: float = setting(0.999, 'share of the average that a step keeps', 0.0, 1.0)
     batch: int | None = setting(
-        None, 'crops of 96x128 pixels in a batch, more of smaller crops; None is 16 on a CPU and '
-        '64 on a GPU', 1, 100000)
+        None, 'crops of 160x160 pixels in a batch, more of smaller crops; None is 16 on a CPU '
+        'and 64 on a GPU', 2, 100000)
     report_seconds: float = setting(120.0, 'time between checkpoints', 1e-3, 1e9)
-    heldout_samples: int = setting(128, 'crops that the held-out loss is measured on', 1, 100000)
+    heldout_samples: int = setting(128, 'crops that the held-out losses are measured on', 1,
+                                   100000)
     precision: Literal['auto', 'bf16', 'fp32'] = setting(
         'auto', 'of the computation; weights and optimiser are always float32')
     seed: int = setting(0, 'of the first weights and of the crops', 0, 2**32 - 1)
@@ -46,7 +48,10 @@ class TrainingSettings(Settings):
 
 class DiffusionTrainer:
     """
-    Trains the embedded model to predict v from noisy images, batch by batch.
+    Trains the embedded model to predict v from noisy images and to give a teacher's features.
+
+    Source of the second loss: Yu et al., "Representation alignment for generation" (REPA), 2025;
+    at a decoder layer: Tian et al., "U-REPA", 2025.
 
     Attributes
     ----------
@@ -109,14 +114,11 @@ class DiffusionTrainer:
         `images` are (B, 3 * PATCH**2, h, w) float32 folded crops in [-1, 1], `targets` the
         teacher's (B, 64, h / 2, w / 2) features of them, `noise` is Gaussian noise of the images'
         shape, `timesteps` (B,) int64, and `rate` is the learning rate of this step. A quarter of
-        the batch is denoised, the rest aligned.
+        the batch is denoised, the rest aligned; B is at least 2.
         """
         for group in self._optimizer.param_groups:
             group['lr'] = rate
-        share = max(1, len(images) // 4)
-        losses = torch.stack([
-            self._denoising(self._model, images[:share], noise[:share], timesteps[:share]),
-            self._alignment(self._model, images[share:], targets[share:], noise[share:])])
+        losses = self._losses(images, targets, noise, timesteps)
         self._optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(losses.sum()).backward()
         self._scaler.unscale_(self._optimizer)
@@ -127,9 +129,9 @@ class DiffusionTrainer:
         finite = norm.isfinite()
         self._sums += torch.stack([*losses.detach().where(finite, 0.0), finite, ~finite])
 
-    def compile(self, shapes: Iterable[tuple[int, ...]]) -> str | None:
+    def compile(self, shapes: Iterable[tuple[int, int, int, int]]) -> str | None:
         """
-        Compile the model for batches of these shapes, without a step.
+        Compile the model for batches of images of these shapes, without a step.
 
         Returns why that failed, or None; after a failure the model runs uncompiled, slower.
         Raises DiffsegError where a batch does not fit the device's memory.
@@ -138,11 +140,11 @@ class DiffusionTrainer:
         try:
             for part in self._model.passes:
                 part.compile(dynamic=False)
-            for shape in shapes:
-                batch = torch.zeros(shape, device=self.device)
-                steps = torch.zeros(shape[:1], dtype=torch.int64, device=self.device)
-                for part in self._model.passes:
-                    part(batch, steps, return_dict=False)[0].sum().backward()
+            for count, channels, height, width in shapes:
+                images = torch.zeros((count, channels, height, width), device=self.device)
+                targets = images.new_zeros((count, CHANNELS, height // 2, width // 2))
+                steps = torch.zeros(count, dtype=torch.int64, device=self.device)
+                self._losses(images, targets, images, steps).sum().backward()
         except torch.OutOfMemoryError as error:
             raise DiffsegError(f'batch: does not fit the memory of {self.device}; give a smaller '
                                '--batch') from error
@@ -159,8 +161,9 @@ class DiffusionTrainer:
         """Return the mean losses (NaN without any) and the skipped steps since the last call."""
         denoising, alignment, count, skipped = self._sums.tolist()
         self._sums.zero_()
-        return (*(total / count if count else math.nan for total in (denoising, alignment)),
-                int(skipped))
+        if not count:
+            return math.nan, math.nan, int(skipped)
+        return denoising / count, alignment / count, int(skipped)
 
     def ema_losses(self, images: torch.Tensor, targets: torch.Tensor, noise: torch.Tensor,
                    timesteps: torch.Tensor) -> torch.Tensor:
@@ -196,8 +199,11 @@ class DiffusionTrainer:
                 self.ema.load_state_dict(averaged)
             for name, parameter in self._model.named_parameters():
                 moments = {key: tensors[f'{key}.{name}'].to(self.device) for key in _MOMENTS}
-                if {moments[key].shape for key in _MOMENTS[1:]} != {parameter.shape}:
-                    raise ValueError(f'moments of {name}')
+                for key in _MOMENTS[1:]:
+                    if moments[key].shape != parameter.shape:
+                        raise ValueError(f'moments of {name}')
+                    # The fused optimiser needs the strides of the parameter.
+                    moments[key] = torch.empty_like(parameter).copy_(moments[key])
                 self._optimizer.state[parameter] = moments
             self._average.optimization_step = int(tensors['steps'] if 'steps' in tensors else
                                                   max(_below('step.', tensors).values()))
@@ -210,6 +216,14 @@ class DiffusionTrainer:
             raise DiffsegError(f'{file}: damaged, or of other weights ({type(error).__name__}: '
                                f'{reason}); remove it to resume from the weights '
                                'alone') from error
+
+    def _losses(self, images: torch.Tensor, targets: torch.Tensor, noise: torch.Tensor,
+                timesteps: torch.Tensor) -> torch.Tensor:
+        """Return the (2,) losses of a batch: of its first quarter, and of the rest."""
+        share = max(1, len(images) // 4)
+        return torch.stack([
+            self._denoising(self._model, images[:share], noise[:share], timesteps[:share]),
+            self._alignment(self._model, images[share:], targets[share:], noise[share:])])
 
     def _denoising(self, model: AlignedUnet, images: torch.Tensor, noise: torch.Tensor,
                    timesteps: torch.Tensor) -> torch.Tensor:
@@ -239,4 +253,4 @@ def supports_bf16(device: torch.device) -> bool:
     if device.type == 'cuda':
         return torch.cuda.is_bf16_supported()
     # Without AMX, autocast to bf16 took 1.6 times as long as fp32.
-    return bool(torch.cpu._is_amx_tile_supported())
+    return bool(torch.backends.mkldnn.is_available() and torch.cpu._is_amx_tile_supported())

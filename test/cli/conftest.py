@@ -12,12 +12,12 @@ import pytest
 @pytest.fixture(scope='session')
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a randomly initialised model in the embedded model's format."""
-    from diffseg_ros.training.checkpoint import create_unet, save_weights
+    from diffseg_ros.training.checkpoint import create_model, save_weights
     import torch
 
     folder = tmp_path_factory.mktemp('weights')
     torch.manual_seed(0)
-    save_weights(create_unet(), folder)
+    save_weights(create_model(), folder)
     return folder
 
 

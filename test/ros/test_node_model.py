@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-from diffseg_ros.training.checkpoint import create_unet, save_weights  # noqa: E402
+from diffseg_ros.training.checkpoint import create_model, save_weights  # noqa: E402
 from node_rig import stamps  # noqa: E402
 
 
 def test_labels_and_clouds_come_out_of_a_model_on_disk(rig, tmp_path):
     model = tmp_path / 'model'
-    save_weights(create_unet(), model)
+    save_weights(create_model(), model)
     client = rig.start('-p', f'backbone.model:={model}', '-p', 'backbone.tokens:=64',
                        program=('-m', 'diffseg_ros.cli.node'))
     client.until(lambda: client.values.get('state') == 'active', 40)

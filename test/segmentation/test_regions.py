@@ -97,7 +97,7 @@ def test_depth_parts_what_colours_would_join(cue):
 
 def test_what_is_expected_decides_where_colours_do_not():
     rgb, sides = halves(100)
-    features, weights = torch.ones(2, 24, 32), {'scale': 0.5, 'threshold': 0.02, 'colour': 0.5}
+    features, weights = torch.ones(2, 24, 32), {'scale': 0.5, 'threshold': 0.3}
     assert count(rgb, features, prior=sides, **weights) == 2
     assert count(rgb, features, **weights) == 1
     assert count(rgb, features, prior=np.ones((1, 24, 32), np.float32), **weights) == 1

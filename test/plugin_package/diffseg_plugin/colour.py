@@ -20,7 +20,7 @@ class Colour:
 
         self.device = torch.device('cpu')
         self._gain = settings.gain
-        self._tokens = config.tokens
+        self._tokens = config.tokens or 768
 
     def features(self, rgb):
         """Return the (3, h, w) float32 mean colours."""
