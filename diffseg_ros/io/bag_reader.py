@@ -27,8 +27,11 @@ from diffseg_ros.io.messages import (
     deserialise,
     IMAGE,
     TRANSFORMS,
-    VIDEO_HINT,
+    video_codec,
+    VIDEO_TYPES,
 )
+from diffseg_ros.io.video import load_av
+from diffseg_ros.io.video_messages import decoded_video, Message
 from diffseg_ros.settings import nearest
 from rosbags.rosbag2 import Reader
 
@@ -39,9 +42,12 @@ _REMEDIES = {
     'protobuf': 'Foxglove writes these: record the topics of ROS 2 with ros2 bag record',
     'json': 'Foxglove writes these: record the topics of ROS 2 with ros2 bag record',
     'cdr': 'record it with ros2 bag record -s mcap'}
-_VIDEO_TYPES = ('/CompressedVideo', '/FFMPEGPacket')
+_THEORA = 'theora_image_transport/msg/Packet'
+_THEORA_HINT = ('Theora is not read; make images of it: ros2 run image_transport republish '
+                '--ros-args -p in_transport:=theora -p out_transport:=compressed')
 _IMAGES = (IMAGE, COMPRESSED_IMAGE)
-_TRANSPORTS = ('', '/compressed', '/compressedDepth')
+_COLOURS = (*_IMAGES, *VIDEO_TYPES)
+_TRANSPORTS = ('', '/compressed', '/compressedDepth', '/ffmpeg', '/foxglove')
 _COLOUR_HINTS = ('rgb', 'color', 'colour')
 _DEPTH_HINTS = ('registered', 'aligned', 'rect')
 _DERIVED = ('label', 'mask', 'overlay', 'confidence', 'segment', 'infra', 'debug')
@@ -224,11 +230,24 @@ class ChosenTopics:
     moving: list[str]
     static: list[str]
     warnings: list[str]
+    rgb_type: str = IMAGE
+    is_video: bool = False
 
     @property
     def streamed(self) -> list[str]:
         """All but the static transforms, which are read first."""
         return [name for name in (self.rgb, self.depth, self.camera_info, *self.moving) if name]
+
+    @property
+    def image_type(self) -> str:
+        """Type of the colour images in `images_of`."""
+        return IMAGE if self.is_video else self.rgb_type
+
+    def images_of(self, messages: Iterator[Message],
+                  note: Callable[[str], None] = lambda problem: None) -> Iterator[Message]:
+        """Return messages of the bag with images in place of video, as `decoded_video` does."""
+        return (decoded_video(messages, self.rgb, self.rgb_type, note) if self.is_video
+                else messages)
 
 
 def choose_topics(reader: BagReader, names: TopicNames) -> ChosenTopics:
@@ -255,6 +274,9 @@ class _Chooser:
             others = ', '.join(self._colour_candidates()[:3])
             raise DiffsegError(f'{self._reader.path}: {fault}'
                                + (f'; colour images are on {others}' if others else ''))
+        head = self._head(rgb)
+        if is_video := head is not None and video_codec(head) is not None:
+            load_av(f'{self._reader.path}: {rgb}')
         depth = self._depth_of(rgb)
         camera_info = self._partner('camera_info', (CAMERA_INFO,), rgb, self._info_candidates(rgb))
         if camera_info is None:
@@ -264,7 +286,8 @@ class _Chooser:
             self._warnings.append('no tf: frames have no pose')
         static = [name for name in transforms if name.endswith('tf_static')]
         moving = [name for name in transforms if name not in static]
-        return ChosenTopics(rgb, depth, camera_info, moving, static, self._warnings)
+        return ChosenTopics(rgb, depth, camera_info, moving, static, self._warnings,
+                            self._reader.topics[rgb], is_video)
 
     def _depth_of(self, rgb: str) -> str | None:
         """Return the depth topic; one that holds no depth is refused only if it was named."""
@@ -294,7 +317,7 @@ class _Chooser:
 
     def _colour(self) -> str | None:
         """Return the topic that was named, else the most likely one; name other cameras."""
-        found = self._named('rgb', _IMAGES)
+        found = self._named('rgb', _COLOURS)
         defaults = TopicNames()
         partners = [name for role in ('depth', 'camera_info')
                     if (name := getattr(self._names, role)) != getattr(defaults, role)]
@@ -355,7 +378,7 @@ class _Chooser:
         """Return whether the names give a topic to no other colour topic rather than to `rgb`."""
         own = _shared_words(topic, rgb)
         return _folder(topic) == _folder(rgb) or all(
-            _shared_words(topic, other) <= own for other in self._of_type(*_IMAGES)
+            _shared_words(topic, other) <= own for other in self._of_type(*_COLOURS)
             if 'depth' not in other.lower())
 
     def _same_frame(self, topic: str, rgb: str) -> bool:
@@ -369,11 +392,9 @@ class _Chooser:
                 if kind in types and self._reader.counts.get(name)]
 
     def _video(self) -> str:
-        """Return what to do about topics of video, '' if there are none."""
-        return next((f'; {name}: {VIDEO_HINT}' for name, kind in self._reader.topics.items()
-                     if kind.endswith(_VIDEO_TYPES) or (
-                         kind == COMPRESSED_IMAGE and VIDEO_HINT in self._fault(
-                             name, check_colour))), '')
+        """Return what to do about topics of video that is not decoded, '' if there are none."""
+        return next((f'; {name}: {_THEORA_HINT}' for name, kind in self._reader.topics.items()
+                     if kind == _THEORA), '')
 
     def _head(self, topic: str) -> Any:
         """Return the first message of a topic, or None where it cannot be decoded."""
@@ -385,14 +406,14 @@ class _Chooser:
                 self._heads[topic] = None
         return self._heads[topic]
 
-    def _colour_rank(self, name: str) -> tuple[bool, ...]:
+    def _colour_rank(self, name: str) -> tuple[int, ...]:
         return (any(hint in name for hint in _DERIVED),
                 not any(hint in name for hint in _COLOUR_HINTS),
                 getattr(self._head(name), 'encoding', '').startswith('mono'),
-                self._reader.topics[name] != IMAGE)
+                _COLOURS.index(self._reader.topics[name]))
 
     def _colour_candidates(self) -> list[str]:
-        return sorted((name for name in self._of_type(*_IMAGES)
+        return sorted((name for name in self._of_type(*_COLOURS)
                        if 'depth' not in name.lower() and not self._fault(name, check_colour)),
                       key=self._colour_rank)
 
