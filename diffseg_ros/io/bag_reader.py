@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, ExitStack, suppress
+from contextlib import closing, ExitStack
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -19,6 +19,7 @@ from backports import zstd
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.transforms import frame_name
 from diffseg_ros.io.base import BAG_SUFFIXES, TopicNames, without_transport
+from diffseg_ros.io.mcap_profile import as_ros2, check_ros2
 from diffseg_ros.io.messages import (
     CAMERA_INFO,
     check_colour,
@@ -35,13 +36,8 @@ from diffseg_ros.io.video_messages import decoded_video, Message
 from diffseg_ros.settings import nearest
 from rosbags.rosbag2 import Reader
 
-_MCAP_HEADER, _MCAP_CHANNEL, _MCAP_CHUNK = 1, 4, 6
+_MCAP_CHUNK = 6
 _ZSTD = b'\x28\xb5\x2f\xfd'
-_REMEDIES = {
-    'ros1': 'convert the ROS 1 bag that it was made of: rosbags-convert --src X.bag --dst X',
-    'protobuf': 'Foxglove writes these: record the topics of ROS 2 with ros2 bag record',
-    'json': 'Foxglove writes these: record the topics of ROS 2 with ros2 bag record',
-    'cdr': 'record it with ros2 bag record -s mcap'}
 _THEORA = 'theora_image_transport/msg/Packet'
 _THEORA_HINT = ('Theora is not read; make images of it: ros2 run image_transport republish '
                 '--ros-args -p in_transport:=theora -p out_transport:=compressed')
@@ -84,12 +80,12 @@ class BagReader:
                     _check_database(file)
             for part in [path] if complete else files:
                 try:
-                    self._readers.append(stack.enter_context(Reader(part)))
+                    self._readers.append(stack.enter_context(Reader(as_ros2(part))))
                     for storage in _storages(self._readers[-1]):
                         _check_chunks(storage)
                 except Exception as error:  # the readers raise many kinds for damaged data
                     for file in files:
-                        _check_ros2(file)
+                        check_ros2(file)
                     raise _damaged(path if path.is_file() else part, error) from error
             self._readers.sort(key=lambda reader: reader.start_time)
             for reader in self._readers:
@@ -159,34 +155,6 @@ def _damaged(path: object, error: object) -> DiffsegError:
     reason = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
     return DiffsegError(f'{path}: the bag is truncated or damaged, or of an unsupported kind '
                         f'({reason}); record it again, or try ros2 bag reindex / mcap recover')
-
-
-def _check_ros2(path: Path) -> None:
-    """Refuse an mcap file that says it is not of ROS 2, by the name of what it holds."""
-    if path.suffix != '.mcap':
-        return
-    profile, encodings, size = '', set(), path.stat().st_size
-    with path.open('rb') as file, suppress(struct.error, UnicodeDecodeError):
-        file.seek(8)
-        while len(head := file.read(9)) == 9:
-            opcode, length = struct.unpack('<BQ', head)
-            if opcode == _MCAP_HEADER:
-                profile = _text(file.read(min(length, size)))
-            elif opcode == _MCAP_CHANNEL:
-                record = file.read(min(length, size))[4:]
-                encodings.add(_text(record[4 + len(_text(record).encode()):]))
-            else:
-                file.seek(min(length, size), 1)
-    if kinds := sorted(encodings & _REMEDIES.keys() - ({'cdr'} if profile == 'ros2' else set())):
-        raise DiffsegError(f'{path}: an mcap file of profile {profile!r} with messages in '
-                           f'{", ".join(kinds)}; those of ROS 2 (profile ros2, cdr) are '
-                           f'supported; {_REMEDIES[kinds[0]]}')
-
-
-def _text(record: bytes) -> str:
-    """Return the text at the start of a part of an mcap record: its length, then UTF-8."""
-    length, = struct.unpack_from('<I', record)
-    return record[4:4 + length].decode()
 
 
 def _check_database(path: Path) -> None:
