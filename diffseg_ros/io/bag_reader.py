@@ -27,6 +27,8 @@ from diffseg_ros.io.messages import (
     COMPRESSED_IMAGE,
     deserialise,
     IMAGE,
+    image_encoding,
+    thermal_as_grey,
     TRANSFORMS,
     video_codec,
     VIDEO_TYPES,
@@ -200,6 +202,7 @@ class ChosenTopics:
     warnings: list[str]
     rgb_type: str = IMAGE
     is_video: bool = False
+    is_thermal: bool = False
 
     @property
     def streamed(self) -> list[str]:
@@ -213,7 +216,10 @@ class ChosenTopics:
 
     def images_of(self, messages: Iterator[Message],
                   note: Callable[[str], None] = lambda problem: None) -> Iterator[Message]:
-        """Return messages of the bag with images in place of video, as `decoded_video` does."""
+        """Return messages of the bag with colour or grey images in place of video and 16UC1."""
+        if self.is_thermal:
+            return ((topic, time, thermal_as_grey(data, self.rgb_type) if topic == self.rgb
+                     else data) for topic, time, data in messages)
         return (decoded_video(messages, self.rgb, self.rgb_type, note) if self.is_video
                 else messages)
 
@@ -237,8 +243,12 @@ class _Chooser:
         rgb = self._colour()
         if rgb is None:
             raise DiffsegError(f'{self._reader.path}: no topic with colour images; the bag holds '
-                               f'{self._listing()}{self._video()}')
-        if fault := self._fault(rgb, check_colour):
+                               f'{self._listing()}{self._hints()}')
+        is_thermal = self._names.rgb != TopicNames().rgb and self._may_be_thermal(rgb)
+        if is_thermal:
+            self._warnings.append(f'{rgb}: 16UC1 is read as grey images, because it was named; if '
+                                  'it is depth, name the topic of the colour images')
+        elif fault := self._fault(rgb, check_colour):
             others = ', '.join(self._colour_candidates()[:3])
             raise DiffsegError(f'{self._reader.path}: {fault}'
                                + (f'; colour images are on {others}' if others else ''))
@@ -255,7 +265,7 @@ class _Chooser:
         static = [name for name in transforms if name.endswith('tf_static')]
         moving = [name for name in transforms if name not in static]
         return ChosenTopics(rgb, depth, camera_info, moving, static, self._warnings,
-                            self._reader.topics[rgb], is_video)
+                            self._reader.topics[rgb], is_video, is_thermal)
 
     def _depth_of(self, rgb: str) -> str | None:
         """Return the depth topic; one that holds no depth is refused only if it was named."""
@@ -337,7 +347,7 @@ class _Chooser:
         if wanted != getattr(TopicNames(), role):
             alike = ', '.join(nearest(wanted, self._of_type(*types)))
             raise DiffsegError(f'{self._reader.path}: no topic {wanted} of type '
-                               f'{" or ".join(types)}; ' + (
+                               f'{" or ".join(types[:2])}; ' + (
                                    f'the nearest are {alike}' if alike else
                                    f'the bag holds {self._listing()}'))
         return []
@@ -359,10 +369,16 @@ class _Chooser:
         return [name for name, kind in sorted(self._reader.topics.items())
                 if kind in types and self._reader.counts.get(name)]
 
-    def _video(self) -> str:
-        """Return what to do about topics of video that is not decoded, '' if there are none."""
-        return next((f'; {name}: {_THEORA_HINT}' for name, kind in self._reader.topics.items()
-                     if kind == _THEORA), '')
+    def _hints(self) -> str:
+        """Return what to do about topics that may be meant, '' if there are none."""
+        return ''.join([f'; {name}: {_THEORA_HINT}' for name in self._of_type(_THEORA)] + [
+            f'; {name} is 16UC1: if a thermal camera made it, say --rgb-topic {name}'
+            for name in self._of_type(*_IMAGES) if self._may_be_thermal(name)])
+
+    def _may_be_thermal(self, topic: str) -> bool:
+        head = self._head(topic)
+        return ('depth' not in topic.lower() and head is not None
+                and image_encoding(head) == '16UC1')
 
     def _head(self, topic: str) -> Any:
         """Return the first message of a topic, or None where it cannot be decoded."""

@@ -28,6 +28,7 @@ from diffseg_ros.io.images import (
     valid_metres,
 )
 from diffseg_ros.io.rvl import decode_rvl
+from diffseg_ros.settings import nearest
 from diffseg_ros.types import DepthImage, Intrinsics, Matrix, RgbImage
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +99,8 @@ def check_colour(message: Any) -> None:
     """Raise DiffsegError if a message says that it holds neither a colour image nor video."""
     if not video_codec(message):
         _check(message, 'a colour image', {*_COLOUR_LAYOUT, *_FILE_FORMATS}, _DEPTH_ONLY,
-               'this is depth: name the topic of the colour images')
+               'this is depth: name the topic of the colour images (of a thermal camera: set its '
+               'driver to mono16)')
 
 
 def check_depth(message: Any) -> None:
@@ -118,9 +120,13 @@ def _check(message: Any, kind: str, supported: Collection[str], others: Collecti
         raise DiffsegError(f'{encoding}: {VIDEO_HINT}')
     if encoding in supported or not (raw or encoding in others):
         return
+    known = sorted(supported)
+    names = ', '.join(known) if 'rgb8' not in supported else (
+        f'rgb8, bgr8, mono8 and {len(known) - 3} more, the nearest '
+        f'{", ".join(nearest(encoding, known))}')
     raise DiffsegError(f'image encoding {encoding!r} is not supported as {kind}; supported are '
-                       f'{", ".join(sorted(supported))}'
-                       + (f'; {hint}' if encoding in others else ''))
+                       f'{names}; '
+                       + (hint if encoding in others else 'set the driver to one of them'))
 
 
 def image_encoding(message: Any) -> str:
@@ -142,6 +148,21 @@ def video_codec(message: Any) -> str | None:
     if encoding.startswith(NO_PICTURE):
         return None
     return next((codec for part, codec in _VIDEO.items() if part in encoding), None)
+
+
+def thermal_as_grey(data: bytes, type_name: str) -> bytes:
+    """Return a serialised (Compressed)Image, what says 16UC1 as mono16, which is a grey image."""
+    try:
+        message = deserialise(data, type_name)
+    except DiffsegError:
+        return data
+    if image_encoding(message) != '16UC1':
+        return data
+    if hasattr(message, 'encoding'):
+        message.encoding = 'mono16'
+    else:
+        message.format = 'png'
+    return bytes(typestore().serialize_cdr(message, type_name))
 
 
 def supported_encodings() -> dict[str, tuple[str, list[str]]]:

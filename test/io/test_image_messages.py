@@ -122,10 +122,13 @@ def test_yuv422(encoding, order):
     assert (rgb[..., 0] > rgb[..., 1] + 60).all()
 
 
-@pytest.mark.parametrize('decode', [decode_colour, decode_depth])
-def test_unknown_encoding_names_the_supported(decode):
-    with pytest.raises(DiffsegError, match=r"'yuv9'.*supported are .*16"):
-        decode(message('yuv9', np.zeros((2, 2), np.uint8)))
+@pytest.mark.parametrize(('decode', 'encoding', 'names'), [
+    (decode_colour, 'yuv442', 'rgb8, .*nearest yuv422,'),
+    (decode_colour, 'bayer_rggb12', 'rgb8, .*nearest bayer_rggb16,'),
+    (decode_depth, '32UC1', '16SC1, 16UC1, 32FC1')])
+def test_unknown_encoding_names_the_nearest_and_what_to_do(decode, encoding, names):
+    with pytest.raises(DiffsegError, match=f"'{encoding}'.*supported are {names}.*set the driver"):
+        decode(message(encoding, np.zeros((2, 2), np.uint8)))
 
 
 @pytest.mark.parametrize(('change', 'reason'), [
