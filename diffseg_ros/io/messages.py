@@ -222,7 +222,7 @@ def decode_depth(message: Any, unit: float = 0.001) -> DepthImage:
     pixels = _pixels(message, dtype, 1)
     if dtype in ('u2', 'i2'):
         return metres_from_units(pixels, 1 / unit)
-    with np.errstate(over='ignore'):
+    with np.errstate(over='ignore', invalid='ignore'):
         return valid_metres(np.ascontiguousarray(pixels, np.float32))
 
 
