@@ -39,6 +39,10 @@ class ImageSequence(Source):
     def numbered_frames(self) -> Iterator[SourceFrame]:
         return (self.read(number) for number in range(self.frame_count))
 
+    def add_note(self, note: str) -> None:
+        """Add a line to the warnings."""
+        self._warnings.append(note)
+
     def read(self, number: int) -> SourceFrame:
         """Read one frame by its number."""
         try:
