@@ -53,6 +53,14 @@ def test_option_wins_over_the_file_and_millimetres_are_the_default(run, bag, tmp
     assert depths(run(bag, 'plain', '--limit', '1')[1]) == {15.0, 30.0}
 
 
+def test_parameter_file_of_another_node_is_refused_by_its_name(run, bag, tmp_path, capsys):
+    (tmp_path / 'p.yaml').write_text('/**/yolo:\n  ros__parameters: {depth_scale: 0.0001}\n')
+    assert run(bag, 'out', '--params', str(tmp_path / 'p.yaml'))[0] == 2
+    line, = capsys.readouterr().err.strip().splitlines()
+    assert f'parameter file {tmp_path / "p.yaml"}: no settings for' in line
+    assert 'for /**/yolo' in line
+
+
 @pytest.mark.parametrize(('value', 'words'), [
     ('0', 'between 1e-06 and 0.01'), ('0.1mm', 'float is needed'), ('1', 'between')])
 def test_unit_that_cannot_be_is_refused(run, bag, capsys, value, words):
