@@ -102,7 +102,8 @@ def open_downloaded(path: Path) -> DownloadedFolder | None:
 def _tum(path: Path) -> _Content:
     """Return what rgb.txt, depth.txt and groundtruth.txt list, paired by their stamps."""
     rgb = _stamped_lines(path / 'rgb.txt')
-    depth = _stamped_lines(path / 'depth.txt')
+    depth = (_stamped_lines(path / 'depth.txt') if (path / 'depth.txt').exists()
+             else _named_by_stamps(path / 'depth'))
     times = [stamp for stamp, _ in rgb]
     stamps = [stamp for stamp, _ in depth]
     # The closest first; a depth image belongs to one image, as in the data set's own tools.
@@ -154,6 +155,13 @@ def _stamped_lines(path: Path) -> list[tuple[int, list[str]]]:
             raise DiffsegError(f'{path}: line {number} is {line.strip()[:80]!r}; "seconds file" '
                                'or "seconds tx ty tz qx qy qz qw" is needed') from None
     return sorted(found)
+
+
+def _named_by_stamps(folder: Path) -> list[tuple[int, list[str]]]:
+    """Return what depth.txt would list, by the names of the images."""
+    return sorted((nanoseconds(file.stem), [f'{folder.name}/{file.name}'])
+                  for file in sorted_images(folder, ('.png',))
+                  if re.fullmatch(r'\d{1,10}(\.\d+)?', file.stem))
 
 
 def _scannet(path: Path) -> _Content:
