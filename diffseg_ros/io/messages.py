@@ -165,6 +165,11 @@ def thermal_as_grey(data: bytes, type_name: str) -> bytes:
     return bytes(typestore().serialize_cdr(message, type_name))
 
 
+def video_codecs() -> list[str]:
+    """Return the codecs that `video_codec` knows."""
+    return list(dict.fromkeys(_VIDEO.values()))
+
+
 def supported_encodings() -> dict[str, tuple[str, list[str]]]:
     """Return what each encoding of an Image is read as, and its other names."""
     uses = dict.fromkeys((*_COLOUR_LAYOUT, *_FILE_FORMATS), 'colour')
