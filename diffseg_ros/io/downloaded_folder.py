@@ -10,13 +10,7 @@ import re
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.transforms import TransformTree
 from diffseg_ros.io.base import CAMERA_FRAME, DEFAULT_PERIOD_NS
-from diffseg_ros.io.images import (
-    metres_from_units,
-    read_bytes,
-    read_image,
-    read_units,
-    sorted_images,
-)
+from diffseg_ros.io.images import read_bytes, read_image, sorted_images
 from diffseg_ros.io.sequence_folder import (
     camera_intrinsics,
     depth_scale,
@@ -77,8 +71,7 @@ class DownloadedFolder(ImageSequence):
     def _frame(self, number: int) -> Frame:
         content, depth = self._content, self._content.depth[number]
         return Frame(read_image(content.images[number]), content.times[number], CAMERA_FRAME,
-                     None if depth is None else metres_from_units(read_units(depth),
-                                                                  content.units or 1.0),
+                     None if depth is None else self._read_depth(depth, content.units or 1.0),
                      content.intrinsics, content.poses[number])
 
 
