@@ -92,12 +92,9 @@ class _Decoder:
         self._waiting[self._number] = log_time, message.header
         packet = self._av.Packet(bytes(message.data))
         packet.pts = self._number
-        reason = '' if packet.size else 'the message is empty'
-        try:
-            # To the decoder an empty packet is the end.
-            pictures = self._context.decode(packet) if packet.size else []
-        except self._av.error.FFmpegError as error:
-            pictures, reason = [], f'cannot be decoded ({error.strerror})'
+        # To the decoder an empty packet is the end.
+        pictures, reason = (self._decode(packet) if packet.size else
+                            ([], 'the message is empty'))
         yield from self._images(pictures)
         if reason:
             yield from self._lost(self._number, self._number, reason)
@@ -105,8 +102,16 @@ class _Decoder:
 
     def finish(self) -> Iterator[Message]:
         """Yield what is left at the end of the stream."""
-        yield from self._images(self._context.decode(None))
+        pictures, _ = self._decode(None)
+        yield from self._images(pictures)
         yield from self._lost(0, self._number)
+
+    def _decode(self, packet: Any) -> tuple[list[Any], str]:
+        """Return the pictures that are complete now, or why there are none."""
+        try:
+            return self._context.decode(packet), ''
+        except self._av.error.FFmpegError as error:
+            return [], f'cannot be decoded ({error.strerror})'
 
     def _images(self, pictures: list[Any]) -> Iterator[Message]:
         for picture in pictures:
@@ -116,7 +121,7 @@ class _Decoder:
                 self._doubtful = False
             self._started = True
             if picture.pts in self._waiting:
-                if self._doubtful:
+                if self._doubtful or picture.is_corrupt:
                     self._note(f'{self._topic}: {_DOUBTFUL}')
                 log_time, top = self._waiting.pop(picture.pts)
                 stamp = nanoseconds(top.stamp)

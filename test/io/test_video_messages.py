@@ -132,6 +132,30 @@ def test_damaged_packet_costs_its_picture(tmp_path, damage):
     assert any('traces' in note and '6 of 25 frames' in note for note in source.warnings)
 
 
+@pytest.mark.parametrize(('codec', 'b_frames'), [('h264', 0), ('h264', 2), ('hevc', 0),
+                                                 ('vp9', 0), ('av1', 0)])
+@pytest.mark.parametrize('seed', range(4))
+def test_whatever_is_damaged_each_message_gives_one_image(codec, b_frames, seed):
+    random = np.random.default_rng(seed)
+    messages = []
+    for number, code in encoded(40, codec, b_frames=b_frames):
+        data = np.frombuffer(code, np.uint8).copy()
+        if random.random() < 0.3:
+            data[random.integers(0, data.size, 5)] = random.integers(0, 256, 5)
+        if random.random() < 0.1:
+            data = data[:random.integers(data.size)]
+        item = video(number, data.tobytes(), format_=codec)
+        serialised = bytes(typestore().serialize_cdr(item.message, FOXGLOVE))
+        messages.append((RGB, item.stamp,
+                         serialised[:None if random.random() < 0.95 else len(serialised) // 2]))
+    notes = []
+    images = list(decoded_video(iter(messages), RGB, FOXGLOVE, notes.append))
+    assert sorted(time for _, time, _ in images) == sorted(time for _, time, _ in messages)
+    decoded = [deserialise(data, 'sensor_msgs/msg/Image') for _, _, data in images]
+    assert {image.encoding for image in decoded if image.width} == {'rgb8'}
+    assert notes
+
+
 def test_damaged_h265_is_shown_again_from_the_next_keyframe(tmp_path):
     items = [video(n, code, format_='h265') for n, code in encoded(25, 'hevc')]
     items[13].message.data = items[13].message.data[:5]
