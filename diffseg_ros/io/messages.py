@@ -385,7 +385,7 @@ def require_type(type_name: str) -> None:
     if path is None:
         raise DiffsegError(f'message type {type_name}: no definition found; install its package '
                            f'{package}, or source the workspace that has it')
-    types = get_types_from_msg(path.read_text(), type_name)
+    types = get_types_from_msg(path.read_text(encoding='utf-8'), type_name)
     # The description of a field names the types in it, however deep they are nested.
     for nested in re.findall(r"'(\w+/msg/\w+)'", repr([fields for _, fields in types.values()])):
         if nested not in types:
