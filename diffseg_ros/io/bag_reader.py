@@ -252,8 +252,8 @@ class _Chooser:
             others = ', '.join(self._colour_candidates()[:3])
             raise DiffsegError(f'{self._reader.path}: {fault}'
                                + (f'; colour images are on {others}' if others else ''))
-        head = self._head(rgb)
-        if is_video := head is not None and video_codec(head) is not None:
+        kind, head = self._reader.topics[rgb], self._head(rgb)
+        if is_video := kind in VIDEO_TYPES or (head is not None and bool(video_codec(head))):
             load_av(f'{self._reader.path}: {rgb}')
         depth = self._depth_of(rgb)
         camera_info = self._partner('camera_info', (CAMERA_INFO,), rgb, self._info_candidates(rgb))
@@ -265,7 +265,7 @@ class _Chooser:
         static = [name for name in transforms if name.endswith('tf_static')]
         moving = [name for name in transforms if name not in static]
         return ChosenTopics(rgb, depth, camera_info, moving, static, self._warnings,
-                            self._reader.topics[rgb], is_video, is_thermal)
+                            kind, is_video, is_thermal)
 
     def _depth_of(self, rgb: str) -> str | None:
         """Return the depth topic; one that holds no depth is refused only if it was named."""

@@ -82,8 +82,7 @@ _ALIASES = {'rgb24': 'rgb8', 'bgr24': 'bgr8', 'rgb': 'rgb8', 'bgr': 'bgr8', 'rgb
 _NAMES = _ALIASES | {name.lower(): name for name in (
     *_COLOUR_LAYOUT, *_DEPTH_LAYOUT, *_FILE_FORMATS)}
 # Codecs by what the format says, also by the name of an encoder such as libx264 or hevc_nvenc.
-_VIDEO = {'264': 'h264', 'avc': 'h264', '265': 'hevc', 'hevc': 'hevc', 'av1': 'av1', 'vp8': 'vp8',
-          'vp9': 'vp9'}
+_VIDEO = {'264': 'h264', 'avc': 'h264', '265': 'hevc', 'hevc': 'hevc', 'vp8': 'vp8', 'vp9': 'vp9'}
 VIDEO_HINT = ('video is read in recordings only, and as colour; make images of it: ros2 run '
               'image_transport republish --ros-args -p in_transport:=ffmpeg '
               '-p out_transport:=compressed')

@@ -22,7 +22,6 @@ from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.types import RgbImage
 import numpy as np
 
-_DECODERS = {'av1': 'libdav1d'}
 _MOST_DELAYED = 16  # pictures that H.264 and H.265 let a decoder hold back
 _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 _NO_KEYFRAME = 'no keyframe before it'
@@ -65,7 +64,8 @@ def decoded_video(messages: Iterator[Message], topic: str, kind: str,
             decoder = newest = None
         newest = max(stamp, newest or stamp)
         if codec is None:
-            reason = f'{NO_PICTURE}{image_encoding(message)!r} is no video that is read'
+            reason = (f'{NO_PICTURE}{image_encoding(message)!r} is not read as video; h264, h265, '
+                      'vp8 and vp9 are')
             yield topic, log_time, _image(message.header, reason)
             continue
         decoder = decoder or _Decoder(topic, codec, note)
@@ -81,7 +81,8 @@ class _Decoder:
         self.codec = codec
         self._topic, self._note = topic, note
         self._av = load_av(topic)
-        self._context = self._av.CodecContext.create(_DECODERS.get(codec, codec), 'r')
+        self._context = self._av.CodecContext.create(codec, 'r')
+        self._context.thread_count = 1  # several may wait for each other after damage
         self._waiting: dict[int, tuple[int, Any]] = {}
         self._number = self._shown = 0
         self._started = self._doubtful = False
