@@ -92,7 +92,7 @@ class Regions(SegmentationMethod):
         graph = region_graph(lab, superpixels, grid, points, prior,
                              depth_steps=settings.depth_steps)
         group, segments = self._merge(graph, superpixels.size)
-        whole, segments = absorb_rims(group.take(superpixels), segments)
+        whole, segments = absorb_rims(segments)
         group = whole[group]
         labels, _ = upsample_labels(frame.rgb, group.take(superpixels))
         confidence = cv2.resize(assignment_confidence(superpixels, graph, group, segments),
