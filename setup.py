@@ -43,6 +43,7 @@ setup(
     install_requires=['setuptools'],
     extras_require={
         'library': requirements('library.txt'),
+        'video': [line for line in requirements('library.txt') if line.startswith('av==')],
         'wheels': requirements('library.txt') + requirements('ros.txt'),
         'training': requirements('library.txt') + requirements('training.txt'),
         'test': requirements('test.txt'),

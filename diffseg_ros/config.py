@@ -15,6 +15,7 @@ from diffseg_ros.geometry.point_cloud import CloudConfig
 from diffseg_ros.registry import backbones, measures, outputs, segmentation_methods
 from diffseg_ros.segmentation.base import SegmentationSettings
 from diffseg_ros.settings import setting, Settings
+from diffseg_ros.time_rules import LARGEST_SLOP
 from pydantic import create_model
 
 _LARGEST_LABEL = {'16UC1': 2**16 - 1, 'mono8': 2**8 - 1, '32SC1': 2**31 - 1}
@@ -145,7 +146,7 @@ class NodeConfig(Settings):
         'stamp', 0.0, 1.0)
     sync_slop: float = setting(
         0.0, 'maximum difference in seconds between the stamps of depth and image; 0 requires '
-        'equal stamps', 0.0, 1.0)
+        'equal stamps', 0.0, LARGEST_SLOP)
     depth_scale: float = setting(
         0.001, 'metres per unit of 16UC1 depth: 0.001 are millimetres; 0.0001 for a RealSense '
         'D405, 0.0002 for the TUM recordings', 1e-6, 0.01, live=False)

@@ -72,7 +72,7 @@ def load_profile(name: str) -> Profile:
                            f'{", ".join(profile_names())}')
     path = config_file(f'profiles/{name}{_REMAPS}')
     try:
-        remaps = yaml.safe_load(path.read_text()) or {}
+        remaps = yaml.safe_load(path.read_text(encoding='utf-8')) or {}
     except (OSError, yaml.YAMLError) as error:
         reason = ' '.join(str(error).split())
         raise DiffsegError(f'profile {name}: {path} cannot be read: {reason}') from error

@@ -38,10 +38,18 @@ def pipeline_config_from_file(path: str | os.PathLike[str]) -> PipelineConfig:
         The file cannot be read, or a name or value in it is wrong.
 
     """
+    values = settings_from_file(path)
+    try:
+        return updated(PipelineConfig(), pipeline_settings(values))
+    except DiffsegError as error:
+        raise DiffsegError(f'parameter file {path}: {error}') from error
+
+
+def settings_from_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the `node_settings` of a file; its name is in the DiffsegError of what is wrong."""
     document = read_parameter_file(path)
     try:
-        values = node_settings(document)
-        return updated(PipelineConfig(), pipeline_settings(values))
+        return node_settings(document)
     except DiffsegError as error:
         raise DiffsegError(f'parameter file {path}: {error}') from error
 

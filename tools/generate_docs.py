@@ -21,7 +21,12 @@ from typing import Any
 from diffseg_ros.config import NodeConfig, PipelineConfig, RENAMED
 from diffseg_ros.io.base import BAG_SUFFIXES
 from diffseg_ros.io.images import IMAGE_SUFFIXES
-from diffseg_ros.io.messages import supported_encodings
+from diffseg_ros.io.messages import (
+    COMPRESSED_IMAGE,
+    supported_encodings,
+    video_codecs,
+    VIDEO_TYPES,
+)
 from diffseg_ros.io.source import VIDEO_SUFFIXES
 from diffseg_ros.registry import Entry, measures, outputs, segmentation_methods
 from diffseg_ros.settings import flatten, Option, Settings
@@ -49,7 +54,7 @@ def generated_pages() -> Iterator[tuple[Path, str]]:
     """Yield (path, text as it should be) of every page with generated parts."""
     yield ROOT / 'docs' / 'parameters.md', parameters_page()
     tables = {'methods': methods_table, 'outputs': outputs_table, 'measures': measures_table,
-              'encodings': encodings_table, 'suffixes': suffixes_table}
+              'encodings': encodings_table, 'suffixes': suffixes_table, 'videos': videos_table}
     for path in sorted((ROOT / 'docs').glob('*.md')):
         text = path.read_text()
         if _BLOCK.search(text):
@@ -109,6 +114,13 @@ def encodings_table() -> str:
     return _table('encoding | read as | also called', (
         (f'`{name}`', use, ', '.join(f'`{alias}`' for alias in aliases))
         for name, (use, aliases) in supported_encodings().items()))
+
+
+def videos_table() -> str:
+    """Return the table of messages that hold video."""
+    codecs = ', '.join(f'`{codec}`' for codec in video_codecs())
+    return _table('message | codecs', (
+        (f'`{name}`', codecs) for name in (*VIDEO_TYPES, COMPRESSED_IMAGE)))
 
 
 def suffixes_table() -> str:

@@ -11,11 +11,10 @@ from typing import Any, TYPE_CHECKING
 from diffseg_ros.cli.command import (
     add_json_option,
     progress,
-    run_command,
+    run_interruptible,
     write_json,
 )
 from diffseg_ros.cli.output_folder import OutputFolder
-from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.errors import DiffsegError
 
 if TYPE_CHECKING:
@@ -159,8 +158,7 @@ def _steps(items: Any, total: int, title: str) -> Any:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    with StopSignal() as stop, stop.interrupting():
-        report = run_demo(arguments)
+    report = run_demo(arguments)
     write_json(arguments.json, report)
     losses = ', '.join(f'{cause} {count}' for cause, count in report['dropped_by_cause'].items())
     print(f'{_summary(report)}\ndropped: {losses or "none"}\n')
@@ -171,7 +169,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(_run, _parser(), argv)
+    return run_interruptible(_run, _parser(), argv)
 
 
 if __name__ == '__main__':

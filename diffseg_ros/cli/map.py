@@ -67,19 +67,19 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
 
     names = arguments.output.name, arguments.output.with_suffix('.png').name
     folder = OutputFolder(arguments.output.parent, 'diffseg_map', names, [arguments.source],
-                          beside=True)
+                          beside=True, clear=False)
 
     from diffseg_ros.mapping.builder import MapBuilder
 
     builder = MapBuilder(config, arguments.voxel_size, odometry=arguments.odometry)
-    failed = process_frames(source, arguments, stop, lambda _, frame: builder.add(frame))
-    try:
-        fused = builder.fused(str(arguments.source), arguments.min_observations)
-    except DiffsegError:
-        if stop():
-            raise KeyboardInterrupt from None
-        raise
     with folder:
+        failed = process_frames(source, arguments, stop, lambda _, frame: builder.add(frame))
+        try:
+            fused = builder.fused(str(arguments.source), arguments.min_observations)
+        except DiffsegError:
+            if stop():
+                raise KeyboardInterrupt from None
+            raise
         picture = builder.write(arguments.output, fused)
     report = {**builder.report(fused), 'frames_failed': failed, 'stopped': stop(),
               'source': source.name, 'notes': source.warnings}

@@ -33,6 +33,9 @@ class OutputFolder:
         Files and folders that the command reads.
     beside
         Whether the files may lie in an input folder, beside what is read.
+    clear
+        Whether the block begins without the files of the earlier run; else they stay until they
+        are replaced.
 
     Raises
     ------
@@ -43,8 +46,9 @@ class OutputFolder:
     """
 
     def __init__(self, path: Path, command: str, patterns: Iterable[str],
-                 inputs: Iterable[Path] = (), *, beside: bool = False) -> None:
+                 inputs: Iterable[Path] = (), *, beside: bool = False, clear: bool = True) -> None:
         self.path = path
+        self._clear = clear
         self._command = command
         self._patterns = tuple(patterns)
         self._check_inputs(inputs, beside)
@@ -56,7 +60,7 @@ class OutputFolder:
 
     def __enter__(self) -> OutputFolder:
         """Remove what the earlier run wrote, and make the folders."""
-        files = list(self._files())
+        files = list(self._files()) if self._clear else []
         for file in files:
             file.unlink(missing_ok=True)
             self._written.pop(self._key(file), None)

@@ -11,10 +11,9 @@ from diffseg_ros.config import NodeConfig, PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.base import BagSettings
 from diffseg_ros.parameter_file import (
-    node_settings,
     pipeline_config_from_file,
     pipeline_settings,
-    read_parameter_file,
+    settings_from_file,
 )
 from diffseg_ros.settings import updated
 import yaml
@@ -45,7 +44,7 @@ def pipeline_config(arguments: argparse.Namespace) -> PipelineConfig:
 
 def bag_settings(arguments: argparse.Namespace) -> BagSettings:
     """Return how bags are read: by the node's settings, as far as the user gave them."""
-    given = node_settings(read_parameter_file(arguments.params)) if arguments.params else {}
+    given = settings_from_file(arguments.params) if arguments.params else {}
     given |= _set_options(arguments)
     values = {field.name: given[field.name] for field in fields(BagSettings)
               if field.name in given}

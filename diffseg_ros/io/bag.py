@@ -96,7 +96,8 @@ class Bag(Source):
             pairing = MessagePairing(
                 self._topics, self._first_info, tree, round(self._settings.tolerance * 1e9),
                 by_recording_time=bool(self._unstamped))
-            for messages in pairing.pair(reader.messages(self._topics.streamed)):
+            recorded = reader.messages(self._topics.streamed)
+            for messages in pairing.pair(self._topics.images_of(recorded, self._count)):
                 try:
                     yield SourceFrame(number, self._frame(messages, tree))
                 except DiffsegError as error:
@@ -109,7 +110,7 @@ class Bag(Source):
 
     def _frame(self, messages: SyncedMessages, tree: TransformTree) -> Frame:
         try:
-            message = deserialise(messages.rgb, self._types[self._topics.rgb])
+            message = deserialise(messages.rgb, self._topics.image_type)
             rgb, frame_id = decode_colour(message), message.header.frame_id
         except DiffsegError as error:
             raise DiffsegError(f'{self._topics.rgb}: {error}') from error
@@ -127,9 +128,10 @@ class Bag(Source):
             return None
         if messages.depth is None:
             offset = messages.depth_offset
+            slop = None if offset is None else sufficient_slop(offset)
             nearest = '' if offset is None else (
-                f', the nearest is {offset / 1e6:+.1f} ms off (sync_slop: '
-                f'{sufficient_slop(offset):g} accepts it)')
+                f', the nearest is {offset / 1e6:+.1f} ms off'
+                + (f' (sync_slop: {slop:g} accepts it)' if slop else ''))
             self._count(f'{topic}: no depth within {self._settings.tolerance * 1e3:g} ms of the '
                         f'image{nearest}: masks only, no clouds')
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, ExitStack, suppress
+from contextlib import closing, ExitStack
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -19,6 +19,7 @@ from backports import zstd
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.transforms import frame_name
 from diffseg_ros.io.base import BAG_SUFFIXES, TopicNames, without_transport
+from diffseg_ros.io.mcap_profile import as_ros2, check_ros2
 from diffseg_ros.io.messages import (
     CAMERA_INFO,
     check_colour,
@@ -26,22 +27,25 @@ from diffseg_ros.io.messages import (
     COMPRESSED_IMAGE,
     deserialise,
     IMAGE,
+    image_encoding,
+    thermal_as_grey,
     TRANSFORMS,
-    VIDEO_HINT,
+    video_codec,
+    VIDEO_TYPES,
 )
+from diffseg_ros.io.video import load_av
+from diffseg_ros.io.video_messages import decoded_video, Message
 from diffseg_ros.settings import nearest
 from rosbags.rosbag2 import Reader
 
-_MCAP_HEADER, _MCAP_CHANNEL, _MCAP_CHUNK = 1, 4, 6
+_MCAP_CHUNK = 6
 _ZSTD = b'\x28\xb5\x2f\xfd'
-_REMEDIES = {
-    'ros1': 'convert the ROS 1 bag that it was made of: rosbags-convert --src X.bag --dst X',
-    'protobuf': 'Foxglove writes these: record the topics of ROS 2 with ros2 bag record',
-    'json': 'Foxglove writes these: record the topics of ROS 2 with ros2 bag record',
-    'cdr': 'record it with ros2 bag record -s mcap'}
-_VIDEO_TYPES = ('/CompressedVideo', '/FFMPEGPacket')
+_THEORA = 'theora_image_transport/msg/Packet'
+_THEORA_HINT = ('Theora is not read; make images of it: ros2 run image_transport republish '
+                '--ros-args -p in_transport:=theora -p out_transport:=compressed')
 _IMAGES = (IMAGE, COMPRESSED_IMAGE)
-_TRANSPORTS = ('', '/compressed', '/compressedDepth')
+_COLOURS = (*_IMAGES, *VIDEO_TYPES)
+_TRANSPORTS = ('', '/compressed', '/compressedDepth', '/ffmpeg', '/foxglove')
 _COLOUR_HINTS = ('rgb', 'color', 'colour')
 _DEPTH_HINTS = ('registered', 'aligned', 'rect')
 _DERIVED = ('label', 'mask', 'overlay', 'confidence', 'segment', 'infra', 'debug')
@@ -78,12 +82,12 @@ class BagReader:
                     _check_database(file)
             for part in [path] if complete else files:
                 try:
-                    self._readers.append(stack.enter_context(Reader(part)))
+                    self._readers.append(stack.enter_context(Reader(as_ros2(part))))
                     for storage in _storages(self._readers[-1]):
                         _check_chunks(storage)
                 except Exception as error:  # the readers raise many kinds for damaged data
                     for file in files:
-                        _check_ros2(file)
+                        check_ros2(file)
                     raise _damaged(path if path.is_file() else part, error) from error
             self._readers.sort(key=lambda reader: reader.start_time)
             for reader in self._readers:
@@ -155,34 +159,6 @@ def _damaged(path: object, error: object) -> DiffsegError:
                         f'({reason}); record it again, or try ros2 bag reindex / mcap recover')
 
 
-def _check_ros2(path: Path) -> None:
-    """Refuse an mcap file that says it is not of ROS 2, by the name of what it holds."""
-    if path.suffix != '.mcap':
-        return
-    profile, encodings, size = '', set(), path.stat().st_size
-    with path.open('rb') as file, suppress(struct.error, UnicodeDecodeError):
-        file.seek(8)
-        while len(head := file.read(9)) == 9:
-            opcode, length = struct.unpack('<BQ', head)
-            if opcode == _MCAP_HEADER:
-                profile = _text(file.read(min(length, size)))
-            elif opcode == _MCAP_CHANNEL:
-                record = file.read(min(length, size))[4:]
-                encodings.add(_text(record[4 + len(_text(record).encode()):]))
-            else:
-                file.seek(min(length, size), 1)
-    if kinds := sorted(encodings & _REMEDIES.keys() - ({'cdr'} if profile == 'ros2' else set())):
-        raise DiffsegError(f'{path}: an mcap file of profile {profile!r} with messages in '
-                           f'{", ".join(kinds)}; those of ROS 2 (profile ros2, cdr) are '
-                           f'supported; {_REMEDIES[kinds[0]]}')
-
-
-def _text(record: bytes) -> str:
-    """Return the text at the start of a part of an mcap record: its length, then UTF-8."""
-    length, = struct.unpack_from('<I', record)
-    return record[4:4 + length].decode()
-
-
 def _check_database(path: Path) -> None:
     """Refuse a damaged SQLite file, which its reader may not notice before the middle."""
     log = Path(f'{path}-wal')
@@ -224,11 +200,28 @@ class ChosenTopics:
     moving: list[str]
     static: list[str]
     warnings: list[str]
+    rgb_type: str = IMAGE
+    is_video: bool = False
+    is_thermal: bool = False
 
     @property
     def streamed(self) -> list[str]:
         """All but the static transforms, which are read first."""
         return [name for name in (self.rgb, self.depth, self.camera_info, *self.moving) if name]
+
+    @property
+    def image_type(self) -> str:
+        """Type of the colour images in `images_of`."""
+        return IMAGE if self.is_video else self.rgb_type
+
+    def images_of(self, messages: Iterator[Message],
+                  note: Callable[[str], None] = lambda problem: None) -> Iterator[Message]:
+        """Return messages of the bag with colour or grey images in place of video and 16UC1."""
+        if self.is_thermal:
+            return ((topic, time, thermal_as_grey(data, self.rgb_type) if topic == self.rgb
+                     else data) for topic, time, data in messages)
+        return (decoded_video(messages, self.rgb, self.rgb_type, note) if self.is_video
+                else messages)
 
 
 def choose_topics(reader: BagReader, names: TopicNames) -> ChosenTopics:
@@ -250,11 +243,18 @@ class _Chooser:
         rgb = self._colour()
         if rgb is None:
             raise DiffsegError(f'{self._reader.path}: no topic with colour images; the bag holds '
-                               f'{self._listing()}{self._video()}')
-        if fault := self._fault(rgb, check_colour):
+                               f'{self._listing()}{self._hints()}')
+        is_thermal = self._names.rgb != TopicNames().rgb and self._may_be_thermal(rgb)
+        if is_thermal:
+            self._warnings.append(f'{rgb}: 16UC1 is read as grey images, because it was named; if '
+                                  'it is depth, name the topic of the colour images')
+        elif fault := self._fault(rgb, check_colour):
             others = ', '.join(self._colour_candidates()[:3])
             raise DiffsegError(f'{self._reader.path}: {fault}'
                                + (f'; colour images are on {others}' if others else ''))
+        kind, head = self._reader.topics[rgb], self._head(rgb)
+        if is_video := kind in VIDEO_TYPES or (head is not None and bool(video_codec(head))):
+            load_av(f'{self._reader.path}: {rgb}')
         depth = self._depth_of(rgb)
         camera_info = self._partner('camera_info', (CAMERA_INFO,), rgb, self._info_candidates(rgb))
         if camera_info is None:
@@ -264,7 +264,8 @@ class _Chooser:
             self._warnings.append('no tf: frames have no pose')
         static = [name for name in transforms if name.endswith('tf_static')]
         moving = [name for name in transforms if name not in static]
-        return ChosenTopics(rgb, depth, camera_info, moving, static, self._warnings)
+        return ChosenTopics(rgb, depth, camera_info, moving, static, self._warnings,
+                            kind, is_video, is_thermal)
 
     def _depth_of(self, rgb: str) -> str | None:
         """Return the depth topic; one that holds no depth is refused only if it was named."""
@@ -294,7 +295,7 @@ class _Chooser:
 
     def _colour(self) -> str | None:
         """Return the topic that was named, else the most likely one; name other cameras."""
-        found = self._named('rgb', _IMAGES)
+        found = self._named('rgb', _COLOURS)
         defaults = TopicNames()
         partners = [name for role in ('depth', 'camera_info')
                     if (name := getattr(self._names, role)) != getattr(defaults, role)]
@@ -346,7 +347,7 @@ class _Chooser:
         if wanted != getattr(TopicNames(), role):
             alike = ', '.join(nearest(wanted, self._of_type(*types)))
             raise DiffsegError(f'{self._reader.path}: no topic {wanted} of type '
-                               f'{" or ".join(types)}; ' + (
+                               f'{" or ".join(types[:2])}; ' + (
                                    f'the nearest are {alike}' if alike else
                                    f'the bag holds {self._listing()}'))
         return []
@@ -355,7 +356,7 @@ class _Chooser:
         """Return whether the names give a topic to no other colour topic rather than to `rgb`."""
         own = _shared_words(topic, rgb)
         return _folder(topic) == _folder(rgb) or all(
-            _shared_words(topic, other) <= own for other in self._of_type(*_IMAGES)
+            _shared_words(topic, other) <= own for other in self._of_type(*_COLOURS)
             if 'depth' not in other.lower())
 
     def _same_frame(self, topic: str, rgb: str) -> bool:
@@ -368,12 +369,16 @@ class _Chooser:
         return [name for name, kind in sorted(self._reader.topics.items())
                 if kind in types and self._reader.counts.get(name)]
 
-    def _video(self) -> str:
-        """Return what to do about topics of video, '' if there are none."""
-        return next((f'; {name}: {VIDEO_HINT}' for name, kind in self._reader.topics.items()
-                     if kind.endswith(_VIDEO_TYPES) or (
-                         kind == COMPRESSED_IMAGE and VIDEO_HINT in self._fault(
-                             name, check_colour))), '')
+    def _hints(self) -> str:
+        """Return what to do about topics that may be meant, '' if there are none."""
+        return ''.join([f'; {name}: {_THEORA_HINT}' for name in self._of_type(_THEORA)] + [
+            f'; {name} is 16UC1: if a thermal camera made it, say --rgb-topic {name}'
+            for name in self._of_type(*_IMAGES) if self._may_be_thermal(name)])
+
+    def _may_be_thermal(self, topic: str) -> bool:
+        head = self._head(topic)
+        return ('depth' not in topic.lower() and head is not None
+                and image_encoding(head) == '16UC1')
 
     def _head(self, topic: str) -> Any:
         """Return the first message of a topic, or None where it cannot be decoded."""
@@ -385,14 +390,14 @@ class _Chooser:
                 self._heads[topic] = None
         return self._heads[topic]
 
-    def _colour_rank(self, name: str) -> tuple[bool, ...]:
+    def _colour_rank(self, name: str) -> tuple[int, ...]:
         return (any(hint in name for hint in _DERIVED),
                 not any(hint in name for hint in _COLOUR_HINTS),
                 getattr(self._head(name), 'encoding', '').startswith('mono'),
-                self._reader.topics[name] != IMAGE)
+                _COLOURS.index(self._reader.topics[name]))
 
     def _colour_candidates(self) -> list[str]:
-        return sorted((name for name in self._of_type(*_IMAGES)
+        return sorted((name for name in self._of_type(*_COLOURS)
                        if 'depth' not in name.lower() and not self._fault(name, check_colour)),
                       key=self._colour_rank)
 

@@ -10,13 +10,7 @@ import re
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.transforms import TransformTree
 from diffseg_ros.io.base import CAMERA_FRAME, DEFAULT_PERIOD_NS
-from diffseg_ros.io.images import (
-    metres_from_units,
-    read_bytes,
-    read_image,
-    read_units,
-    sorted_images,
-)
+from diffseg_ros.io.images import read_bytes, read_image, sorted_images
 from diffseg_ros.io.sequence_folder import (
     camera_intrinsics,
     depth_scale,
@@ -77,8 +71,7 @@ class DownloadedFolder(ImageSequence):
     def _frame(self, number: int) -> Frame:
         content, depth = self._content, self._content.depth[number]
         return Frame(read_image(content.images[number]), content.times[number], CAMERA_FRAME,
-                     None if depth is None else metres_from_units(read_units(depth),
-                                                                  content.units or 1.0),
+                     None if depth is None else self._read_depth(depth, content.units or 1.0),
                      content.intrinsics, content.poses[number])
 
 
@@ -102,7 +95,8 @@ def open_downloaded(path: Path) -> DownloadedFolder | None:
 def _tum(path: Path) -> _Content:
     """Return what rgb.txt, depth.txt and groundtruth.txt list, paired by their stamps."""
     rgb = _stamped_lines(path / 'rgb.txt')
-    depth = _stamped_lines(path / 'depth.txt')
+    depth = (_stamped_lines(path / 'depth.txt') if (path / 'depth.txt').exists()
+             else _named_by_stamps(path / 'depth'))
     times = [stamp for stamp, _ in rgb]
     stamps = [stamp for stamp, _ in depth]
     # The closest first; a depth image belongs to one image, as in the data set's own tools.
@@ -154,6 +148,13 @@ def _stamped_lines(path: Path) -> list[tuple[int, list[str]]]:
             raise DiffsegError(f'{path}: line {number} is {line.strip()[:80]!r}; "seconds file" '
                                'or "seconds tx ty tz qx qy qz qw" is needed') from None
     return sorted(found)
+
+
+def _named_by_stamps(folder: Path) -> list[tuple[int, list[str]]]:
+    """Return what depth.txt would list, by the names of the images."""
+    return sorted((nanoseconds(file.stem), [f'{folder.name}/{file.name}'])
+                  for file in sorted_images(folder, ('.png',))
+                  if re.fullmatch(r'\d{1,10}(\.\d+)?', file.stem))
 
 
 def _scannet(path: Path) -> _Content:

@@ -80,8 +80,8 @@ def _check_parts(folder: Path) -> None:
     if not metadata.is_file():
         return
     try:
-        listed = yaml.safe_load(metadata.read_text())['rosbag2_bagfile_information'][
-            'relative_file_paths']
+        content = yaml.safe_load(metadata.read_text(encoding='utf-8'))
+        listed = content['rosbag2_bagfile_information']['relative_file_paths']
         missing = [name for name in listed if not (folder / Path(name).name).exists()]
     except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError) as error:
         raise DiffsegError(f'{metadata}: cannot be read ({type(error).__name__}); delete it, and '

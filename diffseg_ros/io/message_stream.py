@@ -101,7 +101,8 @@ def _bag_stream(path: Path, names: TopicNames) -> MessageStream:
     with BagReader(path) as storage:
         chosen = choose_topics(storage, names)
         types = storage.topics
-    targets = {chosen.rgb: _with_transport(_NODE_TOPICS.rgb, types[chosen.rgb], 'compressed')}
+    types = {**types, chosen.rgb: chosen.image_type}
+    targets = {chosen.rgb: _with_transport(_NODE_TOPICS.rgb, chosen.image_type, 'compressed')}
     if chosen.depth:
         targets[chosen.depth] = _with_transport(_NODE_TOPICS.depth, types[chosen.depth],
                                                 'compressedDepth')
@@ -113,7 +114,7 @@ def _bag_stream(path: Path, names: TopicNames) -> MessageStream:
 
     def read() -> Iterator[TimedMessage]:
         with BagReader(path) as storage:
-            for topic, time, data in storage.messages(list(targets)):
+            for topic, time, data in chosen.images_of(storage.messages(list(targets))):
                 if topic == chosen.camera_info and is_rectified(chosen.rgb):
                     data = _rectified(data)
                 yield TimedMessage(time, targets[topic], data)

@@ -28,6 +28,7 @@ from diffseg_ros.io.images import (
     valid_metres,
 )
 from diffseg_ros.io.rvl import decode_rvl
+from diffseg_ros.settings import nearest
 from diffseg_ros.types import DepthImage, Intrinsics, Matrix, RgbImage
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,12 @@ IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 TRANSFORMS = 'tf2_msgs/msg/TFMessage'
+# As they are in CDR, with the names of CompressedImage.
+VIDEO_TYPES = {
+    'foxglove_msgs/msg/CompressedVideo': 'std_msgs/Header header\nuint8[] data\nstring format',
+    'ffmpeg_image_transport_msgs/msg/FFMPEGPacket':
+        'std_msgs/Header header\nint32 width\nint32 height\nstring format\nuint64 pts\n'
+        'uint8 flags\nbool is_bigendian\nuint8[] data'}
 
 _NS = 1_000_000_000
 _PACKED_HEADER = struct.Struct('<iff')
@@ -74,10 +81,13 @@ _ALIASES = {'rgb24': 'rgb8', 'bgr24': 'bgr8', 'rgb': 'rgb8', 'bgr': 'bgr8', 'rgb
             'uyvy422': 'uyvy', 'jpg': 'jpeg', 'mjpeg': 'jpeg', 'mjpg': 'jpeg', 'tif': 'tiff'}
 _NAMES = _ALIASES | {name.lower(): name for name in (
     *_COLOUR_LAYOUT, *_DEPTH_LAYOUT, *_FILE_FORMATS)}
-_VIDEO = ('h264', 'h265', 'hevc', 'av1', 'vp8', 'vp9', 'theora')
-VIDEO_HINT = ('video is not supported in messages, whose pictures need those before them; make '
-              'images of it: ros2 run image_transport republish --ros-args '
-              '-p in_transport:=ffmpeg -p out_transport:=compressed')
+# Codecs by what the format says, also by the name of an encoder such as libx264 or hevc_nvenc.
+_VIDEO = {'264': 'h264', 'avc': 'h264', '265': 'hevc', 'hevc': 'hevc', 'vp8': 'vp8', 'vp9': 'vp9'}
+VIDEO_HINT = ('video is read in recordings only, and as colour; make images of it: ros2 run '
+              'image_transport republish --ros-args -p in_transport:=ffmpeg '
+              '-p out_transport:=compressed')
+NO_PICTURE = 'no picture in the video: '
+"""How the encoding of an Image begins that stands for a picture that cannot be decoded."""
 _COLOUR_ONLY = _COLOUR_LAYOUT.keys() - _DEPTH_LAYOUT.keys() | set(_FILE_FORMATS)
 _DEPTH_ONLY = _DEPTH_LAYOUT.keys() - _COLOUR_LAYOUT.keys()
 _BUILT_ENCODINGS = {('uint8', 3): 'rgb8', ('uint8', 1): 'mono8', ('uint16', 1): '16UC1',
@@ -85,9 +95,11 @@ _BUILT_ENCODINGS = {('uint8', 3): 'rgb8', ('uint8', 1): 'mono8', ('uint16', 1): 
 
 
 def check_colour(message: Any) -> None:
-    """Raise DiffsegError if an Image or CompressedImage says that it holds no colour image."""
-    _check(message, 'a colour image', {*_COLOUR_LAYOUT, *_FILE_FORMATS}, _DEPTH_ONLY,
-           'this is depth: name the topic of the colour images')
+    """Raise DiffsegError if a message says that it holds neither a colour image nor video."""
+    if not video_codec(message):
+        _check(message, 'a colour image', {*_COLOUR_LAYOUT, *_FILE_FORMATS}, _DEPTH_ONLY,
+               'this is depth: name the topic of the colour images (of a thermal camera: set its '
+               'driver to mono16)')
 
 
 def check_depth(message: Any) -> None:
@@ -101,13 +113,19 @@ def _check(message: Any, kind: str, supported: Collection[str], others: Collecti
     """Refuse what is not supported; of a CompressedImage only what `others` names."""
     raw = hasattr(message, 'encoding')
     encoding = image_encoding(message)
-    if encoding.lower() in _VIDEO:
+    if encoding.startswith(NO_PICTURE):
+        raise DiffsegError(encoding)
+    if video_codec(message):
         raise DiffsegError(f'{encoding}: {VIDEO_HINT}')
     if encoding in supported or not (raw or encoding in others):
         return
+    known = sorted(supported)
+    names = ', '.join(known) if 'rgb8' not in supported else (
+        f'rgb8, bgr8, mono8 and {len(known) - 3} more, the nearest '
+        f'{", ".join(nearest(encoding, known))}')
     raise DiffsegError(f'image encoding {encoding!r} is not supported as {kind}; supported are '
-                       f'{", ".join(sorted(supported))}'
-                       + (f'; {hint}' if encoding in others else ''))
+                       f'{names}; '
+                       + (hint if encoding in others else 'set the driver to one of them'))
 
 
 def image_encoding(message: Any) -> str:
@@ -121,6 +139,34 @@ def image_encoding(message: Any) -> str:
     else:
         name = str(getattr(message, 'format', '')).partition(';')[0].strip()
     return _NAMES.get(name.lower(), name)
+
+
+def video_codec(message: Any) -> str | None:
+    """Return the codec of a message that holds video, such as 'h264', None of an image."""
+    encoding = image_encoding(message).lower()
+    if encoding.startswith(NO_PICTURE):
+        return None
+    return next((codec for part, codec in _VIDEO.items() if part in encoding), None)
+
+
+def thermal_as_grey(data: bytes, type_name: str) -> bytes:
+    """Return a serialised (Compressed)Image, what says 16UC1 as mono16, which is a grey image."""
+    try:
+        message = deserialise(data, type_name)
+    except DiffsegError:
+        return data
+    if image_encoding(message) != '16UC1':
+        return data
+    if hasattr(message, 'encoding'):
+        message.encoding = 'mono16'
+    else:
+        message.format = 'png'
+    return bytes(typestore().serialize_cdr(message, type_name))
+
+
+def video_codecs() -> list[str]:
+    """Return the codecs that `video_codec` knows."""
+    return list(dict.fromkeys(_VIDEO.values()))
 
 
 def supported_encodings() -> dict[str, tuple[str, list[str]]]:
@@ -143,6 +189,8 @@ def decode_colour(message: Any) -> RgbImage:
     """
     check_colour(message)
     encoding = image_encoding(message)
+    if video_codec(message):
+        raise DiffsegError(f'{encoding}: {VIDEO_HINT}')
     if not hasattr(message, 'encoding') or encoding in _FILE_FORMATS:
         kind = getattr(message, 'format', encoding)
         return decode_rgb(memoryview(message.data), f'compressed image ({kind})')
@@ -178,7 +226,7 @@ def decode_depth(message: Any, unit: float = 0.001) -> DepthImage:
     pixels = _pixels(message, dtype, 1)
     if dtype in ('u2', 'i2'):
         return metres_from_units(pixels, 1 / unit)
-    with np.errstate(over='ignore'):
+    with np.errstate(over='ignore', invalid='ignore'):
         return valid_metres(np.ascontiguousarray(pixels, np.float32))
 
 
@@ -296,7 +344,10 @@ def _type(name: str) -> Any:
 @lru_cache(maxsize=1)
 def typestore() -> Typestore:
     """Return the definitions of all messages of ROS 2, extended by `require_type`."""
-    return get_typestore(Stores.ROS2_KILTED)
+    store = get_typestore(Stores.ROS2_KILTED)
+    for name, definition in VIDEO_TYPES.items():
+        store.register(get_types_from_msg(definition, name))
+    return store
 
 
 def deserialise(data: bytes, type_name: str) -> Any:
@@ -333,7 +384,7 @@ def require_type(type_name: str) -> None:
     if path is None:
         raise DiffsegError(f'message type {type_name}: no definition found; install its package '
                            f'{package}, or source the workspace that has it')
-    types = get_types_from_msg(path.read_text(), type_name)
+    types = get_types_from_msg(path.read_text(encoding='utf-8'), type_name)
     # The description of a field names the types in it, however deep they are nested.
     for nested in re.findall(r"'(\w+/msg/\w+)'", repr([fields for _, fields in types.values()])):
         if nested not in types:

@@ -18,7 +18,7 @@ from diffseg_ros.io.images import (
     read_units,
     sorted_images,
 )
-from diffseg_ros.types import Frame, Intrinsics, Matrix
+from diffseg_ros.types import DepthImage, Frame, Intrinsics, Matrix
 import numpy as np
 import numpy.typing as npt
 
@@ -35,9 +35,21 @@ class ImageSequence(Source):
         super().__init__(name, len(images))
         self._images = images
         self._warnings += notes
+        self._bad_depth: dict[Path, str] = {}
+
+    @property
+    def warnings(self) -> list[str]:
+        bad = [*self._bad_depth.values()]
+        return [*super().warnings, *(
+            [f'{len(bad)} depth images cannot be read: masks only, no clouds there; the first: '
+             f'{bad[0]}'] if bad else [])]
 
     def numbered_frames(self) -> Iterator[SourceFrame]:
         return (self.read(number) for number in range(self.frame_count))
+
+    def add_note(self, note: str) -> None:
+        """Add a line to the warnings."""
+        self._warnings.append(note)
 
     def read(self, number: int) -> SourceFrame:
         """Read one frame by its number."""
@@ -45,6 +57,14 @@ class ImageSequence(Source):
             return SourceFrame(number, self._frame(number))
         except DiffsegError as error:
             return SourceFrame(number, None, str(error))
+
+    def _read_depth(self, path: Path, units: float) -> DepthImage | None:
+        """Return metres from units per metre; a bad file is noted and costs only the cloud."""
+        try:
+            return metres_from_units(read_units(path), units)
+        except DiffsegError as error:
+            self._bad_depth[path] = str(error)
+            return None
 
     def _frame(self, number: int) -> Frame:
         return Frame(read_image(self._images[number]), number * DEFAULT_PERIOD_NS, CAMERA_FRAME)
@@ -102,7 +122,7 @@ class SequenceFolder(ImageSequence):
     def _frame(self, number: int) -> Frame:
         depth = None
         if self._depth_scale is not None:
-            depth = metres_from_units(read_units(self._depth[number]), self._depth_scale)
+            depth = self._read_depth(self._depth[number], self._depth_scale)
         return Frame(read_image(self._images[number]), self._times[number], CAMERA_FRAME, depth,
                      self.intrinsics, self._poses[number])
 

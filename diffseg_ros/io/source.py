@@ -43,10 +43,13 @@ def open_source(path: str | Path, topics: TopicNames | None = None,
         return Bag(path, topics, settings)
     if path.is_dir():
         from diffseg_ros.io.downloaded_folder import open_downloaded
-        if folder := open_downloaded(path):
+        if folder := open_downloaded(path) or _sequence_folder(path):
+            if settings and settings.depth_scale != BagSettings.depth_scale:
+                folder.add_note(
+                    f'depth_scale {settings.depth_scale:g} is for bags and not used: camera.json '
+                    'says the unit of depth/ by its own "depth_scale", in units per metre: '
+                    f'{1 / settings.depth_scale:g}')
             return folder
-        if (path / 'rgb').is_dir():
-            return SequenceFolder(path)
         if images := sorted_images(path):
             return ImageSequence(path.resolve().name, images, _FRAMES_OF_A_CAMERA)
         for ros1_bag in sorted(path.glob('*.bag')):
@@ -60,6 +63,10 @@ def open_source(path: str | Path, topics: TopicNames | None = None,
         from diffseg_ros.io.video import Video
         return Video(path)
     raise DiffsegError(f'{path}: unsupported file; supported are {_SUPPORTED}')
+
+
+def _sequence_folder(path: Path) -> SequenceFolder | None:
+    return SequenceFolder(path) if (path / 'rgb').is_dir() else None
 
 
 def recording_kind(path: Path) -> str:

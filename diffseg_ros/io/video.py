@@ -14,6 +14,16 @@ import numpy as np
 _NS = 1_000_000_000
 
 
+def load_av(name: object) -> Any:
+    """Return the module `av`; raise DiffsegError, about `name`, where it is not installed."""
+    try:
+        import av
+    except ImportError as error:
+        raise DiffsegError(f'{name}: reading video needs PyAV; install it with: pip install av '
+                           '(the extra diffseg_ros[video])') from error
+    return av
+
+
 class Video(Source):
     """
     The first video stream of a file.
@@ -59,11 +69,7 @@ class Video(Source):
                     number += 1
 
     def _opened(self) -> Any:
-        try:
-            import av
-        except ImportError as error:
-            raise DiffsegError(f'{self._path}: reading video needs PyAV; install it with: pip '
-                               'install av') from error
+        av = load_av(self._path)
         try:
             container = av.open(str(self._path))
         except (av.error.FFmpegError, OSError) as error:

@@ -89,9 +89,11 @@ class FrameConverter:
             return f'no depth on {topic}'
         self._counters.add('fault.depth_missing')
         if depth.offset is not None:
+            slop = sufficient_slop(depth.offset)
+            remedy = (f'sync_slop allows {depth.tolerance / 1e6:.1f} ms; set it to {slop:g}'
+                      if slop else 'both must set header.stamp, and by the same clock')
             return (f'depth on {topic} is stamped {depth.offset / 1e6:+.1f} ms from the images; '
-                    f'sync_slop allows {depth.tolerance / 1e6:.1f} ms; set it to '
-                    f'{sufficient_slop(depth.offset):g}')
+                    f'{remedy}')
         return (f'no depth on {topic} within {self._synchronizer.timeout * 1e3:.0f} ms after an '
                 'image of its stamp')
 

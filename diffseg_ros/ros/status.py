@@ -104,7 +104,8 @@ def _input_message(status: NodeStatus) -> tuple[int, str] | None:
     if not status.images:
         return OK, f'waiting for the first image on {status.image_topic}'
     if status.refused == 'duplicate':
-        return WARN, f'all images on {status.image_topic} carry the same stamp: set header.stamp'
+        return WARN, (f'all images on {status.image_topic} carry the same stamp: the camera '
+                      'driver must set header.stamp')
     if status.refused == 'late' or status.unstable_stamps:
         return WARN, (f'images on {status.image_topic} are stamped before their predecessors: '
                       'does more than one publisher use this topic?')

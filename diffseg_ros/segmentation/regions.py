@@ -151,7 +151,7 @@ class Regions(SegmentationMethod):
         region = adaptive_merge(graph.size, graph.edges, np.sqrt(weight),
                                 settings.scale * pixels / _REFERENCE_PIXELS,
                                 self.common.min_size * pixels)
-        whole, regions = absorb_rims(region.take(superpixels), graph.contracted(region))
+        whole, regions = absorb_rims(graph.contracted(region))
         return whole[region], regions
 
 

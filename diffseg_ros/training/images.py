@@ -163,19 +163,20 @@ class TrainingImages:
     def _bag(self, path: Path) -> Iterator[RgbImage]:
         """Yield the colour images; unlike `Bag`, without decoding depth and skipped frames."""
         with BagReader(path) as reader:
-            topic = choose_topics(reader, self._topics).rgb
-            kind, count = reader.topics[topic], reader.counts[topic]
+            chosen = choose_topics(reader, self._topics)
+            topic, count = chosen.rgb, reader.counts[chosen.rgb]
             every = max(1, -(-count // MOST_FRAMES))
             thinned = f', one in {every} of {count}' if every > 1 else ''
             others = [name for name, other in reader.topics.items() if name != topic
                       and 'depth' not in name.lower() and other in (IMAGE, COMPRESSED_IMAGE)]
             choice = f'; --rgb-topic takes another of {", ".join(others)}' if others else ''
             self.bags.append(f'{path}: frames of {topic}{thinned}{choice}')
-            for number, (_, _, data) in enumerate(reader.messages([topic])):
+            images = chosen.images_of(reader.messages([topic]))
+            for number, (_, _, data) in enumerate(images):
                 if number % every:
                     continue
                 try:
-                    rgb = decode_colour(deserialise(data, kind))
+                    rgb = decode_colour(deserialise(data, chosen.image_type))
                 except DiffsegError:
                     self.skipped['frames of bags that cannot be decoded'] += 1
                     continue

@@ -90,6 +90,25 @@ def test_photos_that_hold_none_are_named(refusal, tmp_path):
     assert str(empty) in refusal(train, '--photos', empty, '--output', tmp_path / 'w')
 
 
+def test_names_with_line_breaks_and_codes_of_terminals_stay_in_one_line(refusal, tmp_path):
+    line = refusal(segment, tmp_path / 'a\nb\x1b[2J.jpg', '--output', tmp_path / 'out')
+    assert 'a\\nb\\x1b[2J.jpg: no such file' in line
+
+
+def test_one_broken_photo_among_many_costs_only_itself(photo, tmp_path, capsys):
+    photos = [tmp_path / f'{number}\n.png' for number in range(3)]
+    for copy in photos:
+        copy.write_bytes(photo.read_bytes())
+    photos[1].write_bytes(b'\x89PNG\r\n' + bytes(40))
+    words = [str(path) for path in photos]
+    assert segment.main([*words, '--output', str(tmp_path / 'out')]) == 1
+    said = capsys.readouterr()
+    line, = said.err.splitlines()
+    assert '1\\n.png: no readable image' in line
+    assert said.out.startswith('2 images segmented, 1 failed')
+    assert len(list((tmp_path / 'out/labels').iterdir())) == 2
+
+
 def test_folder_in_place_of_a_photo_is_called_a_folder(refusal, tmp_path):
     line = refusal(segment, tmp_path, '--output', tmp_path / 'out')
     assert f'{tmp_path}: is a folder' in line and not (tmp_path / 'out').exists()

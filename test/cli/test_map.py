@@ -6,6 +6,7 @@ from diffseg_ros.cli.convert import main as convert
 from diffseg_ros.cli.map import main as build_map
 from diffseg_ros.geometry.transforms import pose_from_quaternion, quaternion_from_pose
 from diffseg_ros.io.ply import read_ply
+from diffseg_ros.mapping.builder import MapBuilder
 from diffseg_ros.types import Intrinsics
 import numpy as np
 import pytest
@@ -150,6 +151,26 @@ def test_sequence_with_neither_is_told_of_depth(run, tmp_path, capsys):
 def test_unusable_options_are_named(run, posed, capsys, options, word):
     assert run(posed, *options)[0] == 2
     assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('place', ['/proc/nowhere', 'file/below'])
+def test_place_that_cannot_be_written_is_refused_before_the_work(posed, tmp_path, capsys,
+                                                                 monkeypatch, place):
+    (tmp_path / 'file').touch()
+    monkeypatch.setattr(MapBuilder, 'add', None)
+    assert build_map([str(posed), '--output', str(tmp_path / place / 'map.ply')]) == 2
+    line, = capsys.readouterr().err.strip().splitlines()
+    assert 'cannot be made a folder' in line and place in line
+
+
+def test_map_stays_where_the_next_run_fails(run, posed):
+    _, output = run(posed)
+    before = output.read_bytes()
+    (posed / 'poses.txt').unlink()
+    assert run(posed)[0] == 2
+    assert output.read_bytes() == before
+    assert run(posed, '--odometry')[0] == 0
+    assert output.read_bytes() != before
 
 
 @pytest.mark.parametrize('name', ['map.pcd', 'map'])

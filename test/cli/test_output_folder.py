@@ -7,6 +7,8 @@ import json
 import os
 from pathlib import Path
 import signal
+import subprocess
+import sys
 
 import cv2
 from diffseg_ros.cli import convert, segment
@@ -232,6 +234,12 @@ def test_stopped_map_is_of_the_frames_so_far(tmp_path, stopped, capsys):
     assert report['stopped'] and report['frames'] == 2
     assert len(read_ply(tmp_path / 'map.ply').labels) == report['points']
     assert map_command.main(words) == 0
+
+
+def test_interrupt_before_a_command_begins_is_one_line():
+    program = 'import diffseg_ros.cli.command\nraise KeyboardInterrupt'
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b'interrupted\n')
 
 
 def test_convert_that_is_stopped_leaves_nothing(sequence, tmp_path, monkeypatch):

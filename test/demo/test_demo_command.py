@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import json
 import os
 from pathlib import Path
+import signal
 
 import cv2
 from diffseg_ros.cli import demo
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.messages import deserialise, header_stamp, typestore
 from diffseg_ros.io.ply import read_ply
+from diffseg_ros.synthetic import sequence_writer
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
@@ -115,6 +118,18 @@ def test_a_node_that_does_not_work_ends_the_demo_with_its_reason(
         run_demo(tmp_path, 3)
     assert {item.name for item in tmp_path.iterdir()} == {
         'sequence', 'node.log', '.diffseg_manifest.jsonl'}
+
+
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_with_the_code_of_the_signal(tmp_path, monkeypatch, capsys, number, code):
+    def rendering(*_: object) -> Iterator[None]:
+        os.kill(os.getpid(), number)
+        yield
+
+    monkeypatch.setattr(sequence_writer, 'render_sequence', rendering)
+    assert demo.main(['--output', str(tmp_path / 'out')]) == code
+    assert capsys.readouterr().err.splitlines()[-1] == 'diffseg_demo: interrupted'
+    assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('arguments, message', [

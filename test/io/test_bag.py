@@ -12,6 +12,7 @@ from bag_recipes import (
     INFO,
     info,
     later,
+    message,
     MS,
     on,
     pose_at,
@@ -28,7 +29,8 @@ from diffseg_ros.io.bag import MessagePairing
 from diffseg_ros.io.bag_reader import BagReader, choose_topics
 from diffseg_ros.io.bag_writer import BagWriter
 from diffseg_ros.io.base import TopicNames
-from diffseg_ros.io.messages import IMAGE, typestore
+from diffseg_ros.io.message_stream import open_stream
+from diffseg_ros.io.messages import decode_colour, deserialise, IMAGE, image_message, typestore
 from diffseg_ros.io.source import open_source
 import numpy as np
 import pytest
@@ -237,15 +239,35 @@ def test_topic_cannot_be_colour_and_depth(tmp_path):
 
 @pytest.mark.parametrize('encoding', ['16UC1', 'yuv9'])
 def test_image_topic_without_colour_is_refused_once(tmp_path, encoding):
-    wrong = on('/wrong', depth(1, 0))
+    wrong = on('/wrong_depth', depth(1, 0))
     wrong.message.encoding = encoding
     path = record(tmp_path / 'bag.mcap', wrong, on('/cam/color', image(3, 0)))
     with pytest.raises(DiffsegError) as caught:
-        open_source(path, TopicNames(rgb='/wrong'))
+        open_source(path, TopicNames(rgb='/wrong_depth'))
     line = str(caught.value)
-    assert f"/wrong: image encoding '{encoding}' is not supported as a colour image" in line
+    assert f"/wrong_depth: image encoding '{encoding}' is not supported as a colour image" in line
     assert line.endswith('colour images are on /cam/color')
     assert ('this is depth' in line) == (encoding == '16UC1')
+
+
+@pytest.mark.parametrize('kind', ['raw', 'compressed'])
+def test_thermal_camera_that_says_16uc1(tmp_path, kind):
+    units = (29000 + 20 * np.arange(48).reshape(6, 8)).astype(np.uint16)
+    topic = '/thermal/image_raw'
+    item = message(topic, 0, lambda stamp: image_message(units, stamp, 'thermal'))
+    if kind == 'compressed':
+        item = compressed(cv2.imencode('.png', units)[1].tobytes(), '16UC1; png compressed ', 0,
+                          topic)
+    path = record(tmp_path / 'bag.mcap', item)
+    with pytest.raises(DiffsegError, match=f'{topic} is 16UC1.* thermal .*--rgb-topic {topic}'):
+        open_source(path)
+    names = TopicNames(rgb=topic)
+    (frame,) = frames_of(path, names)
+    assert np.ptp(frame.rgb) > 240
+    assert (np.diff(frame.rgb[..., 0].astype(int).reshape(-1)) >= 0).all()
+    assert any('16UC1 is read as grey' in note for note in open_source(path, names).warnings)
+    played = next(iter(open_stream(path, names)))
+    assert np.ptp(decode_colour(deserialise(played.data, item.message.__msgtype__))) > 240
 
 
 def test_compressed_topics(tmp_path):

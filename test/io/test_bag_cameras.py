@@ -75,6 +75,30 @@ def test_another_cameras_partner_is_never_taken(tmp_path, own):
                for note in source.warnings)
 
 
+@pytest.mark.parametrize('lacking', ['', 'depth_registered/image_rect', 'rgb/camera_info'])
+@pytest.mark.parametrize('inner', [False, True])
+def test_cameras_whose_namespaces_nest(tmp_path, inner, lacking):
+    prefixes = ('/robot/camera/', '/robot/camera/arm/camera/')
+    items = [item for value, prefix in enumerate(prefixes)
+             for item in camera(prefix, value + 2, f'frame_{value}')
+             if not lacking or item.topic != prefixes[inner] + lacking]
+    source = open_source(record(tmp_path / 'bag.mcap', *items),
+                         TopicNames(rgb=f'{prefixes[inner]}rgb/image_raw'))
+    assert [tell(frame) for frame in source] == [
+        (2 + inner, None if 'depth' in lacking else 2 + inner,
+         None if 'info' in lacking else 2 + inner)]
+
+
+def test_infrared_alone_is_the_colour_of_its_depth(tmp_path):
+    infrared = message('/camera/infra1/image_rect_raw', 0, lambda stamp: image_message(
+        np.full((6, 8, 3), 5, np.uint8), stamp, 'camera'))
+    infrared.message.encoding, infrared.message.step = 'mono8', 8
+    infrared.message.data = infrared.message.data[:48]
+    path = record(tmp_path / 'bag.mcap', infrared, on('/camera/infra1/camera_info', info(9, 0)),
+                  on('/camera/depth/image_rect_raw', depth(3, 0)))
+    assert [tell(frame) for frame in open_source(path)] == [(5, 3, 9)]
+
+
 def test_a_named_partner_leads_to_its_camera(tmp_path):
     items = [*camera('/front/', 2, 'front'), *camera('/rear_view/', 3, 'rear')]
     source = open_source(record(tmp_path / 'bag.mcap', *items), TopicNames(

@@ -56,6 +56,24 @@ def test_tum(tum):
     assert frames[3].pose is None and frames[4].pose is None
 
 
+def test_tum_without_the_list_of_depth_takes_the_stamps_in_the_names(tum):
+    (tum / 'camera.json').write_text(json.dumps(CAMERA))
+    wanted = [None if frame.depth is None else frame.depth[0, 0] for frame in open_source(tum)]
+    (tum / 'depth.txt').unlink()
+    (tum / 'depth/notes.png').write_bytes(b'no stamp')
+    found = [None if frame.depth is None else frame.depth[0, 0] for frame in open_source(tum)]
+    assert found == wanted and found.count(None) == 1
+
+
+def test_listed_depth_that_is_missing_costs_only_the_clouds(tum):
+    (tum / 'camera.json').write_text(json.dumps(CAMERA))
+    for file in (tum / 'depth').iterdir():
+        file.unlink()
+    source = open_source(tum)
+    assert [frame.depth for frame in source] == [None] * 5
+    assert source.warnings[-1].startswith('4 depth images cannot be read: masks only')
+
+
 def test_tum_in_units_of_its_own(tum):
     (tum / 'camera.json').write_text(json.dumps(CAMERA | {'depth_scale': 1000}))
     assert next(iter(open_source(tum))).depth[0, 0] == 5

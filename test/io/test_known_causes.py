@@ -44,6 +44,15 @@ def test_slop_that_is_named_would_do(tmp_path, offset):
     assert all(frame.depth is not None for frame in again)
 
 
+def test_depth_that_no_slop_reaches_is_told_without_one(tmp_path):
+    items = [item for n in range(3) for item in (
+        info(9.0, 300 * n), image(n, 300 * n), depth(1, 300 * n + 5000))]
+    source = open_source(record(tmp_path / 'bag', *items))
+    assert [frame.depth for frame in source] == [None] * 3
+    note, = (note for note in source.warnings if 'the nearest is +' in note)
+    assert 'sync_slop' not in note
+
+
 def test_misspelt_topic_is_answered_with_the_nearest_of_its_type(tmp_path):
     others = [moved(image(n, n), f'/camera_{n}/image') for n in range(20)]
     bag = record(tmp_path / 'bag', info(9.0, 0), depth(1, 0), image(0, 0), *others)

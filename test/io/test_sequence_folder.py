@@ -102,9 +102,19 @@ def test_lost_pose(sequence):
     assert [pose is None for pose in poses] == [False, False, True, False]
 
 
-@pytest.mark.parametrize('part', ['rgb', 'depth'])
-def test_broken_image_in_the_middle(sequence, part):
-    path = sequence / part / '000001.png'
+def test_bad_depth_costs_only_the_clouds_and_is_counted(sequence):
+    bad = [sequence / 'depth' / f'00000{number}.png' for number in (1, 2)]
+    bad[0].write_bytes(bad[0].read_bytes()[:90])
+    bad[1].write_bytes(b'')
+    source = open_source(sequence)
+    for _ in range(2):
+        assert [frame.depth is None for frame in source] == [False, True, True, False]
+    note, = source.warnings
+    assert note.startswith('2 depth images cannot be read: masks only') and str(bad[0]) in note
+
+
+def test_broken_image_in_the_middle(sequence):
+    path = sequence / 'rgb' / '000001.png'
     path.write_bytes(path.read_bytes()[:90])
     source = open_source(sequence)
     items = list(source.numbered_frames())

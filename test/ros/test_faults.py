@@ -184,6 +184,19 @@ def test_depth_stamped_otherwise_is_reported_in_milliseconds(session):
     assert session.rise('fault.depth_missing') == 1
 
 
+def test_depth_that_no_slop_reaches_is_told_to_be_stamped(session):
+    def unstamped(number: float) -> Image:
+        message = depth(number)
+        message.header.stamp.sec = message.header.stamp.nanosec = 0
+        return message
+
+    for _ in range(3):
+        session.frame(depth_image=unstamped)
+    assert session.client.sentence.endswith('ms from the images; both must set header.stamp, and '
+                                            'by the same clock')
+    assert session.rise('fault.depth_missing') == 3 and session.rig.log.count('same clock') == 1
+
+
 def test_depth_stamped_otherwise_is_taken_within_the_slop(session):
     assert session.client.set_parameter('sync_slop', 0.01) == (True, '')
     for shift in (-0.07, 0.07, 0.0):
@@ -275,7 +288,8 @@ def test_depth_on_the_image_topic_is_named_with_the_supported_encodings(session)
     for _ in range(3):
         session.frame(pixels=depth)
     assert session.client.level == 2 and words in session.client.sentence
-    assert session.client.sentence.endswith('this is depth: name the topic of the colour images')
+    assert 'this is depth: name the topic of the colour images' in session.client.sentence
+    assert session.client.sentence.endswith('(of a thermal camera: set its driver to mono16)')
     assert session.rise('failed') == 3 and session.rig.log.count(words) == 1
 
 
@@ -302,14 +316,18 @@ def test_stamps_of_zero_and_of_the_far_future_are_used(session):
     assert stamps(session.client.got['labels'])[0] == far
 
 
-def test_same_stamp_on_every_image_is_named(session):
-    number = session.good()
+@pytest.mark.parametrize('zero', [False, True])
+def test_same_stamp_on_every_image_is_named(session, zero):
+    message = image(session.good())
+    if zero:
+        message.header.stamp.sec = message.header.stamp.nanosec = 0
     session.settle()
-    for _ in range(5):
-        session.send(image(number))
+    for _ in range(6):
+        session.send(message)
         session.settle()
-    session.client.until(lambda: 'carry the same stamp' in session.client.sentence)
-    assert session.rise('dropped.duplicate') == 5
+    session.client.until(lambda: 'carry the same stamp: the camera driver must set header.stamp'
+                         in session.client.sentence)
+    assert session.rise('dropped.duplicate') == 6 - zero
 
 
 def test_images_out_of_order_are_late(session):
