@@ -36,6 +36,8 @@ _REFERENCE_PIXELS = 320 * 240
 _DEPTH_GRADIENT = 0.4
 _MERGED_GEOMETRY = 40.0
 _PRIOR = 3.0
+_LEVELS = 16.0
+"""Factor of the threshold from granularity 0.5 to 1: nearly all regions are then apart."""
 # Confidence: logistic regression on five sets of images with true masks, each of equal weight.
 _DEPTH, _LEAST_DEPTH = 0.64, 0.002
 _GAP, _LARGEST_GAP = 3.6, 1.0
@@ -115,9 +117,9 @@ class Regions(SegmentationMethod):
         graph = region_graph(lab, superpixels, grid, points, prior,
                              depth_steps=settings.depth_steps)
         region, regions = self._regions(graph, superpixels)
-        tree = self.tree(regions)
+        tree = self.tree(regions).bounded(self.common.max_segments)
         place = np.argsort(tree.order).astype(np.int32)
-        groups = tree.groups(settings.threshold / self.common.threshold_scale,
+        groups = tree.groups(settings.threshold * _LEVELS**(2 * self.common.granularity - 1),
                              self.common.max_segments)
         segments, group = regions.contracted(groups[place]), groups[place[region]]
         fine, _ = upsample_labels(frame.rgb, place[region].take(superpixels))
@@ -126,7 +128,7 @@ class Regions(SegmentationMethod):
                                 labels.shape[::-1], interpolation=cv2.INTER_LINEAR)
         length = np.linalg.norm(segments.features, axis=1, keepdims=True)
         embeddings = segments.features / np.maximum(length, 1e-12)
-        hierarchy = Hierarchy(fine, _granularity(tree.level / settings.threshold))
+        hierarchy = _hierarchy(fine, tree.level / max(settings.threshold, 1e-12))
         return replace(compact_segments(labels, confidence, embeddings.astype(np.float32)),
                        hierarchy=hierarchy)
 
@@ -155,9 +157,19 @@ class Regions(SegmentationMethod):
         return whole[region], regions
 
 
-def _granularity(ratio: FloatArray) -> npt.NDArray[np.float32]:
-    """Return the granularity at which the threshold grows by a ratio; see `threshold_scale`."""
-    return (0.5 + np.log(np.maximum(ratio, 1e-12)) / np.log(16)).clip(0).astype(np.float32)
+def _hierarchy(regions: LabelImage, ratio: FloatArray) -> Hierarchy:
+    """
+    Return the hierarchy of those regions, in the order of a tree, that have a pixel.
+
+    From one number to the next they come apart where the threshold grows by a `ratio`; see
+    `threshold_scale`.
+    """
+    granularity = (0.5 + np.log(np.maximum(ratio, 1e-12)) / np.log(16)).clip(0)
+    present = np.flatnonzero(np.bincount(regions.ravel()))
+    number = np.zeros(present[-1] + 1, np.int32)
+    number[present] = np.arange(len(present), dtype=np.int32)
+    apart = np.minimum.reduceat(granularity[:present[-1]], present[:-1])
+    return Hierarchy(number[regions], apart.astype(np.float32))
 
 
 def region_affinity(graph: RegionGraph, settings: RegionSettings, prior: float) -> FloatArray:
