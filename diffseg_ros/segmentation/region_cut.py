@@ -27,10 +27,15 @@ class CutTree:
 
     def groups(self, threshold: float, most: int) -> Groups:
         """Return the group, from 0, of each place in the order; there are at most `most`."""
-        apart = self.level < threshold
-        if apart.sum() >= most:
-            apart = self.level < np.sort(self.level)[most - 1]
+        apart = self.bounded(most).level < threshold
         return np.concatenate([[0], np.cumsum(apart)]).astype(np.int32)
+
+    def bounded(self, most: int) -> CutTree:
+        """Return the tree with infinite levels where more than `most` groups would come."""
+        if len(self.level) < most:
+            return self
+        largest = np.sort(self.level)[most - 1]
+        return CutTree(self.order, np.where(self.level < largest, self.level, np.inf))
 
 
 def cut_tree(affinity: FloatArray, size: FloatArray) -> CutTree:

@@ -161,10 +161,10 @@ def _hierarchy(regions: LabelImage, ratio: FloatArray) -> Hierarchy:
     """
     Return the hierarchy of those regions, in the order of a tree, that have a pixel.
 
-    From one number to the next they come apart where the threshold grows by a `ratio`; see
-    `threshold_scale`.
+    From one number to the next they come apart where the threshold grows by a `ratio`.
     """
-    granularity = (0.5 + np.log(np.maximum(ratio, 1e-12)) / np.log(16)).clip(0)
+    exponent = np.log(np.maximum(ratio, 1e-12)) / np.log(_LEVELS)
+    granularity = ((1 + exponent) / 2).clip(0)
     present = np.flatnonzero(np.bincount(regions.ravel()))
     number = np.zeros(present[-1] + 1, np.int32)
     number[present] = np.arange(len(present), dtype=np.int32)
