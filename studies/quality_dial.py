@@ -23,7 +23,7 @@ from diffseg_ros.segmentation.region_cut import CutTree
 from diffseg_ros.segmentation.region_graph import RegionGraph
 from diffseg_ros.segmentation.regions import Regions
 from diffseg_ros.threads import one_blas_thread
-from diffseg_ros.types import Frame, RgbImage
+from diffseg_ros.types import RgbImage
 import numpy as np
 import torch
 from torch.nn import functional
@@ -63,10 +63,11 @@ class StrongLocalMerging(LocalMerging):
 def groupings() -> dict[str, Callable[[], SegmentationMethod]]:
     """Return what makes each grouping anew, by name."""
     config = SegmentationConfig()
+    unbounded = config.replace(max_segments=1024)
     made: dict[str, Callable[[], SegmentationMethod]] = {
         'regions': lambda: create_method(config.replace(method='regions')),
-        'local merging': lambda: LocalMerging(config.regions, config),
-        'local merging, features 3': lambda: StrongLocalMerging(config.regions, config)}
+        'local merging': lambda: LocalMerging(config.regions, unbounded),
+        'local merging, features 3': lambda: StrongLocalMerging(config.regions, unbounded)}
     for name in ('kway', 'diffcut'):
         made[name] = lambda name=name: create_method(config.replace(method=name))
     return made
