@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -63,14 +64,12 @@ class StrongLocalMerging(LocalMerging):
 def groupings() -> dict[str, Callable[[], SegmentationMethod]]:
     """Return what makes each grouping anew, by name."""
     config = SegmentationConfig()
-    unbounded = config.replace(max_segments=1024)
-    made: dict[str, Callable[[], SegmentationMethod]] = {
-        'regions': lambda: create_method(config.replace(method='regions')),
-        'local merging': lambda: LocalMerging(config.regions, unbounded),
-        'local merging, features 3': lambda: StrongLocalMerging(config.regions, unbounded)}
-    for name in ('kway', 'diffcut'):
-        made[name] = lambda name=name: create_method(config.replace(method=name))
-    return made
+    merged = config.section('regions'), config.replace(max_segments=1024)
+    return {'regions': partial(create_method, config.replace(method='regions')),
+            'local merging': partial(LocalMerging, *merged),
+            'local merging, features 3': partial(StrongLocalMerging, *merged),
+            'kway': partial(create_method, config.replace(method='kway')),
+            'diffcut': partial(create_method, config.replace(method='diffcut'))}
 
 
 def mixed(features: torch.Tensor, truth: Truth, share: float) -> torch.Tensor:
