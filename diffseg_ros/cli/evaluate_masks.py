@@ -21,6 +21,7 @@ from diffseg_ros.evaluation.measure import MeasureSet
 from diffseg_ros.evaluation.report import check_names, mean_report, Report, Table
 from diffseg_ros.io.images import write_image
 from diffseg_ros.registry import segmentation_methods
+from diffseg_ros.segmentation.table_objects import table_objects
 from diffseg_ros.settings import updated
 from diffseg_ros.types import Frame, LabelImage, RgbImage
 from diffseg_ros.viz.overlay import draw_overlay
@@ -35,7 +36,12 @@ BASELINES = ('grid', 'lab_ncut', 'lab_kmeans', 'felzenszwalb', 'random_weights')
 CURVE = 'calibration.png'
 
 _COLUMNS = {'miou': ('mIoU', '.3f'), 'pixel_accuracy': ('pixel acc.', '.3f'),
-            'boundary_f': ('boundary F', '.3f'), 'segments_per_image': ('segments', '.1f'),
+            'boundary_f': ('boundary F', '.3f'), 'overlap_precision': ('overlap P', '.3f'),
+            'overlap_recall': ('overlap R', '.3f'), 'overlap_f': ('overlap F', '.3f'),
+            'object_boundary_precision': ('boundary P', '.3f'),
+            'object_boundary_recall': ('boundary R', '.3f'),
+            'object_boundary_f': ('boundary F', '.3f'), 'objects_found': ('found', '.2f'),
+            'objects_there': ('there', '.2f'), 'segments_per_image': ('segments', '.1f'),
             'seconds_per_image': ('s/image', '.3f'), 'images': ('images', 'd')}
 _WHITENED = 20  # images of each data set that the features of random weights are whitened with
 
@@ -51,6 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='evaluate this instead of the pipeline, or beside --method; may be '
                         'repeated. random_weights is the pipeline with an untrained embedded '
                         'model. Baselines come with the source repository')
+    parser.add_argument('--protocol', choices=('masks', 'objects'), default='masks',
+                        help='what is scored: all segments, or the objects on support surfaces '
+                        'that depth and camera show (RGB-D data sets; the segments only propose '
+                        'the surfaces)')
     parser.add_argument('--limit', type=positive, metavar='N',
                         help='only the first N images of a set')
     parser.add_argument('--output', type=Path, metavar='DIR',
@@ -64,12 +74,16 @@ def run(arguments: argparse.Namespace, config: PipelineConfig) -> None:
     """Score the data sets; print and write the report."""
     datasets = [MaskDataset(path) for path in arguments.datasets]
     check_names([dataset.name for dataset in datasets])
-    empty = MeasureSet('masks', config.measures).compute()
-    table = Table(_COLUMNS, empty, name_width=24, width=12)
+    empty = MeasureSet(arguments.protocol, config.measures).compute()
+    columns = {key: column for key, column in _COLUMNS.items()
+               if key in empty or key == 'seconds_per_image'}
+    table = Table(columns, empty, name_width=24, width=12)
     reports = {}
     with _output(arguments, config, datasets):
         for name, method in _methods(arguments, config, datasets):
             table.print_heading(name)
+            if arguments.protocol == 'objects':
+                method = _object_method(method)
             reports[name] = _report(name, method, datasets, table, config, arguments)
     write_json(arguments.json, reports[name] if len(reports) == 1 else {'methods': reports})
 
@@ -115,6 +129,10 @@ def _pipeline_method(config: PipelineConfig) -> Method:
     return segment
 
 
+def _object_method(method: Method) -> Method:
+    return lambda frame: (table_objects(frame, method(frame)[0]), None)
+
+
 def _image_method(baseline: Callable[[RgbImage], LabelImage]) -> Method:
     return lambda frame: (baseline(frame.rgb), None)
 
@@ -125,7 +143,7 @@ def _report(name: str, method: Method, datasets: list[MaskDataset], table: Table
     reports: dict[str, Report] = {}
     scored = []
     for dataset in datasets:
-        measures = MeasureSet('masks', config.measures)
+        measures = MeasureSet(arguments.protocol, config.measures)
         folder = arguments.output and arguments.output / name / dataset.name
         seconds = _score(method, dataset, measures, arguments.limit, folder)
         scored.append(measures)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 COMMANDS = ('masks', 'tracks')
 
-_BUILT_IN = ('tracks', 'consistency', 'masks', 'calibration')
+_BUILT_IN = ('tracks', 'consistency', 'masks', 'calibration', 'objects')
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ def _scores(labels: npt.NDArray[np.integer], truth: npt.NDArray[np.int64]) -> tu
         right += np.count_nonzero(outline & _dilated(true_outline, reach))
         found_again += np.count_nonzero(true_outline & _dilated(outline, reach))
     return (*_precision_recall_f(hits, hits, found.sum(), table.region_pixels.sum()),
-            *_precision_recall_f(right, found_again, np.sum(outlines), np.sum(true_outlines)),
+            *_precision_recall_f(right, found_again, np.count_nonzero(outlines),
+                                 np.count_nonzero(true_outlines)),
             len(found), len(table.regions))
 
 

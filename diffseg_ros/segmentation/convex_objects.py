@@ -57,10 +57,10 @@ def concavity(depth: FloatImage) -> FloatImage:
     creases and on the far side of steps.
     """
     known = np.isfinite(depth)
-    window = {'ksize': (_WINDOW, _WINDOW), 'normalize': False}
-    total = cv2.boxFilter(np.where(known, 1 / depth, np.float32(0)), -1, **window)
-    weight = cv2.boxFilter(known.astype(np.float32), -1, **window)
-    near = np.where(known, total / np.maximum(weight, 1), np.float32(np.nan))
+    window = _WINDOW, _WINDOW
+    total = cv2.blur(np.where(known, 1 / depth, np.float32(0)), window)
+    share = cv2.blur(known.astype(np.float32), window)
+    near = np.where(known, total / np.maximum(share, 1e-3), np.float32(np.nan))
     pad = max(_REACHES)
     padded = cv2.copyMakeBorder(near, *(pad,) * 4, cv2.BORDER_CONSTANT, value=np.nan)
     height, width = depth.shape

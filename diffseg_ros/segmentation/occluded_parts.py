@@ -36,14 +36,13 @@ def join_occluded(points: npt.NDArray[np.float32], labels: LabelImage) -> LabelI
     middles = np.stack([np.bincount(labels.ravel() + 1, place.ravel())[1:] / size
                         for place in (rows, columns)], axis=1)
     linked = []
-    for pair in combinations(np.flatnonzero(known), 2):
-        one, other = pair
+    for one, other in combinations(np.flatnonzero(known).tolist(), 2):
         step = centres[:, other] - centres[:, one]
         step /= np.linalg.norm(step)
         if (normals[:, one] @ normals[:, other] > _ALIKE
-                and max(normals[:, one] @ step, -normals[:, other] @ step) < _IN_FRONT
-                and _is_hidden(points[..., 2], labels, pair, middles, 1 / centres[2])):
-            linked.append(pair)
+                and max(normals[:, one] @ step, normals[:, other] @ -step) < _IN_FRONT
+                and _is_hidden(points[..., 2], labels, (one, other), middles, 1 / centres[2])):
+            linked.append((one, other))
     joined = connected_groups(count, np.array(linked, np.intp).reshape(-1, 2))
     return np.append(joined, np.int32(-1))[labels]
 

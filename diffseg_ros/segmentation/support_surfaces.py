@@ -7,6 +7,8 @@ from diffseg_ros.types import LabelImage, Mask
 import numpy as np
 import numpy.typing as npt
 
+FloatImage = npt.NDArray[np.float32]
+
 DISPARITY_NOISE = 1.425e-3
 """
 Random error of the inverse depth in 1/m, the same at all depths; half the step between two values.
@@ -22,7 +24,7 @@ _SAMPLE = 7
 _WALL_SHARE, _SHARE_BEHIND = 0.1, 0.02
 
 
-def clear_of_surfaces(points: npt.NDArray[np.float32], regions: LabelImage) -> Mask:
+def clear_of_surfaces(points: FloatImage, regions: LabelImage) -> Mask:
     """
     Mark the pixels (h, w) whose points lie in front of all support surfaces, beyond the noise.
 
@@ -39,27 +41,25 @@ def clear_of_surfaces(points: npt.NDArray[np.float32], regions: LabelImage) -> M
     candidates = np.flatnonzero(known)
     first = True
     while len(candidates):
-        sample = np.flatnonzero(clear)[::_SAMPLE]
-        heights = points.reshape(-1, 3)[sample] @ normals[:, candidates] - offsets[candidates]
-        on = (np.abs(heights) < tolerance.ravel()[sample, None]).sum(axis=0)
-        best = candidates[on.argmax()]
-        candidates = candidates[candidates != best]
-        if not first and on.max() * _SAMPLE < _WALL_SHARE * total:
+        sample, near = points[clear][::_SAMPLE], tolerance[clear][::_SAMPLE]
+        heights = np.abs(sample @ normals[:, candidates] - offsets[candidates])
+        near_planes = heights < near[:, None]
+        best = near_planes.sum(axis=0).argmax()
+        on = near_planes[:, best]
+        if not first and on.sum() * _SAMPLE < _WALL_SHARE * total:
             break
-        height = _refitted_height(points, normals[:, best], offsets[best], tolerance)
+        candidates = np.delete(candidates, best)
+        for _ in range(_REFITS):
+            on = np.abs(_heights(sample, sample, on)) < near
+        height = _heights(points, sample, on)
         if first or (height < -tolerance).sum() <= _SHARE_BEHIND * total:
             clear &= height > tolerance
         first = False
     return clear
 
 
-def _refitted_height(points: npt.NDArray[np.float32], normal: npt.NDArray[np.float64],
-                     offset: float, tolerance: npt.NDArray[np.float32],
-                     ) -> npt.NDArray[np.float64]:
-    """Return the (h, w) heights in metres above a plane, fitted anew to the points on it."""
-    height: npt.NDArray[np.float64] = points @ normal - offset
-    for _ in range(_REFITS):
-        off = (~(np.abs(height) < 2 / 3 * tolerance)).astype(np.int32)
-        centres, normals, _ = planes(point_moments(points, off, 2))
-        height = points @ normals[:, 0] - normals[:, 0] @ centres[:, 0]
-    return height
+def _heights(points: FloatImage, sample: FloatImage, on: Mask) -> FloatImage:
+    """Return the (...) heights of (..., 3) points above the plane through those of (n, 3) `on`."""
+    centres, normals, _ = planes(point_moments(sample[:, None], 1 - on[:, None], 2))
+    normal = normals[:, 0].astype(np.float32)
+    return points @ normal - np.float32(normal @ centres[:, 0])
