@@ -149,14 +149,14 @@ def test_names_that_are_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         load_backbone(config(tmp_path / 'weights'))
 
 
-def test_no_text_model_is_imported(folder: Path) -> None:
+def test_no_text_model_and_no_teacher_is_imported(folder: Path) -> None:
     code = ('import sys\n'
             'from diffseg_ros.backbones.loader import load_backbone\n'
             'assert "diffusers" not in sys.modules\n'
             'from diffseg_ros.config import BackboneConfig\n'
             f'load_backbone(BackboneConfig(model={str(folder)!r}, device="cpu"))\n'
             'print([name for name in sys.modules if name.startswith(('
-            '"transformers.models.clip", "diffusers.pipelines.stable"))])\n')
+            '"transformers.models.clip", "diffusers.pipelines.stable", "efficientnet"))])\n')
     root = Path(loader.__file__).parents[2]
     done = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True,
                           timeout=100)

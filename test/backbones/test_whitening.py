@@ -106,7 +106,7 @@ def test_a_backbone_whitens_unless_told_not_to(folder: Path) -> None:
     assert matrix is not None and raw.shape[0] == 32
     features = load_backbone(config).features(IMAGES[0])
     torch.testing.assert_close(features, whiten(raw, matrix))
-    assert features.shape[0] == 16
+    assert features.shape[0] == 32
 
 
 def test_another_block_is_left_as_it_is(folder: Path) -> None:

