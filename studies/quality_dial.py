@@ -58,7 +58,7 @@ class LocalMerging(Regions):
 class StrongLocalMerging(LocalMerging):
     """The same with a weight that suits strong features better."""
 
-    features, threshold = 3.0, 0.05
+    features, threshold = 3.0, 0.12
 
 
 def groupings() -> dict[str, Callable[[], SegmentationMethod]]:
