@@ -34,7 +34,7 @@ def test_whole_numbers_are_taken_for_fractions_and_lists_for_tuples():
     ('segmentation.refinement.dilations', '1', 'tuple is needed'),
     ('segmentation.refinement.dilations', [1, 'a'], 'tuple is needed'),
     ('backbone.tokens', 1.5, 'int is needed'),
-    ('backbone.tokens', 1, 'between 16'),
+    ('backbone.tokens', -1, 'between 0'),
     ('segmentation.nothing', 1, 'unknown'),
     ('nothing', 1, 'unknown'),
 ])

@@ -177,11 +177,13 @@ def trim_unet(unet: nn.Module, block: str, *, attention: bool) -> list[str]:
     """
     Remove the layers that are never computed, before weights are loaded.
 
-    Those up to `block` stay; with `attention`, those up to the last self-attention. Returns the
-    names of the modules whose attention maps are wanted: all, or none.
+    Those up to `block` stay; with `attention`, also those up to the last self-attention. Returns
+    the names of the modules whose attention maps are wanted: all, or none.
     """
     maps = self_attention_blocks(unet) if attention else []
-    stage, index = (maps[-1] if maps else block).split('.')[:2]
+    # The parts of the middle have names in place of numbers.
+    stage, index = max((name.split('.')[:2] for name in (block, *maps)),
+                       key=lambda part: (_STAGES.index(part[0]), part[1]))
     if stage == 'up_blocks':
         unet.up_blocks = unet.up_blocks[:int(index) + 1]
     else:

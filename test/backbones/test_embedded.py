@@ -98,10 +98,10 @@ def test_block_is_configurable(folder: Path) -> None:
         load_backbone(config(folder, block='nowhere'))
 
 
-def test_embedded_model_has_attention_too() -> None:
-    backbone = load_backbone(config('embedded'), attention=True)
+def test_embedded_model_has_attention_too(folder: Path) -> None:
+    backbone = load_backbone(config(folder), attention=True)
     features, maps = backbone.features_and_attention(IMAGE)
-    plain = load_backbone(config('embedded'))
+    plain = load_backbone(config(folder))
     assert [item.shape[:2] for item in maps] == [(12, 16), (6, 8)]
     torch.testing.assert_close(features, plain.features(IMAGE), rtol=1e-4, atol=1e-5)
     with pytest.raises(DiffsegError, match='loaded without attention'):

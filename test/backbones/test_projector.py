@@ -17,7 +17,7 @@ from diffseg_ros.errors import DiffsegError
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
-from tiny_pipelines import save_pixel
+from tiny_pipelines import pixel_unet, save_pixel
 import torch
 
 BLOCK = 'up_blocks.1.resnets.1'
@@ -33,9 +33,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def backbone(folder: Path, **options: object) -> UnetBackbone:
+def backbone(folder: Path, *, attention: bool = False, **options: object) -> UnetBackbone:
     return load_backbone(BackboneConfig(**{'model': str(folder), 'device': 'cpu', 'tokens': 192,
-                                           **options}))
+                                           **options}), attention=attention)
 
 
 def test_what_is_written_is_read(folder: Path) -> None:
@@ -64,6 +64,15 @@ def test_the_feature_is_the_projected_layer(folder: Path, block: str,
     assert features.shape == (24, 12, 16)
     with torch.inference_mode():
         torch.testing.assert_close(features, load_projector(folder)[1](outputs[0][0])[0])
+
+
+def test_maps_of_attention_come_with_projected_features(folder: Path) -> None:
+    unet = pixel_unet(up_block_types=('AttnUpBlock2D', 'UpBlock2D', 'UpBlock2D'))
+    save_pixel(folder, unet)
+    features, maps = backbone(folder, attention=True).features_and_attention(IMAGE)
+    assert features.shape == (24, 12, 16)
+    assert [item.shape[:2] for item in maps] == [(12, 16), (6, 8)]
+    torch.testing.assert_close(features, backbone(folder).features(IMAGE), rtol=1e-4, atol=1e-5)
 
 
 def test_for_another_block_it_is_ignored(folder: Path) -> None:

@@ -156,7 +156,8 @@ def test_what_training_needs_is_named_where_it_is_absent(monkeypatch, tmp_path, 
 @pytest.mark.parametrize('option, value', [
     ('--minutes', 'nan'), ('--minutes', '0'), ('--learning-rate', 'inf'),
     ('--learning-rate', '0'), ('--report-seconds', 'nan'), ('--seed', '-1'), ('--seed', 2**32),
-    ('--rooms', '-1'), ('--batch', '0'), ('--batch', '1'), ('--rgb-topic', '/rgb'), ('--photos', 'nowhere')])
+    ('--rooms', '-1'), ('--batch', '0'), ('--batch', '1'), ('--rgb-topic', '/rgb'),
+    ('--photos', 'nowhere')])
 def test_values_that_no_run_can_use_are_refused_in_one_line(images, tmp_path, capsys, option,
                                                             value):
     assert train(words(images, tmp_path / 'w', option, value)) == 2
