@@ -114,7 +114,7 @@ def _load_images(arguments: argparse.Namespace, device: torch.device, teacher: T
     training = [image for number, image in enumerate(images) if number % every]
     rooms = f', {len(views)} views of rooms' if views else ''
     print(f'{found} images ({source.unreadable} unreadable or below 48x48){rooms}, 1 image in '
-          f'{every} held out, on {device}', file=sys.stderr)
+          f'{every} held out, on {device}; computing the features to learn', file=sys.stderr)
     if not arguments.resume:
         teacher.fit(training)
     return (CropSampler([*training, *views], device, teacher),
