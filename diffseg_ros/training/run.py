@@ -28,6 +28,7 @@ SIZES = ((160, 160), (128, 176), (160, 128), (96, 96))
 _LARGEST_CROP = 160 * 160
 _BATCH = {'cpu': 16, 'cuda': 64}
 _WARMUP_SHARE = 0.1
+_WHITENED_IMAGES = 48
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,8 @@ class TrainingRun:
         with checkpoint.replacing(output) as scratch:
             checkpoint.save_weights(self._trainer.ema, scratch)
             self._teacher.save(scratch)
-            checkpoint.write_whitening(scratch, self._heldout.images(), self._device)
+            checkpoint.write_whitening(scratch, self._heldout.images(_WHITENED_IMAGES),
+                                       self._device)
             checkpoint.save_state(scratch, self._trainer.state(), progress)
         log(output, report)
         return report

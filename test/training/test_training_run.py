@@ -10,6 +10,7 @@ from diffseg_ros.backbones.whitening import load_whitening
 from diffseg_ros.cli.train import main as train
 from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.training import run as training_run
 from diffseg_ros.training import teacher
 from diffseg_ros.training.checkpoint import (
     FEATURE_BLOCK,
@@ -18,7 +19,7 @@ from diffseg_ros.training.checkpoint import (
     STATE_FILE,
     WEIGHTS_FILE,
 )
-from diffseg_ros.training.crops import colour_jitter, CropSampler
+from diffseg_ros.training.crops import colour_jitter, CropSampler, HeldoutCrops
 from diffseg_ros.training.images import TrainingImages
 from diffseg_ros.training.rooms import room_images, VIEWS_PER_ROOM
 from diffseg_ros.training.run import (
@@ -110,6 +111,13 @@ def test_crops_show_the_image():
     assert crops[:, 2].abs().max() == 0
 
 
+def test_images_of_heldout_crops_are_evenly_spread():
+    flat = [np.full((64, 64, 3), grey, np.uint8) for grey in range(0, 250, 10)]
+    crops = HeldoutCrops(sampler_of(flat), 25, CPU)
+    assert [int(image.max()) for image in crops.images(25)] == list(range(0, 250, 10))
+    assert [int(image.max()) for image in crops.images(9)] == list(range(0, 250, 30))
+
+
 def test_views_of_rooms_differ_and_repeat():
     views = list(islice(room_images(1), 3))
     again, other = next(room_images(1)), next(room_images(1, seed=1))
@@ -180,6 +188,8 @@ def test_the_rate_rises_over_steps_or_a_tenth_of_the_time(images):
 
 def test_command_writes_weights_that_load(images, tmp_path, monkeypatch, stub_teacher):
     monkeypatch.setattr(teacher, 'Teacher', stub_teacher)
+    monkeypatch.setattr(training_run, 'HeldoutCrops',
+                        lambda sampler, count, device: HeldoutCrops(sampler, 8, device))
     output, report = tmp_path / 'weights', tmp_path / 'report.json'
     assert train(['--photos', str(images), '--output', str(output), '--minutes', '0.03',
                   '--rooms', '1', '--json', str(report)]) == 0
