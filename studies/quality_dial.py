@@ -15,11 +15,11 @@ from pathlib import Path
 
 from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.cli.command import progress
-from diffseg_ros.config import BackboneConfig, SegmentationConfig
+from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
 from diffseg_ros.evaluation.datasets import IGNORED_CLASS, MaskDataset, Truth
 from diffseg_ros.evaluation.masks import MeanIou
 from diffseg_ros.pipeline import create_method
-from diffseg_ros.segmentation.base import SegmentationMethod
+from diffseg_ros.segmentation.base import SegmentationMethod, SegmentationSettings
 from diffseg_ros.segmentation.region_cut import CutTree
 from diffseg_ros.segmentation.region_graph import RegionGraph
 from diffseg_ros.segmentation.regions import Regions
@@ -38,6 +38,8 @@ Score = tuple[float, float]
 """Mean IoU and segments an image."""
 Features = Callable[[RgbImage], torch.Tensor]
 """Returns the (C, h, w) float32 features of an image."""
+
+NAMES = 'regions', 'local merging', 'local merging, features 3', 'kway', 'diffcut'
 
 _FITTED_IMAGES = 64
 
@@ -61,15 +63,15 @@ class StrongLocalMerging(LocalMerging):
     features, threshold = 3.0, 0.12
 
 
-def groupings() -> dict[str, Callable[[], SegmentationMethod]]:
-    """Return what makes each grouping anew, by name."""
-    config = SegmentationConfig()
-    merged = config.section('regions'), config.replace(max_segments=1024)
-    return {'regions': partial(create_method, config.replace(method='regions')),
-            'local merging': partial(LocalMerging, *merged),
-            'local merging, features 3': partial(StrongLocalMerging, *merged),
-            'kway': partial(create_method, config.replace(method='kway')),
-            'diffcut': partial(create_method, config.replace(method='diffcut'))}
+def groupings(config: SegmentationSettings) -> dict[str, Callable[[], SegmentationMethod]]:
+    """Return what makes each grouping with these settings anew, by name."""
+    regions = config.section('regions'), config.replace(max_segments=1024)
+    makers: list[Callable[[], SegmentationMethod]] = [
+        partial(create_method, config.replace(method='regions')),
+        partial(LocalMerging, *regions), partial(StrongLocalMerging, *regions),
+        partial(create_method, config.replace(method='kway')),
+        partial(create_method, config.replace(method='diffcut'))]
+    return dict(zip(NAMES, makers, strict=True))
 
 
 def mixed(features: torch.Tensor, truth: Truth, share: float) -> torch.Tensor:
@@ -118,11 +120,6 @@ def mean_scores(scores: Sequence[Mapping[tuple[str, float], Score]]
                   float(np.mean([found[key][1] for found in scores]))) for key in scores[0]}
 
 
-def embedded_features() -> Features:
-    """Return the features of the embedded model."""
-    return load_backbone(BackboneConfig(device='cpu')).features
-
-
 def teacher_features(images: Sequence[RgbImage]) -> Features:
     """Return the features of the embedded model's teacher, whitened on these images."""
     from diffseg_ros.training.teacher import Teacher
@@ -146,13 +143,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--features', choices=('embedded', 'teacher'), default='embedded')
     parser.add_argument('--every', type=int, default=1, metavar='N',
                         help='only every Nth image of a set')
-    parser.add_argument('--methods', nargs='+', choices=tuple(groupings()), metavar='NAME',
-                        default=list(groupings()), help='only these groupings')
+    parser.add_argument('--methods', nargs='+', choices=NAMES, metavar='NAME', default=NAMES,
+                        help=f'only these of {", ".join(NAMES)}')
+    add_pipeline_options(parser)
     options = parser.parse_args(arguments)
+    config = pipeline_config(options)
     datasets = [MaskDataset(path) for path in options.datasets]
-    features = (embedded_features() if options.features == 'embedded'
+    features = (load_backbone(config.backbone).features if options.features == 'embedded'
                 else teacher_features(list(_sample(datasets))))
-    methods = {name: groupings()[name] for name in options.methods}
+    methods = {name: groupings(config.segmentation)[name] for name in options.methods}
     scores = mean_scores([measure(dataset, features, methods, every=options.every)
                           for dataset in datasets])
     print('| share of the truth |', ' | '.join(f'{share:.0%}' for share in SHARES), '|')

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import cv2
+from diffseg_ros.backbones.loader import load_backbone
+from diffseg_ros.config import BackboneConfig, SegmentationConfig
 from diffseg_ros.evaluation.datasets import MaskDataset
 import numpy as np
 import pytest
-from studies.quality_dial import embedded_features, groupings, main, mean_scores, measure, mixed
+from studies.quality_dial import groupings, main, mean_scores, measure, mixed
 import torch
 
 SETS = 'camvid_val', 'coco_objects', 'coco_stuff', 'bsds_regions', 'tabletop_objects'
@@ -43,9 +45,9 @@ def patchworks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def gains(folders: list[Path], every: int = 1) -> dict[str, float]:
     """Return what each grouping of regions gains from the features as they are to 60 % truth."""
-    methods = {name: make for name, make in groupings().items()
+    methods = {name: make for name, make in groupings(SegmentationConfig()).items()
                if name not in ('kway', 'diffcut')}
-    features = embedded_features()
+    features = load_backbone(BackboneConfig(device='cpu')).features
     scores = mean_scores([measure(MaskDataset(folder), features, methods, ENDS, every)
                           for folder in folders])
     return {name: scores[name, 0.6][0] - scores[name, 0.0][0] for name in methods}
