@@ -6,8 +6,10 @@ from pathlib import Path
 import time
 
 from diffseg_ros.backbones.loader import load_backbone
+from diffseg_ros.backbones.projector import PROJECTOR_FILE
 from diffseg_ros.backbones.whitening import WHITENING_FILE
 from diffseg_ros.config import BackboneConfig
+from diffseg_ros.training.teacher import TEACHER_FILE
 import numpy as np
 import pytest
 from safetensors.torch import load_file
@@ -17,7 +19,7 @@ FOLDER = Path(__file__).resolve().parents[1] / 'diffseg_ros' / 'weights'
 WEIGHTS = FOLDER / 'diffusion_pytorch_model.fp16.safetensors'
 
 
-@pytest.mark.parametrize('file', [WEIGHTS, FOLDER / WHITENING_FILE])
+@pytest.mark.parametrize('file', sorted(FOLDER.glob('*.safetensors')), ids=lambda path: path.name)
 def test_the_card_names_the_weights_by_their_checksum(file):
     assert hashlib.sha256(file.read_bytes()).hexdigest() in (FOLDER / 'README.md').read_text()
 
@@ -25,8 +27,9 @@ def test_the_card_names_the_weights_by_their_checksum(file):
 def test_size_and_precision():
     assert WEIGHTS.stat().st_size <= 16e6
     assert {tensor.dtype for tensor in load_file(WEIGHTS).values()} == {torch.float16}
-    assert sorted(path.suffix for path in FOLDER.iterdir()) == ['.json', '.json', '.md',
-                                                                 '.safetensors', '.safetensors']
+    assert sorted(path.name for path in FOLDER.iterdir()) == [
+        'README.md', 'config.json', WEIGHTS.name, PROJECTOR_FILE, 'scheduler_config.json',
+        TEACHER_FILE, WHITENING_FILE]
 
 
 def test_they_load_fast_with_their_whitening_and_show_structure():
@@ -37,8 +40,9 @@ def test_they_load_fast_with_their_whitening_and_show_structure():
     rgb = np.full((96, 128, 3), 200, np.uint8)
     rgb[:, 64:] = np.random.default_rng(0).integers(0, 120, (96, 64, 3), np.uint8)
     features = backbone.features(rgb)
-    assert features.shape[0] == 16
-    left, right = features[:, :, 4:12].flatten(1), features[:, :, 20:28].flatten(1)
+    assert features.shape[0] == 64
+    third = features.shape[2] // 3
+    left, right = features[:, :, :third].flatten(1), features[:, :, -third:].flatten(1)
     between = (left.mean(1) - right.mean(1)).square().sum()
     within = (left - left.mean(1, keepdim=True)).square().sum(0).mean()
     assert between > within

@@ -25,10 +25,9 @@ class CutTree:
     order: Groups
     level: FloatArray
 
-    def groups(self, threshold: float, most: int) -> Groups:
-        """Return the group, from 0, of each place in the order; there are at most `most`."""
-        apart = self.bounded(most).level < threshold
-        return np.concatenate([[0], np.cumsum(apart)]).astype(np.int32)
+    def groups(self, threshold: float) -> Groups:
+        """Return the group, from 0, of each place in the order."""
+        return np.concatenate([[0], np.cumsum(self.level < threshold)]).astype(np.int32)
 
     def bounded(self, most: int) -> CutTree:
         """Return the tree with infinite levels where more than `most` groups would come."""

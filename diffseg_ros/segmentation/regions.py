@@ -1,4 +1,4 @@
-"""Segments by merging regions: by colour, depth and diffusion features."""
+"""Segments by a global cut of image regions: by colour, depth and diffusion features."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class CutDefaults(NamedTuple):
     threshold: float
 
 
-_DEFAULTS = {'embedded': CutDefaults(6.0, 0.45)}
-_OTHER_MODELS = CutDefaults(10.0, 0.45)
+_DEFAULTS = {'embedded': CutDefaults(7.0, 0.11)}
+_OTHER_MODELS = CutDefaults(10.0, 0.1)
 
 
 class RegionSettings(Settings):
-    """Merging of small image regions by colour, depth and features."""
+    """Cut of the graph of image regions by colour, depth and features."""
 
     width: int = setting(320, 'width in pixels of the grid that regions are made on', 32, 4096)
     scale: float = setting(
@@ -73,11 +73,11 @@ class RegionSettings(Settings):
         -1.0, "weight of the diffusion features' difference in the affinity of two regions; -1 is "
         'what suits the model, 0 is off', -1.0, 1e3)
     colour: float = setting(
-        6.0, "weight of the mean colours' squared difference; 0 is off", 0.0, 1e3)
+        3.0, "weight of the mean colours' squared difference; 0 is off", 0.0, 1e3)
     geometry: float = setting(
-        100.0, 'weight of the distance between planes, for RGB-D input; 0 is off', 0.0, 1e6)
+        150.0, 'weight of the distance between planes, for RGB-D input; 0 is off', 0.0, 1e6)
     borders: float = setting(
-        1.0, 'weight of the number of borders between two regions; 0 is off', 0.0, 1e3)
+        1.5, 'weight of the number of borders between two regions; 0 is off', 0.0, 1e3)
     edges: float = setting(
         3.0, "weight of these borders' contrast; 0 is off", 0.0, 1e3)
     depth_steps: float = setting(
@@ -119,8 +119,7 @@ class Regions(SegmentationMethod):
         region, regions = self._regions(graph, superpixels)
         tree = self.tree(regions).bounded(self.common.max_segments)
         place = np.argsort(tree.order).astype(np.int32)
-        groups = tree.groups(settings.threshold * _LEVELS**(2 * self.common.granularity - 1),
-                             self.common.max_segments)
+        groups = tree.groups(settings.threshold * _LEVELS**(2 * self.common.granularity - 1))
         segments, group = regions.contracted(groups[place]), groups[place[region]]
         fine, _ = upsample_labels(frame.rgb, place[region].take(superpixels))
         labels = groups[fine]
