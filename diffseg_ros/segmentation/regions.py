@@ -36,6 +36,7 @@ _REFERENCE_PIXELS = 320 * 240
 _DEPTH_GRADIENT = 0.4
 _MERGED_GEOMETRY = 40.0
 _PRIOR = 3.0
+_SIZE_POWER = 0.75
 _LEVELS = 16.0
 """Factor of the threshold from granularity 0.5 to 1: nearly all regions are then apart."""
 # Confidence: logistic regression on five sets of images with true masks, each of equal weight.
@@ -52,8 +53,8 @@ class CutDefaults(NamedTuple):
     threshold: float
 
 
-_DEFAULTS = {'embedded': CutDefaults(7.0, 0.11)}
-_OTHER_MODELS = CutDefaults(10.0, 0.1)
+_DEFAULTS = {'embedded': CutDefaults(6.0, 0.12)}
+_OTHER_MODELS = CutDefaults(10.0, 0.03)
 
 
 class RegionSettings(Settings):
@@ -177,8 +178,8 @@ def region_affinity(graph: RegionGraph, settings: RegionSettings, prior: float) 
 
     exp of the negated sum of weighted differences in feature, colour and plane and of the
     cheapest way between them, on which each border costs its contrast and a constant (after the
-    intervening contours of Leung and Malik, ECCV 1998); times both sizes. Where tracks are
-    expected, regions of one are nearer, of two further.
+    intervening contours of Leung and Malik, ECCV 1998); times both sizes, to a power that keeps
+    small things. Where tracks are expected, regions of one are nearer, of two further.
     """
     count = len(graph.size)
     unit = graph.features / np.maximum(np.linalg.norm(graph.features, axis=1), 1e-12)[:, None]
@@ -197,7 +198,8 @@ def region_affinity(graph: RegionGraph, settings: RegionSettings, prior: float) 
         apart += shortest_path(ways.tocsr(), directed=False)
     if graph.expected is not None and prior:
         apart += prior * _PRIOR * (1 - 2 * _agreement(graph.expected))
-    return np.exp(-apart) * np.outer(graph.size, graph.size)
+    size = graph.size**_SIZE_POWER
+    return np.exp(-apart) * np.outer(size, size)
 
 
 def _agreement(expected: FloatArray) -> FloatArray:
