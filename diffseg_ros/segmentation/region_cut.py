@@ -57,7 +57,7 @@ def cut_tree(affinity: FloatArray, size: FloatArray) -> CutTree:
         if end - start < 2:
             continue
         part = order[start:end]
-        cost, ranked, count = _best_cut(affinity[np.ix_(part, part)])
+        cost, ranked, count = _best_cut(affinity[part[:, None], part])
         order[start:end] = part = part[ranked]
         middle = start + count
         level[middle - 1] = above = max(above, cost * (size[part].sum() / whole)**-_SHARE_POWER)
@@ -68,12 +68,14 @@ def cut_tree(affinity: FloatArray, size: FloatArray) -> CutTree:
 def _best_cut(affinity: FloatArray) -> tuple[float, npt.NDArray[np.intp], int]:
     """Return the cost of the best cut, the order along the eigenvector, and where it is cut."""
     degree = affinity.sum(axis=1)
-    scale = 1 / np.sqrt(degree)
-    second = np.linalg.eigh(scale[:, None] * affinity * scale)[1][:, -2]
-    ranked = np.argsort(second * scale, kind='stable')
-    ordered = affinity[np.ix_(ranked, ranked)]
-    inside = np.cumsum(2 * np.tril(ordered, -1).sum(axis=1) + ordered.diagonal())[:-1]
-    volume = np.cumsum(degree[ranked])
+    ranked = np.arange(len(degree))
+    if len(degree) > 2:
+        scale = 1 / np.sqrt(degree)
+        second = np.linalg.eigh(scale[:, None] * affinity * scale)[1][:, -2]
+        ranked = (second * scale).argsort(kind='stable')
+        affinity = affinity[ranked[:, None], ranked]
+    inside = affinity.cumsum(axis=0).cumsum(axis=1).diagonal()[:-1]
+    volume = degree[ranked].cumsum()
     cut = volume[:-1] - inside
     cost = cut / volume[:-1] + cut / (volume[-1] - volume[:-1])
     best = int(cost.argmin())

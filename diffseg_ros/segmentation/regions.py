@@ -166,6 +166,8 @@ def _hierarchy(regions: LabelImage, ratio: FloatArray) -> Hierarchy:
     exponent = np.log(np.maximum(ratio, 1e-12)) / np.log(_LEVELS)
     granularity = ((1 + exponent) / 2).clip(0)
     present = np.flatnonzero(np.bincount(regions.ravel()))
+    if len(present) == len(ratio) + 1:
+        return Hierarchy(regions, granularity.astype(np.float32))
     number = np.zeros(present[-1] + 1, np.int32)
     number[present] = np.arange(len(present), dtype=np.int32)
     apart = np.minimum.reduceat(granularity[:present[-1]], present[:-1])
