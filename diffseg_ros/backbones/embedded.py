@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 DEFAULT_TIMESTEP = 10
-TOKENS, ALIGNED_TOKENS = 768, 1850
+TOKENS, ALIGNED_TOKENS = 768, 1200
 
 
 def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: BackboneSettings,

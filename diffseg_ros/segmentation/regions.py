@@ -53,7 +53,7 @@ class CutDefaults(NamedTuple):
     threshold: float
 
 
-_DEFAULTS = {'embedded': CutDefaults(6.0, 0.12)}
+_DEFAULTS = {'embedded': CutDefaults(7.0, 0.08)}
 _OTHER_MODELS = CutDefaults(10.0, 0.03)
 
 

@@ -83,7 +83,7 @@ def test_for_another_block_it_is_ignored(folder: Path) -> None:
     assert torch.equal(with_it, backbone(folder, block=other).features(IMAGE))
 
 
-@pytest.mark.parametrize(('aligned', 'tokens'), [(True, 1850), (False, 768)])
+@pytest.mark.parametrize(('aligned', 'tokens'), [(True, 1200), (False, 768)])
 def test_aligned_features_are_finer_by_default(folder: Path, aligned: bool, tokens: int) -> None:
     if not aligned:
         (folder / PROJECTOR_FILE).unlink()
