@@ -30,8 +30,8 @@ class DiffCut(SegmentationMethod):
     """
     Recursive normalised cut of the tokens' affinity, as published but for further cues.
 
-    The best method where the features are strong: with features that know the truth its mean IoU
-    is 0.698, that of `regions` 0.558.
+    It gains most from strong features: with the truth mixed into them by 60 % its mean IoU rises
+    from 0.38 to 0.58, that of `regions` from 0.46 to 0.60.
     Source: DiffCut (Couairon et al., NeurIPS 2024).
     """
 
