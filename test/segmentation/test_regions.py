@@ -84,7 +84,7 @@ def test_features_keep_apart_what_colours_would_join():
     assert count(rgb, features, scale=0.5, features=0.0) == 1
 
 
-@pytest.mark.parametrize('cue', [{'depth_steps': 5.0}, {'geometry': 80.0}])
+@pytest.mark.parametrize('cue', [{'depth_steps': 10.0}, {'geometry': 80.0}])
 def test_depth_parts_what_colours_would_join(cue):
     rgb, _ = halves(94)
     depth = np.full((96, 128), 2.0, np.float32)
