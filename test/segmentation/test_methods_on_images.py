@@ -41,7 +41,7 @@ def test_segments_rise_with_granularity(observed, method):
 @pytest.mark.parametrize(('method', 'refinement'), [
     ('regions', 'basins'), ('kway', 'basins'), ('kway', 'pamr')])
 def test_pixels_of_low_confidence_are_wrong_more_often(observed, method, refinement):
-    """Not diffseg: the embedded model attends at one coarse grid, too little for its confidence."""
+    """Not diffseg: the embedded model attends at one coarse grid, too little for that."""
     calibration = Calibration()
     for segments, truth in segmented(observed, method=method, refinement__method=refinement):
         calibration.update(Observation(segments.labels, confidence=segments.confidence,
