@@ -91,8 +91,8 @@ else:
     SegmentationConfig = _with_sections(
         SegmentationSettings, 'SegmentationConfig', segmentation_methods.sections(),
         method=(Literal[tuple(segmentation_methods.names())], setting(
-            'regions', 'how features are grouped: regions merges small image regions by '
-            'colour, depth and features; diffcut is the recursive normalised cut of features '
+            'regions', 'how features are grouped: regions is a normalised cut of image regions by '
+            'features, colour and depth; diffcut is the recursive normalised cut of features '
             'and cues, kway its faster K-way form; diffseg merges self-attention maps',
             live=False)))
     OutputsConfig = _with_sections(Settings, 'OutputsConfig', outputs.sections())

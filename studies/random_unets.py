@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from diffseg_ros.backbones.base import DEFAULT_TOKENS
 from diffseg_ros.backbones.device import resolve_device, resolve_dtype
 from diffseg_ros.backbones.latent import DEFAULT_TIMESTEP, LatentEncoder, unet_conditioning
 from diffseg_ros.backbones.preprocess import FixedNoise
@@ -65,7 +66,7 @@ def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = Fals
     noise = FixedNoise(_SCHEDULER, DEFAULT_TIMESTEP, config, device)
     return UnetBackbone(
         f'{shape} shape, random weights', unet, block, encoder, encoder.stride, noise,
-        config.tokens or 768, attention_blocks=maps,
+        config.tokens or DEFAULT_TOKENS, attention_blocks=maps,
         conditioning=unet_conditioning(prompt, pooled, unet.config, device, dtype))
 
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     import torch
 
 
+DEFAULT_TOKENS = 768
+"""What a model without a default of its own takes for `tokens` 0."""
+
+
 class BackboneSettings(Settings):
     """Which model looks at the image, and how."""
 
@@ -30,8 +34,7 @@ class BackboneSettings(Settings):
         'auto', 'self-attention layer whose output is the feature: auto, or a module name such '
         'as down_blocks.1.attentions.0.transformer_blocks.0.attn1', live=False)
     tokens: int = setting(0, "approximate number of feature vectors per image; 0 is the model's "
-                          'default', 0, 16384,
-                          live=False)
+                          'default', 0, 16384, live=False)
     timestep: int = setting(-1, "noise level of the pass, 0 to 999; -1 is the model's default",
                             -1, 999, live=False)
     seed: int = setting(0, 'seed of the fixed noise', 0, 2**31 - 1, live=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from diffseg_ros.backbones.base import BackboneSettings
+from diffseg_ros.backbones.base import BackboneSettings, DEFAULT_TOKENS
 from diffseg_ros.backbones.checkpoints import create_empty, load_weights, read_json
 from diffseg_ros.backbones.preprocess import FixedNoise
 from diffseg_ros.backbones.projector import load_projector
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 DEFAULT_TIMESTEP = 10
-TOKENS, ALIGNED_TOKENS = 768, 1200
+ALIGNED_TOKENS = 1200
 
 
 def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: BackboneSettings,
@@ -54,6 +54,5 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: Back
     maps = trim_unet(unet, block, attention=attention)
     load_weights(unet, folder, device, dtype)
     return UnetBackbone(name, unet, block, nn.PixelUnshuffle(patch), patch, noise,
-                        settings.tokens or (ALIGNED_TOKENS if projector else TOKENS),
-                        attention_blocks=maps, whitening=whitening,
-                        projector=projector)
+                        settings.tokens or (ALIGNED_TOKENS if projector else DEFAULT_TOKENS),
+                        attention_blocks=maps, projector=projector, whitening=whitening)

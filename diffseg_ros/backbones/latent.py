@@ -13,7 +13,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from diffseg_ros.backbones.base import BackboneSettings
+from diffseg_ros.backbones.base import BackboneSettings, DEFAULT_TOKENS
 from diffseg_ros.backbones.checkpoints import (
     create_empty,
     find_weights,
@@ -157,7 +157,8 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
                            'model?); use the text-to-image model')
     load_weights(unet, folder.path / 'unet', device, dtype)
     conditioning = unet_conditioning(prompt, pooled, config, device, dtype)
-    return UnetBackbone(name, unet, block, encoder, encoder.stride, noise, settings.tokens or 768,
+    return UnetBackbone(name, unet, block, encoder, encoder.stride, noise,
+                        settings.tokens or DEFAULT_TOKENS,
                         conditioning=conditioning, attention_blocks=maps)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
@@ -52,7 +53,6 @@ def load_projector(folder: Path, wanted: str = 'auto') -> tuple[str, nn.Sequenti
         projector = create_projector(channels, projected)
         projector.load_state_dict(tensors)
     except (KeyError, OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
-        reason = ' '.join(str(error).split())[:200]
-        raise DiffsegError(f'model file {file}: damaged ({type(error).__name__}: {reason}); '
+        raise DiffsegError(f'model file {file}: damaged ({describe_error(error)[:200]}); '
                            'download or train the model again') from error
     return block, projector

@@ -181,13 +181,13 @@ def boundary_f(prediction: LabelArray, truth: LabelArray, *, ignored: int = 6553
     """
     reach = max(1.0, tolerance * math.hypot(*truth.shape))
     scored = truth != ignored
-    known = ~_near(~scored, reach)
+    known = ~near(~scored, reach)
     edges, true_edges = _edges(prediction, np.ones_like(scored)), _edges(truth, scored)
     judged, true_judged = edges & known, true_edges & known
     if not judged.any() or not true_judged.any():
         return float(judged.any() == true_judged.any())
-    precision = float(_near(true_edges, reach)[judged].mean())
-    recall = float(_near(edges, reach)[true_judged].mean())
+    precision = float(near(true_edges, reach)[judged].mean())
+    recall = float(near(edges, reach)[true_judged].mean())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
@@ -199,7 +199,7 @@ def _edges(labels: LabelArray, scored: Mask) -> Mask:
     return edges
 
 
-def _near(mask: Mask, reach: float) -> Mask:
+def near(mask: Mask, reach: float) -> Mask:
     """Mark the pixels within a Euclidean distance of `reach` pixels of the mask."""
     if not mask.any():
         return np.zeros_like(mask)

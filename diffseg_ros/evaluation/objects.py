@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 from diffseg_ros.evaluation.contingency import contingency
+from diffseg_ros.evaluation.masks import near
 from diffseg_ros.evaluation.measure import Measure, Observation
 from diffseg_ros.registry import register_measure
 from diffseg_ros.types import Mask
@@ -65,8 +65,8 @@ def _scores(labels: npt.NDArray[np.integer], truth: npt.NDArray[np.int64]) -> tu
     right = found_again = 0
     for segment, region in zip(*matches, strict=True):
         outline, true_outline = outlines[segment], true_outlines[region]
-        right += np.count_nonzero(outline & _dilated(true_outline, reach))
-        found_again += np.count_nonzero(true_outline & _dilated(outline, reach))
+        right += np.count_nonzero(outline & near(true_outline, reach))
+        found_again += np.count_nonzero(true_outline & near(outline, reach))
     return (*_precision_recall_f(hits, hits, found.sum(), table.region_pixels.sum()),
             *_precision_recall_f(right, found_again, np.count_nonzero(outlines),
                                  np.count_nonzero(true_outlines)),
@@ -85,10 +85,3 @@ def _outline(mask: Mask) -> Mask:
     """Mark the pixels whose right, lower or lower right neighbour is on the other side."""
     padded = np.pad(mask, ((0, 1), (0, 1)), mode='edge')
     return (mask ^ padded[:-1, 1:]) | (mask ^ padded[1:, :-1]) | (mask ^ padded[1:, 1:])
-
-
-def _dilated(mask: Mask, reach: int) -> Mask:
-    """Mark the pixels within a Euclidean distance of `reach` pixels of the mask."""
-    square = np.square(np.arange(-reach, reach + 1))
-    disk = square[:, None] + square <= reach**2
-    return cv2.dilate(mask.view(np.uint8), disk.view(np.uint8)).view(bool)

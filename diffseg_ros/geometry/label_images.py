@@ -27,6 +27,15 @@ def resize_labels(image: npt.NDArray[_Scalar], height: int, width: int) -> npt.N
     return image.take(rows, axis=0).take(columns, axis=1)
 
 
+def label_middles(labels: npt.NDArray[np.integer], size: npt.NDArray[np.float64],
+                  ) -> list[npt.NDArray[np.float64]]:
+    """Return the mean row and column, (n,) each, of (H, W) labels from 0 of (n,) `size` pixels."""
+    height, width = labels.shape
+    return [np.bincount(labels.ravel(), place, len(size)) / size
+            for place in (np.arange(float(height)).repeat(width),
+                          np.tile(np.arange(float(width)), height))]
+
+
 def label_borders(labels: npt.NDArray[np.integer], *, both_sides: bool = False) -> Mask:
     """
     Return the (H, W) mask of the pixels whose label differs from that of a neighbour.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
+from diffseg_ros.geometry.label_images import label_middles
 from diffseg_ros.segmentation.graph_utils import connected_groups
 from diffseg_ros.segmentation.region_planes import planes, point_moments
 from diffseg_ros.segmentation.support_surfaces import DISPARITY_NOISE
@@ -31,10 +32,8 @@ def join_occluded(points: npt.NDArray[np.float32], labels: LabelImage) -> LabelI
     count = int(labels.max()) + 1
     centres, normals, known = (values[..., 1:] for values in
                                planes(point_moments(points, labels + 1, count + 1)))
-    rows, columns = np.indices(labels.shape)
-    size = np.bincount(labels.ravel() + 1, minlength=count + 1)[1:]
-    middles = np.stack([np.bincount(labels.ravel() + 1, place.ravel())[1:] / size
-                        for place in (rows, columns)], axis=1)
+    size = np.maximum(np.bincount(labels.ravel() + 1, minlength=count + 1), 1.0)
+    middles = np.stack(label_middles(labels + 1, size), axis=1)[1:]
     linked = []
     for one, other in combinations(np.flatnonzero(known).tolist(), 2):
         step = centres[:, other] - centres[:, one]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from diffseg_ros.geometry.label_images import label_middles
 from diffseg_ros.segmentation.graph_utils import membership
 from diffseg_ros.segmentation.region_planes import point_moments
 from diffseg_ros.types import LabelImage
@@ -75,10 +76,7 @@ def region_graph(lab: FloatImage, regions: LabelImage, features: FloatImage,
     count = int(regions.max()) + 1
     flat = regions.ravel()
     size = np.bincount(flat).astype(np.float64)
-    height, width = regions.shape
-    middles = [np.bincount(flat, place) / size
-               for place in (np.arange(float(height)).repeat(width),
-                             np.tile(np.arange(float(width)), height))]
+    middles = label_middles(regions, size)
     ends, steps = _borders(lab, regions, points, depth_steps)
     return RegionGraph(
         size, membership(flat, count, np.float64) @ lab.reshape(-1, 3),

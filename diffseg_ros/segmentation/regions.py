@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple, TYPE_CHECKING
 
 import cv2
@@ -35,7 +36,9 @@ Groups = npt.NDArray[np.int32]
 _REFERENCE_PIXELS = 320 * 240
 _DEPTH_GRADIENT = 0.4
 _MERGED_GEOMETRY = 40.0
+"""Weight of the distance between planes where superpixels are merged to regions."""
 _PRIOR = 3.0
+"""Distance between regions of two tracks, and nearness of those of one, at a prior of 1."""
 _SIZE_POWER = 0.75
 _LEVELS = 16.0
 """Factor of the threshold from granularity 0.5 to 1: nearly all regions are then apart."""
@@ -105,7 +108,7 @@ class Regions(SegmentationMethod):
         variation. Then all pairs of regions, touching or not, have an affinity, and a recursive
         normalised cut groups them.
         """
-        settings = self._suited()
+        settings = self._suited
         grid = self.prepare(features).cpu().numpy()
         grid = grid / np.maximum(np.linalg.norm(grid, axis=0), 1e-12)
         image = lab = lab_image(frame.rgb, settings.width)
@@ -134,9 +137,10 @@ class Regions(SegmentationMethod):
 
     def tree(self, regions: RegionGraph) -> CutTree:
         """Return how the regions are grouped, from coarse to fine."""
-        affinity = region_affinity(regions, self._suited(), self.common.prior)
+        affinity = region_affinity(regions, self._suited, self.common.prior)
         return cut_tree(affinity, regions.size)
 
+    @cached_property
     def _suited(self) -> RegionSettings:
         """Return the settings with what the user leaves to the kind of the model."""
         defaults = _DEFAULTS.get(self.model_kind, _OTHER_MODELS)

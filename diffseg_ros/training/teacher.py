@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 import cv2
+from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.types import RgbImage
 import numpy as np
@@ -95,7 +96,7 @@ class Teacher:
             if matrix.shape != (CHANNELS, sum(_SIZES)) or mean.shape != matrix.shape[1:]:
                 raise ValueError(f'shapes {tuple(mean.shape)} and {tuple(matrix.shape)}')
         except (KeyError, OSError, SafetensorError, ValueError) as error:
-            raise DiffsegError(f'{file}: damaged ({type(error).__name__}: {error}); train a new '
+            raise DiffsegError(f'{file}: damaged ({describe_error(error)}); train a new '
                                'model') from error
         self._mean, self._matrix = mean.to(self._device), matrix.to(self._device)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from diffseg_ros.backbones.embedded import DEFAULT_TIMESTEP
+from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.settings import setting, Settings
 from diffseg_ros.training import checkpoint
@@ -212,10 +213,9 @@ class DiffusionTrainer:
                 self.generator.set_state(drawn)
         except (KeyError, OSError, RuntimeError, SafetensorError, TypeError,
                 ValueError) as error:
-            reason = ' '.join(str(error).split())[:200]
-            raise DiffsegError(f'{file}: damaged, or of other weights ({type(error).__name__}: '
-                               f'{reason}); remove it to resume from the weights '
-                               'alone') from error
+            raise DiffsegError(f'{file}: damaged, or of other weights '
+                               f'({describe_error(error)[:200]}); remove it to resume from the '
+                               'weights alone') from error
 
     def _losses(self, images: torch.Tensor, targets: torch.Tensor, noise: torch.Tensor,
                 timesteps: torch.Tensor) -> torch.Tensor:
