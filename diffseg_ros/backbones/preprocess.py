@@ -60,7 +60,7 @@ def image_tensor(rgb: RgbImage, height: int, width: int) -> torch.Tensor:
     if smaller != (rgb.shape[1], rgb.shape[0]):
         rgb = cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)
     if smaller != (width, height):
-        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_CUBIC)
+        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
     scaled = np.multiply(rgb, np.float32(1 / 127.5), dtype=np.float32)
     scaled -= 1
     return torch.from_numpy(scaled).permute(2, 0, 1)[None]
