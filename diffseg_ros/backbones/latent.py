@@ -10,17 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 import functools
 import gc
-from pathlib import Path
 from typing import Any
 
 from diffseg_ros.backbones.base import BackboneSettings, DEFAULT_TOKENS
 from diffseg_ros.backbones.checkpoints import (
     create_empty,
-    find_weights,
-    load_weights,
     PipelineFolder,
     SUPPORTED,
-    TRANSFORMERS_STEM,
 )
 from diffseg_ros.backbones.preprocess import FixedNoise
 from diffseg_ros.backbones.unet import choose_block, trim_unet, UnetBackbone
@@ -32,7 +28,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors import SafetensorError
 import torch
 from torch import nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.utils import logging
 
 DEFAULT_TIMESTEP = 50
@@ -85,7 +81,7 @@ class LatentEncoder:
         # would upcast it.
         if dtype == torch.float16 and config.get('force_upcast', False):
             dtype = torch.float32
-        load_weights(vae, folder.path / 'vae', device, dtype)
+        folder.load_weights('vae', vae, device, dtype)
         return LatentEncoder(vae)
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
@@ -155,7 +151,7 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
         raise DiffsegError(f'model {name}: its U-Net takes {config.in_channels} channels, its '
                            f'VAE gives {encoder.channels} (an inpainting, editing or upscaling '
                            'model?); use the text-to-image model')
-    load_weights(unet, folder.path / 'unet', device, dtype)
+    folder.load_weights('unet', unet, device, dtype)
     conditioning = unet_conditioning(prompt, pooled, config, device, dtype)
     return UnetBackbone(name, unet, block, encoder, encoder.stride, noise,
                         settings.tokens or DEFAULT_TOKENS,
@@ -178,7 +174,7 @@ def embed_empty_prompt(folder: PipelineFolder, *,
     pooled = None
     for name in names:
         encoder = load_text_encoder(folder, name)
-        tokens = _tokenize_empty_prompt(folder.path / name.replace('text_encoder', 'tokenizer'))
+        tokens = folder.empty_prompt(name)
         masked = getattr(encoder.config, 'use_attention_mask', False)
         with torch.no_grad():
             output = encoder(tokens['input_ids'], output_hidden_states=True,
@@ -202,13 +198,12 @@ def load_text_encoder(folder: PipelineFolder,
         raise DiffsegError(f'model {folder.path}: {name} is a {kind}; CLIP text encoders are '
                            f'needed; {SUPPORTED}')
     path = folder.path / name
-    _, variant = find_weights(path, TRANSFORMERS_STEM, torch.float32)
+    source = folder.text_encoder_source(name)
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         encoder, info = _TEXT_ENCODERS[kind].from_pretrained(
-            path, variant=variant, use_safetensors=True, local_files_only=True,
-            dtype=torch.float32, output_loading_info=True)
+            **source, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DiffsegError(f'model folder {path}: cannot be loaded '
                            f'({str(error).splitlines()[0]}); download it again') from error
@@ -221,13 +216,3 @@ def load_text_encoder(folder: PipelineFolder,
                            f'{missing[0]}; download it again')
     return encoder.eval()
 
-
-def _tokenize_empty_prompt(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(path, local_files_only=True)
-        return dict(tokenizer('', padding='max_length', max_length=tokenizer.model_max_length,
-                              truncation=True, return_tensors='pt'))
-    except Exception as error:  # tokenizer files fail with whatever their parser raises
-        reason = str(error).splitlines() or [type(error).__name__]
-        raise DiffsegError(f'model folder {path}: the tokenizer cannot be loaded ({reason[0]}); '
-                           'download it again') from error

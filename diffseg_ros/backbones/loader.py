@@ -6,14 +6,9 @@ import os
 from pathlib import Path
 
 from diffseg_ros.backbones.base import Backbone, BackboneSettings
-from diffseg_ros.backbones.checkpoints import (
-    hub_folder,
-    is_hub_id,
-    PipelineFolder,
-    read_json,
-    SUPPORTED,
-)
+from diffseg_ros.backbones.checkpoints import PipelineFolder, read_json, SUPPORTED
 from diffseg_ros.backbones.device import resolve_device, resolve_dtype
+from diffseg_ros.backbones.hub import hub_folder, is_hub_id, snapshot_folder
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.registry import backbones
 import torch
@@ -53,7 +48,7 @@ def load_backbone(settings: BackboneSettings, *, attention: bool = False) -> Bac
 
 
 def _find(settings: BackboneSettings) -> tuple[str, Path]:
-    """Return the model's name for reports and its folder."""
+    """Return the model's name for reports and its folder or file."""
     name = settings.model
     if name == EMBEDDED:
         if not (EMBEDDED_FOLDER / 'config.json').is_file():
@@ -62,12 +57,12 @@ def _find(settings: BackboneSettings) -> tuple[str, Path]:
                                f'--photos FOLDER --output {EMBEDDED_FOLDER}')
         return EMBEDDED, EMBEDDED_FOLDER
     path = Path(name).expanduser()
+    if (path / 'snapshots').is_dir():
+        return path.name.removeprefix('models--').replace('--', '/', 1), snapshot_folder(path)
     if path.is_dir():
         return path.resolve().name, path
     if path.is_file():
-        raise DiffsegError(f'model {name}: a single file; a folder is needed. Convert it: python3 '
-                           '-c "import diffusers; diffusers.StableDiffusionPipeline.'
-                           "from_single_file('FILE').save_pretrained('FOLDER')\"")
+        return path.stem, path
     if is_hub_id(name):
         return name, hub_folder(name, allow_download=settings.allow_download)
     others = ''.join(f', {known}' for known in backbones.names())
@@ -81,6 +76,11 @@ def _load(name: str, path: Path, settings: BackboneSettings, device: torch.devic
     """Load a pipeline, or a folder as diffseg_train writes it: a U-Net beside its scheduler."""
     dtype = resolve_dtype(settings.precision, device)
     folder = None
+    if path.is_file():
+        from diffseg_ros.backbones.latent import load_latent_backbone
+        from diffseg_ros.backbones.single_file import SingleFile
+        return load_latent_backbone(name, SingleFile(path), settings, device, dtype,
+                                    attention=attention)
     if (path / 'model_index.json').is_file():
         folder = PipelineFolder(path)
         kind = folder.config('unet')['_class_name']
