@@ -9,7 +9,7 @@ from diffseg_ros.backbones.base import BackboneSettings, DEFAULT_TOKENS
 from diffseg_ros.backbones.checkpoints import create_empty, load_weights, read_json
 from diffseg_ros.backbones.preprocess import FixedNoise
 from diffseg_ros.backbones.projector import load_projector
-from diffseg_ros.backbones.unet import choose_block, trim_unet, UnetBackbone
+from diffseg_ros.backbones.unet import block_channels, choose_block, trim_unet, UnetBackbone
 from diffseg_ros.backbones.whitening import load_whitening
 from diffseg_ros.errors import DiffsegError
 from diffusers.models.unets.unet_2d import UNet2DModel
@@ -42,7 +42,7 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: Back
     projector = None
     if aligned is None:
         block = choose_block(unet, settings.block, first_level=True)
-        channels = int(unet.get_submodule(block).to_out[0].out_features)  # type: ignore[index,union-attr]
+        channels = block_channels(unet, block)
     else:
         block, projector = aligned
         if block not in dict(unet.named_modules()):

@@ -66,6 +66,17 @@ def test_package_model_is_found_beside_the_code(folder: Path,
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_whole_block_is_a_feature_too(folder: Path) -> None:
+    backbone = load_backbone(config(folder, block='up_blocks.0'))
+    features = backbone.features(IMAGE)
+    assert (backbone.stride, tuple(features.shape)) == (4, (32, 12, 16))
+    expected = whole_pass(folder, IMAGE, (48, 64), 'up_blocks.0')
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
+    averaged = load_backbone(config(folder, block='up_blocks.0', ensemble=2)).features(IMAGE)
+    other = load_backbone(config(folder, block='up_blocks.0', seed=1)).features(IMAGE)
+    torch.testing.assert_close(averaged, (features + other) / 2)
+
+
 def test_absent_package_model_says_what_to_do(tmp_path: Path,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, 'EMBEDDED_FOLDER', tmp_path)
