@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffseg_ros.backbones.base import DEFAULT_TOKENS
 from diffseg_ros.backbones.device import resolve_device, resolve_dtype
-from diffseg_ros.backbones.latent import DEFAULT_TIMESTEP, LatentEncoder, unet_conditioning
+from diffseg_ros.backbones.latent import latent_kind, LatentEncoder, unet_conditioning
 from diffseg_ros.backbones.preprocess import FixedNoise
 from diffseg_ros.backbones.unet import choose_block, trim_unet, UnetBackbone
 from diffseg_ros.config import BackboneConfig
+from diffseg_ros.model_defaults import with_model_defaults
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -52,6 +52,8 @@ def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = Fals
     With `tiny_vae` an AutoencoderTiny encodes the image instead of an AutoencoderKL; with
     `attention` the backbone also gives attention maps.
     """
+    kind = latent_kind(SHAPES[shape], _SCHEDULER)
+    config = with_model_defaults(config, kind, section='backbone.')
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.precision, device)
     torch.manual_seed(0)
@@ -63,10 +65,10 @@ def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = Fals
     block = choose_block(unet, config.block)
     maps = trim_unet(unet, block, attention=attention)
     encoder = LatentEncoder(vae)
-    noise = FixedNoise(_SCHEDULER, DEFAULT_TIMESTEP, config, device)
+    noise = FixedNoise(_SCHEDULER, config, device)
     return UnetBackbone(
         f'{shape} shape, random weights', unet, block, encoder, encoder.stride, noise,
-        config.tokens or DEFAULT_TOKENS, attention_blocks=maps,
+        config.tokens, kind=kind, attention_blocks=maps,
         conditioning=unet_conditioning(prompt, pooled, unet.config, device, dtype))
 
 

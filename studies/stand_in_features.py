@@ -72,7 +72,7 @@ def _colour_codes(random: np.random.Generator, lab: npt.NDArray[np.float32]) -> 
 
 
 def ten_photos(folders: Sequence[Path]) -> Iterator[tuple[str, Frame, Truth]]:
-    """Yield two photos of each mask set without their depth: the third, and one past the middle."""
+    """Yield two photos of each mask set, without depth: the third and one past the middle."""
     for folder in folders:
         dataset = MaskDataset(folder)
         for number in (2, len(dataset) // 2 + 2):

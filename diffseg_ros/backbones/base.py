@@ -27,8 +27,9 @@ class BackboneSettings(Settings):
         0, 'threads of the model on a CPU; 0 is half of the cores, which leaves room for other '
         'processes', 0, 1024, live=False)
     block: str = setting(
-        'auto', 'self-attention layer whose output is the feature: auto, or a module name such '
-        'as down_blocks.1.attentions.0.transformer_blocks.0.attn1', live=False)
+        'auto', 'module whose output is the feature: auto, a self-attention layer such as '
+        'down_blocks.1.attentions.0.transformer_blocks.0.attn1, or a whole block such as '
+        'up_blocks.1', live=False)
     tokens: int = setting(0, 'approximate number of feature vectors per image; 0 is what suits '
                           'model and method', 0, 16384, live=False)
     timestep: int = setting(-1, 'noise level of the pass, 0 to 999; -1 is what suits model and '
@@ -37,6 +38,9 @@ class BackboneSettings(Settings):
     noise: Literal['auto', True, False] = setting(
         'auto', "add the timestep's noise to the image; auto is what suits model and method: "
         'DiffSeg adds none', live=False)
+    ensemble: int = setting(
+        1, 'number of fixed noise samples over which the features are averaged; each costs a '
+        'pass', 1, 64, live=False)
     whiten: bool = setting(
         True, 'whiten the features of a model that has a whitening matrix, as the embedded one '
         'does; DiffCut does not', live=False)

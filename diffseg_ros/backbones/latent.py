@@ -7,12 +7,12 @@ computed once; no text encoder stays in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import functools
 import gc
 from typing import Any
 
-from diffseg_ros.backbones.base import BackboneSettings, DEFAULT_TOKENS
+from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.backbones.checkpoints import (
     create_empty,
     PipelineFolder,
@@ -21,6 +21,7 @@ from diffseg_ros.backbones.checkpoints import (
 from diffseg_ros.backbones.preprocess import FixedNoise
 from diffseg_ros.backbones.unet import choose_block, trim_unet, UnetBackbone
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.model_defaults import LCM, SD1, SD2, SDXL, TURBO, with_model_defaults
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.embeddings import get_timestep_embedding
@@ -31,7 +32,6 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.utils import logging
 
-DEFAULT_TIMESTEP = 50
 LCM_GUIDANCE = 8.5
 """Guidance scale that distilled U-Nets with a guidance input are given, their usual one."""
 AESTHETIC_SCORE = 6.0
@@ -121,6 +121,24 @@ def unet_conditioning(prompt: torch.Tensor, pooled: torch.Tensor | None, config:
     return sized
 
 
+def latent_kind(unet: Mapping[str, Any], scheduler: Mapping[str, Any]) -> str:
+    """
+    Return the kind, as in `model_defaults`, from the configurations of U-Net and scheduler.
+
+    Distilled models are told by what their samplers need: LCM a guidance input or its own
+    scheduler, Turbo and Lightning timesteps that start from the last.
+    """
+    kind = SD2 if unet.get('use_linear_projection') else SD1
+    if unet.get('addition_embed_type') == 'text_time':
+        kind = SDXL
+    if unet.get('time_cond_proj_dim') or scheduler.get('_class_name') == 'LCMScheduler':
+        return f'{kind}-{LCM}'
+    trailing = scheduler.get('timestep_spacing') == 'trailing'
+    if trailing and not scheduler.get('rescale_betas_zero_snr'):
+        return f'{kind}-{TURBO}'
+    return kind
+
+
 def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSettings,
                          device: torch.device, dtype: torch.dtype, *,
                          attention: bool = False) -> UnetBackbone:
@@ -130,6 +148,8 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
     With `attention` the U-Net's decoder is loaded too and the backbone gives attention maps.
     Raises DiffsegError where a file is missing or damaged, or a component is not supported.
     """
+    kind = latent_kind(folder.config('unet'), folder.config('scheduler'))
+    settings = with_model_defaults(settings, kind, section='backbone.')
     unet = create_empty(UNet2DConditionModel, folder.config('unet'), folder.path / 'unet')
     config = unet.config
     for key, allowed in (('addition_embed_type', (None, 'text_time')),
@@ -138,7 +158,7 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
         if config[key] not in allowed:
             raise DiffsegError(f'model {name}: its U-Net has {key} {config[key]!r}, which needs '
                                f'more input than an image; {SUPPORTED}')
-    noise = FixedNoise(folder.config('scheduler'), DEFAULT_TIMESTEP, settings, device)
+    noise = FixedNoise(folder.config('scheduler'), settings, device)
     block = choose_block(unet, settings.block)
     maps = trim_unet(unet, block, attention=attention)
     prompt, pooled = embed_empty_prompt(folder, sdxl=config.addition_embed_type == 'text_time')
@@ -154,8 +174,8 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
     folder.load_weights('unet', unet, device, dtype)
     conditioning = unet_conditioning(prompt, pooled, config, device, dtype)
     return UnetBackbone(name, unet, block, encoder, encoder.stride, noise,
-                        settings.tokens or DEFAULT_TOKENS,
-                        conditioning=conditioning, attention_blocks=maps)
+                        settings.tokens, kind=kind, conditioning=conditioning,
+                        attention_blocks=maps)
 
 
 def embed_empty_prompt(folder: PipelineFolder, *,

@@ -93,25 +93,29 @@ class FixedNoise:
     """
     Adds the same noise to every sample of a size, whatever the device.
 
-    `timestep` is the (1,) int64 noise level that the U-Net is told.
+    `timestep` is the (1,) int64 noise level that the U-Net is told, `ensemble` the number of
+    different noises. Raises DiffsegError where several are wanted of none.
     """
 
-    def __init__(self, scheduler: Mapping[str, Any], default_timestep: int,
-                 settings: BackboneSettings, device: torch.device) -> None:
-        timestep = settings.timestep if settings.timestep >= 0 else default_timestep
+    def __init__(self, scheduler: Mapping[str, Any], settings: BackboneSettings,
+                 device: torch.device) -> None:
+        timestep = settings.timestep
         share = signal_share(scheduler, timestep) if settings.noise else 1.0
-        self.device = device
+        if settings.ensemble > 1 and not settings.noise:
+            raise DiffsegError(f'ensemble {settings.ensemble}: without noise all samples are the '
+                               'same; set backbone.ensemble to 1 or backbone.noise to true')
+        self.device, self.ensemble = device, settings.ensemble
         self.timestep = torch.tensor([timestep], device=device)
         self._signal = share ** 0.5
         self._scale = (1 - share) ** 0.5
         self._seed = settings.seed
-        self._noise = functools.lru_cache(maxsize=8)(self._draw)
+        self._noise = functools.lru_cache(maxsize=8 * self.ensemble)(self._draw)
 
-    def add(self, sample: torch.Tensor) -> torch.Tensor:
-        """Return the noisy sample; (1, C, h, w) float32 in and out."""
-        return torch.add(self._noise(tuple(sample.shape)), sample, alpha=self._signal)
+    def add(self, sample: torch.Tensor, number: int = 0) -> torch.Tensor:
+        """Return the sample with noise `number` of the ensemble; (1, C, h, w) float32."""
+        return torch.add(self._noise(tuple(sample.shape), number), sample, alpha=self._signal)
 
-    def _draw(self, shape: tuple[int, ...]) -> torch.Tensor:
-        generator = torch.Generator('cpu').manual_seed(self._seed)
+    def _draw(self, shape: tuple[int, ...], number: int) -> torch.Tensor:
+        generator = torch.Generator('cpu').manual_seed(self._seed + number)
         noise = torch.randn(shape, generator=generator, dtype=torch.float32)
         return (noise * self._scale).to(self.device)

@@ -1,7 +1,9 @@
 """
-A diffusers U-Net as a backbone: one pass, as far as its last wanted self-attention block.
+A diffusers U-Net as a backbone: one pass, as far as its last wanted block.
 
-The feature is what one attention module returns. In a transformer block (`...attn1`) that is the
+The feature is what one attention module returns, or the hidden state after a whole block, such as
+`up_blocks.1`, which DIFT uses (Tang et al., "Emergent correspondence from image diffusion",
+NeurIPS 2023). In a transformer block (`...attn1`) that is the
 attention's output projection alone, without the residual, as DiffCut uses it. The attention
 modules of pixel-space U-Nets (`...attentions.N`) add their input themselves, so there the residual
 is part of the feature.
@@ -22,6 +24,7 @@ from typing import Any
 from diffseg_ros.backbones.preprocess import check_image, choose_grid, FixedNoise, image_tensor
 from diffseg_ros.backbones.whitening import whiten
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.model_defaults import OTHER
 from diffseg_ros.types import RgbImage
 from diffusers.models.attention_processor import Attention
 import torch
@@ -45,13 +48,13 @@ class UnetBackbone:
     """
     A diffusers U-Net as a backbone: encode, add the fixed noise, record one block's output.
 
-    `block` names the self-attention module whose output is the feature; `stride` is how many
-    pixels of the resized image one feature vector covers, along each side.
+    `block` names the module whose output is the feature, averaged over the ensemble of noises;
+    `stride` is how many pixels of the resized image one feature vector covers, along each side.
     """
 
     def __init__(self, name: str, unet: nn.Module, block: str,
                  encoder: Callable[[torch.Tensor], torch.Tensor], encoder_stride: int,
-                 noise: FixedNoise, tokens: int, *,
+                 noise: FixedNoise, tokens: int, *, kind: str = OTHER,
                  conditioning: Callable[[int, int], dict[str, Any]] | None = None,
                  attention_blocks: Sequence[str] = (),
                  projector: nn.Module | None = None,
@@ -66,7 +69,7 @@ class UnetBackbone:
         feature, `whitening` is a matrix from `fit_whitening`.
         """
         self.name, self.device, self.block = name, noise.device, block
-        self.kind = 'embedded' if conditioning is None else 'latent'
+        self.kind = kind
         cells = grid_stride(unet, block)
         self.stride = cells * encoder_stride
         self._multiple = max(size_multiple(unet, [block, *attention_blocks]) // cells, 1)
@@ -129,12 +132,22 @@ class UnetBackbone:
               attention_blocks: Sequence[str]) -> Observation:
         height, width = rows * self.stride, columns * self.stride
         image = image_tensor(rgb, height, width).to(self.device)
-        noisy = self._noise.add(self._encoder(image)).to(self._dtype, memory_format=self._layout)
+        sample = self._encoder(image)
         extra = self._conditioning(height, width) if self._conditioning else {}
-        output, maps = run_to_block(self._unet, self.block, attention_blocks, noisy,
-                                    self._noise.timestep, return_dict=False, **extra)
+
+        def look(number: int) -> Observation:
+            noisy = self._noise.add(sample, number).to(self._dtype, memory_format=self._layout)
+            output, maps = run_to_block(self._unet, self.block, attention_blocks, noisy,
+                                        self._noise.timestep, return_dict=False, **extra)
+            return output.float(), maps
+
+        output, maps = look(0)
+        for number in range(1, self._noise.ensemble):
+            other, other_maps = look(number)
+            for mean, item in zip((output, *maps), (other, *other_maps), strict=True):
+                mean.lerp_(item, 1 / (number + 1))
         if self._projector is not None:
-            output = self._projector(output)
+            output = self._projector(output.to(self._dtype))
         grid = feature_grid(output, rows, columns).float()
         if self._whitening is not None:
             grid = whiten(grid, self._whitening)
@@ -148,19 +161,28 @@ def self_attention_blocks(unet: nn.Module) -> list[str]:
     return sorted(names, key=lambda name: _STAGES.index(name.split('.')[0]))
 
 
+def whole_blocks(unet: nn.Module) -> list[str]:
+    """Return the names of the modules of each level, and the middle, in the order of computing."""
+    middle = [] if unet.mid_block is None else ['mid_block']
+    return [*(f'down_blocks.{index}' for index in range(len(unet.down_blocks))), *middle,
+            *(f'up_blocks.{index}' for index in range(len(unet.up_blocks)))]
+
+
 def choose_block(unet: nn.Module, wanted: str, *, first_level: bool = False) -> str:
     """
-    Return the name of the self-attention module whose output is the feature.
+    Return the name of the module whose output is the feature.
 
-    `wanted` is a module name or 'auto': the last self-attention of the deepest encoder level
-    that has any (with `first_level` the shallowest), else of the middle block. Raises
-    DiffsegError, which lists the blocks there are, where there is no such block.
+    `wanted` is the name of a self-attention module or a whole block, or 'auto': the last
+    self-attention of the deepest encoder level that has any (with `first_level` the shallowest),
+    else of the middle block. Raises DiffsegError, which lists the blocks there are, where there
+    is no such block.
     """
-    names = self_attention_blocks(unet)
+    names, whole = self_attention_blocks(unet), whole_blocks(unet)
     if wanted != 'auto':
-        if wanted not in names:
-            raise DiffsegError(f'block {wanted!r}: not a self-attention layer of this U-Net; it '
-                               f'has {", ".join(names) or "none"}; or use auto')
+        if wanted not in (*names, *whole):
+            raise DiffsegError(f'block {wanted!r}: not in this U-Net; it has the blocks '
+                               f'{", ".join(whole)} and the self-attention layers '
+                               f'{", ".join(names) or "(none)"}; or use auto')
         return wanted
     encoder = [name for name in names if name.startswith('down_blocks.')]
     if encoder:
@@ -181,9 +203,8 @@ def trim_unet(unet: nn.Module, block: str, *, attention: bool) -> list[str]:
     the names of the modules whose attention maps are wanted: all, or none.
     """
     maps = self_attention_blocks(unet) if attention else []
-    # The parts of the middle have names in place of numbers.
-    stage, index = max((name.split('.')[:2] for name in (block, *maps)),
-                       key=lambda part: (_STAGES.index(part[0]), part[1]))
+    stage, index = max((_level(name) for name in (block, *maps)),
+                       key=lambda level: (_STAGES.index(level[0]), level[1]))
     if stage == 'up_blocks':
         unet.up_blocks = unet.up_blocks[:int(index) + 1]
     else:
@@ -191,22 +212,41 @@ def trim_unet(unet: nn.Module, block: str, *, attention: bool) -> list[str]:
     if stage == 'down_blocks':
         unet.mid_block = None
         unet.down_blocks = unet.down_blocks[:int(index) + 1]
-        unet.down_blocks[-1].downsamplers = None
+        if block != f'down_blocks.{index}':
+            unet.down_blocks[-1].downsamplers = None
     unet.conv_norm_out = None
     unet.conv_out = None
     return maps
 
 
 def grid_stride(unet: nn.Module, block: str) -> int:
-    """Return how many cells of the U-Net's input one cell of the block's output covers."""
-    stage, index = block.split('.')[:2]
+    """
+    Return how many cells of the U-Net's input one cell of the block's output covers.
+
+    The output of a whole block is what its downsampler or upsampler makes, if it has one.
+    """
+    stage, index = _level(block)
+    whole = block == f'{stage}.{index}'
     down = [getattr(level, 'downsamplers', None) is not None for level in unet.down_blocks]
     if stage == 'down_blocks':
-        return 2 ** sum(down[:int(index)])
+        return 2 ** sum(down[:int(index) + whole])
     if stage == 'mid_block':
         return 2 ** sum(down)
     up = [getattr(level, 'upsamplers', None) is not None for level in unet.up_blocks]
-    return 2 ** (sum(down) - sum(up[:int(index)]))
+    return 2 ** (sum(down) - sum(up[:int(index) + whole]))
+
+
+def block_channels(unet: nn.Module, block: str) -> int:
+    """Return the channels of the block's output."""
+    module: Any = unet.get_submodule(block)
+    return int(module.to_out[0].out_features if isinstance(module, Attention)
+               else module.resnets[-1].out_channels)
+
+
+def _level(name: str) -> tuple[str, str]:
+    """Return a module's stage and its number there; parts of the middle have names instead."""
+    stage, _, rest = name.partition('.')
+    return stage, rest.partition('.')[0]
 
 
 def size_multiple(unet: nn.Module, blocks: Sequence[str]) -> int:
@@ -285,8 +325,8 @@ class _Recorder:
                 self._watch(unet.get_submodule(f'{name}.{part}'), partial(self._project, part))
 
     def _watch(self, module: nn.Module,
-               action: Callable[[nn.Module, torch.Tensor], None]) -> None:
-        def hook(watched: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+               action: Callable[[nn.Module, Any], None]) -> None:
+        def hook(watched: nn.Module, _inputs: Any, output: Any) -> None:
             if threading.get_ident() == self._thread:
                 action(watched, output)
         self._handles.append(module.register_forward_hook(hook))
@@ -294,9 +334,10 @@ class _Recorder:
     def _project(self, part: str, _module: nn.Module, output: torch.Tensor) -> None:
         self._projections[part] = output
 
-    def _record(self, name: str, module: nn.Module, output: torch.Tensor) -> None:
+    def _record(self, name: str, module: nn.Module, output: Any) -> None:
         if name == self._block:
-            self._output = output
+            # Down blocks return the hidden state and the skip connections.
+            self._output = output[0] if isinstance(output, tuple) else output
         if name in self._strides:
             self._add_map(name, module)
         self._missing.discard(name)

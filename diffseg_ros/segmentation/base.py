@@ -25,7 +25,7 @@ class RefinementSettings(Settings):
     iterations: int = setting(3, 'PAMR iterations; 0 is off', 0, 100)
     dilations: tuple[int, ...] = setting(
         (1, 2, 4), 'PAMR neighbour distances in pixels of the refinement grid', 1, 64)
-    width: int = setting(160, 'width in pixels of the grid that refinement works on', 16, 4096)
+    width: int = setting(320, 'width in pixels of the grid that refinement works on', 16, 4096)
 
 
 class SegmentationSettings(Settings):

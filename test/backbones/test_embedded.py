@@ -7,7 +7,7 @@ from pathlib import Path
 import subprocess
 import sys
 
-from diffseg_ros.backbones import embedded, loader
+from diffseg_ros.backbones import loader
 from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.backbones.preprocess import image_tensor
 from diffseg_ros.config import BackboneConfig
@@ -20,6 +20,7 @@ from tiny_pipelines import pixel_unet, save_pixel
 import torch
 from torch.nn import functional
 
+TIMESTEP = 10
 IMAGE = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 
 
@@ -44,12 +45,12 @@ def whole_pass(folder: Path, image: RgbImage, size: tuple[int, int],
     sample = functional.pixel_unshuffle(image_tensor(image, *size), 2)
     noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
     noisy = DDPMScheduler.from_pretrained(folder).add_noise(
-        sample, noise, torch.tensor([embedded.DEFAULT_TIMESTEP]))
+        sample, noise, torch.tensor([TIMESTEP]))
     seen: list[torch.Tensor] = []
     unet.get_submodule(block).register_forward_hook(
         lambda module, inputs, output: seen.append(output))
     with torch.no_grad():
-        unet(noisy, embedded.DEFAULT_TIMESTEP)
+        unet(noisy, TIMESTEP)
     return seen[0][0]
 
 
@@ -64,6 +65,17 @@ def test_package_model_is_found_beside_the_code(folder: Path,
     features += 1
     expected = whole_pass(folder, IMAGE, (48, 64), 'down_blocks.1.attentions.0') + 1
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_whole_block_is_a_feature_too(folder: Path) -> None:
+    backbone = load_backbone(config(folder, block='up_blocks.0'))
+    features = backbone.features(IMAGE)
+    assert (backbone.stride, tuple(features.shape)) == (4, (32, 12, 16))
+    expected = whole_pass(folder, IMAGE, (48, 64), 'up_blocks.0')
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
+    averaged = load_backbone(config(folder, block='up_blocks.0', ensemble=2)).features(IMAGE)
+    other = load_backbone(config(folder, block='up_blocks.0', seed=1)).features(IMAGE)
+    torch.testing.assert_close(averaged, (features + other) / 2)
 
 
 def test_absent_package_model_says_what_to_do(tmp_path: Path,

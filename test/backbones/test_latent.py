@@ -61,8 +61,50 @@ def test_family_matches_uninterrupted_diffusers_pass(
     torch.testing.assert_close(features, expected.unflatten(1, (6, 8)), rtol=1e-3, atol=1e-4)
 
 
-def reference(folder: Path, block: str, image: RgbImage,
-              size: tuple[int, int]) -> torch.Tensor:
+@pytest.mark.parametrize('family', ['sd1', 'sd2', 'sdxl', 'bk_tiny'])
+@pytest.mark.parametrize(('block', 'timestep'), [('up_blocks.1', 261), ('up_blocks.2', 51)])
+def test_dift_matches_uninterrupted_diffusers_passes(
+        family: str, block: str, timestep: int, folders: dict[str, Path],
+        image: RgbImage) -> None:
+    backbone = load_backbone(config(folders[family], block=block, timestep=timestep, ensemble=3,
+                                    seed=5))
+    # Three levels are halved twice, four levels three times.
+    levels = 4 if family in ('sd1', 'sd2') else 3
+    stride = 8 * 2 ** max(levels - 2 - int(block[-1]), 0)
+    assert (backbone.block, backbone.stride) == (block, stride)
+    features = backbone.features(image)
+    size = features.shape[1] * stride, features.shape[2] * stride
+    expected = [reference(folders[family], block, image, size, timestep, seed)
+                for seed in (5, 6, 7)]
+    torch.testing.assert_close(features.flatten(1), torch.stack(expected).mean(dim=0),
+                               rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(features.flatten(1), expected[0], rtol=1e-3, atol=1e-4)
+
+
+def test_ensemble_runs_the_vae_once_and_averages_the_maps(
+        folders: dict[str, Path], image: RgbImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    singles = [load_backbone(config(folders['sd1'], seed=seed), attention=True)
+               .features_and_attention(image) for seed in (0, 1)]
+    backbone = load_backbone(config(folders['sd1'], ensemble=2), attention=True)
+    encoded: list[torch.Tensor] = []
+    encode = backbone._encoder
+    monkeypatch.setattr(backbone, '_encoder', lambda image: encoded.append(encode(image))
+                        or encoded[-1])
+    features, maps = backbone.features_and_attention(image)
+    assert len(encoded) == 1
+    for found, one, other in zip((features, *maps), *((single[0], *single[1])
+                                                      for single in singles), strict=True):
+        torch.testing.assert_close(found, (one + other) / 2)
+    assert torch.equal(features, backbone.features(image))
+
+
+def test_ensemble_without_noise_is_refused(folders: dict[str, Path]) -> None:
+    with pytest.raises(DiffsegError, match='ensemble 4: without noise .* backbone.ensemble to 1'):
+        load_backbone(config(folders['sd1'], noise=False, ensemble=4))
+
+
+def reference(folder: Path, block: str, image: RgbImage, size: tuple[int, int],
+              timestep: int = 50, seed: int = 0) -> torch.Tensor:
     """Compute the block's output with diffusers' own loader, prompt, noise and whole U-Net."""
     from diffusers import AutoencoderTiny, DDPMScheduler, DiffusionPipeline
     half = (folder / 'unet/diffusion_pytorch_model.fp16.safetensors').exists()
@@ -76,8 +118,8 @@ def reference(folder: Path, block: str, image: RgbImage,
         tiny = isinstance(pipeline.vae, AutoencoderTiny)
         sample = image.latents if tiny else image.latent_dist.mode()
         sample = sample * pipeline.vae.config.scaling_factor
-        noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
-        noisy = DDPMScheduler(**BETAS).add_noise(sample, noise, torch.tensor([50]))
+        noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(seed))
+        noisy = DDPMScheduler(**BETAS).add_noise(sample, noise, torch.tensor([timestep]))
         extra: dict[str, object] = {}
         if pipeline.unet.config.addition_embed_type:
             extra['added_cond_kwargs'] = {
@@ -89,8 +131,8 @@ def reference(folder: Path, block: str, image: RgbImage,
         seen: list[torch.Tensor] = []
         pipeline.unet.get_submodule(block).register_forward_hook(
             lambda module, inputs, output: seen.append(output))
-        pipeline.unet(noisy, 50, encoder_hidden_states=encoded[0], **extra)
-    return seen[0][0].T
+        pipeline.unet(noisy, timestep, encoder_hidden_states=encoded[0], **extra)
+    return seen[0][0].T if seen[0].ndim == 3 else seen[0][0].flatten(1)
 
 
 @pytest.mark.parametrize('family', ['sd1', 'sd2', 'ssd', 'bk_small'])
@@ -257,8 +299,10 @@ def test_damaged_or_unsupported_folder_is_named(damage: str, folders: dict[str, 
 def test_wrong_block_lists_those_there_are(folders: dict[str, Path]) -> None:
     with pytest.raises(DiffsegError) as error:
         load_backbone(config(folders['bk_small'], block='down_blocks.9'))
+    assert ('it has the blocks down_blocks.0, down_blocks.1, down_blocks.2, down_blocks.3, '
+            'up_blocks.0, ') in str(error.value)
     assert 'down_blocks.0.attentions.0.transformer_blocks.0.attn1' in str(error.value)
-    assert 'attn2' not in str(error.value)
+    assert 'attn2' not in str(error.value) and '\n' not in str(error.value)
 
 
 def test_single_file_and_bare_unet_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+import copy
 from itertools import accumulate
 from pathlib import Path
 import subprocess
@@ -12,6 +13,7 @@ import sys
 from diffseg_ros.backbones import unet as module_under_test
 from diffseg_ros.backbones.unet import (
     add_attention,
+    block_channels,
     choose_block,
     feature_grid,
     grid_stride,
@@ -20,6 +22,7 @@ from diffseg_ros.backbones.unet import (
     self_attention_blocks,
     size_multiple,
     trim_unet,
+    whole_blocks,
 )
 from diffseg_ros.errors import DiffsegError
 import pytest
@@ -44,6 +47,7 @@ UNETS: dict[str, Callable[[], nn.Module]] = {
                                transformer_layers_per_block=[1, [2, 2], [4, 2]],
                                reverse_transformer_layers_per_block=[[2, 2, 4], [2, 1, 1], 1],
                                **SDXL),
+    'bk_tiny': lambda: latent_unet('CCC', layers_per_block=1, mid_block_type=None),
     'pixel': pixel_unet,
 }
 
@@ -112,6 +116,40 @@ def test_trimming_changes_nothing(unet: nn.Module, block: str) -> None:
     assert trim_unet(unet, block, attention=False) == []
     assert sum(value.numel() for value in unet.parameters()) < before
     assert torch.equal(run_to_block(unet, block, (), SAMPLE, 30)[0], expected)
+
+
+@pytest.mark.parametrize('family', UNETS)
+def test_whole_blocks_equal_an_uninterrupted_pass(family: str) -> None:
+    unet, extra = make(family)
+    sample, names = sample_for(unet), whole_blocks(unet)
+    outputs: dict[str, torch.Tensor] = {}
+    handles = [unet.get_submodule(name).register_forward_hook(
+        lambda module, inputs, output, name=name: outputs.__setitem__(
+            name, output[0] if isinstance(output, tuple) else output)) for name in names]
+    unet(sample, 30, **extra)
+    for handle in handles:
+        handle.remove()
+    assert names == list(outputs) and 'up_blocks.1' in names
+    for name in names:
+        trimmed = copy.deepcopy(unet)
+        trim_unet(trimmed, name, attention=False)
+        assert len(trimmed.state_dict()) < len(unet.state_dict())
+        for model in unet, trimmed:
+            output, _ = run_to_block(model, name, (), sample, 30, **extra)
+            assert torch.equal(output, outputs[name]) and hooks(model) == 0
+            rows, columns = (side // grid_stride(model, name) for side in SIZE)
+            assert feature_grid(output, rows, columns).shape \
+                == (block_channels(model, name), rows, columns)
+            assert size_multiple(model, [name]) % grid_stride(model, name) == 0
+
+
+def test_attention_comes_with_a_whole_block() -> None:
+    unet, extra = make('sd1')
+    names = self_attention_blocks(unet)
+    expected = run_to_block(unet, names[0], names, sample_for(unet), 30, **extra)[1]
+    output, maps = run_to_block(unet, 'up_blocks.1', names, sample_for(unet), 30, **extra)
+    assert output.shape[2:] == tuple(side // 2 for side in SIZE)
+    torch.testing.assert_close(maps, expected)
 
 
 def test_failures_leave_no_hook(unet: nn.Module) -> None:
