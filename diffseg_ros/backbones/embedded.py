@@ -19,7 +19,7 @@ from torch import nn
 
 
 def pixel_kind(folder: Path, block: str) -> str:
-    """Return the kind, as in `model_defaults`, of the model in a folder, used as far as a block."""
+    """Return the kind, as in `model_defaults`, of the model in a folder for features of a block."""
     return EMBEDDED if load_projector(folder, block) else PIXEL
 
 
@@ -59,4 +59,5 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: Back
     maps = trim_unet(unet, block, attention=attention)
     load_weights(unet, folder, device, dtype)
     return UnetBackbone(name, unet, block, nn.PixelUnshuffle(patch), patch, noise,
-                        settings.tokens, kind=kind, attention_blocks=maps, projector=projector, whitening=whitening)
+                        settings.tokens, kind=kind, attention_blocks=maps, projector=projector,
+                        whitening=whitening)
