@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffseg_ros.backbones.base import Backbone, BackboneSettings
 from diffseg_ros.backbones.checkpoints import PipelineFolder, read_json, SUPPORTED
@@ -12,6 +15,9 @@ from diffseg_ros.backbones.hub import hub_folder, is_hub_id, snapshot_folder
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.registry import backbones
 import torch
+
+if TYPE_CHECKING:
+    from diffseg_ros.backbones.unet import UnetBackbone
 
 EMBEDDED = 'embedded'
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / 'weights'
@@ -74,31 +80,37 @@ def _find(settings: BackboneSettings) -> tuple[str, Path]:
 def _load(name: str, path: Path, settings: BackboneSettings, device: torch.device,
           attention: bool) -> Backbone:
     """Load a pipeline, or a folder as diffseg_train writes it: a U-Net beside its scheduler."""
-    dtype = resolve_dtype(settings.precision, device)
-    folder = None
+    folder: PipelineFolder | None = None
     if path.is_file():
-        from diffseg_ros.backbones.latent import load_latent_backbone
         from diffseg_ros.backbones.single_file import SingleFile
-        return load_latent_backbone(name, SingleFile(path), settings, device, dtype,
-                                    attention=attention)
-    if (path / 'model_index.json').is_file():
+        folder = SingleFile(path)
+    elif (path / 'model_index.json').is_file():
         folder = PipelineFolder(path)
+    elif not (path / 'config.json').is_file():
+        files = ', '.join(sorted(file.name for file in path.glob('*.safetensors')))
+        raise DiffsegError(f'model {path}: neither model_index.json nor config.json there; give '
+                           'the folder of a diffusers pipeline or one written by diffseg_train'
+                           + (f', or the path of one file: {files}' if files else ''))
+    if folder:
         kind = folder.config('unet')['_class_name']
         unet, scheduler = path / 'unet', path / 'scheduler' / 'scheduler_config.json'
-    elif (path / 'config.json').is_file():
+    else:
         kind = read_json(path / 'config.json').get('_class_name', 'model of unknown class')
         unet, scheduler = path, path / 'scheduler_config.json'
-    else:
-        raise DiffsegError(f'model {path}: neither model_index.json nor config.json there; give '
-                           'the folder of a diffusers pipeline or one written by diffseg_train')
+    load: Callable[..., UnetBackbone]
     if kind == 'UNet2DModel' and not (folder and {'vae', 'vqvae'} & set(folder.classes)):
         from diffseg_ros.backbones.embedded import load_pixel_backbone
-        return load_pixel_backbone(name, unet, scheduler, settings, device, dtype,
-                                   attention=attention)
-    if folder is None:
+        load = partial(load_pixel_backbone, name, unet, scheduler)
+    elif folder is None:
         raise DiffsegError(f'model {path}: a bare {kind}; give the whole pipeline folder, the '
                            f'one with model_index.json; {SUPPORTED}')
-    if kind == 'UNet2DConditionModel':
+    elif kind == 'UNet2DConditionModel':
         from diffseg_ros.backbones.latent import load_latent_backbone
-        return load_latent_backbone(name, folder, settings, device, dtype, attention=attention)
-    raise DiffsegError(f'model {path}: {folder.kind} with a {kind}; {SUPPORTED}')
+        load = partial(load_latent_backbone, name, folder)
+    else:
+        raise DiffsegError(f'model {path}: {folder.kind} with a {kind}; {SUPPORTED}')
+    from diffseg_ros.backbones.self_test import check_features
+    dtype = resolve_dtype(settings.precision, device)
+    backbone = load(settings, device, dtype, attention=attention)
+    check_features(backbone, dtype, partial(load, settings, device, torch.float32))
+    return backbone
