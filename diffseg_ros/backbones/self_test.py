@@ -62,7 +62,7 @@ def _look(backbone: UnetBackbone) -> torch.Tensor:
     if not deviations.norm() > MIN_SPREAD * features.norm():
         raise DiffsegError(f'model {backbone.name}: block {backbone.block} gives the same feature '
                            'everywhere; its weights are damaged or empty: download them again, '
-                           'or choose another backbone.block')
+                           'or choose another backbone.block or backbone.precision')
     return features
 
 
