@@ -27,9 +27,9 @@ def load_backbone(settings: BackboneSettings, *, attention: bool = False) -> Bac
     """
     Load the model that `settings.model` names.
 
-    That is a registered backbone, 'embedded', a folder or a hub id. With `attention` the whole
-    U-Net is loaded and the backbone gives attention maps too. On a CPU the number of PyTorch's
-    threads is set for the whole process.
+    That is a registered backbone, 'embedded', a folder, a single file or a hub id. With
+    `attention` the whole U-Net is loaded and the backbone gives attention maps too. The model is
+    tried on a fixed image. On a CPU the number of PyTorch's threads is set for the whole process.
 
     Raises
     ------
@@ -74,12 +74,13 @@ def _find(settings: BackboneSettings) -> tuple[str, Path]:
     others = ''.join(f', {known}' for known in backbones.names())
     problems = ''.join(f'; {problem}' for problem in backbones.problems)
     raise DiffsegError(f'model {name!r}: no such folder; give embedded{others}, the folder of a '
-                       f'diffusers pipeline, or a hub id as owner/name{problems}')
+                       'diffusers pipeline, a single safetensors file, or a hub id as owner/name'
+                       f'{problems}')
 
 
 def _load(name: str, path: Path, settings: BackboneSettings, device: torch.device,
           attention: bool) -> Backbone:
-    """Load a pipeline, or a folder as diffseg_train writes it: a U-Net beside its scheduler."""
+    """Load a pipeline, a single file, or a U-Net beside its scheduler as diffseg_train writes."""
     folder: PipelineFolder | None = None
     if path.is_file():
         from diffseg_ros.backbones.single_file import SingleFile

@@ -48,7 +48,7 @@ def check_features(backbone: UnetBackbone, dtype: torch.dtype,
         remedy = 'bfloat16 or float32' if dtype == torch.float16 else 'float32'
         raise DiffsegError(
             f'model {backbone.name}: its features in {str(dtype).removeprefix("torch.")} have '
-            f'only cosine {cosine:.2f} to those in float32, at least {MIN_COSINE[dtype]} is '
+            f'only cosine {cosine:.3f} to those in float32, at least {MIN_COSINE[dtype]} is '
             f'needed; set backbone.precision to {remedy}')
 
 
