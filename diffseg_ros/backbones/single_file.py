@@ -163,7 +163,7 @@ def _check_format(path: Path) -> None:
     if path.suffix == '.gguf':
         raise DiffsegError(f'model {path}: a GGUF file; {NOT_QUANTISED}')
     if path.suffix != '.safetensors':
-        raise DiffsegError(f'model {path}: a file, but none in safetensors; {SUPPORTED_FILES}')
+        raise DiffsegError(f'model {path}: a file that is not in safetensors; {SUPPORTED_FILES}')
 
 
 def _without(prefix: str, items: Mapping[str, Any]) -> dict[str, Any]:

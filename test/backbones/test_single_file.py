@@ -161,7 +161,7 @@ def test_pickle_is_not_opened_and_the_printed_command_converts_it(root: Path,
 
 def test_gguf_and_other_formats_are_refused(root: Path, tmp_path: Path) -> None:
     for name, message in (('model.gguf', 'a GGUF file; quantised weights are not supported; use'),
-                          ('model.onnx', 'a file, but none in safetensors; supported single')):
+                          ('model.onnx', 'a file that is not in safetensors; supported single')):
         (tmp_path / name).write_bytes(b'GGUF')
         assert message in refusal(tmp_path / name)
     quantised = change(root / 'sd1.safetensors', tmp_path / 'model.safetensors', **{
