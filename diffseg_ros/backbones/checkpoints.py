@@ -170,8 +170,11 @@ class PipelineFolder:
     A diffusers pipeline with a U-Net: `model_index.json` and one subfolder per component.
 
     `kind` is the class name of the pipeline, `classes` that of each component it has, as 'unet' ->
-    'UNet2DConditionModel'.
+    'UNet2DConditionModel'. `prompt` is for the embedding of the empty prompt, which serves all
+    precisions in which the pipeline is loaded.
     """
+
+    prompt: tuple[torch.Tensor, torch.Tensor | None] | None = None
 
     def __init__(self, path: Path) -> None:
         index = read_json(path / 'model_index.json')

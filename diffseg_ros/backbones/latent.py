@@ -161,7 +161,9 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
     noise = FixedNoise(folder.config('scheduler'), settings, device)
     block = choose_block(unet, settings.block)
     maps = trim_unet(unet, block, attention=attention)
-    prompt, pooled = embed_empty_prompt(folder, sdxl=config.addition_embed_type == 'text_time')
+    folder.prompt = folder.prompt or embed_empty_prompt(
+        folder, sdxl=config.addition_embed_type == 'text_time')
+    prompt, pooled = folder.prompt
     if prompt.shape[-1] != config.cross_attention_dim:
         raise DiffsegError(f'model {name}: its text encoders give {prompt.shape[-1]} channels, '
                            f'its U-Net takes {config.cross_attention_dim}; they belong to '

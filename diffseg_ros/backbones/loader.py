@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
 
 from diffseg_ros.backbones.base import Backbone, BackboneSettings
 from diffseg_ros.backbones.checkpoints import PipelineFolder, read_json, SUPPORTED
@@ -14,6 +16,9 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.model_defaults import EMBEDDED, OTHER, with_model_defaults
 from diffseg_ros.registry import backbones
 import torch
+
+if TYPE_CHECKING:
+    from diffseg_ros.backbones.unet import UnetBackbone
 
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / 'weights'
 
@@ -46,10 +51,10 @@ def load_backbone(settings: BackboneSettings, *, attention: bool = False) -> Bac
     """
     Load the model that `settings.model` names.
 
-    That is a registered backbone, 'embedded', a folder, a safetensors file or a hub id. What the
+    That is a registered backbone, 'embedded', a folder, a single file or a hub id. What the
     settings leave open is what suits the kind of model. With `attention` the whole U-Net is loaded
-    and the backbone gives attention maps too. On a CPU the number of PyTorch's threads is set for
-    the whole process.
+    and the backbone gives attention maps too. The model is tried on a fixed image. On a CPU the
+    number of PyTorch's threads is set for the whole process.
 
     Raises
     ------
@@ -57,6 +62,8 @@ def load_backbone(settings: BackboneSettings, *, attention: bool = False) -> Bac
         The model, device or block does not exist, is damaged or is not supported.
 
     """
+    from diffseg_ros.backbones.self_test import check_features
+
     device = resolve_device(settings.device)
     if device.type == 'cpu':
         torch.set_num_threads(settings.cpu_threads or max(1, (os.cpu_count() or 1) // 2))
@@ -69,12 +76,17 @@ def load_backbone(settings: BackboneSettings, *, attention: bool = False) -> Bac
             return backbone
         name, path = _find(settings)
         model = _open(path)
-        dtype = resolve_dtype(settings.precision, device)
+        load: Callable[..., UnetBackbone]
         if isinstance(model, PixelModel):
             from diffseg_ros.backbones.embedded import load_pixel_backbone
-            return load_pixel_backbone(name, *model, settings, device, dtype, attention=attention)
-        from diffseg_ros.backbones.latent import load_latent_backbone
-        return load_latent_backbone(name, model, settings, device, dtype, attention=attention)
+            load = partial(load_pixel_backbone, name, *model, settings, device)
+        else:
+            from diffseg_ros.backbones.latent import load_latent_backbone
+            load = partial(load_latent_backbone, name, model, settings, device)
+        dtype = resolve_dtype(settings.precision, device)
+        loaded = load(dtype, attention=attention)
+        check_features(loaded, dtype, partial(load, torch.float32))
+        return loaded
     except torch.OutOfMemoryError as error:
         raise DiffsegError(f'model {settings.model}: does not fit into the memory of {device}; '
                            'set backbone.precision to float16, or use a smaller model or device '
@@ -102,27 +114,31 @@ def _find(settings: BackboneSettings) -> tuple[str, Path]:
     others = ''.join(f', {known}' for known in backbones.names())
     problems = ''.join(f'; {problem}' for problem in backbones.problems)
     raise DiffsegError(f'model {name!r}: no such folder; give embedded{others}, the folder of a '
-                       f'diffusers pipeline, or a hub id as owner/name{problems}')
+                       'diffusers pipeline, a single safetensors file, or a hub id as owner/name'
+                       f'{problems}')
 
 
 def _open(path: Path) -> PixelModel | PipelineFolder:
-    """Return a pipeline, or a folder as diffseg_train writes it: a U-Net beside its scheduler."""
+    """Return a pipeline, or a U-Net beside its scheduler as diffseg_train writes it."""
+    folder: PipelineFolder | None = None
     if path.is_file():
         from diffseg_ros.backbones.single_file import SingleFile
-        return SingleFile(path)
-    folder = None
-    if (path / 'model_index.json').is_file():
+        folder = SingleFile(path)
+    elif (path / 'model_index.json').is_file():
         folder = PipelineFolder(path)
-        kind = folder.config('unet')['_class_name']
-        model = PixelModel(path / 'unet', path / 'scheduler' / 'scheduler_config.json')
-    elif (path / 'config.json').is_file():
-        kind = read_json(path / 'config.json').get('_class_name', 'model of unknown class')
-        model = PixelModel(path, path / 'scheduler_config.json')
-    else:
+    elif not (path / 'config.json').is_file():
+        files = ', '.join(sorted(file.name for file in path.glob('*.safetensors')))
         raise DiffsegError(f'model {path}: neither model_index.json nor config.json there; give '
-                           'the folder of a diffusers pipeline or one written by diffseg_train')
+                           'the folder of a diffusers pipeline or one written by diffseg_train'
+                           + (f', or the path of one file: {files}' if files else ''))
+    if folder:
+        kind = folder.config('unet')['_class_name']
+        pixels = PixelModel(path / 'unet', path / 'scheduler' / 'scheduler_config.json')
+    else:
+        kind = read_json(path / 'config.json').get('_class_name', 'model of unknown class')
+        pixels = PixelModel(path, path / 'scheduler_config.json')
     if kind == 'UNet2DModel' and not (folder and {'vae', 'vqvae'} & set(folder.classes)):
-        return model
+        return pixels
     if folder is None:
         raise DiffsegError(f'model {path}: a bare {kind}; give the whole pipeline folder, the '
                            f'one with model_index.json; {SUPPORTED}')

@@ -32,6 +32,8 @@ SUPPORTED_FILES = ('supported single files are whole checkpoints of Stable Diffu
                    'diffusers pipeline')
 START, END, LENGTH = 49406, 49407, 77
 """The empty prompt in CLIP's vocabulary: start, end, padding. OpenCLIP pads with 0."""
+SD2_LAYERS = 23
+"""SD 2 takes the output of the second to last layer of its text encoder, a ViT-H."""
 
 Shape = tuple[int, ...]
 
@@ -84,18 +86,18 @@ class SingleFile(PipelineFolder):
             kind = single_file_utils.infer_diffusers_model_type(self._tensors)
         except (LookupError, ValueError, UnboundLocalError):  # a known family of another size
             kind = 'unknown'
-        kind = 'edm' if self._has('edm_') else kind
+        kind = 'EDM' if self._has('edm_') else kind
         parts = {'U-Net': self._has(_UNET), 'VAE': self._has(self._vae),
                  'text encoder': bool(self._text)}
         missing = ' and '.join(name for name, there in parts.items() if not there)
         if kind in _KINDS and not missing:
             return
-        what = f'without {missing}' if any(parts.values()) else next(
+        what = f'a checkpoint without {missing}' if any(parts.values()) else next(
             (what for part, what in _ALONE.items()
-             if any(part in key for key in self._tensors)), 'an unknown model')
+             if any(part in key for key in self._tensors)), 'of an unknown kind')
         if kind not in _KINDS:
             what = f'of the kind {kind}'
-        raise DiffsegError(f'model {self.path}: a single file, {what}; {SUPPORTED_FILES}')
+        raise DiffsegError(f'model {self.path}: this single file is {what}; {SUPPORTED_FILES}')
 
     def config(self, component: str) -> dict[str, Any]:
         """Return the configuration of a component, as a pipeline folder has it."""
@@ -161,7 +163,7 @@ def _check_format(path: Path) -> None:
     if path.suffix == '.gguf':
         raise DiffsegError(f'model {path}: a GGUF file; {NOT_QUANTISED}')
     if path.suffix != '.safetensors':
-        raise DiffsegError(f'model {path}: a file, but none in safetensors; {SUPPORTED_FILES}')
+        raise DiffsegError(f'model {path}: a file that is not in safetensors; {SUPPORTED_FILES}')
 
 
 def _without(prefix: str, items: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,8 +249,7 @@ def _text_config(shapes: Mapping[str, Shape], prefix: str) -> dict[str, Any]:
         'vocab_size': vocabulary,
         'hidden_size': width,
         'intermediate_size': _first(shapes, 'mlp.fc1.bias', 'mlp.c_fc.bias')[0],
-        # SD 2 takes the second to last layer; in diffusers its encoder ends there.
-        'num_hidden_layers': layers - 1 if prefix == _SD2_TEXT else layers,
+        'num_hidden_layers': min(layers, SD2_LAYERS) if prefix == _SD2_TEXT else layers,
         'num_attention_heads': width // 64,
         'projection_dim': shapes.get('text_projection', (width, width))[1],
         'hidden_act': 'gelu' if _is_open_clip(prefix) else 'quick_gelu',

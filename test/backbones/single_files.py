@@ -12,6 +12,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -105,7 +106,7 @@ def open_clip(encoder: CLIPTextModel | CLIPTextModelWithProjection) -> Tensors:
 
 
 def checkpoint(pipeline: DiffusionPipeline, family: str) -> Tensors:
-    """Return all tensors of a pipeline as the original code of 'sd1', 'sd2' or 'xl' names them."""
+    """Return all tensors of a pipeline as the original code of 'sd1', 'sd2', 'xl' or 'refiner'."""
     texts = {}
     if family == 'sd2':
         encoder = open_clip(pipeline.text_encoder)
@@ -121,8 +122,9 @@ def checkpoint(pipeline: DiffusionPipeline, family: str) -> Tensors:
         texts[f'{prefix}.transformer.text_model.'] = {
             **pipeline.text_encoder.state_dict(),
             'embeddings.position_ids': torch.arange(77)[None]}
-    if family == 'xl':
-        texts['conditioner.embedders.1.model.'] = open_clip(pipeline.text_encoder_2)
+    if family in ('xl', 'refiner'):
+        number = ('refiner', 'xl').index(family)
+        texts[f'conditioner.embedders.{number}.model.'] = open_clip(pipeline.text_encoder_2)
     return {**ldm_unet(pipeline.unet), **ldm_vae(pipeline.vae),
             'alphas_cumprod': torch.ones(1000),
             **{prefix + key: value for prefix, encoder in texts.items()
@@ -163,7 +165,7 @@ def narrow_vae(**options: object) -> AutoencoderKL:
 
 
 def narrow_pipeline(family: str, folder: Path) -> DiffusionPipeline:
-    """Return a pipeline of 'sd1', 'sd2', 'xl' or 'ssd' with real names and few channels."""
+    """Return a pipeline of a family with few channels, otherwise as the real one."""
     unet = {'norm_num_groups': 32, 'cross_attention_dim': 64}
     rest = {'safety_checker': None, 'feature_extractor': None, 'requires_safety_checker': False,
             'scheduler': PNDMScheduler(**BETAS, skip_prk_steps=True, steps_offset=1)}
@@ -181,6 +183,17 @@ def narrow_pipeline(family: str, folder: Path) -> DiffusionPipeline:
             tokenizer=shriek, **rest,
             unet=latent_unet('CCCD', block_out_channels=(64, 64, 128, 128),
                              attention_head_dim=(1, 1, 2, 2), **linear))
+    second = CLIPTextModelWithProjection(text_config('gelu', num_hidden_layers=3))
+    xl = {**linear, 'addition_embed_type': 'text_time', 'addition_time_embed_dim': 256}
+    if family == 'refiner':
+        return StableDiffusionXLImg2ImgPipeline(
+            vae=narrow_vae(scaling_factor=0.13025, force_upcast=True), text_encoder=None,
+            tokenizer=None, text_encoder_2=second, tokenizer_2=shriek,
+            requires_aesthetics_score=True, scheduler=EulerDiscreteScheduler(**BETAS),
+            unet=latent_unet('DCCD', **xl, attention_head_dim=(1, 1, 2, 2),
+                             block_out_channels=(64, 64, 128, 128),
+                             transformer_layers_per_block=2,
+                             projection_class_embeddings_input_dim=24 + 5 * 256))
     depth = {'transformer_layers_per_block': (1, 2, 3)}
     if family == 'ssd':
         depth = {'mid_block_type': 'UNetMidBlock2D',
@@ -189,10 +202,8 @@ def narrow_pipeline(family: str, folder: Path) -> DiffusionPipeline:
     return StableDiffusionXLPipeline(
         vae=narrow_vae(scaling_factor=0.13025, force_upcast=True),
         text_encoder=CLIPTextModel(text_config('quick_gelu')), tokenizer=ends,
-        text_encoder_2=CLIPTextModelWithProjection(text_config('gelu', num_hidden_layers=3)),
-        tokenizer_2=shriek, scheduler=EulerDiscreteScheduler(**BETAS),
+        text_encoder_2=second, tokenizer_2=shriek, scheduler=EulerDiscreteScheduler(**BETAS),
         unet=latent_unet('DCC', **{
-            **linear, **depth, 'cross_attention_dim': 128, 'attention_head_dim': (1, 1, 2),
-            'block_out_channels': (64, 64, 128), 'addition_embed_type': 'text_time',
-            'addition_time_embed_dim': 256,
+            **xl, **depth, 'cross_attention_dim': 128, 'attention_head_dim': (1, 1, 2),
+            'block_out_channels': (64, 64, 128),
             'projection_class_embeddings_input_dim': 24 + 6 * 256}))

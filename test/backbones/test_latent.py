@@ -306,7 +306,7 @@ def test_wrong_block_lists_those_there_are(folders: dict[str, Path]) -> None:
 
 
 def test_single_file_and_bare_unet_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(DiffsegError, match='a single file, a U-Net .* alone; supported'):
+    with pytest.raises(DiffsegError, match='this single file is a U-Net .* alone; supported'):
         load_backbone(config(folders['sd1'] / 'unet/diffusion_pytorch_model.safetensors'))
     with pytest.raises(DiffsegError, match='a bare UNet2DConditionModel'):
         load_backbone(config(folders['sd1'] / 'unet'))

@@ -90,7 +90,7 @@ def test_quantised_configuration_is_refused(component: str, folder: Path) -> Non
     file = folder / component / 'config.json'
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, 'quantization_config': {'quant_method': 'torchao'}}))
-    with pytest.raises(DiffsegError, match=f'its {component} is quantised with torchao .* use the'):
+    with pytest.raises(DiffsegError, match=f'its {component} is quantised with torchao .* use'):
         load_backbone(config(folder))
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+from diffseg_ros.backbones import single_file
 from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
@@ -18,7 +19,7 @@ from single_files import narrow_pipeline, write
 import torch
 
 IMAGE = np.random.default_rng(3).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-FAMILIES = {'sd1': 'sd1', 'sd2': 'sd2', 'xl': 'xl', 'ssd': 'xl'}
+FAMILIES = {'sd1': 'sd1', 'sd2': 'sd2', 'xl': 'xl', 'ssd': 'xl', 'refiner': 'refiner'}
 
 
 def config(path: Path, **options: object) -> BackboneConfig:
@@ -39,7 +40,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_single_file_gives_the_features_of_its_pipeline(family: str, root: Path) -> None:
+def test_single_file_gives_the_features_of_its_pipeline(
+        family: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single_file, 'SD2_LAYERS', 2)
     folder = load_backbone(config(root / family), attention=True)
     file = load_backbone(config(root / f'{family}.safetensors'), attention=True)
     assert (file.name, file.block, file.stride) == (family, folder.block, folder.stride)
@@ -104,15 +107,15 @@ OTHERS = {
     'a U-Net or transformer alone': {'input_blocks.0.0.weight': (8, 4, 3, 3)},
     'a text encoder alone': {'text_model.encoder.layers.0.mlp.fc1.weight': (8, 8)},
     'a textual inversion': {'emb_params': (2, 8)},
-    'an unknown model': {'layer.weight': (8, 8)},
-    'without VAE and text encoder': {'model.diffusion_model.out.0.weight': (8,)}}
+    'of an unknown kind': {'layer.weight': (8, 8)},
+    'a checkpoint without VAE and text encoder': {'model.diffusion_model.out.0.weight': (8,)}}
 
 
 @pytest.mark.parametrize('what', OTHERS)
 def test_other_files_are_refused_by_what_they_are(what: str, tmp_path: Path) -> None:
     file = tmp_path / 'other.safetensors'
     save_file({key: torch.zeros(shape) for key, shape in OTHERS[what].items()}, file)
-    assert f'model {file}: a single file, {what}; supported single files are' in refusal(file)
+    assert f'model {file}: this single file is {what}; supported single files are' in refusal(file)
 
 
 def without(file: Path, prefix: str, target: Path) -> Path:
@@ -124,13 +127,13 @@ def without(file: Path, prefix: str, target: Path) -> Path:
 
 def test_incomplete_and_unsuitable_checkpoints_are_refused(root: Path, tmp_path: Path) -> None:
     whole, target = root / 'sd1.safetensors', tmp_path / 'model.safetensors'
-    assert 'single file, without VAE;' in refusal(without(whole, 'first_stage', target))
-    assert 'single file, without text encoder;' in refusal(without(whole, 'cond_', target))
+    assert 'a checkpoint without VAE;' in refusal(without(whole, 'first_stage', target))
+    assert 'a checkpoint without text encoder;' in refusal(without(whole, 'cond_', target))
     assert 'its vae lacks' in refusal(without(whole, 'first_stage_model.quant_conv', target))
     assert 'its unet: down_blocks.0.resnets.0.conv1.weight should be' in refusal(change(
         whole, target, **{'model.diffusion_model.input_blocks.1.0.in_layers.2.weight':
                           torch.zeros(32, 16, 3, 3)}))
-    assert 'of the kind edm' in refusal(change(whole, target, edm_mean=torch.zeros(4)))
+    assert 'of the kind EDM' in refusal(change(whole, target, edm_mean=torch.zeros(4)))
     first = 'model.diffusion_model.input_blocks.0.0.weight'
     assert 'of the kind inpainting' in refusal(change(
         whole, target, **{first: torch.zeros(32, 9, 3, 3)}))
@@ -158,7 +161,7 @@ def test_pickle_is_not_opened_and_the_printed_command_converts_it(root: Path,
 
 def test_gguf_and_other_formats_are_refused(root: Path, tmp_path: Path) -> None:
     for name, message in (('model.gguf', 'a GGUF file; quantised weights are not supported; use'),
-                          ('model.onnx', 'a file, but none in safetensors; supported single')):
+                          ('model.onnx', 'a file that is not in safetensors; supported single')):
         (tmp_path / name).write_bytes(b'GGUF')
         assert message in refusal(tmp_path / name)
     quantised = change(root / 'sd1.safetensors', tmp_path / 'model.safetensors', **{
