@@ -14,6 +14,7 @@ from diffseg_ros.backbones.checkpoints import (
     SUPPORTED,
 )
 from diffseg_ros.backbones.device import resolve_device, resolve_dtype
+from diffseg_ros.backbones.unet import UnetBackbone
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.registry import backbones
 import torch
@@ -45,7 +46,10 @@ def load_backbone(settings: BackboneSettings, *, attention: bool = False) -> Bac
             own = getattr(settings, entry.section) if entry.settings else None
             backbone: Backbone = entry.create(own, settings)
             return backbone
-        return _load(*_find(settings), settings, device, attention)
+        unet_backbone = _load(*_find(settings), settings, device, attention)
+        if settings.compile:
+            unet_backbone.compile()
+        return unet_backbone
     except torch.OutOfMemoryError as error:
         raise DiffsegError(f'model {settings.model}: does not fit into the memory of {device}; '
                            'set backbone.precision to float16, or use a smaller model or device '
@@ -77,7 +81,7 @@ def _find(settings: BackboneSettings) -> tuple[str, Path]:
 
 
 def _load(name: str, path: Path, settings: BackboneSettings, device: torch.device,
-          attention: bool) -> Backbone:
+          attention: bool) -> UnetBackbone:
     """Load a pipeline, or a folder as diffseg_train writes it: a U-Net beside its scheduler."""
     dtype = resolve_dtype(settings.precision, device)
     folder = None
