@@ -90,11 +90,11 @@ else:
     BackboneConfig = _with_sections(BackboneSettings, 'BackboneConfig', backbones.sections())
     SegmentationConfig = _with_sections(
         SegmentationSettings, 'SegmentationConfig', segmentation_methods.sections(),
-        method=(Literal[tuple(segmentation_methods.names())], setting(
-            'regions', 'how features are grouped: regions is a normalised cut of image regions by '
+        method=(Literal['auto', *segmentation_methods.names()], setting(
+            'auto', 'how features are grouped: regions is a normalised cut of image regions by '
             'features, colour and depth; diffcut is the recursive normalised cut of features '
-            'and cues, kway its faster K-way form; diffseg merges self-attention maps',
-            live=False)))
+            'and cues, kway its faster K-way form; diffseg merges self-attention maps; auto is '
+            'what suits the model: kway for Stable Diffusion, else regions', live=False)))
     OutputsConfig = _with_sections(Settings, 'OutputsConfig', outputs.sections())
     MeasuresConfig = _with_sections(Settings, 'MeasuresConfig', measures.sections())
 

@@ -149,7 +149,7 @@ def constraints(value: Any, option: Option) -> list[str]:
     """Return in words what a parameter descriptor has no field for."""
     found = []
     if option.choices:
-        found.append(f'one of {", ".join(option.choices)}')
+        found.append(f'one of {", ".join(option.choice_names)}')
     if isinstance(value, tuple) and option.minimum is not None:
         found.append(f'each from {option.minimum} to {option.maximum}')
     if option.read_only:

@@ -11,8 +11,9 @@ import os
 import time
 
 from diffseg_ros.backbones.base import Backbone, observe
-from diffseg_ros.backbones.loader import load_backbone
+from diffseg_ros.backbones.loader import load_backbone, model_kind
 from diffseg_ros.config import PipelineConfig
+from diffseg_ros.model_defaults import EMBEDDED, OTHER, with_model_defaults
 from diffseg_ros.parameter_file import pipeline_config_from_file
 from diffseg_ros.registry import segmentation_methods
 from diffseg_ros.segmentation.base import SegmentationMethod, SegmentationSettings
@@ -23,15 +24,18 @@ from diffseg_ros.types import Frame, Result, Segments
 import torch
 
 
-def create_method(config: SegmentationSettings,
-                  backbone: Backbone | None = None) -> SegmentationMethod:
-    """Return the method that the settings name, for features of a backbone, without memory."""
+def create_method(config: SegmentationSettings, kind: str = EMBEDDED) -> SegmentationMethod:
+    """Return the method that the settings name, for a kind of model, without memory."""
+    config = with_model_defaults(config, kind, config.method, 'segmentation.')
     entry = segmentation_methods.get(config.method)
     method: SegmentationMethod = entry.create(
         config.section(entry.section) if entry.settings else None, config)
-    if backbone is not None:
-        method.model_kind = getattr(backbone, 'kind', 'other')
     return method
+
+
+def kind_of(backbone: Backbone) -> str:
+    """Return the kind of a model, as in `model_defaults`."""
+    return str(getattr(backbone, 'kind', OTHER))
 
 
 class Pipeline:
@@ -62,10 +66,11 @@ class Pipeline:
             config = PipelineConfig()
         elif not isinstance(config, PipelineConfig):
             config = pipeline_config_from_file(config)
-        self._config = config
-        self._backbone = backbone or load_backbone(
-            config.backbone, attention=create_method(config.segmentation).needs_attention)
-        self._method = create_method(config.segmentation, self._backbone)
+        kind = kind_of(backbone) if backbone else model_kind(config.backbone)
+        self._config = config = with_model_defaults(config, kind, config.segmentation.method)
+        self._method = create_method(config.segmentation, kind)
+        self._backbone = backbone or load_backbone(config.backbone,
+                                                   attention=self._method.needs_attention)
         self._tracker = Tracker(config.tracking, first_id)
         self._last_stamp: int | None = None
 
@@ -73,6 +78,11 @@ class Pipeline:
     def backbone(self) -> Backbone:
         """The model that looks at the frames; its `name` and `device` go into reports."""
         return self._backbone
+
+    @property
+    def config(self) -> PipelineConfig:
+        """The settings in force, those that were left open as they suit model and method."""
+        return self._config
 
     @property
     def track_count(self) -> int:
@@ -86,8 +96,9 @@ class Pipeline:
 
     def configure(self, config: PipelineConfig) -> None:
         """Apply changed settings from the next frame on; the backbone stays as loaded."""
-        self._config = config
-        self._method = create_method(config.segmentation, self._backbone)
+        kind = kind_of(self._backbone)
+        self._config = config = with_model_defaults(config, kind, config.segmentation.method)
+        self._method = create_method(config.segmentation, kind)
         self._tracker.configure(config.tracking)
 
     def reset(self) -> None:
@@ -108,7 +119,7 @@ class Pipeline:
         """
         features, attention = self._observe(frame)
         with one_blas_thread():
-            method = create_method(self._config.segmentation, self._backbone)
+            method = create_method(self._config.segmentation, kind_of(self._backbone))
             return method.segment(frame, features, None, attention)
 
     def process(self, frame: Frame) -> Result:

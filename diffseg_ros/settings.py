@@ -90,9 +90,14 @@ class Option:
     description: str
     minimum: float | None = None
     maximum: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | bool, ...] = ()
     live: bool = True
     read_only: bool = False
+
+    @property
+    def choice_names(self) -> tuple[str, ...]:
+        """The choices as one writes them."""
+        return tuple(item if isinstance(item, str) else str(item).lower() for item in self.choices)
 
 
 def flatten(settings: Settings, prefix: str = '') -> Iterator[tuple[str, Any, Option]]:
@@ -171,7 +176,7 @@ def _explain(error: ValidationError, kind: type[Settings]) -> str:
     field = kind.model_fields[name]
     option, got = _option(field), first['input']
     if option.choices:
-        return f'parameter {name}: got {got!r}; choose one of {", ".join(option.choices)}'
+        return f'parameter {name}: got {got!r}; choose one of {", ".join(option.choice_names)}'
     if first['type'] in ('greater_than_equal', 'less_than_equal', 'finite_number'):
         return (f'parameter {name}: got {got!r}; it must lie between {option.minimum} and '
                 f'{option.maximum}')

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from diffseg_ros.backbones.device import resolve_device, resolve_dtype
-from diffseg_ros.backbones.latent import DEFAULT_TIMESTEP, LatentEncoder, unet_conditioning
+from diffseg_ros.backbones.latent import latent_kind, LatentEncoder, unet_conditioning
 from diffseg_ros.backbones.preprocess import FixedNoise
 from diffseg_ros.backbones.unet import choose_block, grid_stride, trim_unet, UnetBackbone
 from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.model_defaults import with_model_defaults
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -57,6 +58,11 @@ _POOLED = 1280
 _SCHEDULER = {'beta_start': 0.00085, 'beta_end': 0.012, 'beta_schedule': 'scaled_linear'}
 
 
+def shape_kind(shape: str) -> str:
+    """Return the kind, as in `model_defaults`, of one of SHAPES."""
+    return latent_kind(SHAPES[shape], _SCHEDULER)
+
+
 def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = False,
                     attention: bool = False) -> UnetBackbone:
     """
@@ -66,6 +72,8 @@ def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = Fals
     `attention` the backbone also gives attention maps. Tokens are by default those of 512x512
     pixels. Raises DiffsegError where it does not fit into memory.
     """
+    kind, tokens = shape_kind(shape), config.tokens
+    config = with_model_defaults(config, kind, section='backbone.')
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.precision, device)
     # As the VAEs of SDXL and its relatives ask for.
@@ -85,11 +93,11 @@ def random_backbone(shape: str, config: BackboneConfig, *, tiny_vae: bool = Fals
     prompt = torch.randn(1, 77, unet.config.cross_attention_dim)
     pooled = torch.randn(1, _POOLED) if 'addition_embed_type' in SHAPES[shape] else None
     encoder = LatentEncoder(vae)
-    noise = FixedNoise(_SCHEDULER, DEFAULT_TIMESTEP, config, device)
+    noise = FixedNoise(_SCHEDULER, config, device)
     stride = grid_stride(unet, block) * encoder.stride
     backbone = UnetBackbone(
         f'{shape} shape, random weights', unet, block, encoder, encoder.stride, noise,
-        config.tokens or (SIDE // stride)**2, attention_blocks=maps,
+        tokens or (SIDE // stride)**2, kind=kind, attention_blocks=maps,
         conditioning=unet_conditioning(prompt, pooled, unet.config, device, dtype))
     if config.compile:
         backbone.compile()

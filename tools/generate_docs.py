@@ -160,7 +160,7 @@ def _message(entry: Entry[Any]) -> str:
 
 def _range(option: Option) -> str:
     if option.choices:
-        return ', '.join(f'`{choice}`' for choice in option.choices)
+        return ', '.join(f'`{choice}`' for choice in option.choice_names)
     if option.minimum is None:
         return ''
     return f'{_value(option.minimum)} to {_value(option.maximum)}'

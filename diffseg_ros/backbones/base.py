@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     import torch
 
 
-DEFAULT_TOKENS = 768
-"""What a model without a default of its own takes for `tokens` 0."""
-
-
 class BackboneSettings(Settings):
     """Which model looks at the image, and how."""
 
@@ -37,13 +33,14 @@ class BackboneSettings(Settings):
         'auto', 'module whose output is the feature: auto, a self-attention layer such as '
         'down_blocks.1.attentions.0.transformer_blocks.0.attn1, or a whole block such as '
         'up_blocks.1', live=False)
-    tokens: int = setting(0, "approximate number of feature vectors per image; 0 is the model's "
-                          'default', 0, 16384, live=False)
-    timestep: int = setting(-1, "noise level of the pass, 0 to 999; -1 is the model's default",
-                            -1, 999, live=False)
+    tokens: int = setting(0, 'approximate number of feature vectors per image; 0 is what suits '
+                          'model and method', 0, 16384, live=False)
+    timestep: int = setting(-1, 'noise level of the pass, 0 to 999; -1 is what suits model and '
+                            'method', -1, 999, live=False)
     seed: int = setting(0, 'seed of the fixed noise', 0, 2**31 - 1, live=False)
-    noise: bool = setting(True, "add the timestep's noise to the image; DiffSeg does not",
-                          live=False)
+    noise: Literal['auto', True, False] = setting(
+        'auto', "add the timestep's noise to the image; auto is what suits model and method: "
+        'DiffSeg adds none', live=False)
     ensemble: int = setting(
         1, 'number of fixed noise samples over which the features are averaged; each costs a '
         'pass', 1, 64, live=False)
@@ -65,8 +62,8 @@ class Backbone(Protocol):
     float32 tensor: the mean over heads and layers of the probabilities with which the first token
     attends to the second.
 
-    Where it has an attribute `kind`, methods take the defaults that suit that kind of model:
-    'embedded', or 'latent' for Stable Diffusion and its like.
+    Where it has an attribute `kind`, settings that are left open are those that suit that kind of
+    model (see `diffseg_ros.model_defaults`), else those of 'other'.
     """
 
     @property

@@ -1,15 +1,16 @@
 """
-Models on disk: diffusers folders and hub ids, read strictly.
+Models on disk: diffusers folders, read strictly.
 
-Only safetensors weights are read, since pickled ones can run any code when loaded. What is
-missing, damaged or not supported raises DiffsegError, which says what to do.
+Only safetensors weights are read, since pickled ones can run any code when loaded, and only
+floats: quantised weights mean something only together with their scales. What is missing, damaged
+or not supported raises DiffsegError, which says what to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 import re
 from typing import Any, TypeVar
 
@@ -24,10 +25,14 @@ SUPPORTED = ('supported are U-Nets: Stable Diffusion 1.x, 2.x and XL with their 
              'versions, SSD-1B, BK-SDM, and pixel-space UNet2DModel')
 COMPONENTS = ('unet', 'vae', 'text_encoder', 'text_encoder_2', 'tokenizer', 'tokenizer_2',
               'scheduler')
+PICKLES = ('.bin', '.ckpt', '.pt', '.pth')
 
-_TOP_FILES = ('model_index.json', 'config.json', 'scheduler_config.json')
+_FLOATS = {'F64', 'F32', 'F16', 'BF16', 'F8_E4M3', 'F8_E5M2'}
+_SCALES = re.compile(r'\.weight[._:]|(\.SCB|\.scale_weight|\.qweight|\.qzeros|scaled_fp8)$')
+"""What bitsandbytes, torchao, quanto, GPTQ, AWQ and scaled fp8 write beside quantised weights."""
+NOT_QUANTISED = ('quantised weights are not supported; use the same model with float32, float16 '
+                  'or bfloat16 weights in safetensors')
 _LEGACY_ATTENTION = {'query': 'to_q', 'key': 'to_k', 'value': 'to_v', 'proj_attn': 'to_out.0'}
-_WEIGHTS = re.compile(r'(?:diffusion_pytorch_model|model)(\.fp16)?(?:-\d+-of-\d+)?\.safetensors')
 _Module = TypeVar('_Module', bound=nn.Module)
 
 
@@ -61,11 +66,18 @@ def find_weights(folder: Path, stem: str, dtype: torch.dtype) -> tuple[list[Path
         index = folder / f'{stem}.safetensors.index{middle}.json'
         if index.is_file():
             return _shards(index), variant
-    pickles = sorted(file.name for file in folder.glob('*')
-                     if file.suffix in ('.bin', '.ckpt', '.pt', '.pth'))
-    if pickles:
+    others = {file.suffix: file.name for file in sorted(folder.glob('*'), reverse=True)}
+    pickled = [others[suffix] for suffix in PICKLES if suffix in others]
+    if '.safetensors' in others:
+        raise DiffsegError(f'model folder {folder}: no {stem}.safetensors, only '
+                           f'{others[".safetensors"]}; supported are the plain variant, fp16 and '
+                           'bf16; download one of these')
+    if '.gguf' in others:
+        raise DiffsegError(f'model folder {folder}: only GGUF ({others[".gguf"]}); '
+                           f'{NOT_QUANTISED}')
+    if pickled:
         raise DiffsegError(
-            f'model folder {folder}: only pickled weights ({pickles[0]}), which can run any code '
+            f'model folder {folder}: only pickled weights ({pickled[0]}), which can run any code '
             'when loaded; convert them if you trust them: python3 -c "import diffusers; diffusers.'
             "DiffusionPipeline.from_pretrained('OLD').save_pretrained('NEW')\" writes safetensors")
     raise DiffsegError(f'model folder {folder}: no {stem}.safetensors or '
@@ -103,22 +115,46 @@ def load_weights(model: nn.Module, folder: Path, device: torch.device,
     """
     expected = model.state_dict()
     files, _ = find_weights(folder, DIFFUSERS_STEM, dtype)
+    check_weights(files)
     tensors: dict[str, torch.Tensor] = {}
+    for file in files:
+        with safe_open(file, framework='pt', device='cpu') as handle:
+            for key in handle.keys():
+                name = key if key in expected else _current_name(key)
+                if name in expected:
+                    tensors[name] = handle.get_tensor(key).to(device, dtype, copy=True)
+    assign_weights(model, tensors, f'weights {files[0]}',
+                   'they belong to another config.json: download both again')
+
+
+def check_weights(files: Iterable[Path]) -> None:
+    """Raise DiffsegError where a safetensors file is damaged or holds quantised weights."""
     for file in files:
         try:
             with safe_open(file, framework='pt', device='cpu') as handle:
-                for key in handle.keys():
-                    name = key if key in expected else _current_name(key)
-                    if name in expected:
-                        tensors[name] = handle.get_tensor(key).to(device, dtype, copy=True)
+                kinds = {key: handle.get_slice(key).get_dtype() for key in handle.keys()}
         except (OSError, SafetensorError) as error:
             raise DiffsegError(f'weights {file}: damaged ({error}); download them '
                                'again') from error
-    for name, value in expected.items():
+        for key, kind in kinds.items():
+            weight = key.endswith(('.weight', '.bias'))
+            if _SCALES.search(key) or weight and kind not in _FLOATS:
+                raise DiffsegError(f'weights {file}: quantised ({key} is {kind}); '
+                                   f'{NOT_QUANTISED}')
+
+
+def assign_weights(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: str,
+                   remedy: str) -> None:
+    """
+    Give an empty model its weights.
+
+    Raises DiffsegError, about `source` and with `remedy`, unless names and shapes are the model's.
+    """
+    for name, value in model.state_dict().items():
         found = tuple(tensors[name].shape) if name in tensors else 'nothing'
         if found != tuple(value.shape):
-            raise DiffsegError(f'weights {files[0]}: {name} should be {tuple(value.shape)}, got '
-                               f'{found}; they belong to another config.json: download both again')
+            raise DiffsegError(f'{source}: {name} should be {tuple(value.shape)}, got {found}; '
+                               f'{remedy}')
     model.load_state_dict(tensors, assign=True)
     model.requires_grad_(False)
 
@@ -159,8 +195,39 @@ class PipelineFolder:
             raise DiffsegError(f'model {self.path}: the pipeline has no {component} but needs '
                                f'one; {SUPPORTED}')
         name = 'scheduler_config.json' if component == 'scheduler' else 'config.json'
-        return {'_class_name': self.classes[component],
-                **read_json(self.path / component / name)}
+        content = read_json(self.path / component / name)
+        if content.get('quantization_config'):
+            method = content['quantization_config'].get('quant_method', 'an unnamed method')
+            raise DiffsegError(f'model {self.path}: its {component} is quantised with {method} '
+                               f'(quantization_config in {name}); {NOT_QUANTISED}')
+        return {'_class_name': self.classes[component], **content}
+
+    def load_weights(self, component: str, model: nn.Module, device: torch.device,
+                     dtype: torch.dtype) -> None:
+        """Load the weights of 'unet' or 'vae' into an empty model, as `load_weights` does."""
+        load_weights(model, self.path / component, device, dtype)
+
+    def text_encoder_source(self, name: str) -> dict[str, Any]:
+        """Return the arguments of `from_pretrained` for 'text_encoder' or 'text_encoder_2'."""
+        files, variant = find_weights(self.path / name, TRANSFORMERS_STEM, torch.float32)
+        check_weights(files)
+        return {'pretrained_model_name_or_path': self.path / name, 'variant': variant,
+                'use_safetensors': True, 'local_files_only': True}
+
+    def empty_prompt(self, name: str) -> dict[str, torch.Tensor]:
+        """Return the (1, N) tokens of the empty prompt, and which of them are no padding."""
+        from transformers import CLIPTokenizer
+        component = name.replace('text_encoder', 'tokenizer')
+        self.check_tokenizer(component)
+        try:
+            tokenizer = CLIPTokenizer.from_pretrained(self.path / component,
+                                                      local_files_only=True)
+            return dict(tokenizer('', padding='max_length', truncation=True, return_tensors='pt',
+                                  max_length=tokenizer.model_max_length))
+        except Exception as error:  # tokenizer files fail with whatever their parser raises
+            reason = str(error).splitlines() or [type(error).__name__]
+            raise DiffsegError(f'model {self.path}: its {component} cannot be loaded '
+                               f'({reason[0]}); download it again') from error
 
     def check_complete(self) -> None:
         """Raise DiffsegError unless all needed files are there."""
@@ -171,68 +238,15 @@ class PipelineFolder:
                 continue
             if component in stems:
                 find_weights(self.path / component, stems[component], torch.float32)
-            elif not any((self.path / component).glob('*.json')):
-                raise DiffsegError(f'model {self.path}: {component} is missing; download the '
-                                   'whole model again')
+            elif component.startswith('tokenizer'):
+                self.check_tokenizer(component)
         self.config('scheduler')
 
-
-def is_hub_id(name: str) -> bool:
-    """Return whether `name` has the form owner/name."""
-    return re.fullmatch(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*', name) is not None
-
-
-def hub_folder(model_id: str, *, allow_download: bool) -> Path:
-    """Return a hub model's folder, cached or downloaded; DiffsegError tells how to download it."""
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    cache = str(constants.HF_HUB_CACHE)
-    try:
-        folder = Path(snapshot_download(model_id, cache_dir=cache, local_files_only=True))
-        if (folder / 'model_index.json').is_file():
-            PipelineFolder(folder).check_complete()
-            return folder
-        if (folder / 'config.json').is_file():
-            return folder
-        reason = f'{folder} has no model_index.json'
-    except DiffsegError as error:
-        reason = str(error)
-    except (LocalEntryNotFoundError, OSError, ValueError):
-        reason = 'not on this machine'
-    if allow_download:
-        return _download(model_id, cache)
-    raise DiffsegError(
-        f'model {model_id}: {reason}. Set backbone.allow_download to download it, or run: '
-        f'hf download {model_id} --include "*.json" --include "*.txt" --include '
-        f'"*/*.safetensors" --exclude "safety_checker/*" (into {cache}), or give the path of a '
-        'folder with the pipeline')
-
-
-def _download(model_id: str, cache: str) -> Path:
-    from huggingface_hub import HfApi, snapshot_download
-    try:
-        files = files_to_download(HfApi().list_repo_files(model_id))
-        return Path(snapshot_download(model_id, cache_dir=cache, allow_patterns=files))
-    except DiffsegError as error:
-        raise DiffsegError(f'model {model_id}: {error}') from error
-    except Exception as error:  # the hub client raises its own, its transport's and OS errors
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise DiffsegError(f'model {model_id}: download failed ({reason[0]}); check the id, the '
-                           'network and, for gated models, `hf auth login`') from error
-
-
-def files_to_download(names: Iterable[str]) -> list[str]:
-    """Return which files of a repository are needed: half precision where there is a choice."""
-    paths = [PurePosixPath(name) for name in names]
-    wanted = [path for path in paths if str(path) in _TOP_FILES
-              or str(path.parent) in COMPONENTS and path.suffix in ('.json', '.txt')]
-    bare = '.' if PurePosixPath('config.json') in wanted else None
-    for folder in (*COMPONENTS, bare):
-        files = [path for path in paths if str(path.parent) == folder]
-        weights = {path: match for path in files if (match := _WEIGHTS.fullmatch(path.name))}
-        if not weights and any(path.suffix == '.bin' for path in files):
-            raise DiffsegError(f'folder {folder} has only pickled weights, which can run any '
-                               'code when loaded; choose a model with safetensors')
-        wanted += [path for path, match in weights.items() if match[1]] or list(weights)
-    return sorted(map(str, wanted))
+    def check_tokenizer(self, component: str) -> None:
+        """Raise DiffsegError unless the files of 'tokenizer' or 'tokenizer_2' are there."""
+        folder = self.path / component
+        missing = [name for name in ('vocab.json', 'merges.txt') if not (folder / name).is_file()]
+        if missing and not (folder / 'tokenizer.json').is_file():
+            raise DiffsegError(f'model {self.path}: no {component}/{missing[0]}; a tokenizer is '
+                               'vocab.json and merges.txt, or tokenizer.json: download the folder '
+                               f'{component} again (a few MB)')

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from diffseg_ros.backbones.base import BackboneSettings, DEFAULT_TOKENS
+from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.backbones.checkpoints import create_empty, load_weights, read_json
 from diffseg_ros.backbones.preprocess import FixedNoise
 from diffseg_ros.backbones.projector import load_projector
 from diffseg_ros.backbones.unet import block_channels, choose_block, trim_unet, UnetBackbone
 from diffseg_ros.backbones.whitening import load_whitening
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.model_defaults import EMBEDDED, PIXEL, with_model_defaults
 from diffusers.models.unets.unet_2d import UNet2DModel
 import torch
 from torch import nn
 
-DEFAULT_TIMESTEP = 10
-ALIGNED_TOKENS = 1200
+
+def pixel_kind(folder: Path, block: str) -> str:
+    """Return the kind, as in `model_defaults`, of the model in a folder, used as far as a block."""
+    return EMBEDDED if load_projector(folder, block) else PIXEL
 
 
 def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: BackboneSettings,
@@ -29,6 +32,8 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: Back
     With `attention` the decoder is loaded too and the backbone gives attention maps. Raises
     DiffsegError where a file is missing or damaged, or the model is of another kind.
     """
+    kind = pixel_kind(folder, settings.block)
+    settings = with_model_defaults(settings, kind, section='backbone.')
     unet = create_empty(UNet2DModel, read_json(folder / 'config.json'), folder)
     patch = math.isqrt(unet.config.in_channels // 3)
     if unet.config.in_channels != 3 * patch**2 or patch == 0:
@@ -37,7 +42,7 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: Back
     if unet.config.class_embed_type is not None or unet.config.num_class_embeds is not None:
         raise DiffsegError(f'model {name}: its U-Net is conditioned on classes; only '
                            'unconditional pixel-space models are supported')
-    noise = FixedNoise(read_json(scheduler), DEFAULT_TIMESTEP, settings, device)
+    noise = FixedNoise(read_json(scheduler), settings, device)
     aligned = load_projector(folder, settings.block)
     projector = None
     if aligned is None:
@@ -54,5 +59,4 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: Back
     maps = trim_unet(unet, block, attention=attention)
     load_weights(unet, folder, device, dtype)
     return UnetBackbone(name, unet, block, nn.PixelUnshuffle(patch), patch, noise,
-                        settings.tokens or (ALIGNED_TOKENS if projector else DEFAULT_TOKENS),
-                        attention_blocks=maps, projector=projector, whitening=whitening)
+                        settings.tokens, kind=kind, attention_blocks=maps, projector=projector, whitening=whitening)

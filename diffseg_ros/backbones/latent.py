@@ -7,24 +7,21 @@ computed once; no text encoder stays in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import functools
 import gc
-from pathlib import Path
 from typing import Any
 
-from diffseg_ros.backbones.base import BackboneSettings, DEFAULT_TOKENS
+from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.backbones.checkpoints import (
     create_empty,
-    find_weights,
-    load_weights,
     PipelineFolder,
     SUPPORTED,
-    TRANSFORMERS_STEM,
 )
 from diffseg_ros.backbones.preprocess import FixedNoise
 from diffseg_ros.backbones.unet import choose_block, trim_unet, UnetBackbone
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.model_defaults import LCM, SD1, SD2, SDXL, TURBO, with_model_defaults
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.embeddings import get_timestep_embedding
@@ -32,10 +29,9 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors import SafetensorError
 import torch
 from torch import nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.utils import logging
 
-DEFAULT_TIMESTEP = 50
 LCM_GUIDANCE = 8.5
 """Guidance scale that distilled U-Nets with a guidance input are given, their usual one."""
 AESTHETIC_SCORE = 6.0
@@ -85,7 +81,7 @@ class LatentEncoder:
         # would upcast it.
         if dtype == torch.float16 and config.get('force_upcast', False):
             dtype = torch.float32
-        load_weights(vae, folder.path / 'vae', device, dtype)
+        folder.load_weights('vae', vae, device, dtype)
         return LatentEncoder(vae)
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
@@ -125,6 +121,24 @@ def unet_conditioning(prompt: torch.Tensor, pooled: torch.Tensor | None, config:
     return sized
 
 
+def latent_kind(unet: Mapping[str, Any], scheduler: Mapping[str, Any]) -> str:
+    """
+    Return the kind, as in `model_defaults`, from the configurations of U-Net and scheduler.
+
+    Distilled models are told by what their samplers need: LCM a guidance input or its own
+    scheduler, Turbo and Lightning timesteps that start from the last.
+    """
+    kind = SD2 if unet.get('use_linear_projection') else SD1
+    if unet.get('addition_embed_type') == 'text_time':
+        kind = SDXL
+    if unet.get('time_cond_proj_dim') or scheduler.get('_class_name') == 'LCMScheduler':
+        return f'{kind}-{LCM}'
+    trailing = scheduler.get('timestep_spacing') == 'trailing'
+    if trailing and not scheduler.get('rescale_betas_zero_snr'):
+        return f'{kind}-{TURBO}'
+    return kind
+
+
 def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSettings,
                          device: torch.device, dtype: torch.dtype, *,
                          attention: bool = False) -> UnetBackbone:
@@ -134,6 +148,8 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
     With `attention` the U-Net's decoder is loaded too and the backbone gives attention maps.
     Raises DiffsegError where a file is missing or damaged, or a component is not supported.
     """
+    kind = latent_kind(folder.config('unet'), folder.config('scheduler'))
+    settings = with_model_defaults(settings, kind, section='backbone.')
     unet = create_empty(UNet2DConditionModel, folder.config('unet'), folder.path / 'unet')
     config = unet.config
     for key, allowed in (('addition_embed_type', (None, 'text_time')),
@@ -142,7 +158,7 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
         if config[key] not in allowed:
             raise DiffsegError(f'model {name}: its U-Net has {key} {config[key]!r}, which needs '
                                f'more input than an image; {SUPPORTED}')
-    noise = FixedNoise(folder.config('scheduler'), DEFAULT_TIMESTEP, settings, device)
+    noise = FixedNoise(folder.config('scheduler'), settings, device)
     block = choose_block(unet, settings.block)
     maps = trim_unet(unet, block, attention=attention)
     prompt, pooled = embed_empty_prompt(folder, sdxl=config.addition_embed_type == 'text_time')
@@ -155,11 +171,11 @@ def load_latent_backbone(name: str, folder: PipelineFolder, settings: BackboneSe
         raise DiffsegError(f'model {name}: its U-Net takes {config.in_channels} channels, its '
                            f'VAE gives {encoder.channels} (an inpainting, editing or upscaling '
                            'model?); use the text-to-image model')
-    load_weights(unet, folder.path / 'unet', device, dtype)
+    folder.load_weights('unet', unet, device, dtype)
     conditioning = unet_conditioning(prompt, pooled, config, device, dtype)
     return UnetBackbone(name, unet, block, encoder, encoder.stride, noise,
-                        settings.tokens or DEFAULT_TOKENS,
-                        conditioning=conditioning, attention_blocks=maps)
+                        settings.tokens, kind=kind, conditioning=conditioning,
+                        attention_blocks=maps)
 
 
 def embed_empty_prompt(folder: PipelineFolder, *,
@@ -178,7 +194,7 @@ def embed_empty_prompt(folder: PipelineFolder, *,
     pooled = None
     for name in names:
         encoder = load_text_encoder(folder, name)
-        tokens = _tokenize_empty_prompt(folder.path / name.replace('text_encoder', 'tokenizer'))
+        tokens = folder.empty_prompt(name)
         masked = getattr(encoder.config, 'use_attention_mask', False)
         with torch.no_grad():
             output = encoder(tokens['input_ids'], output_hidden_states=True,
@@ -202,13 +218,12 @@ def load_text_encoder(folder: PipelineFolder,
         raise DiffsegError(f'model {folder.path}: {name} is a {kind}; CLIP text encoders are '
                            f'needed; {SUPPORTED}')
     path = folder.path / name
-    _, variant = find_weights(path, TRANSFORMERS_STEM, torch.float32)
+    source = folder.text_encoder_source(name)
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         encoder, info = _TEXT_ENCODERS[kind].from_pretrained(
-            path, variant=variant, use_safetensors=True, local_files_only=True,
-            dtype=torch.float32, output_loading_info=True)
+            **source, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DiffsegError(f'model folder {path}: cannot be loaded '
                            f'({str(error).splitlines()[0]}); download it again') from error
@@ -221,13 +236,3 @@ def load_text_encoder(folder: PipelineFolder,
                            f'{missing[0]}; download it again')
     return encoder.eval()
 
-
-def _tokenize_empty_prompt(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(path, local_files_only=True)
-        return dict(tokenizer('', padding='max_length', max_length=tokenizer.model_max_length,
-                              truncation=True, return_tensors='pt'))
-    except Exception as error:  # tokenizer files fail with whatever their parser raises
-        reason = str(error).splitlines() or [type(error).__name__]
-        raise DiffsegError(f'model folder {path}: the tokenizer cannot be loaded ({reason[0]}); '
-                           'download it again') from error

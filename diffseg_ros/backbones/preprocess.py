@@ -60,7 +60,7 @@ def image_tensor(rgb: RgbImage, height: int, width: int) -> torch.Tensor:
     if smaller != (rgb.shape[1], rgb.shape[0]):
         rgb = cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)
     if smaller != (width, height):
-        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_CUBIC)
+        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
     scaled = np.multiply(rgb, np.float32(1 / 127.5), dtype=np.float32)
     scaled -= 1
     return torch.from_numpy(scaled).permute(2, 0, 1)[None]
@@ -97,9 +97,9 @@ class FixedNoise:
     different noises. Raises DiffsegError where several are wanted of none.
     """
 
-    def __init__(self, scheduler: Mapping[str, Any], default_timestep: int,
-                 settings: BackboneSettings, device: torch.device) -> None:
-        timestep = settings.timestep if settings.timestep >= 0 else default_timestep
+    def __init__(self, scheduler: Mapping[str, Any], settings: BackboneSettings,
+                 device: torch.device) -> None:
+        timestep = settings.timestep
         share = signal_share(scheduler, timestep) if settings.noise else 1.0
         if settings.ensemble > 1 and not settings.noise:
             raise DiffsegError(f'ensemble {settings.ensemble}: without noise all samples are the '

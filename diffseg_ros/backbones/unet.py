@@ -25,6 +25,7 @@ from diffseg_ros.backbones.preprocess import check_image, choose_grid, FixedNois
 from diffseg_ros.backbones.whitening import whiten
 from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.model_defaults import OTHER
 from diffseg_ros.types import RgbImage
 from diffusers.models.attention_processor import Attention
 import torch
@@ -54,7 +55,7 @@ class UnetBackbone:
 
     def __init__(self, name: str, unet: nn.Module, block: str,
                  encoder: Callable[[torch.Tensor], torch.Tensor], encoder_stride: int,
-                 noise: FixedNoise, tokens: int, *,
+                 noise: FixedNoise, tokens: int, *, kind: str = OTHER,
                  conditioning: Callable[[int, int], dict[str, Any]] | None = None,
                  attention_blocks: Sequence[str] = (),
                  projector: nn.Module | None = None,
@@ -69,7 +70,7 @@ class UnetBackbone:
         feature, `whitening` is a matrix from `fit_whitening`.
         """
         self.name, self.device, self.block = name, noise.device, block
-        self.kind = 'embedded' if conditioning is None else 'latent'
+        self.kind = kind
         cells = grid_stride(unet, block)
         self.stride = cells * encoder_stride
         self._multiple = max(size_multiple(unet, [block, *attention_blocks]) // cells, 1)

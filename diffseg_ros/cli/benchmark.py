@@ -102,9 +102,10 @@ def _run(arguments: argparse.Namespace) -> None:
 def _random_backbone(shape: str, config: PipelineConfig, *, tiny_vae: bool) -> Backbone:
     from diffseg_ros.pipeline import create_method
 
-    backbone: Backbone = load_study('random_unets').random_backbone(
-        shape, config.backbone, tiny_vae=tiny_vae,
-        attention=create_method(config.segmentation).needs_attention)
+    study = load_study('random_unets')
+    method = create_method(config.segmentation, study.shape_kind(shape))
+    backbone: Backbone = study.random_backbone(shape, config.backbone, tiny_vae=tiny_vae,
+                                               attention=method.needs_attention)
     return backbone
 
 

@@ -20,6 +20,7 @@ from diffseg_ros.evaluation.datasets import MaskDataset
 from diffseg_ros.evaluation.measure import MeasureSet
 from diffseg_ros.evaluation.report import check_names, mean_report, Report, Table
 from diffseg_ros.io.images import write_image
+from diffseg_ros.model_defaults import with_model_defaults
 from diffseg_ros.registry import segmentation_methods
 from diffseg_ros.segmentation.table_objects import table_objects
 from diffseg_ros.settings import updated
@@ -72,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, config: PipelineConfig) -> None:
     """Score the data sets; print and write the report."""
+    from diffseg_ros.backbones.loader import model_kind
+
+    if arguments.method:
+        config = updated(config, {'segmentation.method': arguments.method})
+    config = with_model_defaults(config, model_kind(config.backbone), config.segmentation.method)
     datasets = [MaskDataset(path) for path in arguments.datasets]
     check_names([dataset.name for dataset in datasets])
     empty = MeasureSet(arguments.protocol, config.measures).compute()
@@ -92,7 +98,7 @@ def _output(arguments: argparse.Namespace, config: PipelineConfig,
             datasets: list[MaskDataset]) -> AbstractContextManager[object]:
     if arguments.output is None:
         return nullcontext()
-    names = {arguments.method or config.segmentation.method, *arguments.baseline}
+    names = {config.segmentation.method, *arguments.baseline}
     files = [f'{dataset.name}/*.jpg' for dataset in datasets] + [CURVE]
     return OutputFolder(arguments.output, 'diffseg_evaluate masks',
                         [f'{name}/{file}' for name in sorted(names) for file in files],
@@ -104,8 +110,6 @@ def _methods(arguments: argparse.Namespace, config: PipelineConfig,
     """Yield the name and function of each chosen method, loaded when its turn comes."""
     baselines = load_study('baselines') if arguments.baseline else None
     if arguments.method or baselines is None:
-        if arguments.method:
-            config = updated(config, {'segmentation.method': arguments.method})
         yield config.segmentation.method, _pipeline_method(config)
     for name in dict.fromkeys(arguments.baseline):
         assert baselines is not None

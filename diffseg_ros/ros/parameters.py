@@ -119,6 +119,7 @@ def _from_ros(value: Any) -> Any:
 def _descriptor(value: Any, option: Option) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(
         description=option.description, read_only=option.read_only,
+        dynamic_typing=len({type(choice) for choice in option.choices}) > 1,
         additional_constraints='; '.join(constraints(value, option)))
     low, high = option.minimum, option.maximum
     if low is not None and high is not None:

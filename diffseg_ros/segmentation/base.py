@@ -25,17 +25,18 @@ class RefinementSettings(Settings):
     iterations: int = setting(3, 'PAMR iterations; 0 is off', 0, 100)
     dilations: tuple[int, ...] = setting(
         (1, 2, 4), 'PAMR neighbour distances in pixels of the refinement grid', 1, 64)
-    width: int = setting(160, 'width in pixels of the grid that refinement works on', 16, 4096)
+    width: int = setting(320, 'width in pixels of the grid that refinement works on', 16, 4096)
 
 
 class SegmentationSettings(Settings):
     """How features are grouped into segments: what all methods share."""
 
-    method: str = setting('regions', 'segmentation method', live=False)
+    method: str = setting('auto', 'segmentation method', live=False)
     granularity: float = setting(
         0.5, "coarse (0) to fine (1); scales the method's thresholds, which hold as they are at "
         '0.5', 0.0, 1.0)
-    centre: bool = setting(True, "subtract the image's mean feature first; DiffCut does not")
+    centre: Literal['auto', True, False] = setting(
+        'auto', "subtract the image's mean feature first; auto is what suits model and method")
     prior: float = setting(
         0.3, 'weight of the labels expected from the last frame; 0 segments every frame afresh',
         0.0, 100.0)
@@ -59,7 +60,8 @@ class SegmentationMethod(ABC):
     """
     Groups the features of one frame after the other into segments.
 
-    A method is made with its own settings and those that all methods share. It may keep what
+    A method is made with its own settings and those that all methods share, none of them left
+    open for the kind of the model. It may keep what
     makes the next frame of a video faster, until `reset`. A whole one, in a file of its own:
 
         @register_segmentation('grid', GridSettings)
@@ -75,9 +77,6 @@ class SegmentationMethod(ABC):
 
     needs_attention = False
     """Whether `segment` is to be given self-attention maps; the whole U-Net then has to run."""
-
-    model_kind = 'embedded'
-    """Kind of the model that the features come from, for defaults that depend on it."""
 
     def __init__(self, settings: Any, common: SegmentationSettings) -> None:
         self.settings = settings

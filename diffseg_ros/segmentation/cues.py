@@ -9,15 +9,17 @@ class CutSettings(Settings):
     """Normalised cut of an affinity between tokens: features and other cues."""
 
     tau: float = setting(
-        0.25, 'a segment is split while its best normalised cut costs less; higher gives more '
-        'segments', 0.0, 2.0)
-    alpha: float = setting(5.0, 'exponent of the feature affinity', 0.0, 100.0)
-    colour: float = setting(50.0, 'weight of the colour cue in the affinity; 0 is off',
-                            0.0, 1000.0)
-    position: float = setting(20.0, 'weight of the image position cue; 0 is off', 0.0, 1000.0)
+        -1.0, 'a segment is split while its best normalised cut costs less; higher gives more '
+        'segments; -1 is what suits model and method', -1.0, 2.0)
+    alpha: float = setting(-1.0, 'exponent of the feature affinity; -1 is what suits model and '
+                           'method', -1.0, 100.0)
+    colour: float = setting(-1.0, 'weight of the colour cue in the affinity; 0 is off, -1 is '
+                            'what suits model and method', -1.0, 1000.0)
+    position: float = setting(-1.0, 'weight of the image position cue; 0 is off, -1 is what suits '
+                              'model and method', -1.0, 1000.0)
     geometry: float = setting(
-        200.0, "weight of the geometry cue, the distance from each other's tangent plane, for "
-        'RGB-D input; 0 is off', 0.0, 1e6)
+        -1.0, "weight of the geometry cue, the distance from each other's tangent plane, for "
+        'RGB-D input; 0 is off, -1 is what suits model and method', -1.0, 1e6)
     depth: float = setting(
         0.0, "weight of the depth cue, the squared difference of the depths' logarithms, for "
         'RGB-D input; 0 is off', 0.0, 1e6)

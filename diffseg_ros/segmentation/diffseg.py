@@ -25,8 +25,8 @@ class DiffSegSettings(Settings):
     """Merging of self-attention maps."""
 
     threshold: float = setting(
-        0.03, 'attention maps nearer than this (symmetric divergence, nats) are merged; higher '
-        'gives fewer segments; Stable Diffusion needs about 1', 0.0, 100.0)
+        -1.0, 'attention maps nearer than this (symmetric divergence, nats) are merged; higher '
+        'gives fewer segments; -1 is what suits the model', -1.0, 100.0)
     anchors: int = setting(16, 'merging starts from a grid of so many anchors along each side',
                            1, 128)
     kmeans_iterations: int = setting(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
-from typing import NamedTuple, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import cv2
 from diffseg_ros.geometry.label_images import label_borders
@@ -47,17 +46,6 @@ _DEPTH, _LEAST_DEPTH = 0.64, 0.002
 _GAP, _LARGEST_GAP = 3.6, 1.0
 _SPREAD, _LEAST_SPREAD = -0.8, 0.01
 _CONSTANT = 3.0
-
-
-class CutDefaults(NamedTuple):
-    """What suits a kind of model: the stronger its features, the more they decide."""
-
-    features: float
-    threshold: float
-
-
-_DEFAULTS = {'embedded': CutDefaults(7.0, 0.08)}
-_OTHER_MODELS = CutDefaults(10.0, 0.03)
 
 
 class RegionSettings(Settings):
@@ -108,7 +96,7 @@ class Regions(SegmentationMethod):
         variation. Then all pairs of regions, touching or not, have an affinity, and a recursive
         normalised cut groups them.
         """
-        settings = self._suited
+        settings = self.settings
         grid = self.prepare(features).cpu().numpy()
         grid = grid / np.maximum(np.linalg.norm(grid, axis=0), 1e-12)
         image = lab = lab_image(frame.rgb, settings.width)
@@ -137,15 +125,8 @@ class Regions(SegmentationMethod):
 
     def tree(self, regions: RegionGraph) -> CutTree:
         """Return how the regions are grouped, from coarse to fine."""
-        affinity = region_affinity(regions, self._suited, self.common.prior)
+        affinity = region_affinity(regions, self.settings, self.common.prior)
         return cut_tree(affinity, regions.size)
-
-    @cached_property
-    def _suited(self) -> RegionSettings:
-        """Return the settings with what the user leaves to the kind of the model."""
-        defaults = _DEFAULTS.get(self.model_kind, _OTHER_MODELS)
-        return self.settings.replace(**{name: value for name, value in defaults._asdict().items()
-                                        if getattr(self.settings, name) < 0})
 
     def _regions(self, graph: RegionGraph, superpixels: LabelImage) -> tuple[Groups, RegionGraph]:
         """Return the region of each superpixel and the graph of the regions."""

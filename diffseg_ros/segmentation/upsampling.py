@@ -52,20 +52,21 @@ class TokenScores:
 def assignment_scores(features: torch.Tensor, labels: npt.NDArray[np.int32],
                       vote: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Return the (K, h, w) cosine of tokens with segments, and the (K, C) segments' mean features.
+    Return the (K, h, w) scores of tokens for segments, and the (K, C) segments' mean directions.
 
-    `features` are (C, h, w), `labels` the (h * w,) segment of each token; `vote` is added to a
-    token's score for its own. The dot product of upsampled features with the means is the
-    upsampled dot product, so later only one map a segment is upsampled instead of one a channel.
+    `features` are (C, h, w), `labels` the (h * w,) segment of each token. A score is the mean
+    cosine with the segment's tokens; `vote` is added to a token's score for its own. The dot
+    product of upsampled features with the means is the upsampled dot product, so later only one
+    map a segment is upsampled instead of one a channel.
     Source: DiffCut (Couairon et al., NeurIPS 2024), masked spatial marginal mean.
     """
     members = torch.from_numpy(labels == np.arange(labels.max() + 1)[:, None]).to(features)
     unit = functional.normalize(features.flatten(1), dim=0)
-    means = functional.normalize(members @ unit.T, dim=1)
+    means = members @ unit.T / members.sum(dim=1, keepdim=True)
     scores = means @ unit
     if vote:
         scores += vote * members
-    return scores.unflatten(1, features.shape[1:]), means
+    return scores.unflatten(1, features.shape[1:]), functional.normalize(means, dim=1)
 
 
 def upsample_scores(rgb: RgbImage, scores: TokenScores, settings: SegmentationSettings) -> Pixels:
@@ -124,14 +125,19 @@ def _by_pamr(rgb: RgbImage, scores: TokenScores, settings: SegmentationSettings)
     height, width = rgb.shape[:2]
     grid_width = min(settings.refinement.width, width)
     grid = max(1, round(height * grid_width / width)), grid_width
-    shares = scores.shares(functional.interpolate(scores.values[None], grid, mode='bilinear')[0])
-    small = cv2.resize(rgb, grid[::-1], interpolation=cv2.INTER_AREA)
-    image = torch.from_numpy(small).to(shares.device).permute(2, 0, 1).float() / 255
-    refined = pamr(image, shares, settings.refinement.iterations, settings.refinement.dilations)
-    refined = _without_small_segments(refined, settings.min_size)
-    enlarge = enlarge_on_host if refined.device.type == 'cpu' else enlarge_on_device
-    labels, margin = enlarge(refined, (height, width))
-    return cv2.medianBlur(labels, 3).astype(np.int32), margin
+    values = functional.interpolate(scores.values[None], grid, mode='bilinear')[0]
+    refines = settings.refinement.iterations and settings.refinement.dilations
+    if refines:
+        small = cv2.resize(rgb, grid[::-1], interpolation=cv2.INTER_AREA)
+        image = torch.from_numpy(small).to(values.device).permute(2, 0, 1).float() / 255
+        masks = functional.one_hot(values.argmax(dim=0), len(values)).permute(2, 0, 1).float()
+        shares = pamr(image, masks, settings.refinement.iterations, settings.refinement.dilations)
+    else:
+        shares = scores.shares(values)
+    shares = _without_small_segments(shares, settings.min_size)
+    enlarge = enlarge_on_host if shares.device.type == 'cpu' else enlarge_on_device
+    labels, margin = enlarge(shares, (height, width))
+    return (cv2.medianBlur(labels, 3) if refines else labels).astype(np.int32), margin
 
 
 def _without_small_segments(shares: torch.Tensor, least: float) -> torch.Tensor:
@@ -158,16 +164,16 @@ def pamr(image: torch.Tensor, masks: torch.Tensor, iterations: int,
     Refine soft masks along the image's edges.
 
     Every iteration replaces a pixel's mask values by the mean over its 8 neighbours at each of the
-    `dilations` (pixels), weighted by colour likeness relative to the local contrast. `image` is
-    (3, H, W), `masks` (K, H, W) float32; sums over K are kept.
+    `dilations` (pixels), weighted by colour likeness relative to the local contrast, in which the
+    pixel itself counts once a dilation. `image` is (3, H, W), `masks` (K, H, W) float32; sums over
+    K are kept.
     Source: PAMR (Araslanov and Roth, CVPR 2020).
     """
     if not iterations or not dilations:
         return masks
     neighbours = torch.stack(_shifted(image, dilations))
-    mean = neighbours.mean(dim=0)
-    contrast = (neighbours.square().mean(dim=0) - mean.square()).clamp_(min=0).sqrt_()
-    sharpness = 1 / (1e-4 + 0.1 * contrast)
+    contrast = torch.cat([neighbours, image.expand(len(dilations), *image.shape)]).std(dim=0)
+    sharpness = 1 / (1e-8 + 0.1 * contrast)
     distance = neighbours.sub_(image).abs_().mul_(sharpness).mean(dim=1)
     weights = torch.softmax(-distance, dim=0)
     for _ in range(iterations):

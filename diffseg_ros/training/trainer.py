@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from diffseg_ros.backbones.embedded import DEFAULT_TIMESTEP
 from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.model_defaults import EMBEDDED, model_defaults
 from diffseg_ros.settings import setting, Settings
 from diffseg_ros.training import checkpoint
 from diffseg_ros.training.checkpoint import AlignedUnet
@@ -23,6 +23,7 @@ from torch.nn import functional
 NEW_RATE, RESUMED_RATE = 1e-3, 2e-4
 """Peak learning rates; a higher one undoes part of what a resumed model has learnt."""
 
+_TIMESTEP = model_defaults(EMBEDDED)['backbone.timestep']
 _MOMENTS = ('step', 'exp_avg', 'exp_avg_sq')
 
 
@@ -236,7 +237,7 @@ class DiffusionTrainer:
     def _alignment(self, model: AlignedUnet, images: torch.Tensor, targets: torch.Tensor,
                    noise: torch.Tensor) -> torch.Tensor:
         """Return 1 - cosine to the teacher, at the noise of the model's use."""
-        timesteps = torch.full((len(images),), DEFAULT_TIMESTEP, device=self.device)
+        timesteps = torch.full((len(images),), _TIMESTEP, device=self.device)
         noisy = self._scheduler.add_noise(images, noise, timesteps)
         with self._autocast:
             features = model.features(noisy, timesteps)

@@ -7,7 +7,7 @@ from pathlib import Path
 import subprocess
 import sys
 
-from diffseg_ros.backbones import embedded, loader
+from diffseg_ros.backbones import loader
 from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.backbones.preprocess import image_tensor
 from diffseg_ros.config import BackboneConfig
@@ -20,6 +20,7 @@ from tiny_pipelines import pixel_unet, save_pixel
 import torch
 from torch.nn import functional
 
+TIMESTEP = 10
 IMAGE = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 
 
@@ -44,12 +45,12 @@ def whole_pass(folder: Path, image: RgbImage, size: tuple[int, int],
     sample = functional.pixel_unshuffle(image_tensor(image, *size), 2)
     noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
     noisy = DDPMScheduler.from_pretrained(folder).add_noise(
-        sample, noise, torch.tensor([embedded.DEFAULT_TIMESTEP]))
+        sample, noise, torch.tensor([TIMESTEP]))
     seen: list[torch.Tensor] = []
     unet.get_submodule(block).register_forward_hook(
         lambda module, inputs, output: seen.append(output))
     with torch.no_grad():
-        unet(noisy, embedded.DEFAULT_TIMESTEP)
+        unet(noisy, TIMESTEP)
     return seen[0][0]
 
 

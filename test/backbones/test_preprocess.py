@@ -72,8 +72,8 @@ def test_noise_is_the_schedulers() -> None:
     scheduler = DDPMScheduler(beta_schedule='squaredcos_cap_v2')
     sample = torch.randn(1, 4, 8, 8)
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
-    noisy = [FixedNoise(dict(scheduler.config), 10,
-                        BackboneSettings(timestep=261, seed=seed), CPU).add(sample)
+    noisy = [FixedNoise(dict(scheduler.config), BackboneSettings(timestep=261, seed=seed),
+                        CPU).add(sample)
              for seed in (5, 6)]
     expected = scheduler.add_noise(sample, noise, torch.tensor([261]))
     torch.testing.assert_close(noisy[0], expected)
