@@ -324,8 +324,8 @@ def compile_to_block(unet: nn.Module, block: str) -> Callable[..., torch.Tensor]
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             unet(*args, **kwargs)
-        except _AllRecorded as end:
-            return end.args[0]
+        except _AllRecorded as reached:
+            return reached.args[0]
 
     unet.get_submodule(block).register_forward_hook(end)
     # Sizes beyond PyTorch's limit (8) run as they are.
