@@ -26,6 +26,9 @@ class BackboneSettings(Settings):
     cpu_threads: int = setting(
         0, 'threads of the model on a CPU; 0 is half of the cores, which leaves room for other '
         'processes', 0, 1024, live=False)
+    compile: bool = setting(
+        False, 'compile the U-Net with torch.compile, which takes about a minute at the first '
+        'image of each size; not with attention maps', live=False)
     block: str = setting(
         'auto', 'module whose output is the feature: auto, a self-attention layer such as '
         'down_blocks.1.attentions.0.transformer_blocks.0.attn1, or a whole block such as '

@@ -86,6 +86,8 @@ def load_backbone(settings: BackboneSettings, *, attention: bool = False) -> Bac
         dtype = resolve_dtype(settings.precision, device)
         loaded = load(dtype, attention=attention)
         check_features(loaded, dtype, partial(load, torch.float32))
+        if settings.compile:
+            loaded.compile()
         return loaded
     except torch.OutOfMemoryError as error:
         raise DiffsegError(f'model {settings.model}: does not fit into the memory of {device}; '

@@ -23,6 +23,7 @@ from typing import Any
 
 from diffseg_ros.backbones.preprocess import check_image, choose_grid, FixedNoise, image_tensor
 from diffseg_ros.backbones.whitening import whiten
+from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.model_defaults import OTHER
 from diffseg_ros.types import RgbImage
@@ -83,7 +84,20 @@ class UnetBackbone:
         self._attention_blocks = attention_blocks
         self._projector = projector
         self._whitening = whitening.to(self.device) if whitening is not None else None
+        self._compiled: Callable[..., torch.Tensor] | None = None
         self._lock = threading.Lock()
+
+    def compile(self) -> None:
+        """
+        Compile the U-Net with `torch.compile`, when an image of a new size comes.
+
+        Raises DiffsegError where the model was loaded with attention maps.
+        """
+        if self._attention_blocks:
+            raise DiffsegError(f'model {self.name}: backbone.compile is for features without '
+                               'attention maps; set it to false, or choose another '
+                               'segmentation.method')
+        self._compiled = compile_to_block(self._unet, self.block)
 
     def features(self, rgb: RgbImage) -> torch.Tensor:
         """
@@ -137,6 +151,9 @@ class UnetBackbone:
 
         def look(number: int) -> Observation:
             noisy = self._noise.add(sample, number).to(self._dtype, memory_format=self._layout)
+            if self._compiled is not None:
+                return self._compiled(noisy, self._noise.timestep, return_dict=False,
+                                      **extra).float(), ()
             output, maps = run_to_block(self._unet, self.block, attention_blocks, noisy,
                                         self._noise.timestep, return_dict=False, **extra)
             return output.float(), maps
@@ -292,6 +309,46 @@ def run_to_block(unet: nn.Module, block: str, attention_blocks: Iterable[str],
     return recorder.result()
 
 
+def compile_to_block(unet: nn.Module, block: str) -> Callable[..., torch.Tensor]:
+    """
+    Return a function like `run_to_block` for features alone, compiled at its first call.
+
+    It takes the sample and the U-Net's further arguments. From now on the U-Net ends at `block`.
+    The function raises DiffsegError where it cannot be compiled.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    def end(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        raise _AllRecorded(_hidden_state(output))
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            unet(*args, **kwargs)
+        except _AllRecorded as reached:
+            return reached.args[0]
+
+    unet.get_submodule(block).register_forward_hook(end)
+    # Sizes beyond PyTorch's limit (8) run as they are.
+    compiled = torch.compile(run, dynamic=False, isolate_recompiles=True)
+
+    def checked(*args: Any, **kwargs: Any) -> torch.Tensor:
+        try:
+            output: torch.Tensor = compiled(*args, **kwargs)
+        except TorchDynamoException as error:
+            reason = describe_error(getattr(error, 'inner_exception', error))[:200]
+            raise DiffsegError(f'backbone.compile: torch.compile failed ({reason}); it needs a '
+                               'C++ compiler such as g++: install one, or set it to '
+                               'false') from error
+        return output
+
+    return checked
+
+
+def _hidden_state(output: Any) -> torch.Tensor:
+    """Return the block's output itself; down blocks give the skip connections beside it."""
+    return output[0] if isinstance(output, tuple) else output
+
+
 class _AllRecorded(Exception):
     pass
 
@@ -336,8 +393,7 @@ class _Recorder:
 
     def _record(self, name: str, module: nn.Module, output: Any) -> None:
         if name == self._block:
-            # Down blocks return the hidden state and the skip connections.
-            self._output = output[0] if isinstance(output, tuple) else output
+            self._output = _hidden_state(output)
         if name in self._strides:
             self._add_map(name, module)
         self._missing.discard(name)

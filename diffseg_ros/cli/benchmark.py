@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
+import gc
 import os
 from pathlib import Path
 import platform
@@ -37,9 +39,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--device', help="'auto', 'cpu', 'cuda' or 'cuda:N' (auto)")
     parser.add_argument('--model', help="'embedded', a folder with a diffusers pipeline, or a hub "
                         'id (embedded)')
-    parser.add_argument('--shape', choices=('sd15', 'sd21', 'ssd1b', 'tiny'),
-                        help='time a U-Net of this shape with random weights at 512x512 pixels '
-                        'instead of a model')
+    parser.add_argument('--shape', nargs='+', default=[], metavar='SHAPE',
+                        help='time U-Nets of these shapes with random weights at 512x512 pixels '
+                        'instead of a model: sd15, sd21, sdxl, ssd1b, lcm, bk_base, bk_small, '
+                        'bk_tiny, tiny (a trial)')
+    parser.add_argument('--compile', action='store_true',
+                        help='with --shape: time each also with backbone.compile')
     parser.add_argument('--tiny-vae', action='store_true',
                         help='with --shape: encode images by an AutoencoderTiny')
     parser.add_argument('--images', nargs='+', type=Path, default=[], metavar='IMAGE',
@@ -54,41 +59,57 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     from diffseg_ros.backbones.device import resolve_device
 
+    # Sections may also follow the shapes.
+    arguments.sections += [name for name in arguments.shape if name in SECTIONS]
+    arguments.shape = [name for name in arguments.shape if name not in SECTIONS]
     unknown = [name for name in arguments.sections if name not in SECTIONS]
     if unknown:
         raise DiffsegError(f'section {unknown[0]!r}: unknown; choose from {", ".join(SECTIONS)}')
-    if arguments.tiny_vae and arguments.shape is None:
-        raise DiffsegError('--tiny-vae: needs --shape; choose one of sd15, sd21, ssd1b')
+    known = load_study('random_unets').SHAPES if arguments.shape else {}
+    unknown = [name for name in arguments.shape if name not in known]
+    if unknown:
+        raise DiffsegError(f'shape {unknown[0]!r}: unknown; choose from {", ".join(known)}')
+    if (arguments.tiny_vae or arguments.compile) and not arguments.shape:
+        raise DiffsegError('--tiny-vae and --compile: need --shape, such as --shape sd15; for a '
+                           'model use --set backbone.compile=true')
     given = {'backbone.device': arguments.device, 'backbone.model': arguments.model}
     config = updated(pipeline_config(arguments),
                      {name: value for name, value in given.items() if value is not None})
     device = resolve_device(config.backbone.device)
-    backbone = None if arguments.shape is None else _random_backbone(config, arguments)
     chosen = set(arguments.sections or SECTIONS[0 if has_studies() else 1:])
     if arguments.growth:
         chosen.add('growth')
     report: dict[str, Any] = {}
-    for section, measure in _sections(config, device, backbone, arguments).items():
-        if section in chosen:
-            report[section] = measure()
-            _print(section, report[section])
+    errors: list[DiffsegError] = []
+    for section, measure in _sections(config, device, arguments).items():
+        if section.split()[0] in chosen:
+            try:
+                report[section] = measure()
+            except DiffsegError as error:  # the others are measured nevertheless
+                report[section] = {'error': str(error)}
+                errors.append(error)
+            else:
+                _print(section, report[section])
+    model = f'{", ".join(arguments.shape)} shape, random weights'
     machine = _machine(device) | {
-        'model': backbone.name if backbone else config.backbone.model, 'quick': arguments.quick}
+        'model': model if arguments.shape else config.backbone.model, 'quick': arguments.quick}
     print(', '.join(f'{name} {value}' for name, value in machine.items()))
     write_json(arguments.json, {**report, **machine})
+    if errors:
+        raise errors[0]
 
 
-def _random_backbone(config: PipelineConfig, arguments: argparse.Namespace) -> Backbone:
+def _random_backbone(shape: str, config: PipelineConfig, *, tiny_vae: bool) -> Backbone:
     from diffseg_ros.pipeline import create_method
 
     study = load_study('random_unets')
-    backbone: Backbone = study.random_backbone(
-        arguments.shape, config.backbone.replace(tokens=study.TOKENS_AT_512),
-        tiny_vae=arguments.tiny_vae, attention=create_method(config.segmentation).needs_attention)
+    method = create_method(config.segmentation, study.shape_kind(shape))
+    backbone: Backbone = study.random_backbone(shape, config.backbone, tiny_vae=tiny_vae,
+                                               attention=method.needs_attention)
     return backbone
 
 
-def _sections(config: PipelineConfig, device: torch.device, backbone: Backbone | None,
+def _sections(config: PipelineConfig, device: torch.device,
               arguments: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]:
     """Return what measures each section, all on the same frames."""
     from diffseg_ros.benchmark.stages import (
@@ -105,15 +126,30 @@ def _sections(config: PipelineConfig, device: torch.device, backbone: Backbone |
     frames = scene_frames(2 if quick else 4)
     if quick:
         frames = [resized(frame, 160, 120) for frame in frames]
+    count = 4 if quick else 100 if device.type == 'cuda' else 24
 
     def segmentation() -> dict[str, Any]:
         return load_study('segmentation_speed').measure_segmentation(config, frames, images,
                                                                      quick=quick)
 
     def pipeline() -> dict[str, Any]:
-        seen = [resized(frame, 512, 512) for frame in frames] if backbone else frames
-        count = 4 if quick else 100 if device.type == 'cuda' else 24
-        return measure_pipeline(seen, Pipeline(config, backbone=backbone), count)
+        return measure_pipeline(frames, Pipeline(config), count)
+
+    def shape_pipeline(shape: str, compiled: bool) -> dict[str, Any]:
+        own = updated(config, {'backbone.compile': True}) if compiled else config
+        gc.collect()  # frees the shape before
+        backbone = _random_backbone(shape, own, tiny_vae=arguments.tiny_vae)
+        seen = [resized(frame, 512, 512) for frame in frames]
+        return {'device': _machine(device)['device'], 'model': backbone.name,
+                'compile': own.backbone.compile,
+                **measure_pipeline(seen, Pipeline(own, backbone=backbone), count)}
+
+    ways = (False, True) if arguments.compile else (False,)
+    pipelines: dict[str, Callable[[], dict[str, Any]]] = {
+        f'pipeline {shape}{" compiled" * compiled}': partial(shape_pipeline, shape, compiled)
+        for shape in arguments.shape for compiled in ways}
+    if len(pipelines) < 2:
+        pipelines = {'pipeline': next(iter(pipelines.values()), pipeline)}
 
     def cloud() -> dict[str, Any]:
         plain = load_study('plain_cloud').plain_points if has_studies() else None
@@ -125,7 +161,7 @@ def _sections(config: PipelineConfig, device: torch.device, backbone: Backbone |
     def growth() -> dict[str, Any]:
         return load_study('segmentation_speed').measure_growth(config, frames[0], quick=quick)
 
-    return {'segmentation': segmentation, 'pipeline': pipeline, 'cloud': cloud,
+    return {'segmentation': segmentation, **pipelines, 'cloud': cloud,
             'tracking': tracking, 'growth': growth}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 import gc
 import json
 from pathlib import Path
@@ -96,6 +97,42 @@ def test_ensemble_runs_the_vae_once_and_averages_the_maps(
                                                       for single in singles), strict=True):
         torch.testing.assert_close(found, (one + other) / 2)
     assert torch.equal(features, backbone.features(image))
+
+
+@pytest.mark.parametrize('family', ['sd1', 'lcm'])
+def test_compiled_backbone_gives_the_same(family: str, folders: dict[str, Path],
+                                          image: RgbImage,
+                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend='eager'))
+    plain = load_backbone(config(folders[family], ensemble=2))
+    compiled = load_backbone(config(folders[family], ensemble=2, compile=True))
+    for seen in image, image[:, ::-1], image[:80]:
+        assert torch.equal(compiled.features(seen), plain.features(seen))
+
+
+@pytest.mark.large
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which('g++') is None, reason='torch.compile needs g++')
+def test_compiled_code_gives_nearly_the_same(folders: dict[str, Path], image: RgbImage) -> None:
+    plain = load_backbone(config(folders['sd1'])).features(image)
+    backbone = load_backbone(config(folders['sd1'], compile=True))
+    compiled = backbone.features(image)
+    torch.testing.assert_close(compiled, plain, rtol=1e-5, atol=1e-5)
+    assert torch.equal(compiled, backbone.features(image))
+
+
+def test_what_cannot_be_compiled_is_named(folders: dict[str, Path], image: RgbImage,
+                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DiffsegError, match='sd1: backbone.compile is for features without'):
+        load_backbone(config(folders['sd1'], compile=True), attention=True)
+
+    def broken(*given: object) -> None:
+        raise RuntimeError('no compiler\nat all')
+
+    monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend=broken))
+    with pytest.raises(DiffsegError, match='no compiler.*install one, or set it to') as error:
+        load_backbone(config(folders['sd1'], compile=True)).features(image)
+    assert '\n' not in str(error.value)
 
 
 def test_ensemble_without_noise_is_refused(folders: dict[str, Path]) -> None:

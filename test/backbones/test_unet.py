@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 import copy
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 import subprocess
@@ -15,6 +16,7 @@ from diffseg_ros.backbones.unet import (
     add_attention,
     block_channels,
     choose_block,
+    compile_to_block,
     feature_grid,
     grid_stride,
     heads,
@@ -150,6 +152,25 @@ def test_attention_comes_with_a_whole_block() -> None:
     output, maps = run_to_block(unet, 'up_blocks.1', names, sample_for(unet), 30, **extra)
     assert output.shape[2:] == tuple(side // 2 for side in SIZE)
     torch.testing.assert_close(maps, expected)
+
+
+@pytest.mark.parametrize(('family', 'block'), [
+    ('sd1', 'up_blocks.1'), ('sdxl', 'auto'), ('bk_tiny', 'down_blocks.1'), ('pixel', 'auto')])
+def test_compiled_pass_is_one_graph_and_stops_at_the_block(
+        family: str, block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[torch.fx.GraphModule] = []
+    monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend=lambda graph, inputs: (
+        graphs.append(graph), graph.forward)[1]))
+    unet, extra = make(family)
+    block, sample = choose_block(unet, block), sample_for(unet)
+    expected, _ = run_to_block(unet, block, (), sample, 30, **extra)
+    trim_unet(unet, block, attention=False)
+    compiled = compile_to_block(unet, block)
+    with torch.inference_mode():
+        assert torch.equal(compiled(sample, 30, **extra), expected) and len(graphs) == 1
+        with ThreadPoolExecutor(1) as pool:
+            again = pool.submit(torch.inference_mode()(compiled), sample, 30, **extra).result()
+    assert torch.equal(again, expected) and len(graphs) == 1
 
 
 def test_failures_leave_no_hook(unet: nn.Module) -> None:

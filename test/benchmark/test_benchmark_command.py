@@ -4,15 +4,18 @@ import mmap
 import os
 
 import cv2
-from diffseg_ros.benchmark import measurement
+from diffseg_ros.backbones.unet import choose_block, trim_unet
+from diffseg_ros.benchmark import measurement, stages
 from diffseg_ros.benchmark.measurement import PeakMemory
 from diffseg_ros.benchmark.stages import cloud_scene, measure_cloud
 from diffseg_ros.cli import studies as cli_studies
 from diffseg_ros.cli.benchmark import main
+from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.point_cloud import pack_points
+from diffusers import UNet2DConditionModel
 import numpy as np
 import pytest
-from studies import segmentation_speed
+from studies import random_unets, segmentation_speed
 from studies.plain_cloud import plain_points
 import torch
 
@@ -129,11 +132,62 @@ def test_only_the_named_sections_run(tmp_path, capsys):
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['flight'], "section 'flight': unknown; choose from segmentation"),
     (['cloud', '--device', 'toaster'], "device 'toaster': unknown"),
+    (['--shape', 'tiny', 'sd9'], "shape 'sd9': unknown; choose from sd15, lcm, sd21"),
+    (['--compile'], '--compile: need --shape'),
     (['cloud', '--images', 'absent.png'], 'absent.png: cannot be read')])
 def test_bad_input_is_one_line(arguments, message, capsys):
     assert main(arguments) == 2
     shown = capsys.readouterr().err
     assert message in shown and len(shown.splitlines()) == 1
+
+
+def test_each_shape_is_a_section(tmp_path, monkeypatch):
+    tiny = random_unets.SHAPES['tiny']
+    monkeypatch.setitem(random_unets.SHAPES, 'lcm', {**tiny, 'time_cond_proj_dim': 16})
+    monkeypatch.setattr(stages, 'measure_pipeline', lambda frames, pipeline, count: {
+        'hz': 1.0, 'stride': pipeline.backbone.stride})
+    path = tmp_path / 'report.json'
+    command = ['pipeline', '--quick', '--device', 'cpu', '--tiny-vae', '--json', str(path)]
+    assert main([*command, '--shape', 'tiny', 'lcm', '--compile']) == 0
+    report = json.loads(path.read_text())
+    ways = ['pipeline tiny', 'pipeline tiny compiled', 'pipeline lcm', 'pipeline lcm compiled']
+    assert [name for name in report if name.startswith('pipeline')] == ways
+    for way in ways:
+        assert report[way]['device'] == 'cpu' and report[way]['model'].split()[0] == way.split()[1]
+        assert report[way]['compile'] == ('compiled' in way)
+        assert (report[way]['hz'], report[way]['stride']) == (1.0, 32)
+    assert main([*command, '--shape', 'tiny']) == 0
+    report = json.loads(path.read_text())
+    assert report['model'] == report['pipeline']['model'] == 'tiny shape, random weights'
+
+
+def test_a_shape_that_fails_does_not_end_the_run(tmp_path, monkeypatch, capsys):
+    whole = random_unets.random_backbone
+
+    def full(shape, *given, **keywords):
+        if shape == 'sdxl':
+            raise DiffsegError('shape sdxl: does not fit')
+        return whole(shape, *given, **keywords)
+
+    monkeypatch.setattr(random_unets, 'random_backbone', full)
+    path = tmp_path / 'report.json'
+    assert main(['--quick', '--device', 'cpu', '--json', str(path),
+                 '--shape', 'sdxl', 'tiny', 'pipeline']) == 2
+    report = json.loads(path.read_text())
+    assert report['pipeline sdxl'] == {'error': 'shape sdxl: does not fit'}
+    assert report['pipeline tiny']['hz'] > 0
+    assert capsys.readouterr().err.splitlines() == ['diffseg_benchmark: shape sdxl: does not fit']
+
+
+@pytest.mark.parametrize(('shape', 'millions', 'kept'), [
+    ('sd15', 860, 175), ('lcm', 860, 175), ('sd21', 866, 177), ('bk_base', 579, 87),
+    ('bk_small', 482, 87), ('bk_tiny', 323, 87), ('sdxl', 2567, 830), ('ssd1b', 1331, 413)])
+def test_shapes_have_the_published_number_of_parameters(shape, millions, kept):
+    with torch.device('meta'):
+        unet = UNet2DConditionModel(**random_unets.SHAPES[shape])
+    assert round(sum(value.numel() for value in unet.parameters()) / 1e6) == millions
+    trim_unet(unet, choose_block(unet, 'auto'), attention=False)
+    assert round(sum(value.numel() for value in unet.parameters()) / 1e6) == kept
 
 
 def test_functions_are_timed_in_turns():
