@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from diffseg_ros.backbones.base import Backbone, observe
-from diffseg_ros.backbones.loader import load_backbone
+from diffseg_ros.backbones.loader import load_backbone, model_kind
 from diffseg_ros.benchmark.measurement import (
     median,
     milliseconds,
@@ -19,6 +19,7 @@ from diffseg_ros.benchmark.measurement import (
     take_turns,
 )
 from diffseg_ros.config import PipelineConfig
+from diffseg_ros.model_defaults import with_model_defaults
 from diffseg_ros.pipeline import create_method
 from diffseg_ros.segmentation.affinity import token_affinity
 from diffseg_ros.segmentation.attention import (
@@ -67,7 +68,7 @@ def measure_segmentation(config: PipelineConfig, frames: Sequence[Frame],
       like cut the features alone.
     """
     tokens, merge_tokens = (96, 96) if quick else (CUT_TOKENS, MERGE_TOKENS)
-    rounds, settings = 1 if quick else 2, config.segmentation
+    rounds, settings = 1 if quick else 2, _settings(config)
     raw, backbone = _backbone(config, tokens, whiten=False), _backbone(config, tokens)
     published = settings.replace(cut=settings.section('cut').replace(**DIFFCUT), centre=True)
     report: dict[str, Any] = {}
@@ -89,17 +90,24 @@ def measure_segmentation(config: PipelineConfig, frames: Sequence[Frame],
 def measure_growth(config: PipelineConfig, frame: Frame, *,
                    quick: bool = False) -> dict[str, list[dict[str, Any]]]:
     """Time the cut and the merging of one frame at rising numbers of tokens."""
-    tau, threshold = (config.segmentation.section('cut').tau,
-                      config.segmentation.section('diffseg').threshold)
+    settings = _settings(config)
+    tau, threshold = settings.section('cut').tau, settings.section('diffseg').threshold
     cut, merging = [], []
     for tokens in (48, 96) if quick else GROWTH:
         backbone, with_reference = _backbone(config, tokens), tokens <= SLOWEST_REFERENCE
-        graph = affinities([frame], backbone, config.segmentation)[0]
+        graph = affinities([frame], backbone, settings)[0]
         cut.append(measure_cut_growth(graph, tau, 3, backbone.device,
                                       reference=with_reference))
         merging.append(measure_merging(_attention(config, frame, tokens), threshold, 3,
                                        reference=with_reference))
     return {'normalized_cut': cut, 'attention_merging': merging}
+
+
+def _settings(config: PipelineConfig) -> SegmentationSettings:
+    """Return the settings that suit the model, none of them left open."""
+    method = config.segmentation.method
+    return with_model_defaults(config.segmentation, model_kind(config.backbone), method,
+                               'segmentation.')
 
 
 def affinities(frames: Sequence[Frame], backbone: Backbone,

@@ -1,5 +1,5 @@
 """
-Features that know the truth, as strong as Stable Diffusion's are said to be, where none is at hand.
+Features that know the truth, to choose settings for Stable Diffusion where it is not at hand.
 
 A token's feature is the sum of codes of the true labels in it, blurred; of its colour; of one
 vector that all tokens share, as those of a U-Net do; and of smooth noise.

@@ -25,11 +25,11 @@ def test_whole_numbers_are_taken_for_fractions_and_lists_for_tuples():
 
 
 @pytest.mark.parametrize(('name', 'value', 'message'), [
-    ('segmentation.cut.tau', 2.5, 'between 0.0 and 2.0'),
+    ('segmentation.cut.tau', 2.5, 'between -1.0 and 2.0'),
     ('segmentation.cut.tau', float('nan'), 'between'),
     ('segmentation.cut.tau', 'high', 'float is needed'),
     ('segmentation.cut.tau', True, 'float is needed'),
-    ('segmentation.method', 'kmeans', 'choose one of regions'),
+    ('segmentation.method', 'kmeans', 'choose one of auto, regions'),
     ('segmentation.refinement.dilations', [0], 'between 1 and 64'),
     ('segmentation.refinement.dilations', '1', 'tuple is needed'),
     ('segmentation.refinement.dilations', [1, 'a'], 'tuple is needed'),

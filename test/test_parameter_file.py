@@ -56,7 +56,7 @@ def test_lists_are_read(tmp_path):
 
 @pytest.mark.parametrize(('text', 'reason'), [
     ('/**:\n  ros__parameters: {segmentation.taw: 1.0}\n', 'segmentation.taw: unknown'),
-    ('/**:\n  ros__parameters: {segmentation.cut.tau: 9.0}\n', 'between 0.0 and 2.0'),
+    ('/**:\n  ros__parameters: {segmentation.cut.tau: 9.0}\n', 'between -1.0 and 2.0'),
     ('/**:\n  ros__parameters: {segmentation.cut.tau: high}\n', 'float is needed'),
     ('/**:\n  ros__parameters: {segmentation.refinement.dilations: 3}\n', 'p.yaml'),
     ('/**:\n  ros__parameters: [1, 2]\n', 'ros__parameters is no mapping'),

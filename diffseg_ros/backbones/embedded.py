@@ -19,7 +19,7 @@ from torch import nn
 
 
 def pixel_kind(folder: Path, block: str) -> str:
-    """Return the kind, as in `model_defaults`, of the model in a folder for features of a block."""
+    """Return the kind, as in `model_defaults`, of the model in a folder, used up to a block."""
     return EMBEDDED if load_projector(folder, block) else PIXEL
 
 

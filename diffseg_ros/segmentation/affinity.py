@@ -29,8 +29,13 @@ def token_affinity(frame: Frame, features: torch.Tensor, settings: CutSettings,
 
     `features` are (C, h, w) float32, `prior` the (K, h, w) share of each of K tracks expected in
     each token, `attention` the (n, n) divergences from `attention_divergence`. DiffsegError is
-    raised where every cue has weight 0.
+    raised where every cue has weight 0, or one is still left open.
     """
+    left_open = [name for name in ('alpha', 'colour', 'position', 'geometry')
+                 if getattr(settings, name) < 0]
+    if left_open:
+        raise DiffsegError(f'segmentation.cut.{left_open[0]}: left open; fill the settings by '
+                           'diffseg_ros.model_defaults.with_model_defaults')
     height, width = features.shape[1:]
     distance = _squared_distances(frame, height, width, settings, features.device)
     if not (settings.alpha or distance is not None

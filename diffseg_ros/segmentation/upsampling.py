@@ -130,7 +130,8 @@ def _by_pamr(rgb: RgbImage, scores: TokenScores, settings: SegmentationSettings)
     if refines:
         small = cv2.resize(rgb, grid[::-1], interpolation=cv2.INTER_AREA)
         image = torch.from_numpy(small).to(values.device).permute(2, 0, 1).float() / 255
-        masks = functional.one_hot(values.argmax(dim=0), len(values)).permute(2, 0, 1).float()
+        numbers = torch.arange(len(values), device=values.device)[:, None, None]
+        masks = (values.argmax(dim=0) == numbers).float()
         shares = pamr(image, masks, settings.refinement.iterations, settings.refinement.dilations)
     else:
         shares = scores.shares(values)

@@ -106,10 +106,10 @@ def test_attention_cue_alone_finds_the_quarters():
 def test_cue_of_weight_zero_changes_nothing():
     divergence = attention_divergence((quadrant_maps()[0],), 12, 16)
     tokens = features()
-    plain = token_affinity(FRAME, tokens, CutSettings())
-    assert torch.equal(plain, token_affinity(FRAME, tokens, CutSettings(),
-                                             attention=divergence))
-    weighed = token_affinity(FRAME, tokens, CutSettings(attention=2.0), attention=divergence)
+    cues = CutSettings(alpha=5.0, colour=50.0, position=20.0, geometry=0.0)
+    plain = token_affinity(FRAME, tokens, cues)
+    assert torch.equal(plain, token_affinity(FRAME, tokens, cues, attention=divergence))
+    weighed = token_affinity(FRAME, tokens, cues.replace(attention=2.0), attention=divergence)
     torch.testing.assert_close(weighed, plain * torch.exp(-2 * divergence))
 
 

@@ -129,7 +129,7 @@ def test_quadrants_are_recovered_to_the_pixel(shape, method, refinement):
 
 
 @pytest.mark.parametrize(('method', 'refinement', 'drop'), [
-    ('regions', 'basins', 2), ('diffcut', 'pamr', 50), ('diffcut', 'basins', 20)])
+    ('regions', 'basins', 2), ('diffcut', 'pamr', 20), ('diffcut', 'basins', 20)])
 def test_confidence_is_low_at_boundaries(method, refinement, drop):
     frame, _, features = quadrants(96, 128)
     frame = Frame(cv2.GaussianBlur(frame.rgb, (0, 0), 4))

@@ -79,8 +79,8 @@ def test_upsampled_scores_equal_scores_of_upsampled_features():
     features = torch.nn.functional.normalize(torch.randn(6, 5, 7), dim=0)
     labels = np.arange(35) % 4
     scores, means = assignment_scores(features, labels)
-    expected = torch.stack([features.reshape(6, -1)[:, labels == k].sum(1) for k in range(4)])
-    torch.testing.assert_close(means, torch.nn.functional.normalize(expected, dim=1))
+    raw = torch.stack([features.reshape(6, -1)[:, labels == k].mean(1) for k in range(4)])
+    torch.testing.assert_close(means, torch.nn.functional.normalize(raw, dim=1))
     voted, _ = assignment_scores(features, labels, 0.5)
     own = torch.nn.functional.one_hot(torch.from_numpy(labels), 4).T.view(4, 5, 7)
     torch.testing.assert_close(voted, scores + 0.5 * own)
@@ -88,7 +88,7 @@ def test_upsampled_scores_equal_scores_of_upsampled_features():
     def enlarge(maps):
         return torch.nn.functional.interpolate(maps[None], (20, 28), mode='bilinear')[0]
 
-    expected = torch.einsum('kc,chw->khw', means, enlarge(features))
+    expected = torch.einsum('kc,chw->khw', raw, enlarge(features))
     torch.testing.assert_close(enlarge(scores), expected, atol=1e-5, rtol=0)
 
 

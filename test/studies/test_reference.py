@@ -2,6 +2,7 @@ import cv2
 from diffseg_ros.backbones.loader import load_backbone
 from diffseg_ros.benchmark.stages import scene_frames
 from diffseg_ros.config import BackboneConfig, SegmentationConfig
+from diffseg_ros.model_defaults import with_model_defaults
 from diffseg_ros.segmentation.affinity import feature_affinity, token_affinity
 from diffseg_ros.segmentation.cues import CutSettings
 from diffseg_ros.segmentation.normalized_cut import CutState, normalized_cut
@@ -58,11 +59,11 @@ def test_clusters_with_stray_tokens_give_the_literal_partition(seed, tau):
         assert adjusted_rand_index(literal, normalized_cut(affinity, tau)) >= 0.99
 
 
-@pytest.mark.parametrize(('config', 'tau'), [
-    (SegmentationConfig(), 0.35),
-    (SegmentationConfig(cut=CutSettings(alpha=10.0, colour=0.0, position=0.0, geometry=0.0)),
-     0.5)])
-def test_consecutive_frames_give_the_literal_partition_with_and_without_the_last(config, tau):
+@pytest.mark.parametrize(('cut', 'tau'), [
+    (CutSettings(), 0.35),
+    (CutSettings(alpha=10.0, colour=0.0, position=0.0, geometry=0.0), 0.5)])
+def test_consecutive_frames_give_the_literal_partition_with_and_without_the_last(cut, tau):
+    config = with_model_defaults(SegmentationConfig(cut=cut), 'embedded', section='segmentation.')
     backbone = load_backbone(BackboneConfig(device='cpu', tokens=500))
     state = CutState()
     with one_blas_thread():
@@ -80,7 +81,7 @@ def test_consecutive_frames_give_the_literal_partition_with_and_without_the_last
 def test_parts_that_hardly_hang_together_are_split_as_by_the_literal_recursion(seed, tau):
     rgb = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     features = torch.randn(5, 12, 16, generator=torch.Generator().manual_seed(seed))
-    cues = CutSettings(alpha=5.0, colour=1000.0, position=1000.0)
+    cues = CutSettings(alpha=5.0, colour=1000.0, position=1000.0, geometry=0.0)
     affinity = token_affinity(Frame(rgb), features, cues).numpy()
     with one_blas_thread():
         literal, found = reference_cut(affinity, tau), normalized_cut(affinity, tau)
