@@ -87,10 +87,11 @@ if TYPE_CHECKING:
     OutputsConfig: TypeAlias = Settings
     MeasuresConfig: TypeAlias = Settings
 else:
+    _METHODS = ('auto', *segmentation_methods.names())
     BackboneConfig = _with_sections(BackboneSettings, 'BackboneConfig', backbones.sections())
     SegmentationConfig = _with_sections(
         SegmentationSettings, 'SegmentationConfig', segmentation_methods.sections(),
-        method=(Literal[('auto', *segmentation_methods.names())], setting(
+        method=(Literal[_METHODS], setting(
             'auto', 'how features are grouped: regions is a normalised cut of image regions by '
             'features, colour and depth; diffcut is the recursive normalised cut of features '
             'and cues, kway its faster K-way form; diffseg merges self-attention maps; auto is '

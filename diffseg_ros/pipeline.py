@@ -13,10 +13,11 @@ import time
 from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone, model_kind
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.model_defaults import EMBEDDED, OTHER, with_model_defaults
+from diffseg_ros.model_defaults import EMBEDDED, open_settings, OTHER, with_model_defaults
 from diffseg_ros.parameter_file import pipeline_config_from_file
 from diffseg_ros.registry import segmentation_methods
 from diffseg_ros.segmentation.base import SegmentationMethod, SegmentationSettings
+from diffseg_ros.settings import flatten
 from diffseg_ros.threads import one_blas_thread
 from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.tracking.tracker import Prediction, Tracker
@@ -67,6 +68,7 @@ class Pipeline:
         elif not isinstance(config, PipelineConfig):
             config = pipeline_config_from_file(config)
         kind = kind_of(backbone) if backbone else model_kind(config.backbone)
+        self._open = open_settings(config)
         self._config = config = with_model_defaults(config, kind, config.segmentation.method)
         self._method = create_method(config.segmentation, kind)
         self._backbone = backbone or load_backbone(config.backbone,
@@ -80,9 +82,20 @@ class Pipeline:
         return self._backbone
 
     @property
-    def config(self) -> PipelineConfig:
-        """The settings in force, those that were left open as they suit model and method."""
-        return self._config
+    def model(self) -> dict[str, str]:
+        """
+        Name, device and kind of the model, for reports.
+
+        'model_settings' are those that the user left open and that the method uses, with their
+        values.
+        """
+        method = self._config.segmentation.method
+        used = ('backbone', 'segmentation', 'segmentation.'
+                + segmentation_methods.get(method).section)
+        chosen = (f'{name} {value}' for name, value, _ in flatten(self._config)
+                  if name in self._open and name.rpartition('.')[0] in used)
+        return {'device': str(self._backbone.device), 'model': self._backbone.name,
+                'model_kind': kind_of(self._backbone), 'model_settings': ', '.join(chosen)}
 
     @property
     def track_count(self) -> int:
@@ -97,6 +110,7 @@ class Pipeline:
     def configure(self, config: PipelineConfig) -> None:
         """Apply changed settings from the next frame on; the backbone stays as loaded."""
         kind = kind_of(self._backbone)
+        self._open = open_settings(config)
         self._config = config = with_model_defaults(config, kind, config.segmentation.method)
         self._method = create_method(config.segmentation, kind)
         self._tracker.configure(config.tracking)

@@ -63,7 +63,7 @@ def stand_in_features(rgb: RgbImage, truth: Truth, strength: Strength, seed: int
                       tokens: int = TOKENS, multiple: int = 1) -> torch.Tensor:
     """Return (256, h, w) float32 features of an image whose (H, W) labels are known."""
     random = np.random.default_rng(seed)
-    height, width = choose_grid(*truth.shape, tokens, multiple)
+    height, width = choose_grid(truth.shape[0], truth.shape[1], tokens, multiple)
     labels, index = np.unique(truth, return_inverse=True)
     one_hot = functional.one_hot(torch.from_numpy(index.reshape(truth.shape))).permute(2, 0, 1)
     shares = functional.adaptive_avg_pool2d(one_hot.double(), (height, width)).numpy()

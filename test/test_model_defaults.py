@@ -15,15 +15,17 @@ METHODS = 'auto', *segmentation_methods.names()
 def filled(kind, method='auto', **values):
     config = updated(PipelineConfig(), {'segmentation.method': method, **{
         name.replace('__', '.'): value for name, value in values.items()}})
-    return dict((name, value) for name, value, _ in flatten(
-        with_model_defaults(config, kind, method)))
+    return values_of(with_model_defaults(config, kind, method))
+
+
+def values_of(config):
+    return {name: value for name, value, _ in flatten(config)}
 
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('method', METHODS)
 def test_nothing_stays_open_and_nothing_else_changes(kind, method):
-    before = dict((name, value) for name, value, _ in flatten(PipelineConfig()))
-    after = filled(kind, method)
+    before, after = values_of(PipelineConfig()), filled(kind, method)
     assert {name for name in after if after[name] != before[name]} == (
         open_settings(PipelineConfig()) | {'segmentation.method'})
     config = updated(PipelineConfig(), after)

@@ -73,8 +73,7 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
                                    'processed')
             report = {**output.finish(source.name), 'frames_failed': failed, 'stopped': stop(),
                       'tracks': pipeline.track_count,
-                      'device': str(pipeline.backbone.device), 'model': pipeline.backbone.name,
-                      'source': source.name, 'notes': source.warnings}
+                      **pipeline.model, 'source': source.name, 'notes': source.warnings}
         write_json(arguments.output / 'report.json', report)
     write_json(arguments.json, report)
     _print_summary(report, arguments.output)

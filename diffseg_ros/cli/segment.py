@@ -58,8 +58,7 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
                 print(error, file=sys.stderr)
     write_json(arguments.json, {
         'photos': len(counts), 'photos_failed': len(failed), 'failed': failed,
-        'segments': counts, 'stopped': stop(), 'device': str(pipeline.backbone.device),
-        'model': pipeline.backbone.name})
+        'segments': counts, 'stopped': stop(), **pipeline.model})
     print(f'{"stopped early: " if stop() else ""}{len(counts)} images segmented, {len(failed)} '
           f'failed, into {arguments.output}', flush=True)
     if not counts and failed:

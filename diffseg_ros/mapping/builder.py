@@ -139,5 +139,4 @@ class MapBuilder:
             'voxel_agreement': agreement,
             'map_mb': self._map.bytes_used / 1e6,
             'tracks': pipeline.track_count if pipeline else 0,
-            'device': str(pipeline.backbone.device) if pipeline else '',
-            'model': pipeline.backbone.name if pipeline else ''}
+            **(pipeline.model if pipeline else {'device': '', 'model': ''})}

@@ -145,6 +145,8 @@ class SegmentationNode(LifecycleNode):
         node, config = self._settings.node, self._settings.pipeline
         with self._diagnostics.heartbeat():
             pipeline = self._pipeline_factory(config, self._next_id)
+        self.get_logger().info('model {model} on {device}, of the kind {model_kind}: '
+                               '{model_settings}'.format(**pipeline.model))
         self._step = 'configuring'
         self._topics = input_topics(self, node)
         motion = CameraMotion(tf=node.camera_motion in ('auto', 'tf'),

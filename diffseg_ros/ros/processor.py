@@ -81,14 +81,14 @@ class FrameProcessor:
 
     def diagnostics(self) -> dict[str, str]:
         """Return values for /diagnostics by key."""
-        backbone, motion = self.pipeline.backbone, self.motion
+        motion, device = self.motion, str(self.pipeline.backbone.device)
         values = {
-            'output_rate_hz': f'{self._output_rate.rate:.2f}', 'model': backbone.name,
-            'device': str(backbone.device), 'tracks': str(self.pipeline.track_count),
+            'output_rate_hz': f'{self._output_rate.rate:.2f}', **self.pipeline.model,
+            'tracks': str(self.pipeline.track_count),
             'tracks_live': str(self._live_tracks),
             'camera_motion': motion.source or f'none: {motion.no_pose_reason}'.rstrip(': '),
             'unencodable_ids': str(self.publishers.encoder.unencodable),
-            'last_failure': self._last_failure, **gpu_memory(str(backbone.device))}
+            'last_failure': self._last_failure, **gpu_memory(device)}
         for name, summary in self._milliseconds.summary().items():
             values |= {f'{name}.{key}_ms': f'{value:.1f}' for key, value in summary.items()}
         return values

@@ -19,6 +19,8 @@ class QuarterPipeline:
         if os.environ.get('STAND_IN_FAULT') == 'load':
             raise RuntimeError('no weights today')
         self.backbone = SimpleNamespace(name='quarters', device='cpu')
+        self.model = {'device': 'cpu', 'model': 'quarters', 'model_kind': 'other',
+                      'model_settings': ''}
         self.track_count = 4
         self.next_id = first_id + 4
 

@@ -37,6 +37,8 @@ class StubPipeline:
             import torch
             raise torch.cuda.OutOfMemoryError('tried to allocate 20 GiB')
         self.backbone = SimpleNamespace(name='stub', device='cpu')
+        self.model = {'device': 'cpu', 'model': 'stub', 'model_kind': 'other',
+                      'model_settings': ''}
         self.track_count = 1000
         self.next_id = first_id + 1000
         self._first_id = first_id

@@ -22,6 +22,8 @@ class Model:
 
     def __init__(self) -> None:
         self.backbone = SimpleNamespace(name='model', device='cpu')
+        self.model = {'device': 'cpu', 'model': 'model', 'model_kind': 'other',
+                      'model_settings': ''}
         self.track_count, self.next_id = 0, 1
         self.hook = self
 
