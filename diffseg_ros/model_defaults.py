@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from diffseg_ros.settings import flatten, Settings, updated
 
-EMBEDDED, PIXEL, SD1, SD2, SDXL, OTHER = 'embedded', 'pixel', 'sd1', 'sd2', 'sdxl', 'other'
+KINDS = EMBEDDED, PIXEL, SD1, SD2, SDXL, OTHER = (
+    'embedded', 'pixel', 'sd1', 'sd2', 'sdxl', 'other')
 """Kinds of models: trained by diffseg_train with and without a projector; latent U-Nets of the
 shapes of Stable Diffusion 1.x, 2.x and XL (SSD-1B too); registered ones that do not say."""
 

@@ -22,7 +22,7 @@ class Gradients:
     device = torch.device('cpu')
 
     def __init__(self, settings, config):
-        self.tokens = config.tokens or 768
+        self.tokens = config.tokens
 
     def features(self, rgb):
         """Return (4, h, w) float32 features of a (H, W, 3) uint8 image."""

@@ -97,18 +97,17 @@ def _moved(maps: Array, down: int, right: int) -> Array:
     return maps[:, rows[:, None], columns]
 
 
-def diffseg_labels(maps: Sequence[Array]) -> Labels:
+def diffseg_labels(maps: Sequence[Array], pixels: int = DIFFSEG_PIXELS) -> Labels:
     """
-    Return DiffSeg's (512, 512) labels of (h, w, h, w) attention maps, the finest of 64x64.
+    Return DiffSeg's (pixels, pixels) labels of (n, n, n, n) attention maps, the finest first.
 
     Source: Tian et al., CVPR 2024, with a threshold of 1.
     """
     merged = reference_aggregation(maps)
-    size = DIFFSEG_TOKENS**2
-    anchors = anchor_tokens(DIFFSEG_TOKENS, DIFFSEG_TOKENS, 16)
-    proposals = reference_merging(merged.reshape(size, size), anchors, 1.0)
-    return reference_labels(proposals.reshape(-1, DIFFSEG_TOKENS, DIFFSEG_TOKENS),
-                            DIFFSEG_PIXELS, DIFFSEG_PIXELS)
+    side = len(merged)
+    proposals = reference_merging(merged.reshape(side**2, side**2),
+                                  anchor_tokens(side, side, 16), 1.0)
+    return reference_labels(proposals.reshape(-1, side, side), pixels, pixels)
 
 
 def agreement(one: Labels, other: Labels) -> float:
@@ -136,20 +135,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print('| photo | features | DiffCut: segments, pixels alike | DiffSeg: segments, pixels alike '
           '|\n|---|---|---|---|')
     for number, (name, frame, truth) in enumerate(ten_photos(options.datasets)):
+        square = cv2.resize(truth, (1024, 1024), interpolation=cv2.INTER_NEAREST)
+        photo = cv2.resize(frame.rgb, (1024, 1024), interpolation=cv2.INTER_LINEAR)
+        small, large = (cv2.resize(photo, (side, side), interpolation=cv2.INTER_AREA)
+                        for side in (DIFFCUT_PIXELS, DIFFSEG_PIXELS))
         for strength, values in STRENGTHS.items():
-            square = cv2.resize(truth, (1024, 1024), interpolation=cv2.INTER_NEAREST)
-            photo = cv2.resize(frame.rgb, (1024, 1024), interpolation=cv2.INTER_LINEAR)
-            cells = []
-            small = cv2.resize(photo, (DIFFCUT_PIXELS,) * 2, interpolation=cv2.INTER_AREA)
             features = stand_in_features(photo, square, values, number, DIFFCUT_TOKENS**2)
-            published = diffcut_labels(features.double().numpy(), small)
-            ours = configured_labels('diffcut', small, features)
-            cells.append(f'{len(np.unique(published))}, {agreement(published, ours):.3%}')
             maps = stand_in_attention(photo, square, values, number, DIFFSEG_TOKENS**2)
-            large = cv2.resize(photo, (DIFFSEG_PIXELS,) * 2, interpolation=cv2.INTER_AREA)
-            published = diffseg_labels([item.double().numpy() for item in maps])
-            ours = configured_labels('diffseg', large, features, maps)
-            cells.append(f'{len(np.unique(published))}, {agreement(published, ours):.3%}')
+            pairs = ((diffcut_labels(features.double().numpy(), small),
+                      configured_labels('diffcut', small, features)),
+                     (diffseg_labels([item.double().numpy() for item in maps]),
+                      configured_labels('diffseg', large, features, maps)))
+            cells = (f'{len(np.unique(published))}, {agreement(published, ours):.3%}'
+                     for published, ours in pairs)
             print('|', ' | '.join((name, strength, *cells)), '|', flush=True)
 
 

@@ -18,6 +18,7 @@ from diffseg_ros.cli.command import progress
 from diffseg_ros.cli.pipeline_options import add_pipeline_options, pipeline_config
 from diffseg_ros.evaluation.datasets import IGNORED_CLASS, MaskDataset, Truth
 from diffseg_ros.evaluation.masks import MeanIou
+from diffseg_ros.model_defaults import EMBEDDED, SD1, with_model_defaults
 from diffseg_ros.pipeline import create_method
 from diffseg_ros.segmentation.base import SegmentationMethod, SegmentationSettings
 from diffseg_ros.segmentation.region_cut import CutTree
@@ -39,7 +40,8 @@ Score = tuple[float, float]
 Features = Callable[[RgbImage], torch.Tensor]
 """Returns the (C, h, w) float32 features of an image."""
 
-NAMES = 'regions', 'local merging', 'local merging, features 3', 'kway', 'diffcut'
+NAMES = ('regions', 'local merging', 'local merging, features 3', 'kway', 'diffcut',
+         'regions as for Stable Diffusion', 'kway as for Stable Diffusion')
 
 _FITTED_IMAGES = 64
 
@@ -65,12 +67,15 @@ class StrongLocalMerging(LocalMerging):
 
 def groupings(config: SegmentationSettings) -> dict[str, Callable[[], SegmentationMethod]]:
     """Return what makes each grouping with these settings anew, by name."""
-    regions = config.section('regions'), config.replace(max_segments=1024)
+    filled = with_model_defaults(config, EMBEDDED, config.method, 'segmentation.')
+    regions = filled.section('regions'), filled.replace(max_segments=1024)
     makers: list[Callable[[], SegmentationMethod]] = [
         partial(create_method, config.replace(method='regions')),
         partial(LocalMerging, *regions), partial(StrongLocalMerging, *regions),
         partial(create_method, config.replace(method='kway')),
-        partial(create_method, config.replace(method='diffcut'))]
+        partial(create_method, config.replace(method='diffcut')),
+        partial(create_method, config.replace(method='regions'), SD1),
+        partial(create_method, config.replace(method='kway'), SD1)]
     return dict(zip(NAMES, makers, strict=True))
 
 

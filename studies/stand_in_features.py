@@ -40,7 +40,7 @@ CHANNELS = 256
 TOKENS = 768
 _SHARPNESS = 10.0
 
-KINDS = EMBEDDED, SD1, SD2, SDXL
+MODELS = EMBEDDED, SD1, SD2, SDXL
 
 Observed = Sequence[tuple[torch.Tensor, Sequence[torch.Tensor] | None]]
 Grid = npt.NDArray[np.float64]
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     methods = 'auto', *segmentation_methods.names()
     print('| model | features |', ' | '.join(methods), '|')
     print('|---' * (len(methods) + 2) + '|')
-    for kind in KINDS:
+    for kind in MODELS:
         for strength in ('its own',) if kind == EMBEDDED else tuple(STRENGTHS):
             cells = (score(kind, method, photos, observe_photos(kind, method, photos, strength))
                      for method in methods)

@@ -28,10 +28,13 @@ from diffseg_ros.io.messages import (
     VIDEO_TYPES,
 )
 from diffseg_ros.io.source import VIDEO_SUFFIXES
+from diffseg_ros.model_defaults import KINDS, model_defaults
 from diffseg_ros.registry import Entry, measures, outputs, segmentation_methods
 from diffseg_ros.settings import flatten, Option, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
+_OF_ALL_METHODS = ('backbone.tokens', 'backbone.timestep', 'backbone.noise',
+                   'segmentation.centre')
 _BLOCK = re.compile(r'(<!-- generated: (\w+) -->\n).*?(<!-- end -->)', re.S)
 
 
@@ -54,7 +57,8 @@ def generated_pages() -> Iterator[tuple[Path, str]]:
     """Yield (path, text as it should be) of every page with generated parts."""
     yield ROOT / 'docs' / 'parameters.md', parameters_page()
     tables = {'methods': methods_table, 'outputs': outputs_table, 'measures': measures_table,
-              'encodings': encodings_table, 'suffixes': suffixes_table, 'videos': videos_table}
+              'models': models_table, 'encodings': encodings_table, 'suffixes': suffixes_table,
+              'videos': videos_table}
     for path in sorted((ROOT / 'docs').glob('*.md')):
         text = path.read_text()
         if _BLOCK.search(text):
@@ -91,6 +95,22 @@ def methods_table() -> str:
         (f'`{entry.name}`', _first_line(entry.create), _section_link(entry, 'segmentation'))
         for entry in segmentation_methods
         if entry.create.__module__.startswith('diffseg_ros.')))
+
+
+def models_table() -> str:
+    """Return the table of what suits each kind of model, a line a method."""
+    rows = []
+    for kind in KINDS:
+        default = model_defaults(kind)['segmentation.method']
+        for entry in segmentation_methods:
+            values = model_defaults(kind, entry.name)
+            own = ', '.join(f'{name.rpartition(".")[2]} {_value(value)}'
+                            for name, value in values.items()
+                            if name.startswith(f'segmentation.{entry.section}.'))
+            rows.append((f'`{kind}`', f'`{entry.name}`' + ' (default)' * (entry.name == default),
+                         *(f'{_value(values[name])}' for name in _OF_ALL_METHODS), own))
+    heads = (f'`{name.rpartition(".")[2]}`' for name in _OF_ALL_METHODS)
+    return _table(' | '.join(('kind', 'method', *heads, "the method's own")), rows)
 
 
 def outputs_table() -> str:

@@ -31,6 +31,9 @@ def test_every_output_is_written(run, sequence):
     report = json.loads((output / 'report.json').read_text())
     assert (report['frames'], report['frames_failed'], report['clouds']) == (FRAMES, 0, FRAMES)
     assert report['device'] == 'cpu' and report['model'] and report['tracks'] >= 3
+    assert report['model_kind'] == 'embedded'
+    assert 'segmentation.method regions' in report['model_settings']
+    assert 'segmentation.cut' not in report['model_settings']
     for stage in ('features', 'segmentation', 'tracking', 'total'):
         assert 0 < report['latency_ms'][stage]['p50'] <= report['latency_ms'][stage]['p95']
     for labels in label_images(output).values():
