@@ -1,4 +1,4 @@
-"""diffseg_node with a pipeline that needs no model: labels are round(100 * tau)."""
+"""diffseg_node with a pipeline that needs no model: labels are round(100 * granularity)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MAGENTA, RED, WHITE = (255, 0, 255), (255, 0, 0), (255, 255, 255)
 Colour of the first pixel of an image that breaks this pipeline: a stage raises, the GPU is full,
 or the result cannot be published.
 """
-BROKEN_TAU = 1.99
-"""Value of segmentation.cut.tau that cannot be applied, or begins an epoch in trouble."""
+BROKEN = 0.99
+"""Value of segmentation.granularity that cannot be applied, or begins an epoch in trouble."""
 
 
 LOST_TRACK = Track(1, TrackState.LOST, age=9, unseen=3, pixels=0)
@@ -47,12 +47,12 @@ class StubPipeline:
 
     def configure(self, config: PipelineConfig) -> None:
         self._config = config
-        if config.segmentation.cut.tau == BROKEN_TAU:
+        if config.segmentation.granularity == BROKEN:
             raise RuntimeError('settings refused')
 
     def reset(self) -> None:
         self._epoch += 1
-        if self._config.segmentation.cut.tau == BROKEN_TAU:
+        if self._config.segmentation.granularity == BROKEN:
             raise RuntimeError('reset refused')
 
     def process(self, frame: Frame) -> Result:
@@ -63,7 +63,7 @@ class StubPipeline:
         if first == RED:
             import torch
             raise torch.cuda.OutOfMemoryError('tried to allocate 20 MiB')
-        base = self._first_id - 1 + round(100 * self._config.segmentation.cut.tau)
+        base = self._first_id - 1 + round(100 * self._config.segmentation.granularity)
         labels = np.full(frame.rgb.shape[:2], base, np.int32)
         labels[0] = -1
         if first == WHITE:

@@ -28,9 +28,9 @@ from node_rig import (  # noqa: E402
     WIDTH,
 )
 from sensor_msgs.msg import Image  # noqa: E402
-from stub_node import BROKEN_TAU, MAGENTA, RED, WHITE  # noqa: E402
+from stub_node import BROKEN, MAGENTA, RED, WHITE  # noqa: E402
 
-DEFAULT_TAU = SegmentationConfig().cut.tau
+DEFAULT = SegmentationConfig().granularity
 
 
 class Session:
@@ -114,7 +114,7 @@ def node(tmp_path_factory) -> Iterator[Session]:
 def session(node: Session) -> Iterator[Session]:
     node.begin()
     yield node
-    for name, value in (('segmentation.cut.tau', DEFAULT_TAU), ('sync_slop', 0.0),
+    for name, value in (('segmentation.granularity', DEFAULT), ('sync_slop', 0.0),
                         ('max_rate', 0.0)):
         assert node.client.set_parameter(name, value) == (True, '')
     node.recover()
@@ -139,23 +139,23 @@ def test_exception_in_a_stage_is_counted_named_and_survived(session, pixel, word
 
 
 def test_settings_that_cannot_be_applied_cost_one_frame(session):
-    assert session.client.set_parameter('segmentation.cut.tau', BROKEN_TAU) == (True, '')
+    assert session.client.set_parameter('segmentation.granularity', BROKEN) == (True, '')
     session.frame()
     assert 'settings refused' in session.client.sentence
     session.frame()
-    assert session.client.set_parameter('segmentation.cut.tau', DEFAULT_TAU) == (True, '')
+    assert session.client.set_parameter('segmentation.granularity', DEFAULT) == (True, '')
     session.good()
     assert session.rise('failed') == 1
 
 
 def test_epoch_that_begins_in_trouble_begins_with_the_next_frame(session):
-    assert session.client.set_parameter('segmentation.cut.tau', BROKEN_TAU) == (True, '')
+    assert session.client.set_parameter('segmentation.granularity', BROKEN) == (True, '')
     session.frame()
     epoch = session.client.count('epoch')
     session.next(-20)
     session.frame()
     assert 'reset refused' in session.client.sentence
-    assert session.client.set_parameter('segmentation.cut.tau', DEFAULT_TAU) == (True, '')
+    assert session.client.set_parameter('segmentation.granularity', DEFAULT) == (True, '')
     session.frame()
     assert session.client.sentence.startswith('processing')
     assert session.client.count('epoch') == epoch + 1

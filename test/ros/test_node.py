@@ -19,7 +19,7 @@ from sensor_msgs.msg import CompressedImage  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from stub_node import MAGENTA  # noqa: E402
 
-DEFAULT_LABEL = round(100 * SegmentationConfig().cut.tau)
+DEFAULT_LABEL = round(100 * SegmentationConfig().granularity)
 """What the stub pipeline labels all pixels with."""
 
 
@@ -119,7 +119,7 @@ def test_broken_input_and_broken_stage_are_counted_named_and_survived(rig):
 
 
 def test_live_change_is_applied_and_a_wrong_one_refused(rig):
-    client = rig.start('-p', 'labels_encoding:=32SC1', '-p', 'segmentation.cut.tau:=0.3')
+    client = rig.start('-p', 'labels_encoding:=32SC1', '-p', 'segmentation.granularity:=0.3')
     client.subscribe('labels')
     client.ready()
 
@@ -129,10 +129,10 @@ def test_live_change_is_applied_and_a_wrong_one_refused(rig):
         return np.frombuffer(client.got['labels'][-1].data, '<i4')[-1]
 
     assert label(0) == 30
-    assert client.set_parameter('segmentation.cut.tau', 0.7) == (True, '')
+    assert client.set_parameter('segmentation.granularity', 0.7) == (True, '')
     assert label(1) == 70
-    accepted, reason = client.set_parameter('segmentation.cut.tau', 2.5)
-    assert not accepted and 'segmentation.cut.tau' in reason and '2.0' in reason
+    accepted, reason = client.set_parameter('segmentation.granularity', 2.5)
+    assert not accepted and 'segmentation.granularity' in reason and '1.0' in reason
     accepted, reason = client.set_parameter('segmentation.method', 'guess')
     assert not accepted and 'segmentation.method' in reason
     accepted, reason = client.set_parameter('backbone.model', 'other')
@@ -303,8 +303,8 @@ def test_compressed_images_are_taken(rig):
 
 
 @pytest.mark.parametrize(('arguments', 'reason'), [
-    (('-p', 'segmentation.cut.tau:=9.0'), 'segmentation.cut.tau'),
-    (('-p', 'segmentation.cut.tau:=high'), 'segmentation.cut.tau'),
+    (('-p', 'segmentation.granularity:=9.0'), 'segmentation.granularity'),
+    (('-p', 'segmentation.granularity:=high'), 'segmentation.granularity'),
     (('-p', 'labels_encoding:=mono16'), 'choose one of 16UC1, mono8, 32SC1'),
     (('--params-file', '/nowhere.yaml'), '/nowhere.yaml'),
     (('--bogus',), "unknown arguments after --ros-args: ['--bogus']; -r OLD:=NEW")])

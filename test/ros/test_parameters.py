@@ -62,13 +62,14 @@ def test_every_setting_is_declared_with_meaning_type_and_range(declared):
         assert descriptor.description == option.description and len(option.description) > 10
         if type(default) in KINDS:
             assert descriptor.type == KINDS[type(default)]
-        assert not descriptor.dynamic_typing
+        mixed = len({type(choice) for choice in option.choice_names}) > 1
+        assert descriptor.dynamic_typing == mixed
         if type(default) in (int, float):
             ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
             assert [(item.from_value, item.to_value) for item in ranges] == [
                 (option.minimum, option.maximum)], name
         assert descriptor.read_only == option.read_only
-        assert all(choice in descriptor.additional_constraints for choice in option.choices)
+        assert all(choice in descriptor.additional_constraints for choice in option.choice_names)
 
 
 def test_default_file_has_exactly_the_declared_parameters_with_their_defaults(declared):
