@@ -49,6 +49,10 @@ class TrackingConfig(Settings):
     keyframe_change: float = setting(
         0.05, 'a frame becomes a keyframe when more than this share of it is new; 1 is never',
         0.0, 1.0)
+    segments_delay: int = setting(
+        0, 'frames after which the segments of a keyframe take effect, carried to the frame that '
+        'they correct; the node segments beside the stream and takes them when they are there',
+        0, 100)
     split_after: int = setting(
         2, 'a track is split after this many keyframes that divide it in the same way', 1, 1000)
     merge_after: int = setting(

@@ -2,13 +2,17 @@
 The order of the stages: a frame goes in, labelled pixels with persistent ids come out.
 
 Tracks are propagated into every frame. Only where too much of it is new, or the last segments
-are too old, is it a keyframe: features and segments follow, which correct the tracks.
+are too old, is it a keyframe: features and segments follow, which correct the tracks, at once or,
+where frames must not wait for them, some frames later.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 import os
 import time
+from typing import NamedTuple
 
 from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone, model_kind
@@ -43,7 +47,8 @@ class Pipeline:
     """Diffusion features, segments, tracks; one instance sees one camera's frames in order."""
 
     def __init__(self, config: PipelineConfig | str | os.PathLike[str] | None = None, *,
-                 backbone: Backbone | None = None, first_id: int = 1) -> None:
+                 backbone: Backbone | None = None, first_id: int = 1,
+                 background: bool = False) -> None:
         """
         Load the backbone that `config` names, unless one is given.
 
@@ -56,6 +61,10 @@ class Pipeline:
         first_id
             Ids rise from here; a process that loads one pipeline after another gives the
             `next_id` of the last, so that no id is used twice.
+        background
+            Whether keyframes are segmented in another thread, one at a time, while frames go on:
+            their segments correct the frame at hand when they are there, carried to it. What
+            comes when is then left to chance; `tracking.segments_delay` is not used.
 
         Raises
         ------
@@ -75,6 +84,9 @@ class Pipeline:
                                                    attention=self._method.needs_attention)
         self._tracker = Tracker(config.tracking, first_id)
         self._last_stamp: int | None = None
+        self._thread = ThreadPoolExecutor(1, 'diffseg_keyframes') if background else None
+        self._job: _Job | None = None
+        self._number = 0
 
     @property
     def backbone(self) -> Backbone:
@@ -118,8 +130,16 @@ class Pipeline:
     def reset(self) -> None:
         """Forget all tracks and begin a new epoch; ids go on rising."""
         self._last_stamp = None
+        self.finish()
         self._method.reset()
         self._tracker.reset()
+
+    def finish(self) -> None:
+        """Wait for the keyframe that is segmented, if there is one, and forget it."""
+        if self._job is not None:
+            wait([self._job.result])
+            self._job = None
+        self._tracker.give_up()
 
     def segment(self, frame: Frame) -> Segments:
         """
@@ -151,22 +171,55 @@ class Pipeline:
         if clock_jumped_back(self._last_stamp, frame.stamp):
             self.reset()
         self._last_stamp = frame.stamp
+        self._number += 1
         watch = _StopWatch()
         with one_blas_thread():
             prediction = self._tracker.predict(frame)
             watch.lap('tracking')
-        segments = None
+        done = self._finished()
         if prediction.keyframe:
-            segments = self._segment_keyframe(frame, prediction, watch)
+            done = self._begin(frame, prediction)
+        watch.add(done.milliseconds if done else {})
         with one_blas_thread():
-            labels, confidence = self._tracker.update(prediction, segments)
+            labels, confidence = self._tracker.update(prediction, done and done.segments)
             watch.lap('tracking')
         return Result(frame, labels, confidence, self._tracker.epoch, watch.finish(),
-                      prediction.keyframe, self._tracker.tracks)
+                      done is not None, self._tracker.tracks)
 
-    def _segment_keyframe(self, frame: Frame, prediction: Prediction,
-                          watch: _StopWatch) -> Segments:
+    def _begin(self, frame: Frame, prediction: Prediction) -> _Segmented | None:
+        """Segment a keyframe; return the result if it takes effect in the frame itself."""
+        delay = self._config.tracking.segments_delay
+        # Without tracks there is nothing to go on with.
+        if not prediction.has_tracks or not (delay or self._thread):
+            return self._segment_keyframe(frame, prediction)
+        prediction = self._tracker.wait_for(prediction)
+        if self._thread:
+            self._job = _Job(self._thread.submit(self._segment_keyframe, frame, prediction))
+            return None
+        result: Future[_Segmented] = Future()
+        try:
+            result.set_result(self._segment_keyframe(frame, prediction))
+        except Exception as error:
+            result.set_exception(error)
+        self._job = _Job(result, self._number + delay)
+        return None
+
+    def _finished(self) -> _Segmented | None:
+        """Return what the last keyframe was segmented to, if it is there and its time has come."""
+        if self._job is None or not self._job.result.done() or self._job.due > self._number:
+            return None
+        job, self._job = self._job, None
+        if not self._tracker.waits:
+            return None
+        try:
+            return job.result.result()
+        except Exception:
+            self._tracker.give_up()
+            raise
+
+    def _segment_keyframe(self, frame: Frame, prediction: Prediction) -> _Segmented:
         """Segment a frame, told where its tracks are predicted to be."""
+        watch = _StopWatch()
         features, attention = self._observe(frame)
         watch.lap('features')
         with one_blas_thread():
@@ -174,10 +227,24 @@ class Pipeline:
             watch.lap('tracking')
             segments = self._method.segment(frame, features, prior, attention)
             watch.lap('segmentation')
-        return segments
+        return _Segmented(segments, watch.laps)
 
     def _observe(self, frame: Frame) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None]:
         return observe(self._backbone, frame.rgb, attention=self._method.needs_attention)
+
+
+class _Segmented(NamedTuple):
+    """A keyframe's segments, and what they took by stage."""
+
+    segments: Segments
+    milliseconds: dict[str, float]
+
+
+class _Job(NamedTuple):
+    """A keyframe in work, and the number of the frame in which it takes effect at the earliest."""
+
+    result: Future[_Segmented]
+    due: int = 0
 
 
 _STAGES = 'features', 'segmentation', 'tracking'
@@ -186,13 +253,19 @@ _STAGES = 'features', 'segmentation', 'tracking'
 class _StopWatch:
     def __init__(self) -> None:
         self._start = self._mark = time.perf_counter()
-        self._laps: dict[str, float] = {}
+        self.laps: dict[str, float] = {}
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self._laps[stage] = self._laps.get(stage, 0.0) + (now - self._mark) * 1e3
+        self.laps[stage] = self.laps.get(stage, 0.0) + (now - self._mark) * 1e3
         self._mark = now
 
+    def add(self, laps: Mapping[str, float]) -> None:
+        """Count laps that were measured elsewhere, and begin the next one."""
+        for stage, milliseconds in laps.items():
+            self.laps[stage] = self.laps.get(stage, 0.0) + milliseconds
+        self._mark = time.perf_counter()
+
     def finish(self) -> dict[str, float]:
-        stages = {stage: self._laps[stage] for stage in _STAGES if stage in self._laps}
+        stages = {stage: self.laps[stage] for stage in _STAGES if stage in self.laps}
         return {**stages, 'total': (self._mark - self._start) * 1e3}

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+import threading
 
 from threadpoolctl import ThreadpoolController
 
+_lock = threading.Lock()
+_entered: list[AbstractContextManager[object]] = []
+_count = 0
 
-def one_blas_thread() -> AbstractContextManager[object]:
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
     """
-    Return a context in which NumPy's and SciPy's matrix products use one thread.
+    Use one thread for NumPy's and SciPy's matrix products.
 
     Products of a few hundred rows gain nothing from more, and where other processes keep the
-    cores busy, as on a robot, waiting for the slower thread makes them ten times slower.
+    cores busy, as on a robot, waiting for the slower thread makes them ten times slower. The
+    limit is the process's: it holds until the last of the threads that asked for it is done.
     """
-    return _controller().limit(limits=1, user_api='blas')
+    global _count
+    with _lock:
+        _count += 1
+        if _count == 1:
+            _entered.append(_controller().limit(limits=1, user_api='blas'))
+            _entered[0].__enter__()
+    try:
+        yield
+    finally:
+        with _lock:
+            _count -= 1
+            if not _count:
+                _entered.pop().__exit__(None, None, None)
 
 
 @cache

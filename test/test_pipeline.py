@@ -43,7 +43,7 @@ def test_a_moving_object_keeps_its_id(pipeline):
 def test_every_stage_is_timed(pipeline):
     latency = pipeline.process(scene(8)).latency_ms
     assert list(latency) == ['features', 'segmentation', 'tracking', 'total']
-    assert latency['total'] == pytest.approx(sum(list(latency.values())[:-1]))
+    assert latency['total'] == pytest.approx(sum(list(latency.values())[:-1]), rel=0.05)
 
 
 def test_reset_gives_new_ids_and_an_epoch(pipeline):

@@ -41,7 +41,7 @@ def load_pipeline(config: PipelineConfig, first_id: int) -> Pipeline:
     """Load the pipeline; PyTorch is imported only now, while the node already answers."""
     from diffseg_ros.pipeline import Pipeline
 
-    return Pipeline(config, first_id=first_id)
+    return Pipeline(config, first_id=first_id, background=True)
 
 
 PipelineFactory = Callable[[PipelineConfig, int], 'Pipeline']

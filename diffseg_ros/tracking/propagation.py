@@ -46,12 +46,14 @@ class Propagation(NamedTuple):
     """
     Labels carried into a frame; those of unknown pixels are the nearest, with confidence 0.
 
-    `shift` is the mean motion of pixels in image widths; `object_motion` is None if unknown.
+    `shift` is the mean motion of pixels in image widths; `object_motion` and `source`, where the
+    pixels were in the frame before, are None if unknown.
     """
 
     labels: LabelMap
     shift: float = 0.0
     object_motion: ObjectMotion | None = None
+    source: Source | None = None
 
 
 class Propagator:
@@ -89,7 +91,7 @@ class Propagator:
             known = self._recall(now, self._localizer.pose, moved, known, unseen, tracks)
         moved.fill(known, now.depth if now.has_points else None)
         self._before = now
-        return Propagation(moved, source.mean_shift, moving)
+        return Propagation(moved, source.mean_shift, moving, source)
 
     def world_points(self) -> WorldPoints | None:
         """Return where the last frame's pixels are in the world, if that is known."""

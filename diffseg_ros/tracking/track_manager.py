@@ -82,6 +82,22 @@ def update_appearance(tracks: Sequence[TrackRecord], embeddings: npt.NDArray[np.
         track.embedding = embedding.copy()
 
 
+def slots_of(ids: npt.NDArray[np.int32], table: Table,
+             pixels: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+    """
+    Return the slot of each of (N,) ids, -1 where there is none; of several the largest.
+
+    `table` holds the (CAPACITY,) ids of the slots, -1 where one is free, `pixels` their sizes.
+    """
+    taken = np.flatnonzero(table >= 0)
+    if not len(taken):
+        return np.full(ids.shape, -1, np.int32)
+    ranked = taken[np.lexsort((taken, -pixels[taken], table[taken]))]
+    known, first = np.unique(table[ranked], return_index=True)
+    place = np.searchsorted(known, ids).clip(0, len(known) - 1)
+    return np.where(known[place] == ids, ranked[first][place], -1).astype(np.int32)
+
+
 class TrackManager:
     """
     All tracks that are alive. Ids rise and are never reused; slots are.
@@ -163,13 +179,7 @@ class TrackManager:
 
     def slots_of(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Return the slot of each of (N,) ids, -1 where there is none; of several the largest."""
-        tracks = sorted(self._by_slot.values(), key=lambda track: (track.id, -track.pixels))
-        if not tracks:
-            return np.full(ids.shape, -1, np.int32)
-        known, first = np.unique([track.id for track in tracks], return_index=True)
-        slots = np.array([track.slot for track in tracks], np.int32)[first]
-        place = np.searchsorted(known, ids).clip(0, len(known) - 1)
-        return np.where(known[place] == ids, slots[place], -1).astype(np.int32)
+        return slots_of(ids, self.ids(), self._table('pixels'))
 
     def advance(self, shift: float) -> None:
         """Go on to the next frame, in which the image moved by a mean `shift`, in its widths."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.association import (
     Appearance,
@@ -14,6 +17,7 @@ from diffseg_ros.tracking.label_map import CAPACITY, LabelMap, resize_nearest, S
 from diffseg_ros.tracking.split_merge import SplitDetector, TrackMerger
 from diffseg_ros.tracking.track_manager import TrackManager, TrackRecord, update_appearance
 from diffseg_ros.tracking.tracking_frame import FloatArray
+from diffseg_ros.tracking.warp import Source
 from diffseg_ros.tracking.world_map import WorldPoints
 from diffseg_ros.types import Mask, Segments
 import numpy as np
@@ -28,14 +32,29 @@ class SegmentMap:
     """A frame's segments at the size that labels are tracked at."""
 
     def __init__(self, segments: Segments, shape: tuple[int, int]) -> None:
-        """Resize to (H, W) uint16; `small` has every second pixel, clear segments more `gain`."""
-        self.labels = resize_nearest(segments.labels.astype(np.uint16), shape)
+        """
+        Resize to (H, W) uint16; `small` has every second pixel, clear segments more `gain`.
+
+        `original` stays as it is where the segments are carried to a later frame.
+        """
+        self.labels = self.original = resize_nearest(segments.labels.astype(np.uint16), shape)
         self.small = subsample(self.labels)
         self.gain: FloatArray = resize_nearest(segments.confidence, shape).astype(np.float32)
         self.gain *= np.float32(_GAIN_BY_CONFIDENCE / 255)
         self.gain += np.float32(_GAIN)
         self.embeddings = segments.embeddings
         self.count = len(segments.embeddings)
+
+    def carried(self, source: Source) -> SegmentMap:
+        """Return the segments in a later frame: the nearest, without gain, where no source is."""
+        height, width = self.labels.shape
+        moved = replace(LabelMap.empty((height, width)), slots=self.labels,
+                        confidence=self.gain).warped(source)
+        moved.fill(source.known)
+        later = copy.copy(self)
+        later.labels, later.gain = moved.slots, moved.confidence
+        later.small = subsample(moved.slots)
+        return later
 
 
 def fuse(labels: LabelMap, assigned: npt.NDArray[np.uint16], gain: FloatArray,

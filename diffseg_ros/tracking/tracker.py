@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.association import count_overlap
 from diffseg_ros.tracking.correspondence import Correspondence
-from diffseg_ros.tracking.label_map import CAPACITY, LabelMap, resize_nearest, subsample
+from diffseg_ros.tracking.label_map import (
+    CAPACITY,
+    LabelMap,
+    resize_nearest,
+    SlotImage,
+    subsample,
+)
 from diffseg_ros.tracking.propagation import Propagator
 from diffseg_ros.tracking.split_merge import TrackMerger
-from diffseg_ros.tracking.track_manager import TrackManager
+from diffseg_ros.tracking.track_manager import slots_of, Table, TrackManager
 from diffseg_ros.tracking.track_updater import SegmentMap, TrackUpdater
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
+from diffseg_ros.tracking.warp import Source
 from diffseg_ros.types import Frame, LabelImage, Segments, Track
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +52,8 @@ class Prediction:
         0 to 1: how much segments of this frame add to those of the last keyframe.
     size
         (H, W) of the frame's image.
+    ids
+        The (CAPACITY,) ids of the slots, -1 where one is free.
     features
         (C, h, w) of the frame, once they are known.
 
@@ -54,7 +64,27 @@ class Prediction:
     pixels: npt.NDArray[np.int64]
     novelty: float
     size: tuple[int, ...]
+    ids: Table
     features: torch.Tensor | None = None
+
+    @property
+    def has_tracks(self) -> bool:
+        return bool(self.pixels.any())
+
+
+class _Given(NamedTuple):
+    """Segments as they lie in the present frame, and the keyframe that they are of."""
+
+    keyframe: Prediction
+    segments: SegmentMap
+
+
+@dataclass
+class _Awaited:
+    """A keyframe whose segments are not there yet, and where pixels were in it."""
+
+    prediction: Prediction
+    source: Source
 
 
 class Tracker:
@@ -63,8 +93,11 @@ class Tracker:
 
     For every frame call `predict`, then `update`, with segments if the prediction is a keyframe.
     Between the two, `prior` tells the segmentation what to expect. A frame that cannot be
-    segmented needs no `update`: the next one is predicted from its prediction. `epoch` counts the
-    resets.
+    segmented needs no `update`: the next one is predicted from its prediction.
+
+    Where segmentation takes longer than a frame, `wait_for` the keyframe's segments and give them
+    to a later frame's `update`: they are carried to it. Until then no frame is a keyframe, and
+    `prior` may be called from another thread. `epoch` counts the resets.
     """
 
     def __init__(self, config: TrackingConfig, first_id: int = 1) -> None:
@@ -81,6 +114,7 @@ class Tracker:
         self._merger = TrackMerger(self._config, self._tracks, self._propagator.voxels)
         self._updater = TrackUpdater(self._config, self._tracks, self._merger)
         self._labels: LabelMap | None = None
+        self._awaited: _Awaited | None = None
         self._last_keyframe = 0
         self._shift_since_keyframe = 0.0
 
@@ -118,16 +152,45 @@ class Tracker:
         moved = self._propagator.propagate(small, labels, self._tracks)
         self._labels = moved.labels
         self._tracks.advance(moved.shift)
+        ids = self._tracks.ids()
         if labels is None:
-            return Prediction(True, moved.labels, np.zeros(CAPACITY, np.int64), 1.0, size)
+            return Prediction(True, moved.labels, np.zeros(CAPACITY, np.int64), 1.0, size, ids)
+        if self._awaited is not None:
+            self._follow(self._awaited, moved.source)
         self._shift_since_keyframe += moved.shift
         self._merger.observe(moved.object_motion, moved.labels)
         waited = (self._tracks.frame - self._last_keyframe) / config.keyframe_interval
-        keyframe = waited >= 1 or moved.labels.unknown_share > config.keyframe_change
+        keyframe = self._awaited is None and (
+            waited >= 1 or moved.labels.unknown_share > config.keyframe_change)
         # Two frames of a still camera show the same and err alike, so they count little.
         novelty = self._shift_since_keyframe / _NOVEL_SHIFT + waited * _NOVEL_WAIT
         return Prediction(keyframe, moved.labels, moved.labels.pixel_counts(), min(1.0, novelty),
-                          size)
+                          size, ids)
+
+    def wait_for(self, prediction: Prediction) -> Prediction:
+        """Return what `prior` needs of a keyframe whose segments will be given later."""
+        labels = prediction.labels
+        kept = replace(prediction, labels=LabelMap(labels.slots.copy(), labels.confidence.copy(),
+                                                   labels.split_candidates))
+        here = np.arange(labels.slots.size, dtype=np.int32).reshape(labels.shape)
+        self._awaited = _Awaited(kept, Source(here, np.ones(labels.shape, bool)))
+        self._last_keyframe, self._shift_since_keyframe = self._tracks.frame, 0.0
+        return kept
+
+    @property
+    def waits(self) -> bool:
+        """Whether the segments of an earlier keyframe are waited for."""
+        return self._awaited is not None
+
+    def give_up(self) -> None:
+        """Wait no longer for segments."""
+        self._awaited = None
+
+    def _follow(self, awaited: _Awaited, source: Source | None) -> None:
+        if source is None or source.index.shape != awaited.source.index.shape:
+            self._awaited = None  # the images have another size now
+        else:
+            awaited.source = source.after(awaited.source)
 
     def prior(self, prediction: Prediction,
               features: torch.Tensor) -> npt.NDArray[np.float32] | None:
@@ -138,7 +201,7 @@ class Tracker:
         completed by matching the (C, h, w) float32 features with those of earlier keyframes.
         """
         prediction.features = features
-        if not prediction.pixels.any():
+        if not prediction.has_tracks:
             return None
         labels = prediction.labels
         if self._config.correspondence and labels.unknown_share >= _MATCH_FROM:
@@ -157,7 +220,7 @@ class Tracker:
         if found is None:
             return
         labels = prediction.labels
-        slots = self._tracks.slots_of(found.ids)
+        slots = slots_of(found.ids, prediction.ids, prediction.pixels)
         # Tokens are too small to know again what is out of view; that is for whole segments.
         slots = np.where(prediction.pixels[slots] > 0, slots, -1).astype(np.int16)
         slots = resize_nearest(slots, labels.shape)
@@ -169,25 +232,45 @@ class Tracker:
     def update(self, prediction: Prediction, segments: Segments | None = None
                ) -> tuple[LabelImage, npt.NDArray[np.uint8]]:
         """
-        Correct the predicted labels by a frame's segments, or keep them where there are none.
+        Correct the predicted labels by segments, or keep them where there are none.
 
-        Returns (H, W) int32 persistent ids and (H, W) uint8 confidence, at the image's size.
+        The segments are those of the keyframe that is waited for, else of this frame. Returns
+        (H, W) int32 persistent ids and (H, W) uint8 confidence, at the image's size.
         """
         labels = prediction.labels
-        if segments is not None:
-            self._last_keyframe, self._shift_since_keyframe = self._tracks.frame, 0.0
-            self._updater.update(labels, SegmentMap(segments, labels.shape), prediction.novelty,
+        given = None if segments is None else self._in_present(prediction, segments)
+        if given is not None:
+            self._updater.update(labels, given.segments, given.keyframe.novelty,
                                  self._propagator.world_points())
         self._settle(prediction)
         ids = self._tracks.ids()
         self._propagator.remember(labels, ids)
-        if segments is not None:
+        if given is not None:
             self._tracks.count_misses()
-            self._remember(prediction, ids)
+            slots = labels.slots
+            if given.keyframe is not prediction:
+                slots = _slots_then(labels, given.segments)
+            self._remember(given.keyframe.features, slots, ids)
         # Pixels carried one by one scatter along borders; a median of slots invents none.
         smooth = ids.take(cv2.medianBlur(labels.slots, _SMOOTH_OUTPUT))
         confidence = (labels.confidence * 255).astype(np.uint8)
         return resize_nearest(smooth, prediction.size), resize_nearest(confidence, prediction.size)
+
+    def _in_present(self, prediction: Prediction, segments: Segments) -> _Given:
+        """Return segments as they lie in the present frame, and the keyframe that they are of."""
+        shown = SegmentMap(segments, prediction.labels.shape)
+        awaited, self._awaited = self._awaited, None
+        if awaited is None:
+            self._last_keyframe, self._shift_since_keyframe = self._tracks.frame, 0.0
+            return _Given(prediction, shown)
+        then, labels = awaited.prediction, prediction.labels
+        # What was known again by its features is so still, where the track goes on.
+        matched = then.labels.warped(awaited.source)
+        goes_on = (then.ids >= 0) & (then.ids == prediction.ids)
+        take = ~labels.known & matched.known & goes_on.take(matched.slots)
+        labels.slots[take] = matched.slots[take]
+        labels.confidence[take] = matched.confidence[take]
+        return _Given(then, shown.carried(awaited.source))
 
     def _settle(self, prediction: Prediction) -> None:
         """Note which tracks are in view, remove those that are gone, and their labels."""
@@ -198,10 +281,18 @@ class Tracker:
         self._tracks.prune(self._config)
         labels.fill((self._tracks.ids() >= 0).take(labels.slots))
 
-    def _remember(self, prediction: Prediction, ids: npt.NDArray[np.int32]) -> None:
-        if prediction.features is None or not self._config.correspondence:
+    def _remember(self, features: torch.Tensor | None, slots: SlotImage, ids: Table) -> None:
+        """Keep a keyframe's features, and its ids, to match later ones with."""
+        if features is None or not self._config.correspondence:
             return
-        height, width = prediction.features.shape[1:]
+        height, width = features.shape[1:]
         fine = Correspondence.FINE
-        slots = resize_nearest(prediction.labels.slots, (height * fine, width * fine))
-        self._correspondence.remember(prediction.features, ids[slots])
+        slots = resize_nearest(slots, (height * fine, width * fine))
+        self._correspondence.remember(features, ids[slots])
+
+
+def _slots_then(labels: LabelMap, shown: SegmentMap) -> SlotImage:
+    """Return the slots that a keyframe's pixels have by now: those that its segments lie on."""
+    overlap = count_overlap(subsample(labels.slots), None, shown.small, shown.count)
+    slots = overlap.slots[overlap.table[:-1].argmax(axis=0)].astype(np.uint16)
+    return slots.take(shown.original)

@@ -30,6 +30,10 @@ class Source:
     index: FlatIndex
     known: Mask
 
+    def after(self, earlier: Source) -> Source:
+        """Return where pixels were before that, by the source of the frame before."""
+        return Source(earlier.index.take(self.index), earlier.known.take(self.index) & self.known)
+
     @property
     def unknown_share(self) -> float:
         """Share of the pixels without a known source."""
