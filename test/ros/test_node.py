@@ -45,7 +45,8 @@ def test_every_output_of_every_frame_is_stamped_as_its_image(rig):
     assert client.count('processed') == 5
     assert client.sentence.startswith('processing')
     assert {'latency.features.p50_ms', 'latency.total.p95_ms', 'age_at_publish.p95_ms', 'model',
-            'model_kind', 'model_settings', 'device', 'epoch', 'input_rate_hz', 'output_rate_hz'} <= set(client.values)
+            'model_kind', 'model_settings', 'device', 'epoch', 'input_rate_hz',
+            'output_rate_hz'} <= set(client.values)
 
 
 def test_without_depth_and_camera_info_masks_come_and_one_line_says_why(rig):

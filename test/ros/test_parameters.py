@@ -62,7 +62,7 @@ def test_every_setting_is_declared_with_meaning_type_and_range(declared):
         assert descriptor.description == option.description and len(option.description) > 10
         if type(default) in KINDS:
             assert descriptor.type == KINDS[type(default)]
-        mixed = len({type(choice) for choice in option.choice_names}) > 1
+        mixed = len({type(choice) for choice in option.choices}) > 1
         assert descriptor.dynamic_typing == mixed
         if type(default) in (int, float):
             ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
