@@ -157,6 +157,9 @@ class NodeConfig(Settings):
         'D405, 0.0002 for the TUM recordings', 1e-6, 0.01, live=False)
     max_rate: float = setting(0.0, 'maximum number of frames per second, by their stamps; 0 is '
                               'no limit', 0.0, 1000.0)
+    view_rate: float = setting(
+        10.0, 'maximum number of messages per second, by their stamps, of what is for people: '
+        '~/overlay and ~/markers; 0 is no limit', 0.0, 1000.0, live=False)
     camera_motion: Literal['auto', 'tf', 'odometry', 'none'] = setting(
         'auto', 'source of the camera motion: tf, the topic odom, none, or auto: tf where it '
         'knows the camera, else odom', live=False)

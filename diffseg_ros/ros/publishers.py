@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from diffseg_ros.types import Result
 
 
+_EARLY = 0.9
+"""Share of the period after which a message is due: stamps jitter."""
+
+
 class OutputPublishers:
     """
     Advertises every output under `~/` and publishes those that somebody subscribes to.
@@ -38,6 +42,7 @@ class OutputPublishers:
         self._mask = StaticMask(config.static_mask) if config.static_mask else None
         self._reusable: dict[str, Any] = {}
         self._outputs = available_outputs()
+        self._last: dict[str, int] = {}
         if config.labels_encoding == '32SC1':
             del self._outputs['labels/compressed']
         self._publishers = {name: self._create_publisher(name) for name in self._outputs}
@@ -82,7 +87,7 @@ class OutputPublishers:
             points_colour=self._config.points_colour, depth_encoding=depth_encoding)
         failure: Exception | None = None
         for name, entry in self._outputs.items():
-            if name not in names:
+            if name not in names or not self._due(name, result.frame.stamp):
                 continue
             try:
                 message = create_message(entry, context)
@@ -92,6 +97,17 @@ class OutputPublishers:
                 failure = failure or error
         if failure is not None:
             raise failure
+
+    def _due(self, name: str, stamp: int) -> bool:
+        """Return whether an output is to be published again; those for people have a rate."""
+        rate = self._config.view_rate
+        if not rate or not self._outputs[name].facts.get('for_people'):
+            return True
+        last = self._last.get(name)
+        if last is not None and 0 <= stamp - last < _EARLY * 1e9 / rate:
+            return False
+        self._last[name] = stamp
+        return True
 
     def destroy(self) -> None:
         """Destroy all publishers."""

@@ -70,3 +70,17 @@ def test_images_are_sensor_data_and_markers_reliable_by_default(rig):
 def test_static_mask_that_is_missing_fails_configuring_with_the_reason(rig):
     client = rig.start('-p', 'static_mask:=/nowhere/body.png', program=GRID_NODE)
     client.until(lambda: '/nowhere/body.png: cannot be read' in client.sentence)
+
+
+def test_what_is_for_people_has_a_rate_of_its_own(rig):
+    client = rig.start('-p', 'view_rate:=5.0', program=GRID_NODE)
+    client.subscribe('labels')
+    overlays = listen(client, Image, '/diffseg/overlay', qos_profile_sensor_data)
+    markers = listen(client, MarkerArray, '/diffseg/markers', RELIABLE)
+    client.ready()
+    for number in range(5):
+        client.send(number)
+        client.until(lambda: stamps(client.got['labels'])[-1:] == [number])
+    client.settled(5)
+    client.until(lambda: len(overlays) == len(markers) == 3)
+    assert stamps(overlays) == [0, 2, 4]

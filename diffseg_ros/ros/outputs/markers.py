@@ -19,7 +19,7 @@ _THINNEST = 0.001  # RViz draws no cube of thickness 0
 _LIFETIME = Duration(sec=2)
 
 
-@register_output('markers', message=MarkerArray)
+@register_output('markers', message=MarkerArray, for_people=True)
 def markers(context: OutputContext) -> MarkerArray | None:
     """
     Return a translucent box and its id per segment, in the colours of ~/overlay.
