@@ -79,8 +79,8 @@ def test_node_killed_in_the_middle_starts_again_with_new_ids(rig):
 
 def test_two_nodes_in_one_domain_stay_apart(best_effort_rig):
     rig, client = best_effort_rig, best_effort_rig.client
-    for side, tau in (('left', 0.3), ('right', 0.6)):
-        rig.start('-r', f'__ns:=/{side}', '-p', f'segmentation.cut.tau:={tau}')
+    for side, granularity in (('left', 0.3), ('right', 0.6)):
+        rig.start('-r', f'__ns:=/{side}', '-p', f'segmentation.granularity:={granularity}')
     cameras = [spawn(rig, *CAMERA, 'left')]
     client.until(lambda: {'left/diffseg: pipeline', 'right/diffseg: pipeline'} <= {
         status.name for status in client.statuses}, 30)
