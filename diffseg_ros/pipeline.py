@@ -8,11 +8,13 @@ are too old, is it a keyframe: features and segments follow, which correct the t
 from __future__ import annotations
 
 import os
+from pathlib import Path
 import time
 
 from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone, model_kind
 from diffseg_ros.config import PipelineConfig
+from diffseg_ros.errors import DiffsegError
 from diffseg_ros.model_defaults import EMBEDDED, open_settings, OTHER, with_model_defaults
 from diffseg_ros.parameter_file import pipeline_config_from_file
 from diffseg_ros.registry import segmentation_methods
@@ -20,6 +22,7 @@ from diffseg_ros.segmentation.base import SegmentationMethod, SegmentationSettin
 from diffseg_ros.settings import flatten
 from diffseg_ros.threads import one_blas_thread
 from diffseg_ros.time_rules import clock_jumped_back
+from diffseg_ros.tracking.memory_file import read_memory, write_memory
 from diffseg_ros.tracking.tracker import Prediction, Tracker
 from diffseg_ros.types import Frame, Result, Segments
 import torch
@@ -120,6 +123,64 @@ class Pipeline:
         self._last_stamp = None
         self._method.reset()
         self._tracker.reset()
+
+    @property
+    def loaded(self) -> tuple[int, str]:
+        """
+        How many loaded tracks were seen again, and what is known of their places.
+
+        That is 'unknown' where none were loaded or not enough was seen, else 'found' or 'refused'.
+        """
+        return self._tracker.loaded
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """
+        Write the tracks, how they look and where they are to a file; return how many there are.
+
+        An earlier memory in the file is replaced; no other file is.
+
+        Raises
+        ------
+        DiffsegError
+            There is something else at `path`, or the file cannot be written.
+
+        """
+        memory = self._tracker.memory(self._features)
+        write_memory(Path(path).expanduser(), memory)
+        return len(memory.ids)
+
+    def load(self, path: str | os.PathLike[str]) -> int:
+        """
+        Begin a new epoch with the tracks of a file that `save` wrote; return how many there are.
+
+        What is seen again gets its old id: by its place where camera poses are known in the same
+        world as then and surfaces agree, elsewhere by its looks. What is not sure gets a new id.
+
+        Raises
+        ------
+        DiffsegError
+            The file cannot be used, or is of another model. Nothing has changed then.
+
+        """
+        path = Path(path).expanduser()
+        memory = read_memory(path)
+        if memory.features != self._features:
+            raise DiffsegError(f'memory file {path}: of the features {memory.features!r}; the '
+                               f'pipeline has {self._features!r}: use that model and its '
+                               'settings, or another file')
+        self.reset()
+        self._tracker.load(memory)
+        return len(memory.ids)
+
+    @property
+    def _features(self) -> str:
+        """What the features of segments depend on; others cannot be compared with them."""
+        settings = self._config.backbone
+        values = {name: getattr(settings, name) for name in (
+            'block', 'timestep', 'noise', 'ensemble', 'seed', 'whiten')}
+        values['centre'] = self._config.segmentation.centre
+        return ', '.join([f'{self._backbone.name} of the kind {kind_of(self._backbone)}',
+                          *(f'{name} {value}' for name, value in values.items())])
 
     def segment(self, frame: Frame) -> Segments:
         """

@@ -93,6 +93,9 @@ class Frame:
         Of `rgb`, at any size of the same view, or None.
     pose
         (4, 4) float64 camera-to-world transform, or None.
+    fixed_frame
+        Name of the world that `pose` leads to. One whose last part is `odom` begins anew with
+        every start; places in all others can be saved.
 
     """
 
@@ -102,6 +105,7 @@ class Frame:
     depth: DepthImage | None = None
     intrinsics: Intrinsics | None = None
     pose: Matrix | None = None
+    fixed_frame: str = 'map'
 
     def __post_init__(self) -> None:
         """Refuse arrays of another shape or type."""

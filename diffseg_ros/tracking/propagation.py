@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.label_map import coarse_places, LabelMap
 from diffseg_ros.tracking.localizer import camera_motion, CameraLocalizer, CameraState
 from diffseg_ros.tracking.object_motion import object_motion, ObjectMotion
+from diffseg_ros.tracking.saved_places import PlaceState, SavedPlaces
 from diffseg_ros.tracking.track_manager import Table, TrackManager
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
 from diffseg_ros.tracking.warp import flow_source, ImageMotion, OpticalFlow, rigid_source, Source
-from diffseg_ros.tracking.world_map import VoxelLabelMap, WorldPoints
+from diffseg_ros.tracking.world_map import Position, VoxelLabelMap, VoxelLabels, WorldPoints
 from diffseg_ros.types import Mask, Matrix
 import numpy as np
 
@@ -65,18 +67,26 @@ class Propagator:
     def __init__(self, config: TrackingConfig) -> None:
         self.config = config
         self.voxels = VoxelLabelMap()
+        self.saved = SavedPlaces('', self.voxels.content(), {})
         self._flow = OpticalFlow()
         self._localizer = CameraLocalizer()
         self._before: TrackingFrame | None = None
+        self._fixed_frame = ''
         self._started_before_loss: int | None = None
 
     def propagate(self, now: TrackingFrame, labels: LabelMap | None,
                   tracks: TrackManager) -> Propagation:
         """Carry the labels of the frame before, if there are any, into the present one."""
+        if self._fixed_frame and not now.fixed_frame:
+            now = replace(now, pose=None)  # odometry in place of a map leads to another world
         if self._before is None or labels is None:
             self._before = now
-            self._localize(now, None)
-            return Propagation(LabelMap.empty(now.shape))
+            empty = LabelMap.empty(now.shape)
+            known = self._apply_camera_state(self._localize(now, None), empty, empty.known, tracks)
+            if self._find_saved(now, tracks):
+                known = self._recall(now, now.pose, empty, known, None, tracks)
+                empty.fill(known, now.depth)
+            return Propagation(empty)
         before = self._before.resized(now.shape)
         depth = self.config.depth and now.has_points and before.has_points
         camera, flow = self._motions(now, before, depth=depth)
@@ -85,11 +95,41 @@ class Propagator:
         source, unseen = self._source(now, before, camera, flow)
         moved = labels.resized(now.shape).warped(source)
         known = self._apply_camera_state(state, moved, source.known, tracks)
+        if self._find_saved(now, tracks):
+            unseen = np.ones(now.shape, bool)
         if self._localizer.pose is not None and now.has_points and self.config.memory:
             known = self._recall(now, self._localizer.pose, moved, known, unseen, tracks)
         moved.fill(known, now.depth if now.has_points else None)
         self._before = now
         return Propagation(moved, source.mean_shift, moving)
+
+    def places(self, tracks: TrackManager
+               ) -> tuple[str, VoxelLabels, dict[int, Position]]:
+        """
+        Return the world that lasts, '' if there is none, its voxels, and positions by number.
+
+        Saved places that may still prove right are among them.
+        """
+        frame, saved, voxels, positions = self._fixed_frame, self.saved, VoxelLabelMap(), {}
+        if saved.state is PlaceState.UNKNOWN and frame in ('', saved.fixed_frame):
+            frame = saved.fixed_frame
+            voxels.insert(saved.voxels)
+            positions |= saved.positions
+        if self._fixed_frame:
+            voxels.insert(self.voxels.content())
+            positions |= {track.number: track.position for track in tracks
+                          if track.position is not None}
+        return frame, voxels.content(), positions
+
+    def _find_saved(self, now: TrackingFrame, tracks: TrackManager) -> bool:
+        """Take over the saved places if this frame shows that they are here."""
+        if not self.config.memory or not self.saved.check(now):
+            return False
+        self.voxels.insert(self.saved.voxels)
+        for track in tracks:
+            if track.position is None:
+                track.position = self.saved.positions.get(track.number)
+        return True
 
     def world_points(self) -> WorldPoints | None:
         """Return where the last frame's pixels are in the world, if that is known."""
@@ -125,8 +165,13 @@ class Propagator:
 
     def _localize(self, frame: TrackingFrame, motion: Matrix | None) -> CameraState:
         config = self.config
-        return self._localizer.update(
+        state = self._localizer.update(
             frame, motion, use_depth=frame.has_points and config.odometry and config.depth)
+        if frame.fixed_frame not in ('', self._fixed_frame):
+            state = CameraState.RESET
+        if state is CameraState.RESET:
+            self._fixed_frame = frame.fixed_frame
+        return state
 
     def _object_motion(self, now: TrackingFrame, before: TrackingFrame, camera: _CameraMotion,
                        flow: ImageMotion | None, *, depth: bool) -> ObjectMotion | None:

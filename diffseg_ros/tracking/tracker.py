@@ -8,7 +8,8 @@ import cv2
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.association import count_overlap
 from diffseg_ros.tracking.correspondence import Correspondence
-from diffseg_ros.tracking.label_map import CAPACITY, LabelMap, resize_nearest, subsample
+from diffseg_ros.tracking.label_map import LabelMap, resize_nearest, subsample
+from diffseg_ros.tracking.memory_file import Memory
 from diffseg_ros.tracking.propagation import Propagator
 from diffseg_ros.tracking.split_merge import TrackMerger
 from diffseg_ros.tracking.track_manager import TrackManager
@@ -109,6 +110,27 @@ class Tracker:
         self._start(self.next_id)
         self.epoch += 1
 
+    def memory(self, features: str) -> Memory:
+        """Return what lasts: the tracks and their places; `features` says what they look by."""
+        return Memory.of(self._tracks, features, *self._propagator.places(self._tracks))
+
+    def load(self, memory: Memory) -> None:
+        """
+        Begin a new epoch with the tracks of a memory, all lost.
+
+        They are found again by their places, once these are seen to be here, else by how they look
+        alone. Ids go on rising above those of the memory.
+        """
+        started = self.started
+        self.reset()
+        self._propagator.saved = memory.restore(self._tracks)
+        self._first_id = self.next_id - started
+
+    @property
+    def loaded(self) -> tuple[int, str]:
+        """How many loaded tracks were seen again, and whether their places are here."""
+        return self._tracks.found_again, self._propagator.saved.state.value
+
     def predict(self, frame: Frame) -> Prediction:
         """Carry the labels into a frame."""
         config, size = self._config, frame.rgb.shape[:2]
@@ -119,7 +141,8 @@ class Tracker:
         self._labels = moved.labels
         self._tracks.advance(moved.shift)
         if labels is None:
-            return Prediction(True, moved.labels, np.zeros(CAPACITY, np.int64), 1.0, size)
+            pixels = moved.labels.pixel_counts() * moved.labels.known.any()
+            return Prediction(True, moved.labels, pixels, 1.0, size)
         self._shift_since_keyframe += moved.shift
         self._merger.observe(moved.object_motion, moved.labels)
         waited = (self._tracks.frame - self._last_keyframe) / config.keyframe_interval
