@@ -23,6 +23,7 @@ from diffseg_ros.settings import flatten
 from diffseg_ros.threads import one_blas_thread
 from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.tracking.memory_file import read_memory, write_memory
+from diffseg_ros.tracking.saved_places import PlaceState
 from diffseg_ros.tracking.tracker import Prediction, Tracker
 from diffseg_ros.types import Frame, Result, Segments
 import torch
@@ -78,6 +79,7 @@ class Pipeline:
                                                    attention=self._method.needs_attention)
         self._tracker = Tracker(config.tracking, first_id)
         self._last_stamp: int | None = None
+        self._loaded = self._saved = 0
 
     @property
     def backbone(self) -> Backbone:
@@ -125,13 +127,49 @@ class Pipeline:
         self._tracker.reset()
 
     @property
-    def loaded(self) -> tuple[int, str]:
+    def memory(self) -> dict[str, str]:
         """
-        How many loaded tracks were seen again, and what is known of their places.
+        What was loaded and saved, for reports.
 
-        That is 'unknown' where none were loaded or not enough was seen, else 'found' or 'refused'.
+        The tracks loaded, those of them seen since, what is known of their places ('unknown' until
+        enough is seen, then 'found' or 'refused'), and the tracks saved last.
         """
-        return self._tracker.loaded
+        return {'memory.loaded': str(self._loaded),
+                'memory.found_again': str(self._tracker.found_again),
+                'memory.places': self._tracker.saved_places.value,
+                'memory.saved': str(self._saved)}
+
+    def load_at_start(self, file: str) -> str:
+        """
+        Load a file, if it is there; return what to log.
+
+        Raises
+        ------
+        DiffsegError
+            The file cannot be used.
+
+        """
+        if not Path(file).expanduser().exists():
+            return f'memory file {file}: not there yet; it is written at the end'
+        return f'memory file {file}: {self.load(file)} tracks loaded'
+
+    def save_at_end(self, file: str) -> str:
+        """
+        Save to a file; return what to log.
+
+        It stays as it is without tracks, and where its places proved to be elsewhere.
+
+        Raises
+        ------
+        DiffsegError
+            There is something else at the path, or the file cannot be written.
+
+        """
+        if not self._tracker.tracks:
+            return f'memory file {file}: no tracks, so it stays as it is'
+        if self._tracker.saved_places is PlaceState.REFUSED:
+            return f'memory file {file}: of another place, so it stays as it is'
+        return f'memory file {file}: {self.save(file)} tracks saved'
 
     def save(self, path: str | os.PathLike[str]) -> int:
         """
@@ -147,7 +185,8 @@ class Pipeline:
         """
         memory = self._tracker.memory(self._features)
         write_memory(Path(path).expanduser(), memory)
-        return len(memory.ids)
+        self._saved = len(memory.ids)
+        return self._saved
 
     def load(self, path: str | os.PathLike[str]) -> int:
         """
@@ -168,9 +207,11 @@ class Pipeline:
             raise DiffsegError(f'memory file {path}: of the features {memory.features!r}; the '
                                f'pipeline has {self._features!r}: use that model and its '
                                'settings, or another file')
-        self.reset()
+        self._last_stamp = None
+        self._method.reset()
         self._tracker.load(memory)
-        return len(memory.ids)
+        self._loaded = len(memory.ids)
+        return self._loaded
 
     @property
     def _features(self) -> str:

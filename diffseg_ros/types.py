@@ -94,8 +94,8 @@ class Frame:
     pose
         (4, 4) float64 camera-to-world transform, or None.
     fixed_frame
-        Name of the world that `pose` leads to. One whose last part is `odom` begins anew with
-        every start; places in all others can be saved.
+        Name of the world that `pose` leads to. Places in it can be saved, unless `odom` is in the
+        name: odometry begins anew with every start.
 
     """
 

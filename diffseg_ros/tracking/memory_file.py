@@ -126,11 +126,11 @@ class Memory:
 
 
 _SHAPES: dict[str, tuple[str, tuple[str | int, ...]]] = {
-    **dict.fromkeys(('ids', 'age', 'unseen', 'hits'), ('int32', ('N',))),
-    **dict.fromkeys(('confirmed', 'dynamic'), ('bool', ('N',))),
-    'embeddings': ('float32', ('N', 'C')), 'positions': ('float64', ('N', 2, 3)),
-    'voxel_keys': ('int64', ('V',)), 'voxel_ids': ('int32', ('V',)),
-    'voxel_votes': ('int16', ('V',))}
+    **dict.fromkeys(('ids', 'age', 'unseen', 'hits'), ('I32', ('N',))),
+    **dict.fromkeys(('confirmed', 'dynamic'), ('BOOL', ('N',))),
+    'embeddings': ('F32', ('N', 'C')), 'positions': ('F64', ('N', 2, 3)),
+    'voxel_keys': ('I64', ('V',)), 'voxel_ids': ('I32', ('V',)), 'voxel_votes': ('I16', ('V',))}
+"""Each array's type in safetensors, and its shape."""
 
 
 def write_memory(path: Path, memory: Memory) -> None:
@@ -174,11 +174,13 @@ def read_memory(path: Path) -> Memory:
         for name, (kind, shape) in _SHAPES.items():
             if name not in file.keys():  # noqa: SIM118
                 raise _damaged(path, f'{name} is missing')
-            array = arrays[name] = file.get_tensor(name)
-            expected = (*(axis if isinstance(axis, int) else sizes.setdefault(axis, length)
-                          for axis, length in zip(shape, array.shape, strict=False)),)
-            if array.dtype != kind or array.ndim != len(shape) or array.shape != expected:
-                raise _damaged(path, f'{name} is {array.dtype} {array.shape}')
+            found = file.get_slice(name)
+            got = found.get_shape()
+            expected = [axis if isinstance(axis, int) else sizes.setdefault(axis, length)
+                        for axis, length in zip(shape, got, strict=False)]
+            if (found.get_dtype(), len(got), got) != (kind, len(shape), expected):
+                raise _damaged(path, f'{name} is {found.get_dtype()} {got}')
+            arrays[name] = file.get_tensor(name)
     if not header['next_id'].isdecimal():
         raise _damaged(path, f'next_id is {header["next_id"]!r}')
     memory = Memory(header['features'], header['fixed_frame'], int(header['next_id']), **arrays)

@@ -83,7 +83,7 @@ class Propagator:
             self._before = now
             empty = LabelMap.empty(now.shape)
             known = self._apply_camera_state(self._localize(now, None), empty, empty.known, tracks)
-            if self._find_saved(now, tracks):
+            if self._find_saved(now, tracks) and now.pose is not None:
                 known = self._recall(now, now.pose, empty, known, None, tracks)
                 empty.fill(known, now.depth)
             return Propagation(empty)
@@ -110,7 +110,8 @@ class Propagator:
 
         Saved places that may still prove right are among them.
         """
-        frame, saved, voxels, positions = self._fixed_frame, self.saved, VoxelLabelMap(), {}
+        frame, saved, voxels = self._fixed_frame, self.saved, VoxelLabelMap()
+        positions: dict[int, Position] = {}
         if saved.state is PlaceState.UNKNOWN and frame in ('', saved.fixed_frame):
             frame = saved.fixed_frame
             voxels.insert(saved.voxels)

@@ -11,6 +11,7 @@ from diffseg_ros.tracking.correspondence import Correspondence
 from diffseg_ros.tracking.label_map import LabelMap, resize_nearest, subsample
 from diffseg_ros.tracking.memory_file import Memory
 from diffseg_ros.tracking.propagation import Propagator
+from diffseg_ros.tracking.saved_places import PlaceState
 from diffseg_ros.tracking.split_merge import TrackMerger
 from diffseg_ros.tracking.track_manager import TrackManager
 from diffseg_ros.tracking.track_updater import SegmentMap, TrackUpdater
@@ -127,9 +128,14 @@ class Tracker:
         self._first_id = self.next_id - started
 
     @property
-    def loaded(self) -> tuple[int, str]:
-        """How many loaded tracks were seen again, and whether their places are here."""
-        return self._tracks.found_again, self._propagator.saved.state.value
+    def found_again(self) -> int:
+        """How many loaded tracks were seen since."""
+        return self._tracks.found_again
+
+    @property
+    def saved_places(self) -> PlaceState:
+        """What is known of the places that were loaded."""
+        return self._propagator.saved.state
 
     def predict(self, frame: Frame) -> Prediction:
         """Carry the labels into a frame."""

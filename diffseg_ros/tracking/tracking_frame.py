@@ -84,7 +84,7 @@ class TrackingFrame:
 
 def lasts(fixed_frame: str) -> bool:
     """Return whether a world is the same after a restart; odometry begins where it starts."""
-    return not fixed_frame.rpartition('/')[2].endswith('odom')
+    return 'odom' not in fixed_frame.rpartition('/')[2]
 
 
 def _flow_size(rows: int, columns: int) -> tuple[int, int]:

@@ -115,7 +115,7 @@ class VoxelLabels(NamedTuple):
 
     def centres(self) -> npt.NDArray[np.float64]:
         """Return the (V, 3) centres in world metres."""
-        return (voxel_indices(self.keys) + 0.5) * VOXEL_SIZE
+        return (voxel_indices(self.keys).astype(np.float64) + 0.5) * VOXEL_SIZE
 
     def of(self, ids: npt.NDArray[np.int32]) -> VoxelLabels:
         """Return the voxels of some ids."""
