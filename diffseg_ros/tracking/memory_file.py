@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+import json
 from pathlib import Path
+from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.images import write_bytes
@@ -24,7 +26,7 @@ from safetensors import safe_open, SafetensorError
 from safetensors.numpy import save
 
 FORMAT = 1
-_KIND = 'diffseg_ros memory'
+_KEY = 'diffseg_ros_memory'
 _LARGEST_ID = 2**31 - 1
 
 Ints = npt.NDArray[np.int32]
@@ -150,8 +152,9 @@ def write_memory(path: Path, memory: Memory) -> None:
             _header(path)
         except DiffsegError as error:
             raise DiffsegError(f'{error}; it is not overwritten') from None
-    metadata = {'kind': _KIND, 'format': str(FORMAT), 'features': memory.features,
-                'fixed_frame': memory.fixed_frame, 'next_id': str(memory.next_id)}
+    # One text, as safetensors keeps no order of several: the same memory gives the same file.
+    metadata = {_KEY: json.dumps({'format': FORMAT, 'features': memory.features,
+                                  'fixed_frame': memory.fixed_frame, 'next_id': memory.next_id})}
     arrays = {name: np.ascontiguousarray(getattr(memory, name)) for name in _SHAPES}
     write_bytes(path, save(arrays, metadata))
 
@@ -181,9 +184,7 @@ def read_memory(path: Path) -> Memory:
             if (found.get_dtype(), len(got), got) != (kind, len(shape), expected):
                 raise _damaged(path, f'{name} is {found.get_dtype()} {got}')
             arrays[name] = file.get_tensor(name)
-    if not header['next_id'].isdecimal():
-        raise _damaged(path, f'next_id is {header["next_id"]!r}')
-    memory = Memory(header['features'], header['fixed_frame'], int(header['next_id']), **arrays)
+    memory = Memory(header['features'], header['fixed_frame'], header['next_id'], **arrays)
     if wrong := _wrong_values(memory):
         raise _damaged(path, wrong)
     return memory
@@ -209,25 +210,30 @@ def _wrong_values(memory: Memory) -> str:
     return next((text for text, right in checks.items() if not right), '')
 
 
-def _header(path: Path) -> dict[str, str]:
+def _header(path: Path) -> dict[str, Any]:
     """Return the metadata of a memory file of this format, or raise DiffsegError."""
     if not path.is_file():
         raise _unusable(path, 'a folder' if path.is_dir() else 'no such file')
     try:
         with safe_open(path, 'numpy') as file:
-            header: dict[str, str] = file.metadata() or {}
+            metadata = file.metadata() or {}
     except OSError as error:
         raise _unusable(path, f'cannot be read ({error})') from error
     except SafetensorError as error:
         raise _unusable(path, f'truncated, or no safetensors file ({error})') from error
-    if header.get('kind') != _KIND:
+    if _KEY not in metadata:
         raise _unusable(path, 'a safetensors file with something else')
-    if header.get('format') != str(FORMAT):
-        raise DiffsegError(f'memory file {path}: format {header.get("format")}; this release '
-                           f'reads {FORMAT}: update diffseg_ros, or give another file')
-    for name in ('features', 'fixed_frame', 'next_id'):
-        if name not in header:
-            raise _damaged(path, f'{name} is missing')
+    try:
+        header: dict[str, Any] = json.loads(metadata[_KEY])
+        number = header['format']
+    except (ValueError, TypeError, KeyError):
+        raise _damaged(path, 'its format is unknown') from None
+    if number != FORMAT:
+        raise DiffsegError(f'memory file {path}: format {number!r}; this release reads {FORMAT}: '
+                           'update diffseg_ros, or give another file')
+    for name, kind in (('features', str), ('fixed_frame', str), ('next_id', int)):
+        if type(header.get(name)) is not kind:
+            raise _damaged(path, f'{name} is {header.get(name)!r}')
     return header
 
 
