@@ -126,7 +126,9 @@ class Propagator:
         """Take over the saved places if this frame shows that they are here."""
         if not self.config.memory or not self.saved.check(now):
             return False
-        self.voxels.insert(self.saved.voxels)
+        voxels = self.saved.voxels
+        # What was seen but once before the end is as sure as a place that was found.
+        self.voxels.insert(voxels._replace(votes=np.maximum(voxels.votes, _LEAST_VOTES)))
         for track in tracks:
             if track.position is None:
                 track.position = self.saved.positions.get(track.number)
