@@ -134,10 +134,10 @@ class Pipeline:
         The tracks loaded, those of them seen since, what is known of their places ('unknown' until
         enough is seen, then 'found' or 'refused'), and the tracks saved last.
         """
-        return {'memory.loaded': str(self._loaded),
-                'memory.found_again': str(self._tracker.found_again),
-                'memory.places': self._tracker.saved_places.value,
-                'memory.saved': str(self._saved)}
+        return {'memory_loaded': str(self._loaded),
+                'memory_found_again': str(self._tracker.found_again),
+                'memory_places': self._tracker.saved_places.value,
+                'memory_saved': str(self._saved)}
 
     def load_at_start(self, file: str) -> str:
         """

@@ -220,7 +220,8 @@ class Result:
     confidence
         (H, W) uint8: evidence for the id, gathered over frames, 0 (a guess) to 255.
     epoch
-        Rises by one with every reset; ids are never reused within a process.
+        Rises by one with every reset; ids are never reused within a process, but
+        `Pipeline.load` gives those of the file back.
     latency_ms
         Milliseconds of each stage that ran, 'features', 'segmentation' and 'tracking', and
         'total'. The first two run on keyframes only.

@@ -65,8 +65,8 @@ def test_things_keep_their_ids_over_a_restart(runs, backbone, name):
     same = [one for frame, result in zip(seen, whole)
             for one in kept(result.labels, pipeline.process(frame).labels, saved)]
     assert len(same) > 50 and np.mean(same) >= 0.8
-    assert pipeline.memory['memory.places'] == 'found'
-    assert int(pipeline.memory['memory.found_again']) >= 15
+    assert pipeline.memory['memory_places'] == 'found'
+    assert int(pipeline.memory['memory_found_again']) >= 15
 
 
 @pytest.mark.parametrize('name,other', [PLACES, PLACES[::-1], (PLACES[0], 'replica_office0'),
@@ -76,7 +76,7 @@ def test_in_another_place_nothing_gets_an_old_id(runs, backbone, real_sequences,
     pipeline = restarted(backbone, file)
     for frame in frames(real_sequences, other, 12)[::4]:
         assert not np.isin(pipeline.process(frame).labels, read_memory(file).ids).any()
-    assert pipeline.memory['memory.found_again'] == '0'
+    assert pipeline.memory['memory_found_again'] == '0'
 
 
 class Colour:

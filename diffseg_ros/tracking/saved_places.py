@@ -13,6 +13,7 @@ import numpy as np
 
 _NEAREST = 0.3
 _LEAST_VOXELS = 10
+_MOST_VOXELS = 2**14
 _LEAST_TRACKS = 4
 _FOUND_SHARE, _REFUSED_SHARE = 0.8, 0.5
 _LEAST_SPREAD = 0.08
@@ -39,6 +40,10 @@ class SavedPlaces:
         self.fixed_frame, self.voxels, self.positions = fixed_frame, voxels, positions
         self.state = PlaceState.UNKNOWN
         self._refusals = 0
+        # Enough to tell, for every frame until then: they are in random order.
+        step = -(-len(voxels.ids) // _MOST_VOXELS) or 1
+        self._sample = VoxelLabels(voxels.keys[::step], voxels.ids[::step],
+                                   voxels.votes[::step])
 
     def check(self, frame: TrackingFrame) -> bool:
         """
@@ -51,7 +56,7 @@ class SavedPlaces:
         if (self.state is not PlaceState.UNKNOWN or frame.pose is None or not frame.has_points
                 or not self.fixed_frame or frame.fixed_frame != self.fixed_frame):
             return False
-        met, seen, spread = compare_surfaces(self.voxels, frame, frame.pose)
+        met, seen, spread = compare_surfaces(self._sample, frame, frame.pose)
         if seen < _LEAST_TRACKS:
             return False
         if met >= _FOUND_SHARE * seen and spread >= _LEAST_SPREAD:

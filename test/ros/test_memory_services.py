@@ -77,7 +77,7 @@ def test_ids_last_over_a_restart_and_wrong_files_are_refused(rig, room, tmp_path
     success, message = trigger(client, 'load')
     assert success and message.endswith('tracks loaded')
     assert (send(client, room, range(7, 9)) == before).mean() > 0.6
-    client.until(lambda: client.values.get('memory.saved', '0') != '0')
+    client.until(lambda: client.values.get('memory_saved', '0') != '0')
     file.unlink()
     assert rig.stop() == 0
     assert file.exists() and 'tracks saved' in rig.log
@@ -91,7 +91,7 @@ def test_ids_last_over_a_restart_and_wrong_files_are_refused(rig, room, tmp_path
     assert (again == before).mean() > 0.6
     new = np.setdiff1d(again, before)
     assert not len(new) or new.min() > before.max()
-    client.until(lambda: int(client.values.get('memory.found_again', '0')) > 0)
+    client.until(lambda: int(client.values.get('memory_found_again', '0')) > 0)
     assert rig.stop() == 0
 
 

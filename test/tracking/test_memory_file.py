@@ -247,3 +247,19 @@ def test_other_files_are_not_overwritten(room, tmp_path, content):
         write_memory(path, walked(room)[0].memory('model'))
     assert path.is_dir() if content is None else path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_odometry_in_place_of_the_map_leaves_the_places_alone(room):
+    tracker, before = walked(room)
+    for number in range(3):
+        frame, truth = room.frame(pose(x=0.2))
+        astray = replace(frame, pose=pose(x=5.0 + number), fixed_frame='odom')
+        assert names((step(tracker, astray, room.segments(truth)), truth)) == before
+    memory = tracker.memory('model')
+    assert memory.fixed_frame == 'map' and np.abs(memory.positions[:, 0]).max() < 3.5
+
+
+def test_a_pose_in_the_map_after_odometry_begins_another_world(room):
+    tracker, before = walked(room, fixed_frame='odom')
+    assert names(show(tracker, room, pose(x=0.2))) == before
+    assert tracker.memory('model').fixed_frame == 'map'
