@@ -27,7 +27,7 @@ from safetensors.numpy import save
 
 FORMAT = 1
 _KEY = 'diffseg_ros_memory'
-_LARGEST_ID = 2**31 - 1
+_LARGEST = 2**31 - 1
 
 Ints = npt.NDArray[np.int32]
 
@@ -79,7 +79,6 @@ class Memory:
         """The voxel map."""
         return VoxelLabels(self.voxel_keys, self.voxel_ids, self.voxel_votes)
 
-
     @classmethod
     def of(cls, tracks: TrackManager, features: str, fixed_frame: str, voxels: VoxelLabels,
            positions: Mapping[int, Position]) -> Memory:
@@ -87,7 +86,7 @@ class Memory:
         every = list(tracks)
 
         def ints(values: Iterable[int]) -> Ints:
-            return np.fromiter(values, np.int32, len(every))
+            return np.array([min(value, _LARGEST) for value in values], np.int32)
 
         shape = next((track.embedding.shape for track in every if track.embedding is not None),
                      (0,))
@@ -195,7 +194,7 @@ def _wrong_values(memory: Memory) -> str:
     ids, known = memory.ids, ~np.isnan(memory.positions)
     length = np.linalg.norm(memory.embeddings, axis=1)
     checks = {
-        f'next_id is {memory.next_id}': 1 <= memory.next_id <= _LARGEST_ID,
+        f'next_id is {memory.next_id}': 1 <= memory.next_id <= _LARGEST,
         f'it has {len(ids)} tracks': len(ids) <= CAPACITY,
         'an id is out of range': ((ids >= 1) & (ids < memory.next_id)).all(),
         'a count of frames is below 0': all((one >= 0).all() for one in (

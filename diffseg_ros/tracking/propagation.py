@@ -82,7 +82,8 @@ class Propagator:
         if self._before is None or labels is None:
             self._before = now
             empty = LabelMap.empty(now.shape)
-            known = self._apply_camera_state(self._localize(now, None), empty, empty.known, tracks)
+            state = self._localize(now, None)
+            known = self._apply_camera_state(state, now, empty, empty.known, tracks)
             if self._find_saved(now, tracks) and now.pose is not None:
                 known = self._recall(now, now.pose, empty, known, None, tracks)
                 empty.fill(known, now.depth)
@@ -94,7 +95,7 @@ class Propagator:
         moving = self._object_motion(now, before, camera, flow, depth=depth)
         source, unseen = self._source(now, before, camera, flow)
         moved = labels.resized(now.shape).warped(source)
-        known = self._apply_camera_state(state, moved, source.known, tracks)
+        known = self._apply_camera_state(state, now, moved, source.known, tracks)
         if self._find_saved(now, tracks):
             unseen = np.ones(now.shape, bool)
         if self._localizer.pose is not None and now.has_points and self.config.memory:
@@ -171,9 +172,7 @@ class Propagator:
         state = self._localizer.update(
             frame, motion, use_depth=frame.has_points and config.odometry and config.depth)
         if frame.fixed_frame not in ('', self._fixed_frame):
-            state = CameraState.RESET
-        if state is CameraState.RESET:
-            self._fixed_frame = frame.fixed_frame
+            return CameraState.RESET
         return state
 
     def _object_motion(self, now: TrackingFrame, before: TrackingFrame, camera: _CameraMotion,
@@ -209,10 +208,13 @@ class Propagator:
         source.known.ravel()[pixels] = known
         return source, unseen
 
-    def _apply_camera_state(self, state: CameraState, labels: LabelMap, known: Mask,
-                            tracks: TrackManager) -> Mask:
+    def _apply_camera_state(self, state: CameraState, now: TrackingFrame, labels: LabelMap,
+                            known: Mask, tracks: TrackManager) -> Mask:
         """Drop what the camera's state makes invalid; return which labels are known then."""
         if state is CameraState.RESET:
+            if self._fixed_frame and self.saved.state is not PlaceState.REFUSED:
+                self.saved = SavedPlaces(*self.places(tracks))  # the camera may return to it
+            self._fixed_frame = now.fixed_frame
             self.voxels.clear()
             tracks.forget_positions()
             self._started_before_loss = None

@@ -3,6 +3,7 @@ import json
 
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.tracking import localizer
 from diffseg_ros.tracking.memory_file import read_memory, write_memory
 from diffseg_ros.tracking.saved_places import compare_surfaces, PlaceState
 from diffseg_ros.tracking.tracker import Tracker
@@ -263,3 +264,13 @@ def test_a_pose_in_the_map_after_odometry_begins_another_world(room):
     tracker, before = walked(room, fixed_frame='odom')
     assert names(show(tracker, room, pose(x=0.2))) == before
     assert tracker.memory('model').fixed_frame == 'map'
+
+
+def test_a_world_that_the_camera_was_lost_in_for_long_is_known_again(room, monkeypatch):
+    monkeypatch.setattr(localizer, '_GIVE_UP_FRAMES', 3)
+    tracker, before = walked(room)
+    for _ in range(6):
+        show(tracker, Room(seed=5), pose(), with_pose=False, with_depth=False)
+    room.embeddings = -room.embeddings
+    found = names(show(tracker, room, pose(x=0.1)))
+    assert sum(found[board] == before[board] for board in BOARDS) >= 4
