@@ -68,6 +68,14 @@ class TrackingConfig(Settings):
     max_lost: int = setting(256, 'tracks out of view that are kept', 0, 512)
 
 
+class MemoryConfig(Settings):
+    """What lasts from one start to the next."""
+
+    file: str = setting(
+        '', 'file that tracks and places are loaded from at the start, if it is there, and saved '
+        'to at the end, by the node and diffseg_replay; ~/load and ~/save use it at any time')
+
+
 class RemovalConfig(Settings):
     """Which segments are hidden from mappers: ~/depth_filtered, ~/mask, ~/points."""
 
@@ -110,6 +118,7 @@ class PipelineConfig(Settings):
     backbone: BackboneConfig = BackboneConfig()
     segmentation: SegmentationConfig = SegmentationConfig()
     tracking: TrackingConfig = TrackingConfig()
+    memory: MemoryConfig = MemoryConfig()
     cloud: CloudConfig = CloudConfig()
     removal: RemovalConfig = RemovalConfig()
     outputs: OutputsConfig = OutputsConfig()

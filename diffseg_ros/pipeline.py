@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 import os
+from pathlib import Path
 import time
 from typing import NamedTuple
 
 from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone, model_kind
 from diffseg_ros.config import PipelineConfig
+from diffseg_ros.errors import DiffsegError
 from diffseg_ros.model_defaults import EMBEDDED, open_settings, OTHER, with_model_defaults
 from diffseg_ros.parameter_file import pipeline_config_from_file
 from diffseg_ros.registry import segmentation_methods
@@ -24,6 +26,8 @@ from diffseg_ros.segmentation.base import SegmentationMethod, SegmentationSettin
 from diffseg_ros.settings import flatten
 from diffseg_ros.threads import one_blas_thread
 from diffseg_ros.time_rules import clock_jumped_back
+from diffseg_ros.tracking.memory_file import read_memory, write_memory
+from diffseg_ros.tracking.saved_places import PlaceState
 from diffseg_ros.tracking.tracker import Prediction, Tracker
 from diffseg_ros.types import Frame, Result, Segments
 import torch
@@ -87,6 +91,7 @@ class Pipeline:
         self._thread = ThreadPoolExecutor(1, 'diffseg_keyframes') if background else None
         self._job: _Job | None = None
         self._number = 0
+        self._loaded = self._saved = 0
 
     @property
     def backbone(self) -> Backbone:
@@ -140,6 +145,104 @@ class Pipeline:
             wait([self._job.result])
             self._job = None
         self._tracker.give_up()
+
+    @property
+    def memory(self) -> dict[str, str]:
+        """
+        What was loaded and saved, for reports.
+
+        The tracks loaded, those of them seen since, what is known of their places ('unknown' until
+        enough is seen, then 'found' or 'refused'), and the tracks saved last.
+        """
+        return {'memory_loaded': str(self._loaded),
+                'memory_found_again': str(self._tracker.found_again),
+                'memory_places': self._tracker.saved_places.value,
+                'memory_saved': str(self._saved)}
+
+    def load_at_start(self, file: str) -> str:
+        """
+        Load a file, if it is there; return what to log.
+
+        Raises
+        ------
+        DiffsegError
+            The file cannot be used.
+
+        """
+        if not Path(file).expanduser().exists():
+            return f'memory file {file}: not there yet; it is written at the end'
+        return f'memory file {file}: {self.load(file)} tracks loaded'
+
+    def save_at_end(self, file: str) -> str:
+        """
+        Save to a file; return what to log.
+
+        It stays as it is without tracks, and where its places proved to be elsewhere.
+
+        Raises
+        ------
+        DiffsegError
+            There is something else at the path, or the file cannot be written.
+
+        """
+        if not self._tracker.tracks:
+            return f'memory file {file}: no tracks, so it stays as it is'
+        if self._tracker.saved_places is PlaceState.REFUSED:
+            return f'memory file {file}: of another place, so it stays as it is'
+        return f'memory file {file}: {self.save(file)} tracks saved'
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """
+        Write the tracks, how they look and where they are to a file; return how many there are.
+
+        An earlier memory in the file is replaced; no other file is.
+
+        Raises
+        ------
+        DiffsegError
+            There is something else at `path`, or the file cannot be written.
+
+        """
+        memory = self._tracker.memory(self._features)
+        write_memory(Path(path).expanduser(), memory)
+        self._saved = len(memory.ids)
+        return self._saved
+
+    def load(self, path: str | os.PathLike[str]) -> int:
+        """
+        Begin a new epoch with the tracks of a file that `save` wrote; return how many there are.
+
+        What is seen again gets its old id: by its place where camera poses are known in the same
+        world as then and surfaces agree, elsewhere by its looks. What is not sure gets a new id.
+
+        Raises
+        ------
+        DiffsegError
+            The file cannot be used, or is of another model. Nothing has changed then.
+
+        """
+        path = Path(path).expanduser()
+        memory = read_memory(path)
+        if memory.features != self._features:
+            raise DiffsegError(f'memory file {path}: of the features {memory.features!r}; the '
+                               f'pipeline has {self._features!r}: use that model and its '
+                               'settings, or another file')
+        self._last_stamp = None
+        self.finish()
+        self._method.reset()
+        self._tracker.load(memory)
+        self._loaded = len(memory.ids)
+        return self._loaded
+
+    @property
+    def _features(self) -> str:
+        """What the features of segments depend on; others cannot be compared with them."""
+        settings = self._config.backbone
+        values = {name: getattr(settings, name) for name in (
+            'block', 'timestep', 'noise', 'ensemble', 'seed', 'whiten')}
+        values['centre'] = self._config.segmentation.centre
+        return ', '.join([f'{self._backbone.name} of the kind {kind_of(self._backbone)}',
+                          *(f'{name} {value}' for name, value in values.items())])
 
     def segment(self, frame: Frame) -> Segments:
         """

@@ -93,6 +93,9 @@ class Frame:
         Of `rgb`, at any size of the same view, or None.
     pose
         (4, 4) float64 camera-to-world transform, or None.
+    fixed_frame
+        Name of the world that `pose` leads to. Places in it can be saved, unless `odom` is in the
+        name: odometry begins anew with every start.
 
     """
 
@@ -102,6 +105,7 @@ class Frame:
     depth: DepthImage | None = None
     intrinsics: Intrinsics | None = None
     pose: Matrix | None = None
+    fixed_frame: str = 'map'
 
     def __post_init__(self) -> None:
         """Refuse arrays of another shape or type."""
@@ -216,7 +220,8 @@ class Result:
     confidence
         (H, W) uint8: evidence for the id, gathered over frames, 0 (a guess) to 255.
     epoch
-        Rises by one with every reset; ids are never reused within a process.
+        Rises by one with every reset; ids are never reused within a process, but
+        `Pipeline.load` gives those of the file back.
     latency_ms
         Milliseconds of each stage that ran, 'features', 'segmentation' and 'tracking', and
         'total'. The first two run on keyframes only.

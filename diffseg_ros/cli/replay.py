@@ -57,6 +57,8 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
     folder = OutputFolder(arguments.output, 'diffseg_replay', FILES, [arguments.source])
     with stop.interrupting():
         pipeline = Pipeline(config)
+        if config.memory.file:
+            print(pipeline.load_at_start(config.memory.file), file=sys.stderr)
     recorder = None if arguments.no_bag else TopicRecorder.create(
         arguments.output / 'output.mcap', config)
     plots = SequencePlots(selected_count(source, arguments.every, arguments.limit))
@@ -71,9 +73,13 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
                     raise KeyboardInterrupt
                 raise DiffsegError(f'{arguments.source}: none of {failed} frames could be '
                                    'processed')
+            if config.memory.file:
+                print(pipeline.save_at_end(config.memory.file), file=sys.stderr)
+            memory = pipeline.memory if config.memory.file else {}
             report = {**output.finish(source.name), 'frames_failed': failed, 'stopped': stop(),
                       'tracks': pipeline.track_count,
-                      **pipeline.model, 'source': source.name, 'notes': source.warnings}
+                      **pipeline.model, **memory, 'source': source.name,
+                      'notes': source.warnings}
         write_json(arguments.output / 'report.json', report)
     write_json(arguments.json, report)
     _print_summary(report, arguments.output)

@@ -119,6 +119,14 @@ class TransformTree:
             edge.static = None
             edge.add(stamp, transform)
 
+    def root(self, frame: str) -> str:
+        """Return the frame that the tree above a frame ends in: the fixed one of its poses."""
+        frame, visited = frame_name(frame), set[str]()
+        while frame in self._edges and frame not in visited:
+            visited.add(frame)
+            frame = self._edges[frame].parent
+        return frame
+
     def last_stamp(self, child: str) -> int | None:
         """Return the newest stamp of the transform to a frame, or None."""
         edge = self._edges.get(frame_name(child))

@@ -31,6 +31,13 @@ def voxel_codes(keys: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     return x << 2 * _AXIS_BITS | y << _AXIS_BITS | z
 
 
+def voxel_indices(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the (N, 3) keys of (N,) codes, each within a million voxels of the origin."""
+    half = 1 << _AXIS_BITS - 1
+    axes = np.stack([codes >> 2 * _AXIS_BITS, codes >> _AXIS_BITS, codes], axis=1)
+    return ((axes + half) & (2 * half - 1)) - half
+
+
 def voxel_numbers(keys: npt.NDArray[np.int32]) -> tuple[Indices, int]:
     """Return (N,) numbers of voxels in the order of first appearance, and their count."""
     if not len(keys):

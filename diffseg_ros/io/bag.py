@@ -119,7 +119,7 @@ class Bag(Source):
             self._count(f'no transform from a fixed frame to {frame_id!r}: no pose')
         size = rgb.shape[1], rgb.shape[0]
         return Frame(rgb, messages.stamp, frame_id, self._depth(messages, size, frame_id),
-                     self._camera(messages, size), pose)
+                     self._camera(messages, size), pose, tree.root(frame_id))
 
     def _depth(self, messages: SyncedMessages, size: Size, frame_id: str) -> DepthImage | None:
         """Return the depth; what cannot be used is counted and costs only the clouds."""

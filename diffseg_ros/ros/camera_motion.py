@@ -25,12 +25,14 @@ class CameraMotion:
     lead to the camera. Poses are interpolated, never extrapolated. After three timeouts in a row
     `pose` no longer waits for a late transform, until one arrives in time again.
 
-    After each `pose`, `source` is 'tf', 'odometry' or '', and then `no_pose_reason` says why.
+    After each `pose`, `source` is 'tf', 'odometry' or '', and then `no_pose_reason` says why;
+    `fixed_frame` is the world of the pose: the root of the TF tree, or 'odom'.
     """
 
     def __init__(self, *, tf: bool = True, odometry: bool = True,
                  base_to_camera: Sequence[float] = (0.0,) * 7) -> None:
         self.source = self.no_pose_reason = ''
+        self.fixed_frame = 'odom'
         self._base_to_camera = tuple(base_to_camera) if any(base_to_camera) else None
         self._use_tf, self._use_odometry = tf, odometry
         self._changed = threading.Condition()
@@ -88,6 +90,7 @@ class CameraMotion:
         """Return the pose; set its source, or the reason why there is none."""
         self.source, self.no_pose_reason = 'tf', ''
         pose = self._tf.pose(frame_id, stamp) if self._use_tf else None
+        self.fixed_frame = 'odom' if pose is None else self._tf.root(frame_id)
         if pose is None:
             self.source = 'odometry'
             pose = self._from_odometry(frame_id, stamp)

@@ -63,7 +63,8 @@ class FrameConverter:
         intrinsics, no_intrinsics_reason = self._intrinsics(messages, size)
         frame_id = messages.image.header.frame_id
         pose = self.motion.pose(frame_id, messages.stamp, self._synchronizer.timeout)
-        frame = Frame(rgb, messages.stamp, frame_id, depth, intrinsics, pose)
+        frame = Frame(rgb, messages.stamp, frame_id, depth, intrinsics, pose,
+                      self.motion.fixed_frame)
         return frame, ' and '.join(filter(None, (no_depth_reason, no_intrinsics_reason)))
 
     def _depth(self, messages: SyncedMessages, size: Size) -> tuple[DepthImage | None, str]:

@@ -9,6 +9,7 @@ from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.error_text import describe_error
+from diffseg_ros.errors import DiffsegError
 from diffseg_ros.gpu_memory import release_gpu_memory
 from diffseg_ros.parameter_file import NODE_NAME
 from diffseg_ros.ros.camera_motion import CameraMotion
@@ -81,6 +82,8 @@ class SegmentationNode(LifecycleNode):
         self._topics = input_topics(self, self._settings.node)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(SetBool, '~/enable', self._on_enable)
+        self.create_service(Trigger, '~/save', self._on_save)
+        self.create_service(Trigger, '~/load', self._on_load)
         self._diagnostics = Diagnostics(self, self._settings.node.diagnostics_period,
                                         self._counters, self._collect_status)
         if unknown := unknown_parameters(self):
@@ -148,6 +151,8 @@ class SegmentationNode(LifecycleNode):
         self.get_logger().info('model {model} on {device}, of the kind {model_kind}: '
                                '{model_settings}'.format(**pipeline.model))
         self._step = 'configuring'
+        if config.memory.file:
+            self.get_logger().info(pipeline.load_at_start(config.memory.file))
         self._topics = input_topics(self, node)
         motion = CameraMotion(tf=node.camera_motion in ('auto', 'tf'),
                               odometry=node.camera_motion in ('auto', 'odometry'),
@@ -182,6 +187,7 @@ class SegmentationNode(LifecycleNode):
 
     def _clean_up(self) -> None:
         if self._processor is not None:
+            self._save_at_end(self._processor.pipeline)
             self._next_id = self._processor.pipeline.next_id
             self._processor.publishers.destroy()
             self._processor = None
@@ -221,6 +227,35 @@ class SegmentationNode(LifecycleNode):
         response.success = True
         response.message = 'enabled' if request.data else 'disabled'
         return response
+
+    def _on_save(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._use_memory(response, FrameProcessor.save, 'saved')
+
+    def _on_load(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._use_memory(response, FrameProcessor.load, 'loaded')
+
+    def _use_memory(self, response: Trigger.Response, action: Callable[[FrameProcessor, str], int],
+                    done: str) -> Trigger.Response:
+        """Save or load, after the frame in work, and say in one line what came of it."""
+        file = self._settings.pipeline.memory.file
+        try:
+            if not file:
+                raise DiffsegError('parameter memory.file: empty; set it to the path of a file')
+            if self._processor is None:
+                raise DiffsegError(f'the node is {self._state}; configure it first')
+            count = action(self._processor, file)
+            response.success = True
+            response.message = f'memory file {file}: {count} tracks {done}'
+        except Exception as error:
+            response.success, response.message = False, describe_error(error)
+        return response
+
+    def _save_at_end(self, pipeline: Pipeline) -> None:
+        if file := self._settings.pipeline.memory.file:
+            try:
+                self.get_logger().info(pipeline.save_at_end(file))
+            except Exception as error:
+                self.get_logger().error(f'memory not saved: {describe_error(error)}')
 
     def _now(self) -> int:
         return self.get_clock().now().nanoseconds

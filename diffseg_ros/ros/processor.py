@@ -48,7 +48,7 @@ class FrameProcessor:
         self._milliseconds = Percentiles()
         self._output_rate = RateMeter()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._lock, self._pipeline_lock = threading.Lock(), threading.Lock()
         self._next_config: PipelineConfig | None = None
         self._epoch = 0
         self._busy_since: float | None = None
@@ -65,11 +65,24 @@ class FrameProcessor:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+            self.pipeline.finish()
 
     def configure(self, config: PipelineConfig) -> None:
         """Apply changed settings before the next frame."""
         with self._lock:
             self._next_config = config
+
+    def save(self, path: str) -> int:
+        """Save the pipeline's memory between two frames; return the number of tracks."""
+        with self._pipeline_lock:
+            return self.pipeline.save(path)
+
+    def load(self, path: str) -> int:
+        """Load a memory between two frames; return the number of tracks."""
+        with self._pipeline_lock:
+            # An epoch that waits to begin would forget what is loaded.
+            self._apply_changes(self._synchronizer.epoch)
+            return self.pipeline.load(path)
 
     def status(self) -> ProcessingStatus:
         """Return how processing goes."""
@@ -88,7 +101,8 @@ class FrameProcessor:
             'tracks_live': str(self._live_tracks),
             'camera_motion': motion.source or f'none: {motion.no_pose_reason}'.rstrip(': '),
             'unencodable_ids': str(self.publishers.encoder.unencodable),
-            'last_failure': self._last_failure, **gpu_memory(device)}
+            'last_failure': self._last_failure, **gpu_memory(device),
+            **(self.pipeline.memory if self._config.memory.file else {})}
         for name, summary in self._milliseconds.summary().items():
             values |= {f'{name}.{key}_ms': f'{value:.1f}' for key, value in summary.items()}
         return values
@@ -97,7 +111,8 @@ class FrameProcessor:
         while (messages := self._synchronizer.take()) is not None:
             self._busy_since = time.monotonic()
             try:
-                self._process(messages)
+                with self._pipeline_lock:
+                    self._process(messages)
             except Exception as error:
                 self._report_failure(error)
                 self._counters.add('failed')

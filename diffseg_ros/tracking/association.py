@@ -19,6 +19,7 @@ _SWALLOWED_SHARE = 0.5
 _LEAST_SHARE = 0.05
 _ALIKE = 0.5
 _MARGIN = 0.02
+_LOADED_MARGIN = 0.1
 _PLACE_BONUS = 0.05
 _PLACE_SLACK = 0.1
 
@@ -104,7 +105,8 @@ def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
 
     A pair must be each other's best match, by a margin over the second choice of either, with a
     cosine of at least `threshold`. Where both have a position it must be the same one, and then
-    0.05 less is enough. Tracks without an embedding match nothing.
+    0.05 less is enough. Tracks without an embedding match nothing; those of a file that have no
+    position need a larger margin, as they may be of another place.
     """
     found: list[TrackRecord | None] = [None] * len(new)
     known = [track for track in lost if track.embedding is not None
@@ -118,8 +120,10 @@ def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
         best = score[row, column]
         rivals = max(score[row, ids != ids[column]].max(initial=-1),
                      np.delete(score[:, column], row).max(initial=-1))
-        if best >= threshold and best - rivals >= _MARGIN:
-            found[row] = known[column]
+        track = known[column]
+        unplaced = track.loaded and track.position is None
+        if best >= threshold and best - rivals >= (_LOADED_MARGIN if unplaced else _MARGIN):
+            found[row] = track
     return found
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.label_map import coarse_places, LabelMap
 from diffseg_ros.tracking.localizer import camera_motion, CameraLocalizer, CameraState
 from diffseg_ros.tracking.object_motion import object_motion, ObjectMotion
+from diffseg_ros.tracking.saved_places import PlaceState, SavedPlaces
 from diffseg_ros.tracking.track_manager import Table, TrackManager
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
 from diffseg_ros.tracking.warp import flow_source, ImageMotion, OpticalFlow, rigid_source, Source
-from diffseg_ros.tracking.world_map import VoxelLabelMap, WorldPoints
+from diffseg_ros.tracking.world_map import Position, VoxelLabelMap, VoxelLabels, WorldPoints
 from diffseg_ros.types import Mask, Matrix
 import numpy as np
 
@@ -67,18 +69,27 @@ class Propagator:
     def __init__(self, config: TrackingConfig) -> None:
         self.config = config
         self.voxels = VoxelLabelMap()
+        self.saved = SavedPlaces('', self.voxels.content(), {})
         self._flow = OpticalFlow()
         self._localizer = CameraLocalizer()
         self._before: TrackingFrame | None = None
+        self._fixed_frame = ''
         self._started_before_loss: int | None = None
 
     def propagate(self, now: TrackingFrame, labels: LabelMap | None,
                   tracks: TrackManager) -> Propagation:
         """Carry the labels of the frame before, if there are any, into the present one."""
+        if self._fixed_frame and not now.fixed_frame:
+            now = replace(now, pose=None)  # odometry in place of a map leads to another world
         if self._before is None or labels is None:
             self._before = now
-            self._localize(now, None)
-            return Propagation(LabelMap.empty(now.shape))
+            empty = LabelMap.empty(now.shape)
+            state = self._localize(now, None)
+            known = self._apply_camera_state(state, now, empty, empty.known, tracks)
+            if self._find_saved(now, tracks) and now.pose is not None:
+                known = self._recall(now, now.pose, empty, known, None, tracks)
+                empty.fill(known, now.depth)
+            return Propagation(empty)
         before = self._before.resized(now.shape)
         depth = self.config.depth and now.has_points and before.has_points
         camera, flow = self._motions(now, before, depth=depth)
@@ -86,12 +97,45 @@ class Propagator:
         moving = self._object_motion(now, before, camera, flow, depth=depth)
         source, unseen = self._source(now, before, camera, flow)
         moved = labels.resized(now.shape).warped(source)
-        known = self._apply_camera_state(state, moved, source.known, tracks)
+        known = self._apply_camera_state(state, now, moved, source.known, tracks)
+        if self._find_saved(now, tracks):
+            unseen = np.ones(now.shape, bool)
         if self._localizer.pose is not None and now.has_points and self.config.memory:
             known = self._recall(now, self._localizer.pose, moved, known, unseen, tracks)
         moved.fill(known, now.depth if now.has_points else None)
         self._before = now
         return Propagation(moved, source.mean_shift, moving, source)
+
+    def places(self, tracks: TrackManager
+               ) -> tuple[str, VoxelLabels, dict[int, Position]]:
+        """
+        Return the world that lasts, '' if there is none, its voxels, and positions by number.
+
+        Saved places that may still prove right are among them.
+        """
+        frame, saved, voxels = self._fixed_frame, self.saved, VoxelLabelMap()
+        positions: dict[int, Position] = {}
+        if saved.state is PlaceState.UNKNOWN and frame in ('', saved.fixed_frame):
+            frame = saved.fixed_frame
+            voxels.insert(saved.voxels)
+            positions |= saved.positions
+        if self._fixed_frame:
+            voxels.insert(self.voxels.content())
+            positions |= {track.number: track.position for track in tracks
+                          if track.position is not None}
+        return frame, voxels.content(), positions
+
+    def _find_saved(self, now: TrackingFrame, tracks: TrackManager) -> bool:
+        """Take over the saved places if this frame shows that they are here."""
+        if not self.config.memory or not self.saved.check(now):
+            return False
+        voxels = self.saved.voxels
+        # What was seen but once before the end is as sure as a place that was found.
+        self.voxels.insert(voxels._replace(votes=np.maximum(voxels.votes, _LEAST_VOTES)))
+        for track in tracks:
+            if track.position is None:
+                track.position = self.saved.positions.get(track.number)
+        return True
 
     def world_points(self) -> WorldPoints | None:
         """Return where the last frame's pixels are in the world, if that is known."""
@@ -127,8 +171,11 @@ class Propagator:
 
     def _localize(self, frame: TrackingFrame, motion: Matrix | None) -> CameraState:
         config = self.config
-        return self._localizer.update(
+        state = self._localizer.update(
             frame, motion, use_depth=frame.has_points and config.odometry and config.depth)
+        if frame.fixed_frame not in ('', self._fixed_frame):
+            return CameraState.RESET
+        return state
 
     def _object_motion(self, now: TrackingFrame, before: TrackingFrame, camera: _CameraMotion,
                        flow: ImageMotion | None, *, depth: bool) -> ObjectMotion | None:
@@ -163,10 +210,13 @@ class Propagator:
         source.known.ravel()[pixels] = known
         return source, unseen
 
-    def _apply_camera_state(self, state: CameraState, labels: LabelMap, known: Mask,
-                            tracks: TrackManager) -> Mask:
+    def _apply_camera_state(self, state: CameraState, now: TrackingFrame, labels: LabelMap,
+                            known: Mask, tracks: TrackManager) -> Mask:
         """Drop what the camera's state makes invalid; return which labels are known then."""
         if state is CameraState.RESET:
+            if self._fixed_frame and self.saved.state is not PlaceState.REFUSED:
+                self.saved = SavedPlaces(*self.places(tracks))  # the camera may return to it
+            self._fixed_frame = now.fixed_frame
             self.voxels.clear()
             tracks.forget_positions()
             self._started_before_loss = None

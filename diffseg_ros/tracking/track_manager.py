@@ -12,9 +12,11 @@ from diffseg_ros.types import Mask, Track, TrackState
 import numpy as np
 import numpy.typing as npt
 
+LONG_LOSS = 10
+"""Frames out of view after which a track that is seen again has to settle."""
+
 _MOMENTUM = 0.8
 _SETTLED_FRAMES = 20
-_LONG_LOSS = 10
 _IN_VIEW_TRAVEL = 0.3
 
 Table = npt.NDArray[np.int32]
@@ -32,7 +34,8 @@ class TrackRecord:
     place was in view but went to others. It is `displaced` if its pixels all did, at
     `displaced_at`, the total travel of the image by then. `embedding` is (C,) float32 of length 1,
     `position` the (2, 3) float64 mean and standard deviation of its points in world metres. A
-    `dynamic` track was seen to move by itself and may be elsewhere now.
+    `dynamic` track was seen to move by itself and may be elsewhere now. A `loaded` one comes from
+    a file and was not seen since.
     """
 
     id: int
@@ -50,6 +53,7 @@ class TrackRecord:
     position: Position | None = None
     reactivated_at: int | None = None
     dynamic: bool = False
+    loaded: bool = False
 
     @property
     def state(self) -> TrackState:
@@ -103,12 +107,13 @@ class TrackManager:
     All tracks that are alive. Ids rise and are never reused; slots are.
 
     Tracks found to be one object share an id; each goes on being followed by itself. `next_id` is
-    the id of the next track, `started` counts the tracks so far, `frame` the frames.
+    the id of the next track, `started` counts the tracks so far, `frame` the frames, `found_again`
+    the loaded tracks that were seen since.
     """
 
     def __init__(self, next_id: int = 1) -> None:
         self.next_id = next_id
-        self.started = self.frame = 0
+        self.started = self.frame = self.found_again = 0
         self._by_slot: dict[int, TrackRecord] = {}
         self._free = list(range(CAPACITY - 1, -1, -1))
         self._travel = 0.0
@@ -191,7 +196,9 @@ class TrackManager:
         for track in self._by_slot.values():
             track.pixels = int(pixels[track.slot])
             if track.pixels:
-                if self.frame - track.last_seen > _LONG_LOSS:
+                self.found_again += track.loaded
+                track.loaded = False
+                if self.frame - track.last_seen > LONG_LOSS:
                     track.reactivated_at = self.frame
                 track.last_seen = self.frame
                 track.displaced = False

@@ -145,10 +145,10 @@ class TrackUpdater:
 
     def _known_or_new(self, new: list[Appearance],
                       overlap: Overlap) -> list[TrackRecord | None]:
-        """Return for each a confirmed track that is not in view, or else a new one."""
+        """Return for each a confirmed or placed track that is not in view, or else a new one."""
         in_view = set(overlap.slots.tolist())
-        lost = [track for track in self._tracks
-                if track.confirmed and track.slot not in in_view]
+        lost = [track for track in self._tracks if track.slot not in in_view
+                and (track.confirmed or track.loaded and track.position is not None)]
         found = reidentify(new, lost, self.config.reidentify_similarity)
         return [track or self._tracks.start() for track in found]
 

@@ -9,14 +9,10 @@ import cv2
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.association import count_overlap
 from diffseg_ros.tracking.correspondence import Correspondence
-from diffseg_ros.tracking.label_map import (
-    CAPACITY,
-    LabelMap,
-    resize_nearest,
-    SlotImage,
-    subsample,
-)
+from diffseg_ros.tracking.label_map import LabelMap, resize_nearest, SlotImage, subsample
+from diffseg_ros.tracking.memory_file import Memory
 from diffseg_ros.tracking.propagation import Propagator
+from diffseg_ros.tracking.saved_places import PlaceState
 from diffseg_ros.tracking.split_merge import TrackMerger
 from diffseg_ros.tracking.track_manager import slots_of, Table, TrackManager
 from diffseg_ros.tracking.track_updater import SegmentMap, TrackUpdater
@@ -143,6 +139,32 @@ class Tracker:
         self._start(self.next_id)
         self.epoch += 1
 
+    def memory(self, features: str) -> Memory:
+        """Return what lasts: the tracks and their places; `features` says what they look by."""
+        return Memory.of(self._tracks, features, *self._propagator.places(self._tracks))
+
+    def load(self, memory: Memory) -> None:
+        """
+        Begin a new epoch with the tracks of a memory, all lost.
+
+        They are found again by their places, once these are seen to be here, else by how they look
+        alone. Ids go on rising above those of the memory.
+        """
+        started = self.started
+        self.reset()
+        self._propagator.saved = memory.restore(self._tracks)
+        self._first_id = self.next_id - started
+
+    @property
+    def found_again(self) -> int:
+        """How many loaded tracks were seen since."""
+        return self._tracks.found_again
+
+    @property
+    def saved_places(self) -> PlaceState:
+        """What is known of the places that were loaded."""
+        return self._propagator.saved.state
+
     def predict(self, frame: Frame) -> Prediction:
         """Carry the labels into a frame."""
         config, size = self._config, frame.rgb.shape[:2]
@@ -154,7 +176,8 @@ class Tracker:
         self._tracks.advance(moved.shift)
         ids = self._tracks.ids()
         if labels is None:
-            return Prediction(True, moved.labels, np.zeros(CAPACITY, np.int64), 1.0, size, ids)
+            pixels = moved.labels.pixel_counts() * moved.labels.known.any()
+            return Prediction(True, moved.labels, pixels, 1.0, size, ids)
         if self._awaited is not None:
             self._follow(self._awaited, moved.source)
         self._shift_since_keyframe += moved.shift

@@ -24,7 +24,8 @@ class TrackingFrame:
     One frame at the (H, W) `shape` that labels are tracked at.
 
     `grey` is the uint8 brightness for image motion, smaller by a whole factor; depth and
-    intrinsics are of an H by W image, the pose is camera-to-world.
+    intrinsics are of an H by W image, the pose is camera-to-world. `fixed_frame` names that
+    world where it is the same after a restart, and is '' elsewhere.
     """
 
     shape: tuple[int, int]
@@ -32,6 +33,7 @@ class TrackingFrame:
     depth: DepthImage | None = None
     intrinsics: Intrinsics | None = None
     pose: Matrix | None = None
+    fixed_frame: str = ''
 
     @classmethod
     def from_frame(cls, frame: Frame, width: int, *, depth: bool = True,
@@ -47,7 +49,8 @@ class TrackingFrame:
         posed = pose and frame.pose is not None and bool(np.isfinite(frame.pose).all())
         return cls((rows, columns), cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), metres,
                    frame.intrinsics and frame.intrinsics.resized(columns, rows),
-                   frame.pose if posed else None)
+                   frame.pose if posed else None,
+                   frame.fixed_frame if posed and lasts(frame.fixed_frame) else '')
 
     @property
     def has_points(self) -> bool:
@@ -77,6 +80,11 @@ class TrackingFrame:
         """Return the (N, 3) points of pixels in metres, in the camera or moved by `transform`."""
         assert self.depth is not None and self.intrinsics is not None
         return unproject_pixels(self.depth, self.intrinsics, rows, columns, transform)
+
+
+def lasts(fixed_frame: str) -> bool:
+    """Return whether a world is the same after a restart; odometry begins where it starts."""
+    return 'odom' not in fixed_frame.rpartition('/')[2]
 
 
 def _flow_size(rows: int, columns: int) -> tuple[int, int]:

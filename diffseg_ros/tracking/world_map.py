@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from diffseg_ros.geometry.voxels import voxel_codes
+from diffseg_ros.geometry.voxels import voxel_codes, voxel_indices
 from diffseg_ros.tracking.label_map import STRIDE
 from diffseg_ros.tracking.tracking_frame import Indices, TrackingFrame
 from diffseg_ros.types import Mask, Matrix
@@ -14,8 +15,9 @@ import numpy.typing as npt
 VOXEL_SIZE = 0.05
 """Metres."""
 
+MOST_VOTES = 20
+
 _ENTRIES = 2**18
-_MOST_VOTES = 20
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _STEP = 8
 _LEAST_POINTS = 4
@@ -77,7 +79,7 @@ class VoxelLabelMap:
         votes = self._votes[entries]
         agrees = (self._keys[entries] == keys) & (self._ids[entries] == ids)
         takes = ~agrees & (votes <= 1)
-        after = np.where(agrees, np.minimum(votes + 1, _MOST_VOTES), votes - 1)
+        after = np.where(agrees, np.minimum(votes + 1, MOST_VOTES), votes - 1)
         self._votes[entries] = np.where(takes, 1, after)
         self._keys[entries[takes]] = keys[takes]
         self._ids[entries[takes]] = ids[takes]
@@ -92,11 +94,44 @@ class VoxelLabelMap:
     def rename(self, old: int, new: int) -> None:
         self._ids[self._ids == old] = new
 
+    def content(self) -> VoxelLabels:
+        """Return what is remembered."""
+        used = np.flatnonzero(self._votes > 0)
+        return VoxelLabels(self._keys[used], self._ids[used], self._votes[used])
+
+    def insert(self, labels: VoxelLabels) -> None:
+        """Remember voxels with their votes, in place of what is known of them."""
+        entries = _entries(labels.keys)
+        self._keys[entries], self._ids[entries] = labels.keys, labels.ids
+        self._votes[entries] = labels.votes
+
+
+class VoxelLabels(NamedTuple):
+    """Voxels of a map: (V,) int64 keys, int32 ids and int16 votes."""
+
+    keys: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int32]
+    votes: npt.NDArray[np.int16]
+
+    def centres(self) -> npt.NDArray[np.float64]:
+        """Return the (V, 3) centres in world metres."""
+        return (voxel_indices(self.keys).astype(np.float64) + 0.5) * VOXEL_SIZE
+
+    def of(self, ids: npt.NDArray[np.int32]) -> VoxelLabels:
+        """Return the voxels of some ids."""
+        kept = np.isin(self.ids, ids)
+        return VoxelLabels(self.keys[kept], self.ids[kept], self.votes[kept])
+
 
 def _hash(points: npt.NDArray[np.floating]) -> tuple[Indices, Indices]:
     """Return the key of each point's voxel and its entry in the table."""
     keys = voxel_codes(np.floor(points * (1 / VOXEL_SIZE)).astype(np.int64))
+    return keys, _entries(keys)
+
+
+def _entries(keys: Indices) -> Indices:
+    """Return the entries of voxels in the table."""
     mixed = keys.astype(np.uint64) * _HASH_FACTOR
     mixed ^= mixed >> np.uint64(32)
     mixed *= _HASH_FACTOR
-    return keys, (mixed >> np.uint64(64 - _ENTRIES.bit_length() + 1)).astype(np.int64)
+    return (mixed >> np.uint64(64 - _ENTRIES.bit_length() + 1)).astype(np.int64)

@@ -27,6 +27,9 @@ class QuarterPipeline:
     def configure(self, config):
         """Ignore settings."""
 
+    def finish(self):
+        """Wait for nothing."""
+
     def reset(self):
         """Forget nothing."""
 

@@ -50,6 +50,9 @@ class StubPipeline:
         if config.segmentation.granularity == BROKEN:
             raise RuntimeError('settings refused')
 
+    def finish(self) -> None:
+        pass
+
     def reset(self) -> None:
         self._epoch += 1
         if self._config.segmentation.granularity == BROKEN:
