@@ -201,4 +201,5 @@ def test_memory_lasts_from_one_replay_to_the_next(run, sequence, tmp_path, capsy
     assert reports[0]['memory_saved'] == reports[1]['memory_loaded'] != '0'
     assert 'tracks loaded' in capsys.readouterr().err
     file.write_text('mine')
-    assert run(sequence, 'third', '--set', f'memory.file={file}')[0] == 2 and file.read_text() == 'mine'
+    assert run(sequence, 'third', '--set', f'memory.file={file}')[0] == 2
+    assert file.read_text() == 'mine'
