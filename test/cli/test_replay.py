@@ -190,3 +190,16 @@ def _all_but_first(count):
         inside = Path(folder).name in ('rgb', 'depth', 'instances')
         return [name for name in names if inside and name not in wanted]
     return ignore
+
+
+def test_memory_lasts_from_one_replay_to_the_next(run, sequence, tmp_path, capsys):
+    file = tmp_path / 'memory.safetensors'
+    first, second = (run(sequence, name, '--no-bag', '--set', f'memory.file={file}')
+                     for name in ('first', 'second'))
+    assert first[0] == second[0] == 0
+    reports = [json.loads((output / 'report.json').read_text()) for _, output in (first, second)]
+    assert reports[0]['memory_saved'] == reports[1]['memory_loaded'] != '0'
+    assert 'tracks loaded' in capsys.readouterr().err
+    file.write_text('mine')
+    assert run(sequence, 'third', '--set', f'memory.file={file}')[0] == 2
+    assert file.read_text() == 'mine'
