@@ -5,12 +5,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from diffseg_ros.config import TrackingConfig
+from diffseg_ros.tracking.free_space import FreeSpace, MovedPoints
 from diffseg_ros.tracking.label_map import coarse_places, LabelMap
 from diffseg_ros.tracking.localizer import camera_motion, CameraLocalizer, CameraState
 from diffseg_ros.tracking.object_motion import object_motion, ObjectMotion
 from diffseg_ros.tracking.track_manager import Table, TrackManager
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
-from diffseg_ros.tracking.warp import flow_source, ImageMotion, OpticalFlow, rigid_source, Source
+from diffseg_ros.tracking.warp import (
+    DEPTH_TOLERANCE,
+    flow_source,
+    ImageMotion,
+    OpticalFlow,
+    RELATIVE_TOLERANCE,
+    rigid_source,
+    Source,
+)
 from diffseg_ros.tracking.world_map import VoxelLabelMap, WorldPoints
 from diffseg_ros.types import Mask, Matrix
 import numpy as np
@@ -46,12 +55,14 @@ class Propagation(NamedTuple):
     """
     Labels carried into a frame; those of unknown pixels are the nearest, with confidence 0.
 
-    `shift` is the mean motion of pixels in image widths; `object_motion` is None if unknown.
+    `shift` is the mean motion of pixels in image widths; `object_motion` and `moved_points` are
+    None if unknown.
     """
 
     labels: LabelMap
     shift: float = 0.0
     object_motion: ObjectMotion | None = None
+    moved_points: MovedPoints | None = None
 
 
 class Propagator:
@@ -66,6 +77,7 @@ class Propagator:
         self.config = config
         self.voxels = VoxelLabelMap()
         self._flow = OpticalFlow()
+        self._free_space = FreeSpace()
         self._localizer = CameraLocalizer()
         self._before: TrackingFrame | None = None
         self._started_before_loss: int | None = None
@@ -82,14 +94,15 @@ class Propagator:
         camera, flow = self._motions(now, before, depth=depth)
         state = self._localize(now, camera.motion if camera.trusted else None)
         moving = self._object_motion(now, before, camera, flow, depth=depth)
-        source, unseen = self._source(now, before, camera, flow)
-        moved = labels.resized(now.shape).warped(source)
+        labels = labels.resized(now.shape)
+        source, unseen = self._source(now, before, camera, flow, labels, tracks.have_moved())
+        moved = labels.warped(source)
         known = self._apply_camera_state(state, moved, source.known, tracks)
         if self._localizer.pose is not None and now.has_points and self.config.memory:
             known = self._recall(now, self._localizer.pose, moved, known, unseen, tracks)
         moved.fill(known, now.depth if now.has_points else None)
         self._before = now
-        return Propagation(moved, source.mean_shift, moving)
+        return Propagation(moved, source.mean_shift, moving, self._moved_points(now))
 
     def world_points(self) -> WorldPoints | None:
         """Return where the last frame's pixels are in the world, if that is known."""
@@ -139,9 +152,19 @@ class Propagator:
             return None
         return object_motion(now, before, self._flow.unchecked(now, before), camera.source)
 
+    def _moved_points(self, now: TrackingFrame) -> MovedPoints | None:
+        if self._localizer.pose is None or not now.has_points or not self.config.common_motion:
+            return None
+        return self._free_space.update(now, self._localizer.pose)
+
     def _source(self, now: TrackingFrame, before: TrackingFrame, camera: _CameraMotion,
-                flow: ImageMotion | None) -> tuple[Source, Mask | None]:
-        """Return the source by camera, else by flow, and what was out of view before, if known."""
+                flow: ImageMotion | None, labels: LabelMap,
+                moved: Mask) -> tuple[Source, Mask | None]:
+        """
+        Return the source by camera, else by flow, and what was out of view before, if known.
+
+        `labels` are those of the frame before, `moved` the (CAPACITY,) slots that have moved.
+        """
         usable = camera.source is not None and camera.share >= _USABLE_SHARE
         source = camera.source if usable else None
         if source is None:
@@ -157,6 +180,12 @@ class Propagator:
             metres = now.depth.take(pixels)
             change = np.abs(metres - before.depth.take(index))
             known &= ~(change > _DEPTH_CHANGE + _DEPTH_CHANGE_SHARE * metres)
+            if usable and camera.motion is not None and moved.any():
+                # What a moving track hid before is not part of it, though flow drags it along.
+                place = source.index.ravel()[pixels]
+                nearer = metres + camera.motion[2, 3] - before.depth.take(place)
+                hidden = nearer > DEPTH_TOLERANCE + RELATIVE_TOLERANCE * metres
+                known &= ~(hidden & (place > 0) & moved.take(labels.slots.take(index)))
         source.index.ravel()[pixels] = index
         source.known.ravel()[pixels] = known
         return source, unseen
@@ -166,6 +195,7 @@ class Propagator:
         """Drop what the camera's state makes invalid; return which labels are known then."""
         if state is CameraState.RESET:
             self.voxels.clear()
+            self._free_space.clear()
             tracks.forget_positions()
             self._started_before_loss = None
         elif state is CameraState.LOST and self._started_before_loss is None:

@@ -12,6 +12,7 @@ from diffseg_ros.tracking.label_map import CAPACITY, LabelMap, resize_nearest, s
 from diffseg_ros.tracking.propagation import Propagator
 from diffseg_ros.tracking.split_merge import TrackMerger
 from diffseg_ros.tracking.track_manager import TrackManager
+from diffseg_ros.tracking.track_motion import TrackMotion
 from diffseg_ros.tracking.track_updater import SegmentMap, TrackUpdater
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
 from diffseg_ros.types import Frame, LabelImage, Segments, Track
@@ -80,6 +81,7 @@ class Tracker:
         self._correspondence = Correspondence()
         self._merger = TrackMerger(self._config, self._tracks, self._propagator.voxels)
         self._updater = TrackUpdater(self._config, self._tracks, self._merger)
+        self._motion = TrackMotion(self._tracks)
         self._labels: LabelMap | None = None
         self._last_keyframe = 0
         self._shift_since_keyframe = 0.0
@@ -122,6 +124,8 @@ class Tracker:
             return Prediction(True, moved.labels, np.zeros(CAPACITY, np.int64), 1.0, size)
         self._shift_since_keyframe += moved.shift
         self._merger.observe(moved.object_motion, moved.labels)
+        self._motion.update(moved.labels, frame.stamp, moved.moved_points, self._merger.moving,
+                            config.min_share)
         waited = (self._tracks.frame - self._last_keyframe) / config.keyframe_interval
         keyframe = waited >= 1 or moved.labels.unknown_share > config.keyframe_change
         # Two frames of a still camera show the same and err alike, so they count little.

@@ -24,7 +24,7 @@ class TrackingFrame:
     One frame at the (H, W) `shape` that labels are tracked at.
 
     `grey` is the uint8 brightness for image motion, smaller by a whole factor; depth and
-    intrinsics are of an H by W image, the pose is camera-to-world.
+    intrinsics are of an H by W image, the pose is camera-to-world, the stamp in nanoseconds.
     """
 
     shape: tuple[int, int]
@@ -32,6 +32,7 @@ class TrackingFrame:
     depth: DepthImage | None = None
     intrinsics: Intrinsics | None = None
     pose: Matrix | None = None
+    stamp: int = 0
 
     @classmethod
     def from_frame(cls, frame: Frame, width: int, *, depth: bool = True,
@@ -47,7 +48,7 @@ class TrackingFrame:
         posed = pose and frame.pose is not None and bool(np.isfinite(frame.pose).all())
         return cls((rows, columns), cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), metres,
                    frame.intrinsics and frame.intrinsics.resized(columns, rows),
-                   frame.pose if posed else None)
+                   frame.pose if posed else None, frame.stamp)
 
     @property
     def has_points(self) -> bool:
