@@ -15,6 +15,7 @@ import numpy as np
 _COLUMNS = 160
 _AGO, _LEAST_AGO, _PERIOD = 1_000_000_000, 300_000_000, 90_000_000
 _AROUND = 3
+_NOISE, _NOISE_SHARE = 0.03, 0.01
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,14 @@ class MovedPoints:
     """
     Which points of a frame moved within the last second, on a grid of about 160 columns.
 
-    The (h, w) bool `moved` is set where the camera saw through the point's place before, `stayed`
-    where it saw a surface there. Neither is set where the place was hidden or out of view, or
-    depth is unknown. `frame` has the grid's depth and intrinsics, `pose` is its (4, 4)
-    camera-to-world transform.
+    The (h, w) bool `moved` is set where the camera saw through the point's place before, `sure`
+    where it saw so far beyond that noise is no explanation, `stayed` where it saw a surface there.
+    None is set where the place was hidden or out of view, or depth is unknown. `frame` has the
+    grid's depth and intrinsics, `pose` is its (4, 4) camera-to-world transform.
     """
 
     moved: Mask
+    sure: Mask
     stayed: Mask
     frame: TrackingFrame
     pose: Matrix
@@ -59,11 +61,11 @@ class FreeSpace:
         """Forget all views: poses have another origin now."""
         self._views.clear()
 
-    def update(self, now: TrackingFrame, pose: Matrix) -> MovedPoints | None:
+    def update(self, now: TrackingFrame, pose: Matrix) -> MovedPoints:
         """
         Take in a frame with depth and its (4, 4) camera-to-world pose; return what moved.
 
-        None until a view is 0.3 s old, and where more of the frame moved than stayed: then the
+        Nothing until a view is 0.3 s old, and where more of the frame moved than stayed: then the
         pose is wrong.
         """
         frame = _grid(now)
@@ -72,11 +74,12 @@ class FreeSpace:
             views.clear()
         while len(views) > 1 and frame.stamp - views[1].frame.stamp >= _AGO:
             views.popleft()
-        found = None
+        nothing = np.zeros(frame.shape, bool)
+        found = MovedPoints(nothing, nothing, nothing, frame, pose)
         if views and frame.stamp - views[0].frame.stamp >= _LEAST_AGO:
-            found = _compare(frame, pose, views[0])
-            if np.count_nonzero(found.moved) > np.count_nonzero(found.stayed):
-                found = None
+            compared = _compare(frame, pose, views[0])
+            if np.count_nonzero(compared.sure) <= np.count_nonzero(compared.stayed):
+                found = compared
         if not views or frame.stamp - views[-1].frame.stamp >= _PERIOD:
             assert frame.depth is not None
             nearest = cv2.erode(np.nan_to_num(frame.depth, posinf=0),
@@ -111,7 +114,7 @@ def _compare(frame: TrackingFrame, pose: Matrix, before: _View) -> MovedPoints:
     index *= inside
     tolerance = np.maximum(z * np.float32(RELATIVE_TOLERANCE), np.float32(DEPTH_TOLERANCE))
     stayed = inside & (np.abs(before.frame.depth.take(index) - z) <= tolerance)
-    # With the larger tolerance noise moves nothing.
-    tolerance = z * np.float32(RELATIVE_TOLERANCE) + np.float32(DEPTH_TOLERANCE)
-    moved = inside & (before.nearest.take(index) - z > tolerance)
-    return MovedPoints(moved, stayed, frame, pose)
+    nearer = before.nearest.take(index) - z
+    moved = inside & (nearer > np.maximum(z * np.float32(_NOISE_SHARE), np.float32(_NOISE)))
+    sure = moved & (nearer > z * np.float32(RELATIVE_TOLERANCE) + np.float32(DEPTH_TOLERANCE))
+    return MovedPoints(moved, sure, stayed, frame, pose)

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 _STARTS, _GOES_ON = 0.3, 0.15
 _SURE, _MOST_VOTES = 2, 4
-_LEAST_CELLS = 12
+_LEAST_CELLS, _KNOWN_SHARE = 12, 0.25
 _SHARED = 0.2
 _AGAIN = 0.5
+_SURE_SHARE = 0.5
 _CONFIDENCE = np.float32(0.5)
 _WINDOW, _LEAST_WINDOW = 600_000_000, 250_000_000
 
@@ -72,11 +73,12 @@ class TrackMotion:
     def _measure(self, labels: LabelMap, points: MovedPoints) -> None:
         slots = _on_grid(labels, points)
         moved, stayed = (np.bincount(slots[part], minlength=CAPACITY)
-                         for part in (points.moved, points.stayed))
+                         for part in (points.sure, points.stayed))
         known = moved + stayed
         share = moved / np.maximum(known, 1)
-        enough = known >= _LEAST_CELLS
-        self._vote(enough & (share >= _STARTS), ~enough | (share < _GOES_ON))
+        cells = np.bincount(slots.ravel(), minlength=CAPACITY)
+        enough = known >= np.maximum(_LEAST_CELLS, _KNOWN_SHARE * cells)
+        self._vote(enough & (share >= _STARTS), enough & (share < _GOES_ON) | (cells == 0))
 
     def _vote(self, moves: Mask, rests: Mask) -> None:
         self._votes += moves
@@ -95,6 +97,8 @@ class TrackMotion:
         pieces = cv2.connectedComponents(moved.view(np.uint8), connectivity=8,
                                          ltype=cv2.CV_32S)[1]
         sizes = np.bincount(pieces.ravel())
+        sure = np.bincount(pieces[points.sure], minlength=len(sizes))
+        sizes *= sure >= _SURE_SHARE * sizes
         sizes[0] = 0
         for piece in np.flatnonzero(sizes >= _LEAST_CELLS).tolist():
             mask = pieces == piece
