@@ -104,10 +104,15 @@ class Propagator:
         self._before = now
         return Propagation(moved, source.mean_shift, moving, self._moved_points(now))
 
+    @property
+    def is_posed(self) -> bool:
+        """Whether it is known where in the world the last frame's pixels are."""
+        return (self._before is not None and self._before.has_points
+                and self._localizer.pose is not None)
+
     def world_points(self) -> WorldPoints | None:
         """Return where the last frame's pixels are in the world, if that is known."""
-        if (self._before is None or self._localizer.pose is None
-                or not self._before.has_points):
+        if not self.is_posed or self._before is None or self._localizer.pose is None:
             return None
         return WorldPoints(self._before, self._localizer.pose)
 

@@ -6,17 +6,17 @@ from collections import deque
 
 import cv2
 from diffseg_ros.tracking.free_space import MovedPoints
-from diffseg_ros.tracking.label_map import CAPACITY, LabelMap, resize_nearest
+from diffseg_ros.tracking.label_map import CAPACITY, LabelMap, resize_nearest, SlotImage
 from diffseg_ros.tracking.track_manager import Table, TrackManager
 from diffseg_ros.types import Mask
 import numpy as np
 import numpy.typing as npt
 
-_STARTS, _GOES_ON = 0.3, 0.15
+_STARTS, _GOES_ON = 0.5, 0.15
 _SURE, _MOST_VOTES = 2, 4
 _LEAST_CELLS, _KNOWN_SHARE = 12, 0.25
 _SHARED = 0.2
-_AGAIN = 0.5
+_AGAIN = 0.3
 _SURE_SHARE = 0.5
 _CONFIDENCE = np.float32(0.5)
 _WINDOW, _LEAST_WINDOW = 600_000_000, 250_000_000
@@ -44,22 +44,25 @@ class TrackMotion:
         self._places: dict[int, deque[tuple[int, Vector]]] = {}
         self._stamp: int | None = None
 
-    def update(self, labels: LabelMap, stamp: int, points: MovedPoints | None, seen: Mask,
-               least: float) -> None:
+    def update(self, labels: LabelMap, stamp: int, points: MovedPoints | None,
+               seen: Mask | None, least: float) -> None:
         """
         Take in a frame of a stamp in nanoseconds, and the labels carried into it.
 
-        `seen` marks the (CAPACITY,) slots that move in the image, and counts where `points` are
-        unknown. New tracks have at least the share `least` of the image. Changes `labels`.
+        `points` are None where it is not known what moved, or too early to tell. Then `seen`, if
+        known, marks the (CAPACITY,) slots that move in the image. New tracks have at least the
+        share `least` of the image. Changes `labels`.
         """
         self._forget_replaced()
-        if points is None:
-            self._moved_before = None
+        if points is not None:
+            slots = _on_grid(labels, points)
+            self._measure(slots, points)
+            self._take_what_moved(labels, slots, points, least)
+        elif seen is not None:
             self._vote(seen, ~seen)
-        else:
-            self._measure(labels, points)
-            self._take_what_moved(labels, points, least)
-        self._note(labels, stamp, points)
+        self._note(stamp)
+        if points is not None and self._moving.any():
+            self._note_velocities(_on_grid(labels, points), stamp, points)
 
     def _forget_replaced(self) -> None:
         numbers = self._tracks.track_numbers()
@@ -70,8 +73,7 @@ class TrackMotion:
         for slot in np.flatnonzero(changed).tolist():
             self._places.pop(slot, None)
 
-    def _measure(self, labels: LabelMap, points: MovedPoints) -> None:
-        slots = _on_grid(labels, points)
+    def _measure(self, slots: SlotImage, points: MovedPoints) -> None:
         moved, stayed = (np.bincount(slots[part], minlength=CAPACITY)
                          for part in (points.sure, points.stayed))
         known = moved + stayed
@@ -87,12 +89,12 @@ class TrackMotion:
         self._moving |= self._votes >= _SURE
         self._moving &= self._votes > 0
 
-    def _take_what_moved(self, labels: LabelMap, points: MovedPoints, least: float) -> None:
+    def _take_what_moved(self, labels: LabelMap, slots: SlotImage, points: MovedPoints,
+                         least: float) -> None:
         """Give each connected piece of points that moved to the track that it belongs to."""
-        slots = _on_grid(labels, points)
         moved, again = points.moved, self._moved_before
         self._moved_before = moved
-        if again is None or again.shape != moved.shape:
+        if again is None or again.shape != moved.shape or not (again & points.sure).any():
             return
         pieces = cv2.connectedComponents(moved.view(np.uint8), connectivity=8,
                                          ltype=cv2.CV_32S)[1]
@@ -128,20 +130,19 @@ class TrackMotion:
         self._moving[track.slot] = True
         return track.slot
 
-    def _note(self, labels: LabelMap, stamp: int, points: MovedPoints | None) -> None:
+    def _note(self, stamp: int) -> None:
         passed = 0.0 if self._stamp is None else max(0, stamp - self._stamp) / 1e9
         self._stamp = stamp
+        moving = self._moving.tolist()
         for track in self._tracks:
-            track.moving, track.velocity = bool(self._moving[track.slot]), None
+            track.moving = bool(moving[track.slot])
             if track.moving:
                 track.dynamic, track.since_moved = True, 0.0
             elif track.since_moved is not None:
+                track.velocity = None
                 track.since_moved += passed
-        if points is not None:
-            self._note_velocities(labels, stamp, points)
 
-    def _note_velocities(self, labels: LabelMap, stamp: int, points: MovedPoints) -> None:
-        slots = _on_grid(labels, points)
+    def _note_velocities(self, slots: SlotImage, stamp: int, points: MovedPoints) -> None:
         assert points.frame.depth is not None
         rows, columns = np.nonzero(self._moving.take(slots) & (points.frame.depth > 0))
         owners = slots[rows, columns]
@@ -158,6 +159,6 @@ class TrackMotion:
                 self._tracks[slot].velocity = points.pose[:3, :3].T @ speed
 
 
-def _on_grid(labels: LabelMap, points: MovedPoints) -> npt.NDArray[np.uint16]:
+def _on_grid(labels: LabelMap, points: MovedPoints) -> SlotImage:
     step = -(-labels.shape[1] // points.moved.shape[1])
-    return labels.slots[::step, ::step]
+    return np.ascontiguousarray(labels.slots[::step, ::step])

@@ -124,8 +124,8 @@ class Tracker:
             return Prediction(True, moved.labels, np.zeros(CAPACITY, np.int64), 1.0, size)
         self._shift_since_keyframe += moved.shift
         self._merger.observe(moved.object_motion, moved.labels)
-        self._motion.update(moved.labels, frame.stamp, moved.moved_points, self._merger.moving,
-                            config.min_share)
+        seen = None if self._propagator.is_posed else self._merger.moving
+        self._motion.update(moved.labels, frame.stamp, moved.moved_points, seen, config.min_share)
         waited = (self._tracks.frame - self._last_keyframe) / config.keyframe_interval
         keyframe = waited >= 1 or moved.labels.unknown_share > config.keyframe_change
         # Two frames of a still camera show the same and err alike, so they count little.
