@@ -14,7 +14,7 @@ import numpy as np
 
 _COLUMNS = 128
 _AGO, _LEAST_AGO, _PERIOD = 1_000_000_000, 300_000_000, 150_000_000
-_AROUND = 3
+_AROUND, _AROUND_ESTIMATED = 5, 7
 _NOISE, _NOISE_SHARE = 0.03, 0.01
 
 
@@ -84,8 +84,9 @@ class FreeSpace:
             if np.count_nonzero(compared.sure) <= np.count_nonzero(compared.stayed):
                 found = compared
         assert frame.depth is not None
+        around = _AROUND_ESTIMATED if frame.pose is None else _AROUND
         nearest = cv2.erode(np.nan_to_num(frame.depth, posinf=0),
-                            np.ones((_AROUND, _AROUND), np.uint8))
+                            np.ones((around, around), np.uint8))
         views.append(_View(frame, pose, nearest))
         return found
 

@@ -79,8 +79,9 @@ class TrackMotion:
         known = moved + stayed
         share = moved / np.maximum(known, 1)
         cells = np.bincount(slots.ravel(), minlength=CAPACITY)
-        enough = known >= np.maximum(_LEAST_CELLS, _KNOWN_SHARE * cells)
-        self._vote(enough & (share >= _STARTS), enough & (share < _GOES_ON) | (cells == 0))
+        least = np.maximum(_LEAST_CELLS, _KNOWN_SHARE * cells)
+        self._vote((moved >= least) & (share >= _STARTS),
+                   (known >= least) & (share < _GOES_ON) | (cells == 0))
 
     def _vote(self, moves: Mask, rests: Mask) -> None:
         self._votes += moves
