@@ -14,7 +14,8 @@ import numpy as np
 
 _COLUMNS = 128
 _AGO, _LEAST_AGO, _PERIOD = 1_000_000_000, 300_000_000, 150_000_000
-_AROUND, _AROUND_ESTIMATED = 5, 7
+_AROUND, _AROUND_ESTIMATED = 3, 7
+"""Cells; estimated poses drift by a cell or two in a second."""
 _NOISE, _NOISE_SHARE = 0.03, 0.01
 
 
