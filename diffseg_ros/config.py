@@ -88,6 +88,9 @@ class RemovalConfig(Settings):
     max_size: float = setting(
         0.0, 'remove segments whose 3-D box is longer than this along its longest side (metres), '
         'such as walls and floors; 0 is off', 0.0, 1000.0)
+    moving: float = setting(
+        0.0, 'remove segments that move by themselves, or did within this many seconds, such as '
+        'people; 0 is off', 0.0, 3600.0)
     unlabelled: bool = setting(False, 'remove pixels that belong to no segment')
     from_points: bool = setting(False, 'remove from ~/points too, not only from '
                                 '~/depth_filtered')

@@ -198,6 +198,13 @@ class Track:
         Frames since it was last in view.
     pixels
         Its size in the tracked label image, 0 while it is lost.
+    moving
+        Whether it moves by itself, against the world and not just in the image.
+    since_moved
+        Seconds since it last moved by itself, 0 while it does, None if it never did.
+    velocity
+        (x, y, z) in metres per second against the world, along the axes of the camera's optical
+        frame; None at rest, and where depth or the camera's pose is unknown.
 
     """
 
@@ -206,6 +213,9 @@ class Track:
     age: int
     unseen: int
     pixels: int
+    moving: bool = False
+    since_moved: float | None = None
+    velocity: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)

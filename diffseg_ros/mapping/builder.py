@@ -8,12 +8,15 @@ from typing import Any
 
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.boxes import segment_boxes
+from diffseg_ros.geometry.label_images import distinct_labels
 from diffseg_ros.geometry.point_cloud import labelled_cloud
 from diffseg_ros.io.images import write_image
 from diffseg_ros.io.ply import write_ply
 from diffseg_ros.mapping.odometry import RgbdOdometry
 from diffseg_ros.mapping.voxel_map import FusedCloud, VoxelMap
 from diffseg_ros.pipeline import Pipeline
+from diffseg_ros.postprocessing.segment_filter import removed_ids
 from diffseg_ros.types import Frame, Matrix, UNLABELLED
 from diffseg_ros.viz.cloud_picture import fit_view, render_cloud
 from diffseg_ros.viz.colours import label_colours
@@ -49,6 +52,7 @@ class MapBuilder:
         """
         Track one frame and fuse its cloud; frames without depth or pose are counted.
 
+        What `removal` chooses is left out where `removal.from_points` is set.
         Frames before the first with depth and pose are skipped. After a time jump tracks are
         forgotten, but the map stays. Raises DiffsegError when the frame cannot be segmented or
         unprojected, or the model cannot be loaded.
@@ -63,10 +67,16 @@ class MapBuilder:
             if pose is None:
                 return
             self._pipeline = Pipeline(self._config)
-        labels = self._pipeline.process(frame).labels
+        result, config = self._pipeline.process(frame), self._config
+        labels = result.labels
         if pose is None:
             return
-        cloud = labelled_cloud(frame, labels, self._config.cloud)
+        removed: list[int] = []
+        if config.removal.from_points:
+            removed = removed_ids(config.removal, distinct_labels(labels),
+                                  lambda: segment_boxes(frame, labels, config.cloud),
+                                  result.tracks)
+        cloud = labelled_cloud(frame, labels, config.cloud, exclude=removed)
         self._fused_points += self._map.add(cloud, pose)
         self._agreement_map.add(cloud, pose)
         if not self._frames:

@@ -7,7 +7,7 @@ from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.geometry.label_images import compact, distinct_labels
 from diffseg_ros.postprocessing.segment_filter import needs_boxes, removed_ids
-from diffseg_ros.types import Frame, LabelImage, Mask, Result, RgbImage, UNLABELLED
+from diffseg_ros.types import Frame, LabelImage, Mask, Result, RgbImage, Track, UNLABELLED
 from diffseg_ros.viz.overlay import draw_overlay
 import numpy as np
 import numpy.typing as npt
@@ -138,4 +138,10 @@ class OutputContext:
         """Ids hidden from mappers; None where their size decides and is not known."""
         if needs_boxes(self.config.removal) and not self.has_points:
             return None
-        return removed_ids(self.config.removal, distinct_labels(self.labels), lambda: self.boxes)
+        return removed_ids(self.config.removal, distinct_labels(self.labels), lambda: self.boxes,
+                           self.result.tracks)
+
+    @cached_property
+    def moving(self) -> dict[int, Track]:
+        """The tracks that move by themselves, by id."""
+        return {track.id: track for track in self.result.tracks if track.moving}

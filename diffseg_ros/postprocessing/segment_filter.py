@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from diffseg_ros.geometry.label_images import resize_labels
-from diffseg_ros.types import DepthImage, Mask, UNLABELLED
+from diffseg_ros.types import DepthImage, Mask, Track, UNLABELLED
 import numpy as np
 import numpy.typing as npt
 
@@ -24,12 +24,14 @@ def needs_boxes(config: RemovalConfig) -> bool:
 
 
 def removed_ids(config: RemovalConfig, ids: npt.NDArray[np.int32],
-                boxes: Callable[[], Sequence[SegmentBox]]) -> list[int]:
+                boxes: Callable[[], Sequence[SegmentBox]],
+                tracks: Sequence[Track] = ()) -> list[int]:
     """
     Return which of the (N,) ids in the frame to remove; UNLABELLED (-1) too if `config` says so.
 
     A segment too small in the image, or with too little depth, to have a box is smaller than
-    any `min_size` and never larger than `max_size`. `boxes` is called only where sizes matter.
+    any `min_size` and never larger than `max_size`. `boxes` is called only where sizes matter;
+    `tracks` tell what moves.
     """
     present = {int(identity) for identity in ids if identity != UNLABELLED}
     chosen = present & set(config.ids)
@@ -38,6 +40,9 @@ def removed_ids(config: RemovalConfig, ids: npt.NDArray[np.int32],
         longest = config.max_size or np.inf
         chosen |= {identity for identity, size in sizes.items()
                    if not config.min_size <= size <= longest}
+    if config.moving > 0:
+        chosen |= present & {track.id for track in tracks if track.since_moved is not None
+                             and track.since_moved <= config.moving}
     if config.unlabelled:
         chosen.add(UNLABELLED)
     return sorted(chosen)

@@ -6,13 +6,22 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from diffseg_ros.config import TrackingConfig
+from diffseg_ros.tracking.free_space import FreeSpace, MovedPoints
 from diffseg_ros.tracking.label_map import coarse_places, LabelMap
 from diffseg_ros.tracking.localizer import camera_motion, CameraLocalizer, CameraState
 from diffseg_ros.tracking.object_motion import object_motion, ObjectMotion
 from diffseg_ros.tracking.saved_places import PlaceState, SavedPlaces
 from diffseg_ros.tracking.track_manager import Table, TrackManager
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
-from diffseg_ros.tracking.warp import flow_source, ImageMotion, OpticalFlow, rigid_source, Source
+from diffseg_ros.tracking.warp import (
+    DEPTH_TOLERANCE,
+    flow_source,
+    ImageMotion,
+    OpticalFlow,
+    RELATIVE_TOLERANCE,
+    rigid_source,
+    Source,
+)
 from diffseg_ros.tracking.world_map import Position, VoxelLabelMap, VoxelLabels, WorldPoints
 from diffseg_ros.types import Mask, Matrix
 import numpy as np
@@ -48,14 +57,15 @@ class Propagation(NamedTuple):
     """
     Labels carried into a frame; those of unknown pixels are the nearest, with confidence 0.
 
-    `shift` is the mean motion of pixels in image widths; `object_motion` and `source`, where the
-    pixels were in the frame before, are None if unknown.
+    `shift` is the mean motion of pixels in image widths; `object_motion`, `source`, where the pixels
+    were in the frame before, and `moved_points` are None if unknown.
     """
 
     labels: LabelMap
     shift: float = 0.0
     object_motion: ObjectMotion | None = None
     source: Source | None = None
+    moved_points: MovedPoints | None = None
 
 
 class Propagator:
@@ -71,6 +81,7 @@ class Propagator:
         self.voxels = VoxelLabelMap()
         self.saved = SavedPlaces('', self.voxels.content(), {})
         self._flow = OpticalFlow()
+        self._free_space = FreeSpace()
         self._localizer = CameraLocalizer()
         self._before: TrackingFrame | None = None
         self._fixed_frame = ''
@@ -95,8 +106,9 @@ class Propagator:
         camera, flow = self._motions(now, before, depth=depth)
         state = self._localize(now, camera.motion if camera.trusted else None)
         moving = self._object_motion(now, before, camera, flow, depth=depth)
-        source, unseen = self._source(now, before, camera, flow)
-        moved = labels.resized(now.shape).warped(source)
+        labels = labels.resized(now.shape)
+        source, unseen = self._source(now, before, camera, flow, labels, tracks.have_moved())
+        moved = labels.warped(source)
         known = self._apply_camera_state(state, now, moved, source.known, tracks)
         if self._find_saved(now, tracks):
             unseen = np.ones(now.shape, bool)
@@ -104,7 +116,7 @@ class Propagator:
             known = self._recall(now, self._localizer.pose, moved, known, unseen, tracks)
         moved.fill(known, now.depth if now.has_points else None)
         self._before = now
-        return Propagation(moved, source.mean_shift, moving, source)
+        return Propagation(moved, source.mean_shift, moving, source, self._moved_points(now))
 
     def places(self, tracks: TrackManager
                ) -> tuple[str, VoxelLabels, dict[int, Position]]:
@@ -137,10 +149,15 @@ class Propagator:
                 track.position = self.saved.positions.get(track.number)
         return True
 
+    @property
+    def is_posed(self) -> bool:
+        """Whether it is known where in the world the last frame's pixels are."""
+        return (self._before is not None and self._before.has_points
+                and self._localizer.pose is not None)
+
     def world_points(self) -> WorldPoints | None:
         """Return where the last frame's pixels are in the world, if that is known."""
-        if (self._before is None or self._localizer.pose is None
-                or not self._before.has_points):
+        if not self.is_posed or self._before is None or self._localizer.pose is None:
             return None
         return WorldPoints(self._before, self._localizer.pose)
 
@@ -188,9 +205,19 @@ class Propagator:
             return None
         return object_motion(now, before, self._flow.unchecked(now, before), camera.source)
 
+    def _moved_points(self, now: TrackingFrame) -> MovedPoints | None:
+        if self._localizer.pose is None or not now.has_points or not self.config.common_motion:
+            return None
+        return self._free_space.update(now, self._localizer.pose)
+
     def _source(self, now: TrackingFrame, before: TrackingFrame, camera: _CameraMotion,
-                flow: ImageMotion | None) -> tuple[Source, Mask | None]:
-        """Return the source by camera, else by flow, and what was out of view before, if known."""
+                flow: ImageMotion | None, labels: LabelMap,
+                moved: Mask) -> tuple[Source, Mask | None]:
+        """
+        Return the source by camera, else by flow, and what was out of view before, if known.
+
+        `labels` are those of the frame before, `moved` the (CAPACITY,) slots that have moved.
+        """
         usable = camera.source is not None and camera.share >= _USABLE_SHARE
         source = camera.source if usable else None
         if source is None:
@@ -206,6 +233,12 @@ class Propagator:
             metres = now.depth.take(pixels)
             change = np.abs(metres - before.depth.take(index))
             known &= ~(change > _DEPTH_CHANGE + _DEPTH_CHANGE_SHARE * metres)
+            if usable and camera.motion is not None and moved.any():
+                # What a moving track hid before is not part of it, though flow drags it along.
+                place = source.index.ravel()[pixels]
+                nearer = metres + camera.motion[2, 3] - before.depth.take(place)
+                hidden = nearer > DEPTH_TOLERANCE + RELATIVE_TOLERANCE * metres
+                known &= ~(hidden & (place > 0) & moved.take(labels.slots.take(index)))
         source.index.ravel()[pixels] = index
         source.known.ravel()[pixels] = known
         return source, unseen
@@ -218,6 +251,7 @@ class Propagator:
                 self.saved = SavedPlaces(*self.places(tracks))  # the camera may return to it
             self._fixed_frame = now.fixed_frame
             self.voxels.clear()
+            self._free_space.clear()
             tracks.forget_positions()
             self._started_before_loss = None
         elif state is CameraState.LOST and self._started_before_loss is None:

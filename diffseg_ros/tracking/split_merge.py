@@ -170,6 +170,11 @@ class TrackMerger:
         self._detector = MergeDetector()
         self._grouper = MotionGrouper()
 
+    @property
+    def moving(self) -> Mask:
+        """Which of the (CAPACITY,) slots move apart from the camera in the image."""
+        return self._grouper.moving
+
     def observe(self, motion: ObjectMotion | None, labels: LabelMap) -> None:
         """Take in what moves by itself in a frame, and the labels carried into it."""
         if motion is None:
@@ -198,6 +203,9 @@ class TrackMerger:
                                           weight=weight):
             slots = heir[list(pair)].tolist()
             if slots[0] == slots[1] or (moving[slots].any() and still[slots].any()):
+                continue
+            if len({self._tracks[slot].since_moved is None for slot in slots}) > 1:
+                # What moved by itself is no part of what never did.
                 continue
             stays, goes = sorted((self._tracks[slot] for slot in slots), key=lambda track: (
                 not track.confirmed, -sizes.get(track.slot, 0), track.id))

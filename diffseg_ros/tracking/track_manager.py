@@ -34,8 +34,10 @@ class TrackRecord:
     place was in view but went to others. It is `displaced` if its pixels all did, at
     `displaced_at`, the total travel of the image by then. `embedding` is (C,) float32 of length 1,
     `position` the (2, 3) float64 mean and standard deviation of its points in world metres. A
-    `dynamic` track was seen to move by itself and may be elsewhere now. A `loaded` one comes from
-    a file and was not seen since.
+    `dynamic` track was seen to move by itself and may be elsewhere now. It is `moving`, or last
+    moved `since_moved` seconds ago, None for never. `velocity` is (3,) metres per second against
+    the world, along the axes of the camera, None if unknown. A `loaded` track comes from a file and
+    was not seen since.
     """
 
     id: int
@@ -54,6 +56,9 @@ class TrackRecord:
     reactivated_at: int | None = None
     dynamic: bool = False
     loaded: bool = False
+    moving: bool = False
+    since_moved: float | None = None
+    velocity: npt.NDArray[np.float64] | None = None
 
     @property
     def state(self) -> TrackState:
@@ -176,6 +181,13 @@ class TrackManager:
         """Return the number of each slot's track, -1 where it is free."""
         return self._table('number')
 
+    def have_moved(self) -> Mask:
+        """Return which of the (CAPACITY,) slots stand for tracks that moved by themselves."""
+        moved = np.zeros(CAPACITY, bool)
+        for slot, track in self._by_slot.items():
+            moved[slot] = track.since_moved is not None
+        return moved
+
     def _table(self, attribute: str) -> Table:
         table = np.full(CAPACITY, -1, np.int32)
         for slot, track in self._by_slot.items():
@@ -240,5 +252,17 @@ class TrackManager:
             Track(track_id, min((part.state for part in parts), key=order.index),
                   self.frame - min(part.started for part in parts),
                   self.frame - max(part.last_seen for part in parts),
-                  sum(part.pixels for part in parts))
+                  sum(part.pixels for part in parts), any(part.moving for part in parts),
+                  min((part.since_moved for part in parts if part.since_moved is not None),
+                      default=None), _velocity(parts))
             for track_id, parts in sorted(self.by_id().items()))
+
+
+def _velocity(parts: list[TrackRecord]) -> tuple[float, float, float] | None:
+    """Return the mean velocity of the parts that move, by their pixels."""
+    known = [part for part in parts if part.velocity is not None and part.pixels]
+    if not known:
+        return None
+    x, y, z = np.average([part.velocity for part in known if part.velocity is not None], axis=0,
+                         weights=[part.pixels for part in known]).tolist()
+    return x, y, z

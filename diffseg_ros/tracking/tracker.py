@@ -15,6 +15,7 @@ from diffseg_ros.tracking.propagation import Propagator
 from diffseg_ros.tracking.saved_places import PlaceState
 from diffseg_ros.tracking.split_merge import TrackMerger
 from diffseg_ros.tracking.track_manager import slots_of, Table, TrackManager
+from diffseg_ros.tracking.track_motion import TrackMotion
 from diffseg_ros.tracking.track_updater import SegmentMap, TrackUpdater
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
 from diffseg_ros.tracking.warp import Source
@@ -109,6 +110,7 @@ class Tracker:
         self._correspondence = Correspondence()
         self._merger = TrackMerger(self._config, self._tracks, self._propagator.voxels)
         self._updater = TrackUpdater(self._config, self._tracks, self._merger)
+        self._motion = TrackMotion(self._tracks)
         self._labels: LabelMap | None = None
         self._awaited: _Awaited | None = None
         self._last_keyframe = 0
@@ -182,6 +184,8 @@ class Tracker:
             self._follow(self._awaited, moved.source)
         self._shift_since_keyframe += moved.shift
         self._merger.observe(moved.object_motion, moved.labels)
+        seen = None if self._propagator.is_posed else self._merger.moving
+        self._motion.update(moved.labels, frame.stamp, moved.moved_points, seen, config.min_share)
         waited = (self._tracks.frame - self._last_keyframe) / config.keyframe_interval
         keyframe = self._awaited is None and (
             waited >= 1 or moved.labels.unknown_share > config.keyframe_change)

@@ -24,8 +24,8 @@ class TrackingFrame:
     One frame at the (H, W) `shape` that labels are tracked at.
 
     `grey` is the uint8 brightness for image motion, smaller by a whole factor; depth and
-    intrinsics are of an H by W image, the pose is camera-to-world. `fixed_frame` names that
-    world where it is the same after a restart, and is '' elsewhere.
+    intrinsics are of an H by W image, the pose is camera-to-world, the stamp in nanoseconds.
+    `fixed_frame` names that world where it is the same after a restart, and is '' elsewhere.
     """
 
     shape: tuple[int, int]
@@ -33,6 +33,7 @@ class TrackingFrame:
     depth: DepthImage | None = None
     intrinsics: Intrinsics | None = None
     pose: Matrix | None = None
+    stamp: int = 0
     fixed_frame: str = ''
 
     @classmethod
@@ -49,7 +50,7 @@ class TrackingFrame:
         posed = pose and frame.pose is not None and bool(np.isfinite(frame.pose).all())
         return cls((rows, columns), cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), metres,
                    frame.intrinsics and frame.intrinsics.resized(columns, rows),
-                   frame.pose if posed else None,
+                   frame.pose if posed else None, frame.stamp,
                    frame.fixed_frame if posed and lasts(frame.fixed_frame) else '')
 
     @property

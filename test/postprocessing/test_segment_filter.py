@@ -11,6 +11,7 @@ from diffseg_ros.postprocessing.segment_filter import (
     filtered_depth,
     removed_ids,
 )
+from diffseg_ros.types import Track, TrackState
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -31,6 +32,17 @@ BOXES = [SimpleNamespace(id=1, size=np.array([0.1, 0.3, 0.2])),
     ({'ids': (3,), 'unlabelled': True, 'max_size': 2.0}, [-1, 2, 3])])
 def test_segments_are_chosen_by_id_size_and_lack_of_label(settings, wanted):
     assert removed_ids(RemovalConfig(**settings), IDS, lambda: BOXES) == wanted
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 20)), min_size=4, max_size=4),
+       st.floats(0.1, 20))
+def test_what_moved_within_so_many_seconds_is_chosen(since, seconds):
+    tracks = [Track(number, TrackState.CONFIRMED, 9, 0, 50, passed == 0, passed)
+              for number, passed in enumerate([*since, 0.0], 1)]
+    wanted = [number for number, passed in enumerate(since, 1)
+              if passed is not None and passed <= seconds]
+    assert removed_ids(RemovalConfig(moving=seconds), IDS, lambda: BOXES, tracks) == wanted
+    assert removed_ids(RemovalConfig(), IDS, lambda: BOXES, tracks) == []
 
 
 def test_boxes_are_not_computed_for_nothing():

@@ -12,7 +12,7 @@ from diffseg_ros.io.calibration import intrinsics_from_camera_info
 from diffseg_ros.io.messages import decode_colour, decode_depth
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.postprocessing.output_context import OutputContext
-from diffseg_ros.types import Frame, Intrinsics, Result
+from diffseg_ros.types import Frame, Intrinsics, Result, Track, TrackState
 from diffseg_ros.viz.colours import label_colours, label_palette
 import numpy as np
 import pytest
@@ -254,6 +254,33 @@ def test_cube_fills_the_box_and_text_names_it():
     assert 0 < cube.color.a < 1 and text.color.a == 1
     for marker in (cube, text):
         assert 0 < marker.lifetime.sec + marker.lifetime.nanosec / 1e9 < 10
+
+
+def test_a_moving_segment_has_its_speed_and_an_arrow():
+    made = box(7), box(9)
+    given = with_boxes(*made)
+    given.moving = {7: Track(7, TrackState.CONFIRMED, 5, 0, 60, True, 0.0, (0.3, 0.0, -0.4))}
+    _, *others = message(given, 'markers').markers
+    assert [(item.id, item.text) for item in others if item.type == Marker.TEXT_VIEW_FACING] == [
+        (7, '7: 0.5 m/s'), (9, '9')]
+    arrow, = (item for item in others if item.type == Marker.ARROW)
+    start, end = ([place.x, place.y, place.z] for place in arrow.points)
+    assert np.allclose(start, made[0].centre)
+    assert np.allclose(np.subtract(end, start), [0.3, 0.0, -0.4])
+    assert arrow.id == 7 and arrow.scale.x > 0 and arrow.color.a == 1
+    given = with_boxes(*made)
+    given.moving = {7: Track(7, TrackState.CONFIRMED, 5, 0, 60, True, 0.0)}
+    assert len(message(given, 'markers').markers) == 5
+
+
+def test_a_moving_segment_is_detected_as_one(vision):
+    given = with_boxes(box(7), box(70000))
+    given.moving = {7: Track(7, TrackState.CONFIRMED, 5, 0, 60, True, 0.0, (0.3, 0.0, -0.4))}
+    for name in ('detections', 'detections_3d'):
+        moving, still = message(given, name).detections
+        assert [item.hypothesis.class_id for item in moving.results] == ['segment', 'moving']
+        assert [item.hypothesis.class_id for item in still.results] == ['segment']
+    assert moving.results[1].pose.pose == moving.bbox.center
 
 
 def test_flat_segments_have_a_thickness_that_rviz_draws():

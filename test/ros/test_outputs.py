@@ -9,9 +9,10 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 from grid_node import FIRST_ID, grid_labels  # noqa: E402
+import moving_node  # noqa: E402
 from node_rig import HEIGHT, stamps, WIDTH  # noqa: E402
 from rclpy.qos import qos_profile_sensor_data, QoSProfile, ReliabilityPolicy  # noqa: E402
-from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 GRID_NODE = (str(Path(__file__).with_name('grid_node.py')),)
@@ -43,6 +44,34 @@ def test_removed_ids_change_while_the_node_runs(rig):
     assert stamps(depths) == [0, 1, 2, 3]
     done, reason = client.set_parameter('removal.ids', [-4])
     assert not done and 'ids' in reason
+
+
+def test_what_moves_or_moved_lately_is_removed_from_depth_mask_and_points(rig):
+    client = rig.start('-p', 'removal.from_points:=true', program=(str(Path(
+        moving_node.__file__)),))
+    depths, masks = (listen(client, Image, f'/diffseg/{name}', qos_profile_sensor_data)
+                     for name in ('depth_filtered', 'mask'))
+    clouds = listen(client, PointCloud2, '/diffseg/points', qos_profile_sensor_data)
+    markers = listen(client, MarkerArray, '/diffseg/markers', RELIABLE)
+    client.ready()
+    labels = grid_labels(HEIGHT, WIDTH)
+    for number, (seconds, ids) in enumerate([
+            (0.0, []), (2.0, [moving_node.MOVING]),
+            (3.5, [moving_node.MOVING, moving_node.MOVED])]):
+        assert client.set_parameter('removal.moving', seconds) == (True, '')
+        client.send(number)
+        client.until(lambda: {len(got) for got in (depths, masks, clouds, markers)}
+                     == {number + 1})
+        gone = np.isin(labels, ids)
+        depth = np.frombuffer(depths[-1].data, '<u2').reshape(HEIGHT, WIDTH)
+        assert np.array_equal(depth, np.where(gone, 0, 1500))
+        assert np.array_equal(np.frombuffer(masks[-1].data, np.uint8) > 0, gone.ravel())
+        z = np.frombuffer(clouds[-1].data, '<f4').reshape(HEIGHT, WIDTH, -1)[..., 2]
+        assert np.array_equal(np.isnan(z), gone)
+        shown = [item for item in markers[-1].markers if item.ns == 'velocities']
+        assert [arrow.id for arrow in shown] == [moving_node.MOVING]
+    done, reason = client.set_parameter('removal.moving', -1.0)
+    assert not done and 'removal.moving' in reason
 
 
 def test_transport_follows_its_image_s_new_name(rig):

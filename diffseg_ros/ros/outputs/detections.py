@@ -13,32 +13,42 @@ from std_msgs.msg import Header
 LABEL_INFO = 'vision_msgs/msg/LabelInfo'
 CLASS_NAME = 'segment'
 """Name of SEGMENT_CLASS."""
+MOVING = 'moving'
 
 
 @register_output('detections', message='vision_msgs/msg/Detection2DArray')
 def detections(context: OutputContext) -> Any:
-    """Return an upright box in pixels of each segment; its `id` is the segment's."""
+    """
+    Return an upright box in pixels of each segment; its `id` is the segment's.
+
+    One that moves by itself has a second result, `moving`.
+    """
     header, regions, made = header_of(context.frame), context.regions, []
     for identity, (x, y, width, height), score in zip(
             regions.ids.tolist(), regions.boxes.tolist(), regions.scores.tolist(), strict=True):
         box = _make('BoundingBox2D', size_x=width, size_y=height)
         box.center.position.x, box.center.position.y = x, y
         made.append(_make('Detection2D', header=header, id=str(identity), bbox=box,
-                          results=[_hypothesis(score)]))
+                          results=_results(context, identity, score)))
     return _make('Detection2DArray', header=header, detections=made)
 
 
 @register_output('detections_3d', message='vision_msgs/msg/Detection3DArray')
 def detections_3d(context: OutputContext) -> Any:
-    """Return a box in metres of each segment that has depth."""
+    """
+    Return a box in metres of each segment that has depth.
+
+    One that moves by itself has a second result, `moving`; ~/markers have its velocity.
+    """
     if not context.has_points:
         return None
     header, made = header_of(context.frame), []
     scores = dict(zip(context.regions.ids.tolist(), context.regions.scores.tolist(), strict=True))
     for box in context.boxes:
-        pose, result = box_pose(box), _hypothesis(scores[box.id])
-        result.pose.pose = pose
-        made.append(_make('Detection3D', header=header, id=str(box.id), results=[result],
+        pose, results = box_pose(box), _results(context, box.id, scores[box.id])
+        for result in results:
+            result.pose.pose = pose
+        made.append(_make('Detection3D', header=header, id=str(box.id), results=results,
                           bbox=_make('BoundingBox3D', center=pose,
                                      size=vector(box.size.tolist()))))
     return _make('Detection3DArray', header=header, detections=made)
@@ -50,9 +60,15 @@ def label_info(header: Header) -> Any:
     return _make('LabelInfo', header=header, class_map=[known], threshold=0.0)
 
 
-def _hypothesis(score: float) -> Any:
+def _results(context: OutputContext, identity: int, score: float) -> list[Any]:
+    """Return what a segment is thought to be: a segment, and maybe a moving one."""
+    names = [CLASS_NAME, MOVING] if identity in context.moving else [CLASS_NAME]
+    return [_hypothesis(name, score) for name in names]
+
+
+def _hypothesis(name: str, score: float) -> Any:
     result = _make('ObjectHypothesisWithPose')
-    result.hypothesis.class_id, result.hypothesis.score = CLASS_NAME, score
+    result.hypothesis.class_id, result.hypothesis.score = name, score
     return result
 
 

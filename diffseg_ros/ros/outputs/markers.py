@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from builtin_interfaces.msg import Duration
 from diffseg_ros.geometry.boxes import SegmentBox
 from diffseg_ros.postprocessing.output_context import OutputContext
@@ -15,14 +17,20 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 _OPACITY = 0.35
 _TEXT_HEIGHT = 0.06
+_ARROW = 0.02, 0.04, 0.06  # metres: diameters of shaft and head, length of the head
 _THINNEST = 0.001  # RViz draws no cube of thickness 0
 _LIFETIME = Duration(sec=2)
+
+Velocity = tuple[float, float, float]
 
 
 @register_output('markers', message=MarkerArray, for_people=True)
 def markers(context: OutputContext) -> MarkerArray | None:
     """
     Return a translucent box and its id per segment, in the colours of ~/overlay.
+
+    The text of a segment that moves by itself has its speed too, and an arrow shows how far it
+    goes in a second against the fixed frame.
 
     The boxes of the last message are deleted first, so that none outlives its segment. They
     disappear by themselves when the images stop.
@@ -33,7 +41,11 @@ def markers(context: OutputContext) -> MarkerArray | None:
     colours = label_colours(np.array([box.id for box in context.boxes], np.int64)) / 255
     made = [Marker(header=header, action=Marker.DELETEALL)]
     for box, colour in zip(context.boxes, colours.tolist(), strict=True):
-        made += [_cube(box, colour, header), _text(box, header)]
+        track = context.moving.get(box.id)
+        velocity = track.velocity if track is not None else None
+        made += [_cube(box, colour, header), _text(box, header, velocity)]
+        if velocity is not None:
+            made.append(_arrow(box, velocity, colour, header))
     return MarkerArray(markers=made)
 
 
@@ -45,11 +57,22 @@ def _cube(box: SegmentBox, colour: list[float], header: Header) -> Marker:
         color=ColorRGBA(r=red, g=green, b=blue, a=_OPACITY))
 
 
-def _text(box: SegmentBox, header: Header) -> Marker:
+def _text(box: SegmentBox, header: Header, velocity: Velocity | None) -> Marker:
     # y points down in the optical frame: the text stands on top of the box.
     top = float(box.corners[:, 1].min()) - 0.5 * _TEXT_HEIGHT
     x, _, z = box.centre.tolist()
+    text = str(box.id) if velocity is None else f'{box.id}: {math.hypot(*velocity):.1f} m/s'
     return Marker(
         header=header, ns='ids', id=box.id, type=Marker.TEXT_VIEW_FACING, lifetime=_LIFETIME,
-        pose=Pose(position=point([x, top, z])), text=str(box.id), scale=Vector3(z=_TEXT_HEIGHT),
+        pose=Pose(position=point([x, top, z])), text=text, scale=Vector3(z=_TEXT_HEIGHT),
         color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0))
+
+
+def _arrow(box: SegmentBox, velocity: Velocity, colour: list[float], header: Header) -> Marker:
+    red, green, blue = colour
+    start = box.centre.tolist()
+    end = [place + step for place, step in zip(start, velocity, strict=True)]
+    return Marker(
+        header=header, ns='velocities', id=box.id, type=Marker.ARROW, lifetime=_LIFETIME,
+        points=[point(start), point(end)], scale=vector(_ARROW),
+        color=ColorRGBA(r=red, g=green, b=blue, a=1.0))
