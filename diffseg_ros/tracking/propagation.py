@@ -57,8 +57,8 @@ class Propagation(NamedTuple):
     """
     Labels carried into a frame; those of unknown pixels are the nearest, with confidence 0.
 
-    `shift` is the mean motion of pixels in image widths; `object_motion`, `source`, where the pixels
-    were in the frame before, and `moved_points` are None if unknown.
+    `shift` is the mean motion of pixels in image widths; `object_motion`, `source`, where the
+    pixels were in the frame before, and `moved_points` are None if unknown.
     """
 
     labels: LabelMap

@@ -36,8 +36,8 @@ class TrackRecord:
     `position` the (2, 3) float64 mean and standard deviation of its points in world metres. A
     `dynamic` track was seen to move by itself and may be elsewhere now. It is `moving`, or last
     moved `since_moved` seconds ago, None for never. `velocity` is (3,) metres per second against
-    the world, along the axes of the camera, None if unknown. A `loaded` track comes from a file and
-    was not seen since.
+    the world, along the axes of the camera, None if unknown. A `loaded` track comes from a file
+    and was not seen since.
     """
 
     id: int
