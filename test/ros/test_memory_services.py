@@ -19,7 +19,8 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 SIZE = 160, 120
 NODE = '-m', 'diffseg_ros.cli.node'
-SETTINGS = ('-p', 'tracking.keyframe_interval:=1', '-p', 'backbone.tokens:=300')
+SETTINGS = ('-p', 'tracking.keyframe_interval:=1', '-p', 'tracking.confirm_after:=1',
+            '-p', 'backbone.tokens:=300')
 
 
 @pytest.fixture(scope='module')
