@@ -80,11 +80,8 @@ class Pipeline:
             config = PipelineConfig()
         elif not isinstance(config, PipelineConfig):
             config = pipeline_config_from_file(config)
-        kind = kind_of(backbone) if backbone else model_kind(config.backbone)
-        self._open = open_settings(config)
-        self._config = config = with_model_defaults(config, kind, config.segmentation.method)
-        self._method = create_method(config.segmentation, kind)
-        self._backbone = backbone or load_backbone(config.backbone,
+        self._apply(config, kind_of(backbone) if backbone else model_kind(config.backbone))
+        self._backbone = backbone or load_backbone(self._config.backbone,
                                                    attention=self._method.needs_attention)
         self._tracker = Tracker(config.tracking, first_id)
         self._last_stamp: int | None = None
@@ -126,11 +123,14 @@ class Pipeline:
 
     def configure(self, config: PipelineConfig) -> None:
         """Apply changed settings from the next frame on; the backbone stays as loaded."""
-        kind = kind_of(self._backbone)
-        self._open = open_settings(config)
-        self._config = config = with_model_defaults(config, kind, config.segmentation.method)
-        self._method = create_method(config.segmentation, kind)
+        self._apply(config, kind_of(self._backbone))
         self._tracker.configure(config.tracking)
+
+    def _apply(self, config: PipelineConfig, kind: str) -> None:
+        """Take over settings, with what suits a kind of model where they are left open."""
+        self._open = open_settings(config)
+        self._config = with_model_defaults(config, kind, config.segmentation.method)
+        self._method = create_method(self._config.segmentation, kind)
 
     def reset(self) -> None:
         """Forget all tracks and begin a new epoch; ids go on rising."""

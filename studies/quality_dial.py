@@ -31,6 +31,7 @@ import torch
 from torch.nn import functional
 
 from studies.local_merging import MergingCost, nearest_merge
+from studies.stand_in_features import label_shares
 
 SHARES = 0.0, 0.2, 0.4, 0.6
 """Weights of the truth in the features."""
@@ -89,10 +90,8 @@ def mixed(features: torch.Tensor, truth: Truth, share: float) -> torch.Tensor:
     """
     channels, height, width = features.shape
     unit = functional.normalize(features - features.mean(dim=(1, 2), keepdim=True), dim=0)
-    labels, index = np.unique(truth, return_inverse=True)
-    one_hot = functional.one_hot(torch.from_numpy(index.reshape(truth.shape))).permute(2, 0, 1)
-    shares = functional.adaptive_avg_pool2d(one_hot.float(), (height, width))
-    token = torch.from_numpy(labels)[shares.argmax(dim=0)].long()
+    labels, shares = label_shares(truth, height, width)
+    token = torch.from_numpy(labels[shares.argmax(axis=0)]).long()
     codes = functional.normalize(torch.randn(
         IGNORED_CLASS + 1, channels, generator=torch.Generator().manual_seed(0)), dim=1)
     weight = share * (token != IGNORED_CLASS)

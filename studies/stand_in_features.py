@@ -59,14 +59,19 @@ class Strength:
 STRENGTHS = {'very strong': Strength(0.6, 0.35, 0.8, 0.3), 'medium': Strength(0.8, 0.7, 1.0, 0.8)}
 
 
+def label_shares(truth: Truth, height: int, width: int) -> tuple[Truth, Grid]:
+    """Return the (K,) labels of a truth, and the (K, height, width) share of each in a token."""
+    labels, index = np.unique(truth, return_inverse=True)
+    one_hot = functional.one_hot(torch.from_numpy(index.reshape(truth.shape))).permute(2, 0, 1)
+    return labels, functional.adaptive_avg_pool2d(one_hot.double(), (height, width)).numpy()
+
+
 def stand_in_features(rgb: RgbImage, truth: Truth, strength: Strength, seed: int = 0,
                       tokens: int = TOKENS, multiple: int = 1) -> torch.Tensor:
     """Return (256, h, w) float32 features of an image whose (H, W) labels are known."""
     random = np.random.default_rng(seed)
     height, width = choose_grid(truth.shape[0], truth.shape[1], tokens, multiple)
-    labels, index = np.unique(truth, return_inverse=True)
-    one_hot = functional.one_hot(torch.from_numpy(index.reshape(truth.shape))).permute(2, 0, 1)
-    shares = functional.adaptive_avg_pool2d(one_hot.double(), (height, width)).numpy()
+    labels, shares = label_shares(truth, height, width)
     shares = gaussian_filter(shares, (0, strength.blur, strength.blur))
     grid = np.einsum('khw,kc->chw', shares, _codes(random, len(labels)))
     grid += strength.colour * _colour_codes(random, token_colours(rgb, height, width)

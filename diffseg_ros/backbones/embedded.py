@@ -32,7 +32,8 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: Back
     With `attention` the decoder is loaded too and the backbone gives attention maps. Raises
     DiffsegError where a file is missing or damaged, or the model is of another kind.
     """
-    kind = pixel_kind(folder, settings.block)
+    aligned = load_projector(folder, settings.block)
+    kind = EMBEDDED if aligned else PIXEL
     settings = with_model_defaults(settings, kind, section='backbone.')
     unet = create_empty(UNet2DModel, read_json(folder / 'config.json'), folder)
     patch = math.isqrt(unet.config.in_channels // 3)
@@ -43,7 +44,6 @@ def load_pixel_backbone(name: str, folder: Path, scheduler: Path, settings: Back
         raise DiffsegError(f'model {name}: its U-Net is conditioned on classes; only '
                            'unconditional pixel-space models are supported')
     noise = FixedNoise(read_json(scheduler), settings, device)
-    aligned = load_projector(folder, settings.block)
     projector = None
     if aligned is None:
         block = choose_block(unet, settings.block, first_level=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import cv2
 from diffseg_ros.geometry.camera import project, unproject
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
-from diffseg_ros.tracking.warp import DEPTH_TOLERANCE, RELATIVE_TOLERANCE
+from diffseg_ros.tracking.warp import DEPTH_TOLERANCE, places_in_view, RELATIVE_TOLERANCE
 from diffseg_ros.types import DepthImage, Mask, Matrix
 import numpy as np
 
@@ -110,12 +110,7 @@ def _compare(frame: TrackingFrame, pose: Matrix, before: _View) -> MovedPoints:
     assert before.frame.depth is not None and before.frame.intrinsics is not None
     x, y, z = unproject(frame.depth, frame.intrinsics, np.linalg.inv(before.pose) @ pose)
     columns, rows = project(x, y, z, before.frame.intrinsics)
-    height, width = before.frame.shape
-    inside = (z > 1e-3) & (columns > -0.5) & (columns < width - 0.5)
-    inside &= (rows > -0.5) & (rows < height - 0.5)
-    with np.errstate(invalid='ignore'):
-        index = np.rint(rows).astype(np.int32) * width + np.rint(columns).astype(np.int32)
-    index *= inside
+    index, inside = places_in_view(columns, rows, z, before.frame.shape)
     tolerance = np.maximum(z * np.float32(RELATIVE_TOLERANCE), np.float32(DEPTH_TOLERANCE))
     stayed = inside & (np.abs(before.frame.depth.take(index) - z) <= tolerance)
     nearer = before.nearest.take(index) - z

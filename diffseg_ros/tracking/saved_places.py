@@ -6,7 +6,7 @@ from enum import Enum
 
 from diffseg_ros.geometry.camera import project
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
-from diffseg_ros.tracking.warp import RELATIVE_TOLERANCE
+from diffseg_ros.tracking.warp import places_in_view, RELATIVE_TOLERANCE
 from diffseg_ros.tracking.world_map import Position, VOXEL_SIZE, VoxelLabels
 from diffseg_ros.types import Matrix
 import numpy as np
@@ -82,11 +82,8 @@ def compare_surfaces(voxels: VoxelLabels, frame: TrackingFrame,
     towards, centres = np.linalg.inv(pose), voxels.centres()
     x, y, z = (centres @ towards[:3, :3].T + towards[:3, 3]).astype(np.float32).T
     columns, rows = project(x, y, z, frame.intrinsics)
-    height, width = frame.shape
-    inside = ((z > _NEAREST) & (columns > -0.5) & (columns < width - 0.5)
-              & (rows > -0.5) & (rows < height - 0.5))
-    rows, columns = (np.rint(part[inside]).astype(int) for part in (rows, columns))
-    behind = frame.depth[rows, columns] - z[inside]
+    index, inside = places_in_view(columns, rows, z, frame.shape, _NEAREST)
+    behind = frame.depth.take(index[inside]) - z[inside]
     tolerance = VOXEL_SIZE + RELATIVE_TOLERANCE * z[inside]
     seen, agrees = behind >= -tolerance, np.abs(behind) <= tolerance
     group = np.unique(voxels.ids[inside][seen], return_inverse=True)[1]

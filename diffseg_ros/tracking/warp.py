@@ -65,15 +65,7 @@ def rigid_source(now: TrackingFrame, before: TrackingFrame,
     assert now.intrinsics is not None and before.intrinsics is not None
     x, y, z = unproject(now.depth, now.intrinsics, motion)
     columns, rows = project(x, y, z, before.intrinsics)
-    height, width = before.shape
-    inside = (z > 1e-3) & (columns > -0.5) & (columns < width - 0.5)
-    inside &= (rows > -0.5) & (rows < height - 0.5)
-    # In place: between keyframes this takes most of the time of tracking.
-    with np.errstate(invalid='ignore'):
-        index = np.rint(rows, out=rows).astype(np.int32)
-        index *= width
-        index += np.rint(columns, out=columns).astype(np.int32)
-    index *= inside
+    index, inside = places_in_view(columns, rows, z, before.shape)
     met = before.depth.take(index)
     total = np.count_nonzero(inside & np.isfinite(met))
     met -= z
@@ -82,6 +74,26 @@ def rigid_source(now: TrackingFrame, before: TrackingFrame,
     np.maximum(z, np.float32(DEPTH_TOLERANCE), out=z)
     inside &= met <= z
     return Source(index, inside), np.count_nonzero(inside) / total if total else 0.0
+
+
+def places_in_view(columns: FloatArray, rows: FloatArray, z: FloatArray, shape: tuple[int, int],
+                   nearest: float = 1e-3) -> tuple[FlatIndex, Mask]:
+    """
+    Return where in a flattened (H, W) image points are seen, 0 elsewhere, and which are in view.
+
+    `columns` and `rows` are those of `project`, and are overwritten; points of which `z`, in
+    metres, is not beyond `nearest` are out of view.
+    """
+    height, width = shape
+    inside = (z > nearest) & (columns > -0.5) & (columns < width - 0.5)
+    inside &= (rows > -0.5) & (rows < height - 0.5)
+    # In place: between keyframes this takes most of the time of tracking.
+    with np.errstate(invalid='ignore'):
+        index = np.rint(rows, out=rows).astype(np.int32)
+        index *= width
+        index += np.rint(columns, out=columns).astype(np.int32)
+    index *= inside
+    return index, inside
 
 
 @dataclass(frozen=True)
