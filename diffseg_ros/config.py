@@ -54,9 +54,9 @@ class TrackingConfig(Settings):
         'they correct; the node segments beside the stream and takes them when they are there',
         0, 100)
     split_after: int = setting(
-        2, 'a track is split after this many keyframes that divide it in the same way', 1, 1000)
+        4, 'a track is split after this many keyframes that divide it in the same way', 1, 1000)
     merge_after: int = setting(
-        3, 'two tracks are merged after this many keyframes that see them as one', 1, 1000)
+        6, 'two tracks are merged after this many keyframes that see them as one', 1, 1000)
     min_share: float = setting(0.002, 'smallest new track as a share of the image', 0.0, 0.5)
     confirm_after: int = setting(3, 'keyframes after which a track is confirmed', 1, 1000)
     reidentify_similarity: float = setting(

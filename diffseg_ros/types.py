@@ -147,6 +147,17 @@ class Hierarchy:
         return np.concatenate([[0], np.cumsum(apart)]).astype(np.int32)[self.regions]
 
 
+class SegmentKind(str, Enum):
+    """What a segment is by its shape in the depth image; UNKNOWN without depth or camera."""
+
+    UNKNOWN = ''
+    OBJECT = 'object'
+    FLOOR = 'floor'
+    TABLE = 'table'
+    WALL = 'wall'
+    CEILING = 'ceiling'
+
+
 @dataclass(frozen=True)
 class Segments:
     """
@@ -164,6 +175,8 @@ class Segments:
         same everywhere.
     hierarchy
         The same at all granularities; None where the method has but one.
+    kinds
+        What each of the K segments is by its shape; empty where that was not looked for.
 
     """
 
@@ -171,6 +184,7 @@ class Segments:
     confidence: npt.NDArray[np.uint8]
     embeddings: npt.NDArray[np.float32]
     hierarchy: Hierarchy | None = None
+    kinds: tuple[SegmentKind, ...] = ()
 
 
 class TrackState(str, Enum):

@@ -22,7 +22,7 @@ from diffseg_ros.evaluation.report import check_names, mean_report, Report, Tabl
 from diffseg_ros.io.images import write_image
 from diffseg_ros.model_defaults import with_model_defaults
 from diffseg_ros.registry import segmentation_methods
-from diffseg_ros.segmentation.table_objects import table_objects
+from diffseg_ros.segmentation.scene_objects import frame_objects
 from diffseg_ros.settings import updated
 from diffseg_ros.types import Frame, LabelImage, RgbImage
 from diffseg_ros.viz.overlay import draw_overlay
@@ -60,8 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'model. Baselines come with the source repository')
     parser.add_argument('--protocol', choices=('masks', 'objects'), default='masks',
                         help='what is scored: all segments, or the objects on support surfaces '
-                        'that depth and camera show (RGB-D data sets; the segments only propose '
-                        'the surfaces)')
+                        'that depth and camera show, whatever the method (RGB-D data sets)')
     parser.add_argument('--limit', type=positive, metavar='N',
                         help='only the first N images of a set')
     parser.add_argument('--output', type=Path, metavar='DIR',
@@ -88,8 +87,6 @@ def run(arguments: argparse.Namespace, config: PipelineConfig) -> None:
     with _output(arguments, config, datasets):
         for name, method in _methods(arguments, config, datasets):
             table.print_heading(name)
-            if arguments.protocol == 'objects':
-                method = _object_method(method)
             reports[name] = _report(name, method, datasets, table, config, arguments)
     write_json(arguments.json, reports[name] if len(reports) == 1 else {'methods': reports})
 
@@ -108,6 +105,9 @@ def _output(arguments: argparse.Namespace, config: PipelineConfig,
 def _methods(arguments: argparse.Namespace, config: PipelineConfig,
              datasets: list[MaskDataset]) -> Iterator[tuple[str, Method]]:
     """Yield the name and function of each chosen method, loaded when its turn comes."""
+    if arguments.protocol == 'objects':
+        yield 'objects', lambda frame: (frame_objects(frame), None)
+        return
     baselines = load_study('baselines') if arguments.baseline else None
     if arguments.method or baselines is None:
         yield config.segmentation.method, _pipeline_method(config)
@@ -131,10 +131,6 @@ def _pipeline_method(config: PipelineConfig) -> Method:
         segments = pipeline.segment(frame)
         return segments.labels, segments.confidence
     return segment
-
-
-def _object_method(method: Method) -> Method:
-    return lambda frame: (table_objects(frame, method(frame)[0]), None)
 
 
 def _image_method(baseline: Callable[[RgbImage], LabelImage]) -> Method:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
+from diffseg_ros.geometry.label_images import compact
 from diffseg_ros.segmentation.support_surfaces import DISPARITY_NOISE
 from diffseg_ros.types import LabelImage, Mask
 import numpy as np
@@ -10,12 +13,11 @@ import numpy.typing as npt
 
 FloatImage = npt.NDArray[np.float32]
 
-_REACHES = 1, 3, 5, 7
-"""Pixels to both sides over which the surface may bend; of a grid 640 wide."""
-_WINDOW = 5
+_REACHES = 1, 2, 3
+"""Pixels to both sides over which the surface may bend; of a grid 320 wide."""
+_WIDTH = 320
 _CREASE = 3.0
 """Multiples of the noise from which on a bend is a crease."""
-_MARGIN = 2
 _LEAST_SHARE = 5e-4
 _RELIEF = 0.03
 
@@ -32,7 +34,7 @@ def convex_objects(points: FloatImage, clear: Mask) -> LabelImage:
     """
     bend = concavity(points[..., 2])
     inner = (clear & (bend < _CREASE * DISPARITY_NOISE)).astype(np.uint8)
-    inner = cv2.erode(inner, np.ones((2 * _MARGIN + 1,) * 2))
+    inner = cv2.erode(inner, np.ones((2 * _scale(clear) + 1,) * 2))
     _, core, stats, _ = cv2.connectedComponentsWithStats(inner, connectivity=4, ltype=cv2.CV_32S)
     core[(stats[:, cv2.CC_STAT_AREA] < _LEAST_SHARE * clear.size)[core]] = 0
     relief = np.where(clear, np.minimum(bend / _RELIEF, 1) * 254, 255).astype(np.uint8)
@@ -43,8 +45,8 @@ def convex_objects(points: FloatImage, clear: Mask) -> LabelImage:
     count, islands = cv2.connectedComponents(clear.astype(np.uint8), connectivity=4)
     held = np.zeros(count, bool)
     held[islands[core > 0]] = True
-    values, numbers = np.unique(np.where(clear & held[islands], pieces, 0), return_inverse=True)
-    return (numbers.reshape(clear.shape) - (values[0] == 0)).astype(np.int32)
+    pieces = np.where(clear & held[islands], pieces, 0)
+    return compact(pieces) - np.int32(pieces.min() == 0)
 
 
 def concavity(depth: FloatImage) -> FloatImage:
@@ -57,11 +59,12 @@ def concavity(depth: FloatImage) -> FloatImage:
     creases and on the far side of steps.
     """
     known = np.isfinite(depth)
-    window = _WINDOW, _WINDOW
+    scale = _scale(depth)
+    window = 2 * scale + 1, 2 * scale + 1
     total = cv2.blur(np.where(known, 1 / depth, np.float32(0)), window)
     share = cv2.blur(known.astype(np.float32), window)
     near = np.where(known, total / np.maximum(share, 1e-3), np.float32(np.nan))
-    pad = max(_REACHES)
+    pad = max(_REACHES) * scale
     padded = cv2.copyMakeBorder(near, *(pad,) * 4, cv2.BORDER_CONSTANT, value=np.nan)
     height, width = depth.shape
 
@@ -69,10 +72,15 @@ def concavity(depth: FloatImage) -> FloatImage:
         return padded[pad + down:pad + down + height, pad + right:pad + right + width]
 
     mean = np.zeros(depth.shape, np.float32)
-    for reach in _REACHES:
+    for reach in (scale * reach for reach in _REACHES):
         most = np.zeros(depth.shape, np.float32)
         slant = round(reach / np.sqrt(2))
         for down, right in ((0, reach), (reach, 0), (slant, slant), (slant, -slant)):
             np.fmax(most, (beside(down, right) + beside(-down, -right)) / 2 - near, out=most)
         mean += most / len(_REACHES)
     return mean
+
+
+def _scale(image: npt.NDArray[Any]) -> int:
+    """Return how many pixels of an image stand for one of a grid 320 wide."""
+    return max(1, round(image.shape[1] / _WIDTH))

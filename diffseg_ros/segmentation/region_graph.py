@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from diffseg_ros.geometry.label_images import label_middles
 from diffseg_ros.segmentation.graph_utils import membership
 from diffseg_ros.segmentation.region_planes import point_moments
+from diffseg_ros.segmentation.scene_objects import SceneObjects
 from diffseg_ros.types import LabelImage
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,8 @@ class RegionGraph:
     `size` is (n,) pixels, `colour` (n, 3) and `features` (n, C) sums over them. The (e, 2) `edges`
     name the lower region first; `length` (e,) counts the pairs of pixels along a border and
     `contrast` (e,) sums their steps in colour and, weighted, in depth. `moments` (n, 10) from
-    `point_moments` and `expected` (n, K) pixels of each of K tracks may be None.
+    `point_moments`, `expected` (n, K) pixels of each of K tracks, and `objects` and
+    `surfaces`, (n, O) and (n, S) pixels of each of those of the scene, may be None.
     """
 
     size: FloatArray
@@ -41,6 +43,8 @@ class RegionGraph:
     contrast: FloatArray
     moments: FloatArray | None = None
     expected: FloatArray | None = None
+    objects: FloatArray | None = None
+    surfaces: FloatArray | None = None
 
     def contracted(self, group: Groups) -> RegionGraph:
         """Return the graph of the (n,) groups of regions, numbered from 0 without gaps."""
@@ -52,8 +56,8 @@ class RegionGraph:
             members @ self.size, members @ self.colour, members @ self.features,
             *_join_borders(ends.take(apart, axis=1), self.length.take(apart),
                            self.contrast.take(apart), count),
-            None if self.moments is None else members @ self.moments,
-            None if self.expected is None else members @ self.expected)
+            *(None if sums is None else members @ sums for sums in (
+                self.moments, self.expected, self.objects, self.surfaces)))
 
     def squared_gaps(self, sums: FloatArray) -> FloatArray:
         """Return the (e,) squared distances of touching regions' means, of (n, C) sums."""
@@ -63,8 +67,8 @@ class RegionGraph:
 
 
 def region_graph(lab: FloatImage, regions: LabelImage, features: FloatImage,
-                 points: FloatImage | None = None, prior: FloatImage | None = None, *,
-                 depth_steps: float = 0.0) -> RegionGraph:
+                 points: FloatImage | None = None, prior: FloatImage | None = None,
+                 scene: SceneObjects | None = None, *, depth_steps: float = 0.0) -> RegionGraph:
     """
     Return the graph of (h, w) int32 regions from 0, of which every number is present.
 
@@ -83,7 +87,16 @@ def region_graph(lab: FloatImage, regions: LabelImage, features: FloatImage,
         _sample(features, middles, regions.shape) * size[:, None],
         *_join_borders(ends, np.ones_like(steps), steps, count),
         None if points is None else point_moments(points, regions, count),
-        None if prior is None else _sample(prior, middles, regions.shape) * size[:, None])
+        None if prior is None else _sample(prior, middles, regions.shape) * size[:, None],
+        *(() if scene is None else (_pixels_of_each(flat, labels.ravel(), count)
+                                    for labels in (scene.labels, scene.surfaces.labels))))
+
+
+def _pixels_of_each(regions: Groups, things: Groups, count: int) -> FloatArray:
+    """Return (count, P) how many pixels of each region each thing has; -1 is none."""
+    most = int(things.max()) + 2
+    table = np.bincount(regions * most + (things + 1), minlength=count * most)
+    return table.reshape(count, most)[:, 1:].astype(np.float64)
 
 
 def _borders(lab: FloatImage, regions: LabelImage, points: FloatImage | None,

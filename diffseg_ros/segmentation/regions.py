@@ -16,6 +16,7 @@ from diffseg_ros.segmentation.region_graph import region_graph, RegionGraph
 from diffseg_ros.segmentation.region_merging import adaptive_merge
 from diffseg_ros.segmentation.region_planes import plane_gaps
 from diffseg_ros.segmentation.rims import absorb_rims
+from diffseg_ros.segmentation.scene_objects import scene_objects
 from diffseg_ros.segmentation.superpixels import add_depth_channel, lab_image, watershed
 from diffseg_ros.segmentation.token_points import token_points
 from diffseg_ros.settings import setting, Settings
@@ -72,6 +73,12 @@ class RegionSettings(Settings):
         1.5, 'weight of the number of borders between two regions; 0 is off', 0.0, 1e3)
     edges: float = setting(
         3.0, "weight of these borders' contrast; 0 is off", 0.0, 1e3)
+    objects: float = setting(
+        4.0, 'how far an object that depth shows is from what is not part of it, for RGB-D input '
+        'with camera_info; 0 is off', 0.0, 1e3)
+    surfaces: float = setting(
+        0.5, 'share by which differences count less between regions of one floor, table or wall, '
+        'for RGB-D input with camera_info; 0 is off', 0.0, 1.0)
     depth_steps: float = setting(
         2.5, 'weight of steps in depth across a border, relative to the depth, beside the steps '
         'in colour; for RGB-D input; 0 is off', 0.0, 100.0)
@@ -106,7 +113,10 @@ class Regions(SegmentationMethod):
         if points is not None and settings.depth_steps:
             image = add_depth_channel(lab, points[..., 2], _DEPTH_GRADIENT * settings.depth_steps)
         superpixels = watershed(image)
-        graph = region_graph(lab, superpixels, grid, points, prior,
+        scene = None
+        if points is not None and frame.intrinsics is not None:
+            scene = scene_objects(points, frame.intrinsics)
+        graph = region_graph(lab, superpixels, grid, points, prior, scene,
                              depth_steps=settings.depth_steps)
         region, regions = self._regions(graph, superpixels)
         tree = self.tree(regions).bounded(self.common.max_segments)
@@ -120,8 +130,9 @@ class Regions(SegmentationMethod):
         length = np.linalg.norm(segments.features, axis=1, keepdims=True)
         embeddings = segments.features / np.maximum(length, 1e-12)
         hierarchy = _hierarchy(fine, tree.level / max(settings.threshold, 1e-12))
-        return replace(compact_segments(labels, confidence, embeddings.astype(np.float32)),
-                       hierarchy=hierarchy)
+        found = replace(compact_segments(labels, confidence, embeddings.astype(np.float32)),
+                        hierarchy=hierarchy)
+        return found if scene is None else replace(found, kinds=scene.kinds(found.labels))
 
     def tree(self, regions: RegionGraph) -> CutTree:
         """Return how the regions are grouped, from coarse to fine."""
@@ -166,7 +177,9 @@ def region_affinity(graph: RegionGraph, settings: RegionSettings, prior: float) 
     exp of the negated sum of weighted differences in feature, colour and plane and of the
     cheapest way between them, on which each border costs its contrast and a constant (after the
     intervening contours of Leung and Malik, ECCV 1998); times both sizes, to a power that keeps
-    small things. Where tracks are expected, regions of one are nearer, of two further.
+    small things. Objects that depth shows are further from each other and from the surfaces they
+    stand on; within a surface differences count less. Where tracks are expected, regions of one
+    are nearer, of two further.
     """
     count = len(graph.size)
     unit = graph.features / np.maximum(np.linalg.norm(graph.features, axis=1), 1e-12)[:, None]
@@ -183,6 +196,14 @@ def region_affinity(graph: RegionGraph, settings: RegionSettings, prior: float) 
         # A sparse graph takes 0 for no edge.
         ways = coo_array((np.maximum(steps, 1e-9), tuple(graph.edges.T)), (count, count))
         apart += shortest_path(ways.tocsr(), directed=False)
+    if graph.objects is not None and graph.surfaces is not None:
+        objects, surfaces = (sums / graph.size[:, None]
+                             for sums in (graph.objects, graph.surfaces))
+        apart *= 1 - settings.surfaces * surfaces @ surfaces.T
+        on = surfaces.sum(axis=1)
+        known = objects.sum(axis=1) + on
+        apart += settings.objects * (np.outer(known, known) - objects @ objects.T
+                                     - np.outer(on, on))
     if graph.expected is not None and prior:
         apart += prior * _PRIOR * (1 - 2 * _agreement(graph.expected))
     size = graph.size**_SIZE_POWER

@@ -40,7 +40,7 @@ class SplitDetector:
         self._candidates: dict[int, _Candidate] = {}
 
     def update(self, candidates: CandidateImage, overlap: Overlap,
-               segments: npt.NDArray[np.integer], *, least: float, after: float,
+               segments: npt.NDArray[np.integer], objects: Mask, *, least: float, after: float,
                weight: float = 1.0) -> tuple[CandidateImage, list[Mask]]:
         """
         Return the candidates after a keyframe, and (H, W) masks of parts that are now tracks.
@@ -49,11 +49,12 @@ class SplitDetector:
         least `least` pixels; `after` votes split it off, and this keyframe's count `weight`.
         """
         table = overlap.table[:-1]
-        large = (table >= least) & (table >= _LEAST_SHARE * table.sum(axis=1, keepdims=True))
+        large = (table >= least) & (objects | (
+            table >= np.maximum(2 * least, _LEAST_SHARE * table.sum(axis=1, keepdims=True))))
         cut = large & (large.sum(axis=1, keepdims=True) > 1)
         candidates = self._on_their_tracks(candidates, overlap)
         numbers = self._vote(candidates, overlap, segments, cut, weight)
-        self._open(table, cut, numbers, overlap.slots, weight)
+        self._open(table, cut, numbers, overlap.slots, objects, weight)
         again = numbers.astype(np.uint8).take(overlap.cells)
         renewed = np.zeros(_MOST_CANDIDATES + 1, bool)
         renewed[numbers[numbers > 0]] = True
@@ -101,23 +102,21 @@ class SplitDetector:
                     del self._candidates[number]
         return numbers
 
-    def _open(self, table: Counts, cut: Mask, numbers: Counts, slots: Counts,
+    def _open(self, table: Counts, cut: Mask, numbers: Counts, slots: Counts, objects: Mask,
               weight: float) -> None:
-        """Open candidates on tracks that are cut and have none; the largest part stays."""
-        watched = {candidate.slot for candidate in self._candidates.values()}
+        """
+        Open candidates for parts of cut tracks; the largest part stays.
+
+        Of a track that has candidates only objects are further ones.
+        """
+        watched = np.isin(slots, [candidate.slot for candidate in self._candidates.values()])
+        new = cut & (numbers == 0) & (objects | ~watched[:, None])
+        new[np.arange(len(table)), table.argmax(axis=1)] = False
         free = (number for number in range(1, _MOST_CANDIDATES + 1)
                 if number not in self._candidates)
-        for row in np.flatnonzero(cut.any(axis=1)):
-            slot = int(slots[row])
-            if slot in watched:
-                continue
-            parts = np.flatnonzero(cut[row])
-            for part in parts[parts != table[row].argmax()]:
-                number = next(free, None)
-                if number is None:
-                    return
-                self._candidates[number] = _Candidate(slot, weight)
-                numbers[row, part] = number
+        for (row, part), number in zip(np.argwhere(new).tolist(), list(free), strict=False):
+            self._candidates[number] = _Candidate(int(slots[row]), weight)
+            numbers[row, part] = number
 
 
 class MergeDetector:

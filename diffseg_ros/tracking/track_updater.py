@@ -19,7 +19,7 @@ from diffseg_ros.tracking.track_manager import TrackManager, TrackRecord, update
 from diffseg_ros.tracking.tracking_frame import FloatArray
 from diffseg_ros.tracking.warp import Source
 from diffseg_ros.tracking.world_map import WorldPoints
-from diffseg_ros.types import Mask, Segments
+from diffseg_ros.types import Mask, SegmentKind, Segments
 import numpy as np
 import numpy.typing as npt
 
@@ -43,6 +43,8 @@ class SegmentMap:
         self.gain *= np.float32(_GAIN_BY_CONFIDENCE / 255)
         self.gain += np.float32(_GAIN)
         self.embeddings = segments.embeddings
+        self.is_object = np.array([kind is SegmentKind.OBJECT for kind in segments.kinds]
+                                  or [False] * len(segments.embeddings))
         self.count = len(segments.embeddings)
 
     def carried(self, source: Source) -> SegmentMap:
@@ -162,8 +164,8 @@ class TrackUpdater:
         overlap = count_overlap(subsample(labels.slots), None, segments.small, segments.count)
         labels.split_candidates, parts = self._splits.update(
             labels.split_candidates, overlap, segments.small,
-            least=2 * self._least_pixels(labels) / STRIDE**2, after=self.config.split_after,
-            weight=novelty)
+            segments.is_object, least=self._least_pixels(labels) / STRIDE**2,
+            after=self.config.split_after, weight=novelty)
         if not parts:
             return overlap
         for part in parts:

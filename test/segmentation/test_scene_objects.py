@@ -4,17 +4,15 @@ from dataclasses import replace
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.datasets import MaskDataset
-from diffseg_ros.evaluation.masks import grid_labels
 from diffseg_ros.evaluation.objects import ObjectOverlap
 from diffseg_ros.segmentation.convex_objects import concavity
 from diffseg_ros.segmentation.support_surfaces import DISPARITY_NOISE
-from diffseg_ros.segmentation.table_objects import table_objects
+from diffseg_ros.segmentation.scene_objects import frame_objects
 from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import pytest
 
 CAMERA = Intrinsics(640, 480, 525.0, 525.0, 319.5, 239.5)
-REGIONS = grid_labels(480, 640, 8, 8)
 # The camera looks down by 35 degrees from 0.7 m above the table; x is right, y down, z ahead.
 DOWN = np.radians(35)
 TO_WORLD = np.array([[1, 0, 0], [0, np.cos(DOWN), np.sin(DOWN)],
@@ -84,7 +82,7 @@ SCENES = {
 @pytest.mark.parametrize('name', SCENES)
 def test_each_thing_is_one_object(name):
     frame, truth = SCENES[name]
-    f_value, found = score(table_objects(frame, REGIONS), truth)
+    f_value, found = score(frame_objects(frame), truth)
     assert found == len(np.unique(truth)) - 1
     assert f_value > 0.93
 
@@ -93,7 +91,7 @@ def test_objects_of_a_photo_larger_than_its_depth():
     frame, truth = SCENES['box on a table']
     large = replace(frame, rgb=np.zeros((960, 1280, 3), np.uint8),
                     intrinsics=CAMERA.resized(1280, 960))
-    labels = table_objects(large, REGIONS.repeat(2, axis=0).repeat(2, axis=1))
+    labels = frame_objects(large)
     assert labels.shape == (960, 1280) and labels.dtype == np.int32
     assert score(labels[::2, ::2], truth)[0] > 0.93
 
@@ -102,17 +100,17 @@ def test_pixels_without_depth_are_no_object():
     frame, _ = SCENES['box on a table']
     depth = frame.depth.copy()
     depth[200:260] = 0
-    labels = table_objects(replace(frame, depth=depth), REGIONS)
+    labels = frame_objects(replace(frame, depth=depth))
     assert labels.max() >= 0 and (labels[200:260] == -1).all()
     empty = replace(frame, depth=np.zeros_like(depth))
-    assert (table_objects(empty, REGIONS) == -1).all()
+    assert (frame_objects(empty) == -1).all()
 
 
 @pytest.mark.parametrize('missing', ['depth', 'intrinsics'])
 def test_depth_and_camera_are_needed(missing):
     frame, _ = SCENES['nothing']
     with pytest.raises(DiffsegError, match='no depth or no camera'):
-        table_objects(replace(frame, **{missing: None}), REGIONS)
+        frame_objects(replace(frame, **{missing: None}))
 
 
 def test_concavity_of_a_plane_is_noise_and_of_a_valley_is_not():
@@ -131,6 +129,6 @@ def test_real_tables(real_masks):
     dataset = MaskDataset(real_masks / 'tabletop_objects')
     for number, (_, frame, truth) in enumerate(dataset):
         if number % 5 == 1:
-            measure.update(dataset.observation(frame, truth, table_objects(frame, REGIONS)))
+            measure.update(dataset.observation(frame, truth, frame_objects(frame)))
     found = measure.compute()
     assert found['overlap_f'] > 0.9 and found['object_boundary_f'] > 0.75
