@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,13 +25,15 @@ _TRIALS = 300
 _WINDOW = 3
 _BETTER, _GREY_LEVELS = 1.5, 2.0
 _MARGIN = 0.1
+_MOST_FLOWS, _MOST_TRAVEL, _TRAVEL_STEP = 5, 0.015, 4
+_HOLDS = 0.7
 _AROUND, _JUMP = 3, 0.1
 _MEMORY = 12
 _LEAST_FRAMES = 4
 _LEAST_CELLS = 8
 _MOVING_SHARE, _STILL_SHARE = 0.3, 0.15
 _UNDECIDED_WEIGHT = 0.5
-_EXPLAINED = 0.4
+_EXPLAINED, _PARTLY_EXPLAINED = 0.4, 0.2
 _ELSEWHERE = 0.05
 _LAYER_COSINE = 0.9
 _ALIKE_SHARE = 0.2
@@ -43,14 +47,14 @@ Pairs = list[tuple[int, int]]
 @dataclass(frozen=True)
 class ObjectMotion:
     """
-    What moves by itself between two frames, on a grid of about 107 columns.
+    What moves by itself between frames, on a grid of about 107 columns.
 
     `steps` is (h, w, 2) float32: x and y of the flow, now minus before, less what the camera's
-    motion alone would give, in widths of the image. The (h, w) bool `moving` is set where the flow
-    differs and explains the brightness clearly better, `still` where it does not differ. Elsewhere
-    both explain the pixel, as on a surface without texture, or neither does. `errors` is the
-    (2, h, w) float32 difference in grey levels that flow and camera leave. Where the camera's
-    motion is not `measured` by depth, near surfaces seem to move.
+    motion alone would give, in widths of the image per frame. The (h, w) bool `moving` is set
+    where the flow differs and explains the brightness clearly better, `still` where it does not
+    differ. Elsewhere both explain the pixel, as on a surface without texture, or neither does.
+    `errors` is the (2, h, w) float32 difference in grey levels that flow and camera leave. Where
+    the camera's motion is not `measured` by depth, near surfaces seem to move.
     """
 
     steps: FloatArray
@@ -60,21 +64,52 @@ class ObjectMotion:
     measured: bool = False
 
 
-def object_motion(now: TrackingFrame, before: TrackingFrame, flow: ImageMotion,
+class MotionHistory:
+    """
+    The motion over the last frames, without depth: what is slow shows over several of them.
+
+    They are as many as moved the image but a little, as long as one homography still explains
+    most of it: parallax grows with the camera's way.
+    """
+
+    def __init__(self) -> None:
+        self._past: deque[tuple[TrackingFrame, ImageMotion, float]] = deque(maxlen=_MOST_FLOWS)
+
+    def object_motion(self, now: TrackingFrame, before: TrackingFrame,
+                      flow: ImageMotion) -> ObjectMotion | None:
+        """Take in the flow since the frame before; return what moved since it, or lately."""
+        if self._past and self._past[0][0].shape != now.shape:
+            self._past.clear()
+        shifts = _length(flow.backward[::_TRAVEL_STEP, ::_TRAVEL_STEP])
+        self._past.appendleft((before, flow, float(np.median(shifts)) / flow.backward.shape[1]))
+        frames, flows, travels = zip(*self._past, strict=True)
+        count = int(np.searchsorted(np.cumsum(travels), _MOST_TRAVEL, 'right'))
+        near = object_motion(now, before, flows[:1])
+        if near is None or count < 2:
+            return near
+        far = object_motion(now, frames[count - 1], flows[:count])
+        if far is None or far.still.mean() < _HOLDS:
+            return near
+        slow = far.moving & ~near.moving
+        return ObjectMotion(np.where(slow[..., None], far.steps, near.steps), near.moving | slow,
+                            far.still & ~near.moving, np.where(slow, far.errors, near.errors))
+
+
+def object_motion(now: TrackingFrame, before: TrackingFrame, flows: Sequence[ImageMotion],
                   rigid: Source | None = None) -> ObjectMotion | None:
     """
     Separate what moves by itself from what only the camera moves, in two frames of one size.
 
-    `rigid` is where each pixel was if nothing but the camera moved. Without it the camera's motion
-    is taken to be the homography that most of the image follows (RANSAC, Fischler and Bolles
-    1981); None where most of the image, or of its margin, follows none.
+    `flows` lead from `now` back to `before`, from frame to frame. `rigid` is where each pixel was
+    if nothing but the camera moved. Without it the camera's motion is taken to be the homography
+    that most of the image follows (RANSAC, Fischler and Bolles 1981); None where most of the
+    image, or of its margin, follows none.
     """
-    height, width = flow.consistent.shape
+    height, width = flows[0].consistent.shape
     stride = max(1, round(width / _GRID_WIDTH))
     here = np.stack(np.meshgrid(np.arange(0, width, stride, dtype=np.float32),
                                 np.arange(0, height, stride, dtype=np.float32)), axis=-1)
-    backward = flow.backward[::stride, ::stride]
-    sure = flow.consistent[::stride, ::stride]
+    backward, sure = _chained(flows, here)
     known = sure
     if rigid is None:
         camera = _homography_steps(here, backward, sure, width)
@@ -92,12 +127,25 @@ def object_motion(now: TrackingFrame, before: TrackingFrame, flow: ImageMotion,
     seen = _sample(now.grey, here * scale)
     error, camera_error = (cv2.blur(np.abs(seen - _sample(before.grey, (here + way) * scale)),
                                     (_WINDOW, _WINDOW)) for way in (backward, camera))
-    better = camera_error > _BETTER * error + _GREY_LEVELS
+    # What was hidden before may look like a place beside it, but that is still there.
+    stays = cv2.remap(camera_error, (here + steps) / np.float32(stride), None, cv2.INTER_LINEAR,
+                      borderMode=cv2.BORDER_REPLICATE)
+    better = np.minimum(camera_error, stays) > _BETTER * error + _GREY_LEVELS
     still, moving = known & ~differs, known & differs & better
     if rigid is None and not _mostly(still, moving):
         return None
-    return ObjectMotion(-steps / np.float32(width), moving, still,
+    return ObjectMotion(-steps / np.float32(width * len(flows)), moving, still,
                         np.stack([error, camera_error]), rigid is not None)
+
+
+def _chained(flows: Sequence[ImageMotion], here: FloatArray) -> tuple[FloatArray, Mask]:
+    """Return the steps from places back along all flows, and where all are consistent."""
+    places, sure = here, np.ones(here.shape[:2], bool)
+    for flow in flows:
+        sure &= cv2.remap(flow.consistent.view(np.uint8), places, None,
+                          cv2.INTER_NEAREST).view(bool)
+        places = places + cv2.remap(flow.backward, places, None, cv2.INTER_LINEAR)
+    return places - here, sure
 
 
 def _mostly(still: Mask, moving: Mask) -> bool:
@@ -165,7 +213,8 @@ class MotionGrouper:
 
     A track moves if lately enough of its pixels did, and that explains its brightness: waves,
     flicker and shadows do not move. Two are one object if both move by the same mean step, beside
-    each other along a border long for their size, for several frames more than not.
+    each other along a border long for their size, for several frames more than not. Of the two,
+    one may have its brightness explained less well.
     """
 
     def __init__(self) -> None:
@@ -180,7 +229,10 @@ class MotionGrouper:
     @property
     def moving(self) -> Mask:
         """Which of the (CAPACITY,) slots move."""
-        explains = self._errors[:, 0] <= (1 - _EXPLAINED) * self._errors[:, 1]
+        return self._move(_EXPLAINED)
+
+    def _move(self, explained: float) -> Mask:
+        explains = self._errors[:, 0] <= (1 - explained) * self._errors[:, 1]
         return ((self._frames >= _LEAST_FRAMES) & explains
                 & (self._moving_share() >= _MOVING_SHARE))
 
@@ -202,7 +254,8 @@ class MotionGrouper:
         sizes = np.bincount(small.ravel(), minlength=CAPACITY)
         self._measure(motion, small, sizes)
         pairs = _neighbours(small, sizes)
-        pairs = pairs[self.moving[pairs].all(axis=1)]
+        pairs = pairs[self.moving[pairs].any(axis=1)
+                      & self._move(_PARTLY_EXPLAINED)[pairs].all(axis=1)]
         if (self._scattered(motion, small)
                 or not motion.measured and self._layered(pairs, sizes)):
             return []

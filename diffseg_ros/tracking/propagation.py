@@ -9,7 +9,7 @@ from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.free_space import FreeSpace, MovedPoints
 from diffseg_ros.tracking.label_map import coarse_places, LabelMap
 from diffseg_ros.tracking.localizer import camera_motion, CameraLocalizer, CameraState
-from diffseg_ros.tracking.object_motion import object_motion, ObjectMotion
+from diffseg_ros.tracking.object_motion import MotionHistory, object_motion, ObjectMotion
 from diffseg_ros.tracking.saved_places import PlaceState, SavedPlaces
 from diffseg_ros.tracking.track_manager import Table, TrackManager
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
@@ -81,6 +81,7 @@ class Propagator:
         self.voxels = VoxelLabelMap()
         self.saved = SavedPlaces('', self.voxels.content(), {})
         self._flow = OpticalFlow()
+        self._history = MotionHistory()
         self._free_space = FreeSpace()
         self._localizer = CameraLocalizer()
         self._before: TrackingFrame | None = None
@@ -200,10 +201,11 @@ class Propagator:
         if not self.config.common_motion:
             return None
         if not depth:
-            return object_motion(now, before, flow) if flow is not None else None
+            return self._history.object_motion(now, before, flow) if flow is not None else None
         if not camera.trusted or camera.unknown_share < _OBJECT_MOTION_FROM:
             return None
-        return object_motion(now, before, self._flow.unchecked(now, before), camera.source)
+        flow = self._flow.unchecked(now, before)
+        return object_motion(now, before, [flow], camera.source)
 
     def _moved_points(self, now: TrackingFrame) -> MovedPoints | None:
         if self._localizer.pose is None or not now.has_points or not self.config.common_motion:

@@ -183,7 +183,8 @@ class TrackMerger:
         for slot in np.flatnonzero(self._grouper.moving).tolist():
             self._tracks[slot].dynamic = True
         for pair in pairs:
-            stays, goes = sorted((self._tracks[slot] for slot in pair), key=_seniority)
+            stays, goes = sorted((self._tracks[slot] for slot in pair),
+                                 key=self._seniority)
             if stays.id != goes.id:
                 self._voxels.rename(goes.id, stays.id)
                 self._tracks.join_ids(stays, goes)
@@ -230,6 +231,7 @@ class TrackMerger:
                 if still[part.slot] and 0 < part.pixels < onward:
                     self._tracks.split_id(part)
 
-
-def _seniority(track: TrackRecord) -> tuple[bool, int, int]:
-    return not track.confirmed, -track.pixels, track.id
+    def _seniority(self, track: TrackRecord) -> tuple[bool, int, int]:
+        """Return a key that puts the track first whose id has more pixels in all."""
+        pixels = sum(other.pixels for other in self._tracks if other.id == track.id)
+        return not track.confirmed, -pixels, track.id

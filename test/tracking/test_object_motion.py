@@ -107,6 +107,14 @@ def test_brightness_that_motion_does_not_explain_is_no_motion():
     assert not any(grouper.update(own, slots, numbers) for _ in range(FRAMES))
 
 
+@pytest.mark.parametrize(('clear', 'vague', 'one'), [(2, 8, True), (8, 8, False), (2, 11, False)])
+def test_of_two_parts_one_may_be_explained_less_well(clear, vague, one):
+    slots, numbers = stripes(32), np.arange(CAPACITY, dtype=np.int32)
+    grouper, own = MotionGrouper(), evidence(slots, {1: (0.01, 0), 2: (0.01, 0)})
+    own.errors[0][slots == 1], own.errors[0][slots == 2] = clear, vague
+    assert any(grouper.update(own, slots, numbers) for _ in range(FRAMES)) == one
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.004, 0.01, -0.01]),
                           st.sampled_from([0.0, 0.01])), min_size=4, max_size=4))
@@ -137,6 +145,13 @@ def test_a_thing_of_many_colours_gets_one_id_when_it_moves(pan, options, seed):
     left, right, *parts = ids_of(*follow(tracker, passage, pan=pan, **options))
     assert len(set(parts)) == 1 and left != right and {left, right}.isdisjoint(parts)
     assert sorted(track.id for track in tracker.tracks) == sorted({left, right, parts[0]})
+
+
+def test_a_slow_thing_gets_one_id_too():
+    # One pixel of 640 per frame: between two frames it seems to stand still.
+    passage = Passage(width=640, height=480)
+    ids = ids_of(*follow(Tracker(TrackingConfig()), passage, frames=20, speed=1))
+    assert len(set(ids[2:])) == 1 and len(set(ids)) == 3
 
 
 @pytest.mark.parametrize('options', [{'speed': 0}, {'speed': 0, 'pan': 3},
@@ -187,9 +202,9 @@ def test_parallax_joins_nothing(cues, way, seed):
 def seen(before, now, with_pose=False):
     earlier, later = TrackingFrame.from_frame(before, 640), TrackingFrame.from_frame(now, 640)
     if not with_pose:
-        return object_motion(later, earlier, OpticalFlow().checked(later, earlier))
+        return object_motion(later, earlier, [OpticalFlow().checked(later, earlier)])
     rigid, _ = rigid_source(later, earlier, np.linalg.inv(earlier.pose) @ later.pose)
-    return object_motion(later, earlier, OpticalFlow().unchecked(later, earlier), rigid)
+    return object_motion(later, earlier, [OpticalFlow().unchecked(later, earlier)], rigid)
 
 
 def on_grid(truth, own):
@@ -209,6 +224,16 @@ def test_a_thing_is_told_from_the_wall_that_the_camera_pans_along(pan):
     assert own.still[~thing].mean() > 0.85 and own.moving[~thing].mean() < 0.05
     step = np.median(own.steps[thing & own.moving], axis=0) * truth.shape[1]
     np.testing.assert_allclose(step, [6 + pan, 0], atol=0.8)
+
+
+def test_what_a_thing_uncovers_does_not_move():
+    passage = Passage()
+    # A grain along the way that the thing goes: what lies beside a place looks like it.
+    passage.wall = 0.3 * passage.wall + 0.7 * passage.wall[:, :1]
+    (before, earlier), (now, truth) = passage.frame(0, 60), passage.frame(0, 70)
+    own = seen(before, now)
+    uncovered = on_grid((truth < 2) & (earlier >= 2), own)
+    assert own.moving[uncovered].mean() < 0.15 < 0.9 < own.moving[on_grid(truth, own) > 1].mean()
 
 
 def test_with_depth_and_pose_the_step_is_against_the_world():

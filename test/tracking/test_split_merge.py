@@ -149,6 +149,14 @@ def test_pieces_of_what_shares_an_id_are_part_of_it(scene):
     assert not scene.manager.shares_id(scene.tracks[2])
 
 
+def test_the_id_with_more_pixels_in_all_stays(scene):
+    scene.watch([0.01, 0.01, 0, 0])
+    for track, pixels in zip(scene.tracks, [500, 500, 900, 768], strict=True):
+        track.pixels = pixels
+    scene.watch([0.01, 0.01, 0.01, 0], frames=30)
+    assert scene.ids == [1, 1, 1, 4]
+
+
 def test_what_is_left_standing_gets_an_id_of_its_own(scene):
     scene.watch([0.01, 0.01, 0.01, 0])
     assert scene.ids == [1, 1, 1, 4]
