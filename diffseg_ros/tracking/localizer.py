@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 _SAMPLES = 800
-_TRIALS = 96
+_TRIALS, _BATCHES = 96, 4
+_CLEAR_SHARE = 0.6
 _MINIMUM_POINTS = 30
 _MINIMUM_SHARE = 0.35
 _NOISE_FLOOR, _NOISE_SHARE = 0.02, 0.02
@@ -51,11 +52,16 @@ def ransac_motion(here: Points, there: Points, least: int = _MINIMUM_POINTS) -> 
     if len(here) < least:
         return None
     tolerance = _NOISE_FLOOR + _NOISE_SHARE * there[:, 2]
-    triples = np.random.default_rng(0).integers(0, len(here), (_TRIALS, 3))
-    rotations, shifts = _rigid_fit(here[triples], there[triples])
-    moved = rotations @ here.T + shifts[:, :, None]
-    agrees = np.linalg.norm(moved - there.T, axis=1) < tolerance
-    inliers = agrees[agrees.sum(axis=1).argmax()]
+    triples = np.random.default_rng(0).integers(0, len(here), (_BATCHES, _TRIALS // _BATCHES, 3))
+    inliers = np.zeros(len(here), bool)
+    for batch in triples:
+        rotations, shifts = _rigid_fit(here[batch], there[batch])
+        apart = rotations.astype(np.float32) @ here.T.astype(np.float32)
+        apart += (shifts[:, :, None] - there.T).astype(np.float32)
+        agrees = np.einsum('ijk,ijk->ik', apart, apart) < np.square(tolerance)
+        inliers = max(inliers, agrees[agrees.sum(axis=1).argmax()], key=np.count_nonzero)
+        if inliers.mean() >= _CLEAR_SHARE:
+            break
     transform = np.eye(4)
     for _ in range(_REFINEMENTS):
         if inliers.sum() < least:
@@ -83,11 +89,10 @@ def _rigid_fit(here: Points, there: Points) -> tuple[Points, Points]:
 def _flow_pairs(now: TrackingFrame, before: TrackingFrame,
                 flow: ImageMotion) -> tuple[Points, Points]:
     """Return (N, 3) points of both frames that show the same, on an even grid of the image."""
-    rows, columns = np.nonzero(flow.consistent)
     height, width = flow.consistent.shape
     step = max(1, int(np.sqrt(height * width / _SAMPLES)))
-    even = (rows % step == step // 2) & (columns % step == step // 2)
-    rows, columns = rows[even], columns[even]
+    rows, columns = (step // 2 + step * places for places in np.nonzero(
+        flow.consistent[step // 2::step, step // 2::step]))
     steps = flow.backward[rows, columns]
     return _both_finite(
         _points(now, rows, columns, (height, width)),

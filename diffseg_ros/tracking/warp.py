@@ -117,36 +117,37 @@ class OpticalFlow:
             cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST) for _ in range(2))
         self._fast.setVariationalRefinementIterations(0)
 
-    def unchecked(self, now: TrackingFrame, before: TrackingFrame) -> ImageMotion:
-        """Return the motion between two frames without refinement and consistency check."""
-        if min(now.grey.shape) < _MINIMUM_SIDE:
-            return _no_motion(now.grey.shape)
-        return ImageMotion(self._fast.calc(now.grey, before.grey, None),
-                           np.ones(now.grey.shape, bool))
-
     def checked(self, now: TrackingFrame, before: TrackingFrame, *,
-                coarse: bool = False) -> ImageMotion:
-        """Return the motion, checked forwards and backwards; coarse is four times as fast."""
+                quick: bool = False) -> ImageMotion:
+        """
+        Return the motion, checked by brightness, forwards and backwards.
+
+        A `quick` one is not refined and is checked at half the size: for what depth checks too.
+        """
         image, earlier = now.grey, before.grey
-        if coarse and min(image.shape) >= 2 * _MINIMUM_SIDE:
-            image, earlier = cv2.pyrDown(image), cv2.pyrDown(earlier)
         if min(image.shape) < _MINIMUM_SIDE:
-            return _no_motion(image.shape)
-        backward = self._refined.calc(image, earlier, None)
-        forward = self._refined.calc(earlier, image, None)
-        height, width = image.shape
-        columns = backward[..., 0] + np.arange(width, dtype=np.float32)
-        rows = backward[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-        back = cv2.remap(forward, columns, rows, cv2.INTER_LINEAR,
+            return ImageMotion(np.zeros((*image.shape, 2), np.float32),
+                               np.zeros(image.shape, bool))
+        method, step = (self._fast if quick else self._refined), 1
+        backward = method.calc(image, earlier, None)
+        same = _same_brightness(image, cv2.remap(earlier, *_ends(backward), cv2.INTER_LINEAR))
+        if quick and min(image.shape) >= 2 * _MINIMUM_SIDE:
+            image, earlier, step = cv2.pyrDown(image), cv2.pyrDown(earlier), 2
+        steps = backward[::step, ::step] / np.float32(step)
+        back = cv2.remap(method.calc(earlier, image, None), *_ends(steps), cv2.INTER_LINEAR,
                          borderMode=cv2.BORDER_CONSTANT, borderValue=(1e6, 1e6))
-        error = np.abs(back + backward).sum(axis=-1)
-        slack = _SLACK + _SLACK_SHARE * np.abs(backward).sum(axis=-1)
-        seen = cv2.remap(earlier, columns, rows, cv2.INTER_LINEAR)
-        return ImageMotion(backward, (error <= slack) & _same_brightness(image, seen))
+        error = np.abs(back + steps).sum(axis=-1)
+        leads_back = error <= _SLACK + _SLACK_SHARE * np.abs(steps).sum(axis=-1)
+        return ImageMotion(backward, same & cv2.resize(
+            leads_back.view(np.uint8), same.shape[::-1], interpolation=cv2.INTER_NEAREST
+        ).view(bool))
 
 
-def _no_motion(shape: tuple[int, ...]) -> ImageMotion:
-    return ImageMotion(np.zeros((*shape, 2), np.float32), np.zeros(shape, bool))
+def _ends(steps: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the columns and rows that (h, w, 2) steps lead to."""
+    height, width = steps.shape[:2]
+    return (steps[..., 0] + np.arange(width, dtype=np.float32),
+            steps[..., 1] + np.arange(height, dtype=np.float32)[:, None])
 
 
 def _same_brightness(now: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8]) -> Mask:

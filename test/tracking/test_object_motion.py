@@ -189,7 +189,7 @@ def seen(before, now, with_pose=False):
     if not with_pose:
         return object_motion(later, earlier, OpticalFlow().checked(later, earlier))
     rigid, _ = rigid_source(later, earlier, np.linalg.inv(earlier.pose) @ later.pose)
-    return object_motion(later, earlier, OpticalFlow().unchecked(later, earlier), rigid)
+    return object_motion(later, earlier, OpticalFlow().checked(later, earlier, quick=True), rigid)
 
 
 def on_grid(truth, own):
