@@ -151,9 +151,10 @@ def unproject(depth: DepthImage, intrinsics: Intrinsics,
 def unproject_pixels(depth: DepthImage, intrinsics: Intrinsics, rows: Indices, columns: Indices,
                      transform: Matrix | None = None) -> FloatArray:
     """Return the (N, 3) float32 points at chosen pixels; see `unproject`."""
-    ray_x, ray_y = (np.broadcast_to(table, depth.shape)[rows, columns]
-                    for table in ray_table(intrinsics))
-    metres = depth[rows, columns]
+    places = rows * depth.shape[1] + columns
+    ray_x, ray_y = (table.take(places if table.size == depth.size else part)
+                    for table, part in zip(ray_table(intrinsics), (columns, rows)))
+    metres = depth.take(places)
     points: FloatArray = np.stack([ray_x * metres, ray_y * metres, metres], axis=1)
     if transform is None:
         return points

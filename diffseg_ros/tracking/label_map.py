@@ -66,8 +66,8 @@ class LabelMap:
         """Return the map with each pixel taken from its source; confidence 0 without one."""
         confidence = self.confidence.take(source.index)
         confidence *= source.known
-        candidates = self.split_candidates.take(
-            coarse_places(subsample(source.index), self.shape, STRIDE))
+        candidates = resize_nearest(self.split_candidates, self.shape).take(
+            subsample(source.index))
         candidates *= subsample(source.known)
         return LabelMap(self.slots.take(source.index), confidence, candidates)
 

@@ -9,13 +9,13 @@ from enum import Enum
 import cv2
 from diffseg_ros.tracking.tracking_frame import FloatArray, TrackingFrame
 from diffseg_ros.tracking.warp import ImageMotion, rigid_source
-from diffseg_ros.types import Matrix
+from diffseg_ros.types import Mask, Matrix
 import numpy as np
 import numpy.typing as npt
 
 _SAMPLES = 800
 _TRIALS, _BATCHES = 96, 4
-_CLEAR_SHARE = 0.6
+_CLEAR_SHARE, _SCORED = 0.6, 200
 _MINIMUM_POINTS = 30
 _MINIMUM_SHARE = 0.35
 _NOISE_FLOOR, _NOISE_SHARE = 0.02, 0.02
@@ -53,25 +53,33 @@ def ransac_motion(here: Points, there: Points, least: int = _MINIMUM_POINTS) -> 
         return None
     tolerance = _NOISE_FLOOR + _NOISE_SHARE * there[:, 2]
     triples = np.random.default_rng(0).integers(0, len(here), (_BATCHES, _TRIALS // _BATCHES, 3))
-    inliers = np.zeros(len(here), bool)
+    some = slice(None, None, max(1, len(here) // _SCORED))
+    best, rotation, shift = -1.0, np.eye(3), np.zeros(3)
     for batch in triples:
         rotations, shifts = _rigid_fit(here[batch], there[batch])
-        apart = rotations.astype(np.float32) @ here.T.astype(np.float32)
-        apart += (shifts[:, :, None] - there.T).astype(np.float32)
-        agrees = np.einsum('ijk,ijk->ik', apart, apart) < np.square(tolerance)
-        inliers = max(inliers, agrees[agrees.sum(axis=1).argmax()], key=np.count_nonzero)
-        if inliers.mean() >= _CLEAR_SHARE:
+        apart = rotations @ here[some].T + shifts[:, :, None] - there[some].T
+        share = (np.einsum('ijk,ijk->ik', apart, apart) < tolerance[some]**2).mean(axis=1)
+        if share.max() > best:
+            best, rotation, shift = share.max(), rotations[share.argmax()], shifts[share.argmax()]
+        if best >= _CLEAR_SHARE:
             break
     transform = np.eye(4)
+    inliers = _agree(here, there, rotation, shift, tolerance)
     for _ in range(_REFINEMENTS):
         if inliers.sum() < least:
             return None
         rotation, shift = _rigid_fit(here[inliers], there[inliers])
-        inliers = np.linalg.norm(here @ rotation.T + shift - there, axis=1) < tolerance
+        inliers = _agree(here, there, rotation, shift, tolerance)
         transform[:3, :3], transform[:3, 3] = rotation, shift
     if inliers.mean() < _MINIMUM_SHARE or inliers.sum() < least:
         return None
     return transform
+
+
+def _agree(here: Points, there: Points, rotation: Points, shift: Points,
+           tolerance: npt.NDArray[np.float64]) -> Mask:
+    apart = here @ rotation.T + (shift - there)
+    return np.einsum('ij,ij->i', apart, apart) < tolerance**2
 
 
 def _rigid_fit(here: Points, there: Points) -> tuple[Points, Points]:

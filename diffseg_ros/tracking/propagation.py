@@ -219,7 +219,7 @@ class Propagator:
         usable = camera.source is not None and camera.share >= _USABLE_SHARE
         source = camera.source if usable else None
         if source is None:
-            source = Source(np.zeros(now.shape, np.int32), np.zeros(now.shape, bool))
+            source = Source(np.zeros(now.shape, np.intp), np.zeros(now.shape, bool))
         if flow is None or not self.config.flow:
             return source, None
         unseen = None

@@ -20,12 +20,12 @@ _SLACK, _SLACK_SHARE = 1.0, 0.05
 _MINIMUM_SIDE = 16
 _PATCH, _BRIGHTNESS_CHANGE = 5, 20
 
-FlatIndex = npt.NDArray[np.int32]
+FlatIndex = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Source:
-    """The (H, W) int32 place of each pixel in the flattened image before, where it is `known`."""
+    """The (H, W) intp place of each pixel in the flattened image before, where it is `known`."""
 
     index: FlatIndex
     known: Mask
@@ -93,7 +93,7 @@ def places_in_view(columns: FloatArray, rows: FloatArray, z: FloatArray, shape: 
         index *= width
         index += np.rint(columns, out=columns).astype(np.int32)
     index *= inside
-    return index, inside
+    return index.astype(np.intp), inside
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,14 @@ class OpticalFlow:
         steps = backward[::step, ::step] / np.float32(step)
         back = cv2.remap(method.calc(earlier, image, None), *_ends(steps), cv2.INTER_LINEAR,
                          borderMode=cv2.BORDER_CONSTANT, borderValue=(1e6, 1e6))
-        error = np.abs(back + steps).sum(axis=-1)
-        leads_back = error <= _SLACK + _SLACK_SHARE * np.abs(steps).sum(axis=-1)
+        leads_back = _length(back + steps) <= _SLACK + _SLACK_SHARE * _length(steps)
         return ImageMotion(backward, same & cv2.resize(
             leads_back.view(np.uint8), same.shape[::-1], interpolation=cv2.INTER_NEAREST
         ).view(bool))
+
+
+def _length(steps: FloatArray) -> FloatArray:
+    return np.abs(steps[..., 0]) + np.abs(steps[..., 1])
 
 
 def _ends(steps: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -160,18 +163,17 @@ def _same_brightness(now: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8]) ->
 
 def flow_source(motion: ImageMotion, shape: tuple[int, int],
                 pixels: Indices) -> tuple[FlatIndex, Mask]:
-    """Return (N,) int32 places before of (N,) flattened pixels, and (N,) bool: which are valid."""
+    """Return (N,) intp places before of (N,) flattened pixels, and (N,) bool: which are valid."""
     height, width = shape
     small_height, small_width = motion.consistent.shape
-    steps = cv2.resize(motion.backward, (width, height), interpolation=cv2.INTER_LINEAR)
-    sure = cv2.resize(motion.consistent.view(np.uint8), (width, height),
-                      interpolation=cv2.INTER_NEAREST).view(bool)
-    steps = steps.reshape(-1, 2).take(pixels, axis=0)
     pixels = pixels.astype(np.int32)
     rows = pixels // np.int32(width)
     columns = pixels - rows * np.int32(width)
+    cells = (np.arange(height) * small_height // height * small_width).take(rows)
+    cells += (np.arange(width) * small_width // width).take(columns)
+    steps = motion.backward.reshape(-1, 2).take(cells, axis=0)
     columns += np.rint(steps[:, 0] * np.float32(width / small_width)).astype(np.int32)
     rows += np.rint(steps[:, 1] * np.float32(height / small_height)).astype(np.int32)
-    known = sure.take(pixels)
+    known = motion.consistent.take(cells)
     known &= (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    return (rows * np.int32(width) + columns) * known, known
+    return (rows * np.int32(width) + columns) * known.astype(np.intp), known
