@@ -130,15 +130,15 @@ class OpticalFlow:
                                np.zeros(image.shape, bool))
         method, step = (self._fast if quick else self._refined), 1
         backward = method.calc(image, earlier, None)
-        same = _same_brightness(image, cv2.remap(earlier, *_ends(backward), cv2.INTER_LINEAR))
         if quick and min(image.shape) >= 2 * _MINIMUM_SIDE:
             image, earlier, step = cv2.pyrDown(image), cv2.pyrDown(earlier), 2
         steps = backward[::step, ::step] / np.float32(step)
         back = cv2.remap(method.calc(earlier, image, None), *_ends(steps), cv2.INTER_LINEAR,
                          borderMode=cv2.BORDER_CONSTANT, borderValue=(1e6, 1e6))
-        leads_back = _length(back + steps) <= _SLACK + _SLACK_SHARE * _length(steps)
-        return ImageMotion(backward, same & cv2.resize(
-            leads_back.view(np.uint8), same.shape[::-1], interpolation=cv2.INTER_NEAREST
+        consistent = _length(back + steps) <= _SLACK + _SLACK_SHARE * _length(steps)
+        consistent &= _same_brightness(image, cv2.remap(earlier, *_ends(steps), cv2.INTER_LINEAR))
+        return ImageMotion(backward, cv2.resize(
+            consistent.view(np.uint8), now.grey.shape[::-1], interpolation=cv2.INTER_NEAREST
         ).view(bool))
 
 
