@@ -189,6 +189,22 @@ def project(x: FloatArray, y: FloatArray, z: FloatArray, intrinsics: Intrinsics
     return pixels[..., 0].reshape(x.shape), pixels[..., 1].reshape(x.shape)
 
 
+def project_depth(depth: DepthImage, intrinsics: Intrinsics, motion: Matrix, camera: Intrinsics
+                  ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """
+    Return the columns and rows at which another camera sees the point at every pixel, and its z.
+
+    Three (H, W) float32 arrays; the (4, 4) `motion` leads from the camera of `depth`, which has
+    `intrinsics`, to the other one. As `unproject` and `project`, in fewer steps without a lens.
+    """
+    if not is_pinhole(camera):
+        x, y, z = unproject(depth, intrinsics, motion)
+        return *project(x, y, z, camera), z
+    x, y, z = unproject(depth, intrinsics, camera_matrix(camera) @ motion[:3])
+    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+        return np.divide(x, z, out=x), np.divide(y, z, out=y), z
+
+
 @lru_cache(maxsize=8)
 def _lens_table(intrinsics: Intrinsics) -> tuple[FloatArray, tuple[float, float, float]]:
     """Return distorted pixels over a grid of x/z, y/z, with the grid's corner and density."""

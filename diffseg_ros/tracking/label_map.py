@@ -84,7 +84,7 @@ class LabelMap:
         """
         if known.all() or not known.any():
             return
-        seeds = subsample(known)
+        seeds = np.ascontiguousarray(subsample(known))
         if not seeds.any():
             self.slots[~known] = self.slots[known][0]
             return

@@ -73,8 +73,9 @@ class TrackingFrame:
         mask = self.depth[::step, ::step] > 0
         if weight is not None:
             mask &= weight[::step, ::step] > 0
-        rows, columns = np.nonzero(mask)
-        return rows * step, columns * step
+        places, width = np.flatnonzero(mask), mask.shape[1]
+        rows = places // width  # faster than the places along both axes
+        return rows * step, (places - rows * width) * step
 
     def points(self, rows: Indices, columns: Indices,
                transform: Matrix | None = None) -> FloatArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-from diffseg_ros.geometry.camera import project, unproject
+from diffseg_ros.geometry.camera import project_depth
 from diffseg_ros.tracking.tracking_frame import FloatArray, Indices, TrackingFrame
 from diffseg_ros.types import Mask, Matrix
 import numpy as np
@@ -63,8 +63,7 @@ def rigid_source(now: TrackingFrame, before: TrackingFrame,
     """
     assert now.depth is not None and before.depth is not None
     assert now.intrinsics is not None and before.intrinsics is not None
-    x, y, z = unproject(now.depth, now.intrinsics, motion)
-    columns, rows = project(x, y, z, before.intrinsics)
+    columns, rows, z = project_depth(now.depth, now.intrinsics, motion, before.intrinsics)
     index, inside = places_in_view(columns, rows, z, before.shape)
     met = before.depth.take(index)
     total = np.count_nonzero(inside & np.isfinite(met))
@@ -85,13 +84,14 @@ def places_in_view(columns: FloatArray, rows: FloatArray, z: FloatArray, shape: 
     metres, is not beyond `nearest` are out of view.
     """
     height, width = shape
-    inside = (z > nearest) & (columns > -0.5) & (columns < width - 0.5)
-    inside &= (rows > -0.5) & (rows < height - 0.5)
     # In place: between keyframes this takes most of the time of tracking.
     with np.errstate(invalid='ignore'):
-        index = np.rint(rows, out=rows).astype(np.int32)
-        index *= width
-        index += np.rint(columns, out=columns).astype(np.int32)
+        index, column = (np.rint(part, out=part).astype(np.int32) for part in (rows, columns))
+    # As unsigned numbers what is below 0 is beyond the end.
+    inside = (z > nearest) & (index.view(np.uint32) < height)
+    inside &= column.view(np.uint32) < width
+    index *= width
+    index += column
     index *= inside
     return index.astype(np.intp), inside
 
