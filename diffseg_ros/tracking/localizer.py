@@ -58,14 +58,15 @@ def ransac_motion(here: Points, there: Points, least: int = _MINIMUM_POINTS) -> 
     tolerance = _NOISE_FLOOR + _NOISE_SHARE * there[:, 2]
     triples = np.random.default_rng(0).integers(0, len(here), (_BATCHES, _TRIALS // _BATCHES, 3))
     some = slice(None, None, max(1, len(here) // _SCORED))
-    best, inliers = -1.0, np.zeros(len(here), bool)
+    best = -1.0
+    inliers: Mask = np.zeros(len(here), bool)
     for batch in triples:
         rotations, shifts = _rigid_fit(here[batch], there[batch])
         apart = rotations @ here[some].T + shifts[:, :, None] - there[some].T
         share = (np.einsum('ijk,ijk->ik', apart, apart) < tolerance[some]**2).mean(axis=1)
         first = share.argmax()
         if share[first] > best:
-            best = share[first]
+            best = float(share[first])
             inliers = _agree(here, there, rotations[first], shifts[first], tolerance)
         if best >= _CLEAR_SHARE:
             break
