@@ -94,7 +94,8 @@ class LabelMap:
         if depth is not None:
             metres = subsample(depth)
             in_front = depth.take(pixels) - metres.ravel()[nearest] > _DEPTH_STEP
-            nearest[in_front] = _nearest_seed(seeds & ~_occluders(metres), cells[in_front])
+            if in_front.any():
+                nearest[in_front] = _nearest_seed(seeds & ~_occluders(metres), cells[in_front])
         self.slots.ravel()[pixels] = subsample(self.slots).ravel()[nearest]
 
 

@@ -292,11 +292,13 @@ class Tracker:
             return _Given(prediction, shown)
         then, labels = awaited.prediction, prediction.labels
         # What was known again by its features is so still, where the track goes on.
-        matched = then.labels.warped(awaited.source)
         goes_on = (then.ids >= 0) & (then.ids == prediction.ids)
-        take = ~labels.known & matched.known & goes_on.take(matched.slots)
-        labels.slots[take] = matched.slots[take]
-        labels.confidence[take] = matched.confidence[take]
+        pixels = np.flatnonzero(~labels.known & awaited.source.known)
+        places = awaited.source.index.take(pixels)
+        take = then.labels.known.take(places) & goes_on.take(then.labels.slots.take(places))
+        pixels, places = pixels[take], places[take]
+        labels.slots.ravel()[pixels] = then.labels.slots.take(places)
+        labels.confidence.ravel()[pixels] = then.labels.confidence.take(places)
         return _Given(then, shown.carried(awaited.source))
 
     def _settle(self, prediction: Prediction, *, corrected: bool) -> None:
