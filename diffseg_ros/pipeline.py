@@ -24,7 +24,7 @@ from diffseg_ros.parameter_file import pipeline_config_from_file
 from diffseg_ros.registry import segmentation_methods
 from diffseg_ros.segmentation.base import SegmentationMethod, SegmentationSettings
 from diffseg_ros.settings import flatten
-from diffseg_ros.threads import one_blas_thread
+from diffseg_ros.threads import one_blas_thread, yield_to_others
 from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.tracking.memory_file import read_memory, write_memory
 from diffseg_ros.tracking.saved_places import PlaceState
@@ -68,7 +68,8 @@ class Pipeline:
         background
             Whether keyframes are segmented in another thread, one at a time, while frames go on:
             their segments correct the frame at hand when they are there, carried to it. What
-            comes when is then left to chance; `tracking.segments_delay` is not used.
+            comes when is then left to chance; `tracking.segments_delay` is not used. Where cores
+            are short, frames come first.
 
         Raises
         ------
@@ -85,7 +86,8 @@ class Pipeline:
                                                    attention=self._method.needs_attention)
         self._tracker = Tracker(config.tracking, first_id)
         self._last_stamp: int | None = None
-        self._thread = ThreadPoolExecutor(1, 'diffseg_keyframes') if background else None
+        self._thread = (ThreadPoolExecutor(1, 'diffseg_keyframes', yield_to_others)
+                        if background else None)
         self._job: _Job | None = None
         self._number = 0
         self._loaded = self._saved = 0

@@ -1,10 +1,12 @@
-"""How many threads small linear algebra uses."""
+"""How many threads small linear algebra uses, and which thread goes first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+import os
+import sys
 import threading
 
 from threadpoolctl import ThreadpoolController
@@ -36,6 +38,13 @@ def one_blas_thread() -> Iterator[None]:
             _count -= 1
             if not _count:
                 _entered.pop().__exit__(None, None, None)
+
+
+def yield_to_others() -> None:
+    """Give this thread a third of the weight of others where cores are short; Linux only."""
+    if sys.platform == 'linux':
+        here = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, here, min(19, os.getpriority(os.PRIO_PROCESS, here) + 5))
 
 
 @cache

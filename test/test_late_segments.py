@@ -1,5 +1,8 @@
 """Segments that come some frames after their keyframe: carried, and given to the right frame."""
 
+from concurrent.futures import ThreadPoolExecutor
+import os
+import sys
 import threading
 import time
 
@@ -7,7 +10,7 @@ from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.pipeline import Pipeline
 from diffseg_ros.settings import updated
-from diffseg_ros.threads import one_blas_thread
+from diffseg_ros.threads import one_blas_thread, yield_to_others
 from diffseg_ros.types import Frame
 import numpy as np
 import pytest
@@ -103,6 +106,16 @@ def test_frames_do_not_wait_for_a_keyframe_in_the_background():
         time.sleep(0.01)
     assert taken
     pipeline.finish()
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='of Linux only')
+def test_keyframes_in_the_background_leave_short_cores_to_frames():
+    here = threading.get_native_id()
+    before = os.getpriority(os.PRIO_PROCESS, here)
+    with ThreadPoolExecutor(1, initializer=yield_to_others) as pool:
+        there = pool.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        assert there.result() == min(19, before + 5)
+    assert os.getpriority(os.PRIO_PROCESS, here) == before
 
 
 @pytest.mark.parametrize('background', [False, True])

@@ -11,7 +11,12 @@ from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.parameter_file import node_settings, read_parameter_file
-from diffseg_ros.ros.startup import check_ros_arguments, join_ros, own_arguments
+from diffseg_ros.ros.startup import (
+    check_ros_arguments,
+    join_ros,
+    keep_freed_memory,
+    own_arguments,
+)
 
 if TYPE_CHECKING:
     from diffseg_ros.pipeline import Pipeline
@@ -82,6 +87,7 @@ def main(argv: list[str] | None = None, *,
     """Run the node until SIGINT or SIGTERM and return the exit code."""
     # Before the imports, which take seconds: a signal would end them in a traceback.
     stop = StopSignal()
+    keep_freed_memory()
     from diffseg_ros.ros.node import load_pipeline, SegmentationNode
     import rclpy
 

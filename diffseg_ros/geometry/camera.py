@@ -151,9 +151,10 @@ def unproject(depth: DepthImage, intrinsics: Intrinsics,
 def unproject_pixels(depth: DepthImage, intrinsics: Intrinsics, rows: Indices, columns: Indices,
                      transform: Matrix | None = None) -> FloatArray:
     """Return the (N, 3) float32 points at chosen pixels; see `unproject`."""
-    ray_x, ray_y = (np.broadcast_to(table, depth.shape)[rows, columns]
-                    for table in ray_table(intrinsics))
-    metres = depth[rows, columns]
+    places = rows * depth.shape[1] + columns
+    ray_x, ray_y = (table.take(places if table.size == depth.size else part)
+                    for table, part in zip(ray_table(intrinsics), (columns, rows)))
+    metres = depth.take(places)
     points: FloatArray = np.stack([ray_x * metres, ray_y * metres, metres], axis=1)
     if transform is None:
         return points
@@ -186,6 +187,22 @@ def project(x: FloatArray, y: FloatArray, z: FloatArray, intrinsics: Intrinsics
     pixels = cv2.remap(table, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
                        borderValue=(_OUTSIDE, _OUTSIDE))
     return pixels[..., 0].reshape(x.shape), pixels[..., 1].reshape(x.shape)
+
+
+def project_depth(depth: DepthImage, intrinsics: Intrinsics, motion: Matrix, camera: Intrinsics
+                  ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """
+    Return the columns and rows at which another camera sees the point at every pixel, and its z.
+
+    Three (H, W) float32 arrays; the (4, 4) `motion` leads from the camera of `depth`, which has
+    `intrinsics`, to the other one. As `unproject` and `project`, in fewer steps without a lens.
+    """
+    if not is_pinhole(camera):
+        x, y, z = unproject(depth, intrinsics, motion)
+        return *project(x, y, z, camera), z
+    x, y, z = unproject(depth, intrinsics, camera_matrix(camera) @ motion[:3])
+    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+        return np.divide(x, z, out=x), np.divide(y, z, out=y), z
 
 
 @lru_cache(maxsize=8)

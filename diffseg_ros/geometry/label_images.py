@@ -100,5 +100,8 @@ def _presence(labels: npt.NDArray[np.integer]) -> tuple[Mask, int] | None:
     if 0 < low < labels.size:
         low = 0  # a few unused places cost less than a subtraction from every pixel
     present = np.zeros(high - low + 1, bool)
-    present[labels - low if low else labels] = True
+    # Each value begins a run of equal pixels, and segments have few of them.
+    flat = labels.ravel()
+    present[flat[0] - low] = True
+    present[flat[np.flatnonzero(flat[1:] != flat[:-1]) + 1] - low] = True
     return present, low

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 import re
@@ -15,6 +16,7 @@ OLD_PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 """The variable of Fast DDS 2; Fast DDS 3 reads it too, with a warning."""
 FAST_DDS_2 = ('humble', 'iron', 'jazzy')
 """ROS distributions with Fast DDS 2."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _ROS_OPTIONS = ('-r', '--remap', '-p', '--param', '--params-file', '--log-level',
                 '--enclave', '--log-config-file')
 
@@ -34,6 +36,19 @@ def use_large_message_profile() -> Path | None:
     if os.environ.get('ROS_DISTRO') in FAST_DDS_2:
         os.environ[OLD_PROFILE_VARIABLE] = os.environ[PROFILE_VARIABLE]
     return profile
+
+
+def keep_freed_memory() -> None:
+    """
+    Let glibc keep up to 256 MiB that is freed, for the whole process; no effect elsewhere.
+
+    Images come and go many times a frame. Where they return to the kernel, new pages take about
+    a tenth of the time of tracking.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if os.name == 'posix' else None
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, 2**28)
+        mallopt(_MMAP_THRESHOLD, 2**25)
 
 
 def own_arguments(arguments: list[str]) -> list[str]:

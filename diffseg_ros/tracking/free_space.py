@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 import cv2
-from diffseg_ros.geometry.camera import project, unproject
+from diffseg_ros.geometry.camera import project_depth
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
 from diffseg_ros.tracking.warp import DEPTH_TOLERANCE, places_in_view, RELATIVE_TOLERANCE
 from diffseg_ros.types import DepthImage, Mask, Matrix
@@ -108,8 +108,9 @@ def _grid(frame: TrackingFrame) -> TrackingFrame:
 def _compare(frame: TrackingFrame, pose: Matrix, before: _View) -> MovedPoints:
     assert frame.depth is not None and frame.intrinsics is not None
     assert before.frame.depth is not None and before.frame.intrinsics is not None
-    x, y, z = unproject(frame.depth, frame.intrinsics, np.linalg.inv(before.pose) @ pose)
-    columns, rows = project(x, y, z, before.frame.intrinsics)
+    motion = np.linalg.inv(before.pose) @ pose
+    columns, rows, z = project_depth(frame.depth, frame.intrinsics, motion,
+                                     before.frame.intrinsics)
     index, inside = places_in_view(columns, rows, z, before.frame.shape)
     tolerance = np.maximum(z * np.float32(RELATIVE_TOLERANCE), np.float32(DEPTH_TOLERANCE))
     stayed = inside & (np.abs(before.frame.depth.take(index) - z) <= tolerance)

@@ -66,8 +66,8 @@ class LabelMap:
         """Return the map with each pixel taken from its source; confidence 0 without one."""
         confidence = self.confidence.take(source.index)
         confidence *= source.known
-        candidates = self.split_candidates.take(
-            coarse_places(subsample(source.index), self.shape, STRIDE))
+        candidates = resize_nearest(self.split_candidates, self.shape).take(
+            subsample(source.index))
         candidates *= subsample(source.known)
         return LabelMap(self.slots.take(source.index), confidence, candidates)
 
@@ -84,7 +84,7 @@ class LabelMap:
         """
         if known.all() or not known.any():
             return
-        seeds = subsample(known)
+        seeds = np.ascontiguousarray(subsample(known))
         if not seeds.any():
             self.slots[~known] = self.slots[known][0]
             return
@@ -94,7 +94,8 @@ class LabelMap:
         if depth is not None:
             metres = subsample(depth)
             in_front = depth.take(pixels) - metres.ravel()[nearest] > _DEPTH_STEP
-            nearest[in_front] = _nearest_seed(seeds & ~_occluders(metres), cells[in_front])
+            if in_front.any():
+                nearest[in_front] = _nearest_seed(seeds & ~_occluders(metres), cells[in_front])
         self.slots.ravel()[pixels] = subsample(self.slots).ravel()[nearest]
 
 

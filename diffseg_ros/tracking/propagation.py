@@ -28,8 +28,7 @@ import numpy as np
 
 _TRUSTED_SHARE = 0.6
 _USABLE_SHARE = 0.3
-_FLOW_FROM = 0.02
-_OBJECT_MOTION_FROM = 0.005
+_FLOW_FROM = 0.005
 _DEPTH_CHANGE, _DEPTH_CHANGE_SHARE = 0.15, 0.05
 _RECALL_WIDTH = 320
 _VOTE_WIDTH = 160
@@ -173,18 +172,21 @@ class Propagator:
     def _motions(self, now: TrackingFrame, before: TrackingFrame, *,
                  depth: bool) -> tuple[_CameraMotion, ImageMotion | None]:
         """Return the camera's motion, and the optical flow where it leaves pixels open."""
-        camera = _CameraMotion()
+        camera, flow = _CameraMotion(), None
         if depth and now.pose is not None and before.pose is not None:
             motion = np.linalg.inv(before.pose) @ now.pose
             camera = _CameraMotion(motion, *rigid_source(now, before, motion))
-        if camera.trusted and camera.unknown_share < _FLOW_FROM:
-            return camera, None
-        flow = self._flow.checked(now, before, coarse=camera.trusted)
-        if depth and not camera.trusted and self.config.odometry:
-            estimate = camera_motion(now, before, flow)
+        estimated = depth and self.config.odometry
+        for quick in (True, False) if estimated else (False,):
+            if camera.trusted:
+                break
+            flow = self._flow.checked(now, before, quick=quick)
+            estimate = camera_motion(now, before, flow) if estimated else None
             if estimate is not None:
                 found = _CameraMotion(estimate, *rigid_source(now, before, estimate))
                 camera = max(camera, found, key=lambda one: one.share)
+        if flow is None and camera.unknown_share >= _FLOW_FROM:
+            flow = self._flow.checked(now, before, quick=True)
         return camera, flow
 
     def _localize(self, frame: TrackingFrame, motion: Matrix | None) -> CameraState:
@@ -198,13 +200,10 @@ class Propagator:
     def _object_motion(self, now: TrackingFrame, before: TrackingFrame, camera: _CameraMotion,
                        flow: ImageMotion | None, *, depth: bool) -> ObjectMotion | None:
         """Return what moves by itself, where the camera's motion explains most of the image."""
-        if not self.config.common_motion:
+        if not self.config.common_motion or flow is None or depth and not camera.trusted:
             return None
         if not depth:
-            return self._history.object_motion(now, before, flow) if flow is not None else None
-        if not camera.trusted or camera.unknown_share < _OBJECT_MOTION_FROM:
-            return None
-        flow = self._flow.unchecked(now, before)
+            return self._history.object_motion(now, before, flow)
         return object_motion(now, before, [flow], camera.source)
 
     def _moved_points(self, now: TrackingFrame) -> MovedPoints | None:
@@ -223,7 +222,7 @@ class Propagator:
         usable = camera.source is not None and camera.share >= _USABLE_SHARE
         source = camera.source if usable else None
         if source is None:
-            source = Source(np.zeros(now.shape, np.int32), np.zeros(now.shape, bool))
+            source = Source(np.zeros(now.shape, np.intp), np.zeros(now.shape, bool))
         if flow is None or not self.config.flow:
             return source, None
         unseen = None

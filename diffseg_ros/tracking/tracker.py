@@ -199,7 +199,7 @@ class Tracker:
         labels = prediction.labels
         kept = replace(prediction, labels=LabelMap(labels.slots.copy(), labels.confidence.copy(),
                                                    labels.split_candidates))
-        here = np.arange(labels.slots.size, dtype=np.int32).reshape(labels.shape)
+        here = np.arange(labels.slots.size, dtype=np.intp).reshape(labels.shape)
         self._awaited = _Awaited(kept, Source(here, np.ones(labels.shape, bool)))
         self._last_keyframe, self._shift_since_keyframe = self._tracks.frame, 0.0
         return kept
@@ -269,7 +269,7 @@ class Tracker:
         if given is not None:
             self._updater.update(labels, given.segments, given.keyframe.novelty,
                                  self._propagator.world_points())
-        self._settle(prediction)
+        self._settle(prediction, corrected=given is not None)
         ids = self._tracks.ids()
         self._propagator.remember(labels, ids)
         if given is not None:
@@ -292,21 +292,25 @@ class Tracker:
             return _Given(prediction, shown)
         then, labels = awaited.prediction, prediction.labels
         # What was known again by its features is so still, where the track goes on.
-        matched = then.labels.warped(awaited.source)
         goes_on = (then.ids >= 0) & (then.ids == prediction.ids)
-        take = ~labels.known & matched.known & goes_on.take(matched.slots)
-        labels.slots[take] = matched.slots[take]
-        labels.confidence[take] = matched.confidence[take]
+        pixels = np.flatnonzero(~labels.known & awaited.source.known)
+        places = awaited.source.index.take(pixels)
+        take = then.labels.known.take(places) & goes_on.take(then.labels.slots.take(places))
+        pixels, places = pixels[take], places[take]
+        labels.slots.ravel()[pixels] = then.labels.slots.take(places)
+        labels.confidence.ravel()[pixels] = then.labels.confidence.take(places)
         return _Given(then, shown.carried(awaited.source))
 
-    def _settle(self, prediction: Prediction) -> None:
+    def _settle(self, prediction: Prediction, *, corrected: bool) -> None:
         """Note which tracks are in view, remove those that are gone, and their labels."""
         labels = prediction.labels
         labels.slots = cv2.medianBlur(labels.slots, _SMOOTH_LABELS)
         least = self._config.min_share * labels.slots.size
         self._tracks.observe(labels.pixel_counts(), prediction.pixels >= least)
+        tracks = len(self._tracks)
         self._tracks.prune(self._config)
-        labels.fill((self._tracks.ids() >= 0).take(labels.slots))
+        if corrected or len(self._tracks) < tracks:
+            labels.fill((self._tracks.ids() >= 0).take(labels.slots))
 
     def _remember(self, features: torch.Tensor | None, slots: SlotImage, ids: Table) -> None:
         """Keep a keyframe's features, and its ids, to match later ones with."""

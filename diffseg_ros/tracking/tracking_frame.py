@@ -43,12 +43,13 @@ class TrackingFrame:
         rows, columns = frame.rgb.shape[:2]
         if columns > width:
             rows, columns = max(2, round(rows * width / columns)), width
-        small = cv2.resize(frame.rgb, _flow_size(rows, columns), interpolation=cv2.INTER_AREA)
+        grey = cv2.resize(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), _flow_size(rows, columns),
+                          interpolation=cv2.INTER_AREA)
         metres = None
         if depth and frame.depth is not None and frame.intrinsics is not None:
             metres = resize_labels(frame.depth, rows, columns)
         posed = pose and frame.pose is not None and bool(np.isfinite(frame.pose).all())
-        return cls((rows, columns), cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), metres,
+        return cls((rows, columns), grey, metres,
                    frame.intrinsics and frame.intrinsics.resized(columns, rows),
                    frame.pose if posed else None, frame.stamp,
                    frame.fixed_frame if posed and lasts(frame.fixed_frame) else '')
@@ -73,8 +74,9 @@ class TrackingFrame:
         mask = self.depth[::step, ::step] > 0
         if weight is not None:
             mask &= weight[::step, ::step] > 0
-        rows, columns = np.nonzero(mask)
-        return rows * step, columns * step
+        places, width = np.flatnonzero(mask), mask.shape[1]
+        rows = places // width  # faster than the places along both axes
+        return rows * step, (places - rows * width) * step
 
     def points(self, rows: Indices, columns: Indices,
                transform: Matrix | None = None) -> FloatArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-from diffseg_ros.geometry.camera import project, unproject
+from diffseg_ros.geometry.camera import project_depth
 from diffseg_ros.tracking.tracking_frame import FloatArray, Indices, TrackingFrame
 from diffseg_ros.types import Mask, Matrix
 import numpy as np
@@ -20,12 +20,12 @@ _SLACK, _SLACK_SHARE = 1.0, 0.05
 _MINIMUM_SIDE = 16
 _PATCH, _BRIGHTNESS_CHANGE = 5, 20
 
-FlatIndex = npt.NDArray[np.int32]
+FlatIndex = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Source:
-    """The (H, W) int32 place of each pixel in the flattened image before, where it is `known`."""
+    """The (H, W) intp place of each pixel in the flattened image before, where it is `known`."""
 
     index: FlatIndex
     known: Mask
@@ -63,8 +63,7 @@ def rigid_source(now: TrackingFrame, before: TrackingFrame,
     """
     assert now.depth is not None and before.depth is not None
     assert now.intrinsics is not None and before.intrinsics is not None
-    x, y, z = unproject(now.depth, now.intrinsics, motion)
-    columns, rows = project(x, y, z, before.intrinsics)
+    columns, rows, z = project_depth(now.depth, now.intrinsics, motion, before.intrinsics)
     index, inside = places_in_view(columns, rows, z, before.shape)
     met = before.depth.take(index)
     total = np.count_nonzero(inside & np.isfinite(met))
@@ -85,15 +84,16 @@ def places_in_view(columns: FloatArray, rows: FloatArray, z: FloatArray, shape: 
     metres, is not beyond `nearest` are out of view.
     """
     height, width = shape
-    inside = (z > nearest) & (columns > -0.5) & (columns < width - 0.5)
-    inside &= (rows > -0.5) & (rows < height - 0.5)
     # In place: between keyframes this takes most of the time of tracking.
     with np.errstate(invalid='ignore'):
-        index = np.rint(rows, out=rows).astype(np.int32)
-        index *= width
-        index += np.rint(columns, out=columns).astype(np.int32)
+        index, column = (np.rint(part, out=part).astype(np.int32) for part in (rows, columns))
+    # As unsigned numbers what is below 0 is beyond the end.
+    inside = (z > nearest) & (index.view(np.uint32) < height)
+    inside &= column.view(np.uint32) < width
+    index *= width
+    index += column
     index *= inside
-    return index, inside
+    return index.astype(np.intp), inside
 
 
 @dataclass(frozen=True)
@@ -117,36 +117,40 @@ class OpticalFlow:
             cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST) for _ in range(2))
         self._fast.setVariationalRefinementIterations(0)
 
-    def unchecked(self, now: TrackingFrame, before: TrackingFrame) -> ImageMotion:
-        """Return the motion between two frames without refinement and consistency check."""
-        if min(now.grey.shape) < _MINIMUM_SIDE:
-            return _no_motion(now.grey.shape)
-        return ImageMotion(self._fast.calc(now.grey, before.grey, None),
-                           np.ones(now.grey.shape, bool))
-
     def checked(self, now: TrackingFrame, before: TrackingFrame, *,
-                coarse: bool = False) -> ImageMotion:
-        """Return the motion, checked forwards and backwards; coarse is four times as fast."""
+                quick: bool = False) -> ImageMotion:
+        """
+        Return the motion, checked by brightness, forwards and backwards.
+
+        A `quick` one is not refined and is checked at half the size: for what depth checks too.
+        """
         image, earlier = now.grey, before.grey
-        if coarse and min(image.shape) >= 2 * _MINIMUM_SIDE:
-            image, earlier = cv2.pyrDown(image), cv2.pyrDown(earlier)
         if min(image.shape) < _MINIMUM_SIDE:
-            return _no_motion(image.shape)
-        backward = self._refined.calc(image, earlier, None)
-        forward = self._refined.calc(earlier, image, None)
-        height, width = image.shape
-        columns = backward[..., 0] + np.arange(width, dtype=np.float32)
-        rows = backward[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-        back = cv2.remap(forward, columns, rows, cv2.INTER_LINEAR,
+            return ImageMotion(np.zeros((*image.shape, 2), np.float32),
+                               np.zeros(image.shape, bool))
+        method, step = (self._fast if quick else self._refined), 1
+        backward = method.calc(image, earlier, None)
+        if quick and min(image.shape) >= 2 * _MINIMUM_SIDE:
+            image, earlier, step = cv2.pyrDown(image), cv2.pyrDown(earlier), 2
+        steps = backward[::step, ::step] / np.float32(step)
+        back = cv2.remap(method.calc(earlier, image, None), *_ends(steps), cv2.INTER_LINEAR,
                          borderMode=cv2.BORDER_CONSTANT, borderValue=(1e6, 1e6))
-        error = np.abs(back + backward).sum(axis=-1)
-        slack = _SLACK + _SLACK_SHARE * np.abs(backward).sum(axis=-1)
-        seen = cv2.remap(earlier, columns, rows, cv2.INTER_LINEAR)
-        return ImageMotion(backward, (error <= slack) & _same_brightness(image, seen))
+        consistent = _length(back + steps) <= _SLACK + _SLACK_SHARE * _length(steps)
+        consistent &= _same_brightness(image, cv2.remap(earlier, *_ends(steps), cv2.INTER_LINEAR))
+        return ImageMotion(backward, cv2.resize(
+            consistent.view(np.uint8), now.grey.shape[::-1], interpolation=cv2.INTER_NEAREST
+        ).view(bool))
 
 
-def _no_motion(shape: tuple[int, ...]) -> ImageMotion:
-    return ImageMotion(np.zeros((*shape, 2), np.float32), np.zeros(shape, bool))
+def _length(steps: FloatArray) -> FloatArray:
+    return np.abs(steps[..., 0]) + np.abs(steps[..., 1])
+
+
+def _ends(steps: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the columns and rows that (h, w, 2) steps lead to."""
+    height, width = steps.shape[:2]
+    return (steps[..., 0] + np.arange(width, dtype=np.float32),
+            steps[..., 1] + np.arange(height, dtype=np.float32)[:, None])
 
 
 def _same_brightness(now: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8]) -> Mask:
@@ -159,18 +163,17 @@ def _same_brightness(now: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8]) ->
 
 def flow_source(motion: ImageMotion, shape: tuple[int, int],
                 pixels: Indices) -> tuple[FlatIndex, Mask]:
-    """Return (N,) int32 places before of (N,) flattened pixels, and (N,) bool: which are valid."""
+    """Return (N,) intp places before of (N,) flattened pixels, and (N,) bool: which are valid."""
     height, width = shape
     small_height, small_width = motion.consistent.shape
-    steps = cv2.resize(motion.backward, (width, height), interpolation=cv2.INTER_LINEAR)
-    sure = cv2.resize(motion.consistent.view(np.uint8), (width, height),
-                      interpolation=cv2.INTER_NEAREST).view(bool)
-    steps = steps.reshape(-1, 2).take(pixels, axis=0)
     pixels = pixels.astype(np.int32)
     rows = pixels // np.int32(width)
     columns = pixels - rows * np.int32(width)
+    cells = (np.arange(height) * small_height // height * small_width).take(rows)
+    cells += (np.arange(width) * small_width // width).take(columns)
+    steps = motion.backward.reshape(-1, 2).take(cells, axis=0)
     columns += np.rint(steps[:, 0] * np.float32(width / small_width)).astype(np.int32)
     rows += np.rint(steps[:, 1] * np.float32(height / small_height)).astype(np.int32)
-    known = sure.take(pixels)
+    known = motion.consistent.take(cells)
     known &= (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    return (rows * np.int32(width) + columns) * known, known
+    return (rows * np.int32(width) + columns) * known.astype(np.intp), known

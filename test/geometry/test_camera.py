@@ -2,6 +2,7 @@ from clouds import AZURE, FISHEYE, KINECT, make_frame, projected, WIDE  # noqa: 
 import cv2
 from diffseg_ros.geometry.camera import (
     project,
+    project_depth,
     ray_table,
     rectify,
     unproject,
@@ -45,6 +46,16 @@ def test_what_is_behind_or_beside_the_camera_is_not_visible(distortion, model):
     camera = make_frame(96, 72, distortion=distortion, model=model).intrinsics
     points = np.float32([[0, 0, -1], [9, 0, 1], [0, -9, 1], [-40, 30, 1], [0, 0, 2]])
     assert visible_pixels(points, camera)[2].tolist() == [4]
+
+
+@pytest.mark.parametrize(('distortion', 'model'), LENSES)
+def test_depth_is_seen_by_another_camera_where_its_points_are(distortion, model):
+    frame = make_frame(96, 72)
+    motion = np.array([[0, -1, 0, 0.1], [1, 0, 0, 0], [0, 0, 1, 0.2], [0, 0, 0, 1.0]])
+    camera = make_frame(96, 72, distortion=distortion, model=model).intrinsics
+    x, y, z = unproject(frame.depth, frame.intrinsics, motion)
+    found = project_depth(frame.depth, frame.intrinsics, motion, camera)
+    np.testing.assert_allclose(found, [*project(x, y, z, camera), z], rtol=1e-4, atol=1e-3)
 
 
 def test_a_transform_moves_all_points_alike():

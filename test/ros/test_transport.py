@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import os
 from pathlib import Path
+import platform
 import re
 import shutil
 import subprocess
@@ -110,3 +111,27 @@ def test_client_with_the_defaults_of_fast_dds_and_the_node_hear_each_other(rig, 
     assert lines[:3] == ['0', '1', '2']
     if os.environ.get('ROS_DISTRO') not in startup.FAST_DDS_2:
         assert LOOKUP_THREADS <= set(lines), 'the client was to run without the profile'
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='of glibc only')
+def test_memory_that_images_leave_is_used_again():
+    code = """
+import resource, threading
+import numpy as np
+from diffseg_ros.ros.startup import keep_freed_memory
+keep_freed_memory()
+def frame():
+    return [np.ones((480, 640), np.float32) for _ in range(10)]
+def run():
+    frame()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        frame()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+for target in (run, threading.Thread(target=run).start):
+    target()
+"""
+    faults = subprocess.run([sys.executable, '-c', code], text=True, check=True, cwd=ROOT,
+                            capture_output=True).stdout.split()
+    # A frame has 3000 pages.
+    assert len(faults) == 2 and max(map(int, faults)) < 3000

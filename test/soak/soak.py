@@ -6,13 +6,18 @@ Feed the node 640x480 RGB-D at 30 Hz for minutes and look for leaks, growing age
 Prints a report as JSON; exits with 1 when the memory grew, the age did, or an image is not
 accounted for. The memory after the first minute, or after a third of a shorter run, is the
 yardstick.
+
+    python test/soak/soak.py --minutes 0.25 --recording SEQUENCE --outputs labels points
+
+plays a recording there and back: `share` says how many images gave labels, `node_ms` how old they
+were when the node published them, and what took the time.
 """
 
 from __future__ import annotations
 
 import argparse
 import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 import json
@@ -26,6 +31,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'test' / 'ros')]
 
+import cv2  # noqa: E402
+from diffseg_ros.geometry.label_images import resize_labels  # noqa: E402
+from diffseg_ros.io.source import open_source  # noqa: E402
+from diffseg_ros.types import Intrinsics  # noqa: E402
 import numpy as np  # noqa: E402
 
 NODE = ('-m', 'diffseg_ros.cli.node')
@@ -52,23 +61,38 @@ class Record:
     ages: list[tuple[float, float]] = field(default_factory=list)
 
 
-def prepared_frames(width: int, height: int) -> list[tuple[Any, Any, Any]]:
-    """Return (camera_info, depth, image) messages of blocks that move over a background."""
-    from sensor_msgs.msg import CameraInfo, Image
-
+def blocks(width: int, height: int) -> Iterator[tuple[np.ndarray, np.ndarray, Intrinsics]]:
+    """Yield colours, depth and camera of blocks that move over a background."""
     generator = np.random.default_rng(0)
     scene = np.kron(generator.integers(0, 255, (height // 40, width // 40, 3), np.uint8),
                     np.ones((40, 40, 1), np.uint8))
     metres = scene[..., 0].astype('<f4') / 100 + 0.5
-    info = CameraInfo(width=width, height=height, distortion_model='plumb_bob',
-                      k=[0.8 * width, 0.0, width / 2, 0.0, 0.8 * width, height / 2, 0.0, 0.0, 1.0])
+    camera = Intrinsics(width, height, 0.8 * width, 0.8 * width, width / 2, height / 2)
+    for number in range(PREPARED):
+        yield np.roll(scene, 4 * number, 1), np.roll(metres, 4 * number, 1), camera
 
-    def message(pixels: np.ndarray, encoding: str) -> Image:
-        return Image(width=width, height=height, encoding=encoding,
-                     step=pixels.nbytes // height, data=array.array('B', pixels.tobytes()))
 
-    return [(info, message(np.roll(metres, 4 * number, 1), '32FC1'),
-             message(np.roll(scene, 4 * number, 1), 'rgb8')) for number in range(PREPARED)]
+def recorded(path: Path, width: int, height: int
+             ) -> Iterator[tuple[np.ndarray, np.ndarray, Intrinsics]]:
+    """Yield the same of a recording's frames, there and back."""
+    frames = list(open_source(path))
+    for frame in frames + frames[-2:0:-1]:
+        yield (cv2.resize(frame.rgb, (width, height)), resize_labels(frame.depth, height, width),
+               frame.intrinsics.resized(width, height))
+
+
+def as_messages(rgb: np.ndarray, metres: np.ndarray, camera: Intrinsics) -> tuple[Any, Any, Any]:
+    """Return camera_info, depth and image."""
+    from sensor_msgs.msg import CameraInfo, Image
+
+    height, width = metres.shape
+    images = (Image(width=width, height=height, encoding=encoding, step=pixels.nbytes // height,
+                    data=array.array('B', pixels.tobytes()))
+              for pixels, encoding in ((metres, '32FC1'), (rgb, 'rgb8')))
+    return CameraInfo(
+        width=width, height=height, distortion_model=camera.distortion_model,
+        d=list(camera.distortion),
+        k=[camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]), *images
 
 
 @contextmanager
@@ -94,14 +118,14 @@ def resident(pid: int) -> float:
 
 
 def feed(client: Any, pid: int, seconds: float, rate: float,
-         size: tuple[int, int]) -> Record:
+         frames: list[tuple[Any, Any, Any]]) -> Record:
     """Publish at `rate` and collect; what is late goes out at once."""
-    record, frames = Record(), prepared_frames(*size)
+    record = Record()
     client.got['labels'].clear()
     begin = time.monotonic()
     while (elapsed := time.monotonic() - begin) < seconds:
         stamp = time.time_ns()
-        for message, publisher in zip(frames[record.sent % PREPARED],
+        for message, publisher in zip(frames[record.sent % len(frames)],
                                       (client.infos, client.depths, client.images)):
             message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
             message.header.frame_id = 'camera'
@@ -140,6 +164,9 @@ def judge(record: Record, values: dict[str, str], seconds: float) -> dict[str, A
     late = around(record.ages, 95, seconds - window, seconds)
     report = {
         'seconds': seconds, 'sent': record.sent, **counts, 'labels': len(record.ages),
+        'share': round(len(record.ages) / max(record.sent, 1), 3),
+        'node_ms': {name.removesuffix('_ms'): float(value) for name, value in values.items()
+                    if name.endswith('_ms')},
         'memory_mb': {'first': round(base, 1), 'last': round(final, 1),
                       'highest': round(max(value for _, value in record.memory), 1),
                       'every_10_s': [round(value) for _, value in record.memory[::10]]},
@@ -159,19 +186,22 @@ def judge(record: Record, values: dict[str, str], seconds: float) -> dict[str, A
 
 
 def soak(minutes: float, *, rate: float = 30.0, size: tuple[int, int] = (640, 480),
-         program: tuple[str, ...] = NODE, delay: float = 0.0,
-         log: Path = Path(os.devnull)) -> dict[str, Any]:
+         program: tuple[str, ...] = NODE, delay: float = 0.0, log: Path = Path(os.devnull),
+         recording: Path | None = None,
+         outputs: Sequence[str] = ('labels', 'points')) -> dict[str, Any]:
     """Run a node for some minutes and return the report."""
     from node_rig import Client, own_domain
 
+    frames = [as_messages(*frame) for frame in
+              (recorded(recording, *size) if recording else blocks(*size))]
     with own_domain() as domain:
         client = Client(domain)
         try:
             with running_node(program, domain, log, delay) as process:
-                client.subscribe('labels', 'points')
+                client.subscribe(*outputs)
                 client.until(lambda: client.values.get('state') == 'active', 60)
                 client.ready()
-                record = feed(client, process.pid, minutes * 60, rate, size)
+                record = feed(client, process.pid, minutes * 60, rate, frames)
                 client.until(lambda: client.accounted() and 'no more images' in client.sentence,
                              SETTLE_SECONDS)
                 return judge(record, client.values, minutes * 60)
@@ -184,6 +214,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('--minutes', type=float, default=10.0)
     parser.add_argument('--rate', type=float, default=30.0, metavar='HZ')
+    parser.add_argument('--size', type=int, nargs=2, default=(640, 480),
+                        metavar=('WIDTH', 'HEIGHT'))
+    parser.add_argument('--recording', type=Path, metavar='SEQUENCE',
+                        help='feed its frames, without poses, instead of blocks')
+    parser.add_argument('--outputs', nargs='+', default=('labels', 'points'), metavar='NAME',
+                        help='subscribe to these; labels must be among them')
     parser.add_argument('--stub', action='store_true',
                         help='the node with a pipeline that needs no model')
     parser.add_argument('--log', type=Path, default=Path(os.devnull),
@@ -191,7 +227,8 @@ def main() -> int:
     arguments = parser.parse_args()
     program = (str(ROOT / 'test' / 'ros' / 'stub_node.py'),) if arguments.stub else NODE
     report = soak(arguments.minutes, rate=arguments.rate, log=arguments.log, program=program,
-                  delay=0.06)
+                  delay=0.06, size=tuple(arguments.size), recording=arguments.recording,
+                  outputs=arguments.outputs)
     print(json.dumps(report, indent=2))
     return 1 if report['problems'] else 0
 

@@ -204,7 +204,8 @@ def seen(before, now, with_pose=False):
     if not with_pose:
         return object_motion(later, earlier, [OpticalFlow().checked(later, earlier)])
     rigid, _ = rigid_source(later, earlier, np.linalg.inv(earlier.pose) @ later.pose)
-    return object_motion(later, earlier, [OpticalFlow().unchecked(later, earlier)], rigid)
+    flow = OpticalFlow().checked(later, earlier, quick=True)
+    return object_motion(later, earlier, [flow], rigid)
 
 
 def on_grid(truth, own):

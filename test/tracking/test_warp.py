@@ -37,14 +37,14 @@ def test_wrong_motion_explains_little():
     assert rigid_source(now, before, pose(z=0.5))[1] < 0.1
 
 
-@pytest.mark.parametrize('coarse', [False, True])
-def test_flow_follows_a_shift(coarse):
+@pytest.mark.parametrize('quick', [False, True])
+def test_flow_follows_a_shift(quick):
     rng = np.random.default_rng(0)
     large = cv2.GaussianBlur(rng.uniform(0, 255, (260, 360)).astype(np.float32), (0, 0), 3)
     large = cv2.normalize(large, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
     before, now = (TrackingFrame((240, 320), large[10:250, left:left + 320].copy())
                    for left in (10, 22))
-    motion = OpticalFlow().checked(now, before, coarse=coarse)
+    motion = OpticalFlow().checked(now, before, quick=quick)
     index, known = (part.reshape(240, 320) for part in
                     flow_source(motion, (240, 320), np.arange(240 * 320)))
     step = index % 320 - np.arange(320)
