@@ -10,7 +10,7 @@ from diffseg_ros.tracking.memory_file import read_memory
 import numpy as np
 import pytest
 
-BEFORE, AFTER = 14, 5
+BEFORE, AFTER = 24, 5
 PLACES = 'redkitchen', 'tum_fr1_rpy'
 
 

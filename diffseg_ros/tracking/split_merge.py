@@ -40,17 +40,22 @@ class SplitDetector:
         self._candidates: dict[int, _Candidate] = {}
 
     def update(self, candidates: CandidateImage, overlap: Overlap,
-               segments: npt.NDArray[np.integer], objects: Mask, *, least: float, after: float,
-               weight: float = 1.0) -> tuple[CandidateImage, list[Mask]]:
+               segments: npt.NDArray[np.integer], *, least: float, after: float,
+               weight: float = 1.0, objects: Mask | None = None
+               ) -> tuple[CandidateImage, list[Mask]]:
         """
         Return the candidates after a keyframe, and (H, W) masks of parts that are now tracks.
 
         The (H, W) `candidates` are 0 for none; every pixel of `overlap` is known. A part has at
-        least `least` pixels; `after` votes split it off, and this keyframe's count `weight`.
+        least `least` pixels and a tenth of its track, or half of `least` if it lies on one of the
+        (S,) segments that are `objects`; `after` votes split it off, and this keyframe's count
+        `weight`.
         """
         table = overlap.table[:-1]
-        large = (table >= least) & (objects | (
-            table >= np.maximum(2 * least, _LEAST_SHARE * table.sum(axis=1, keepdims=True))))
+        if objects is None:
+            objects = np.zeros(table.shape[1], bool)
+        share = _LEAST_SHARE * table.sum(axis=1, keepdims=True)
+        large = table >= np.where(objects, least / 2, np.maximum(least, share))
         cut = large & (large.sum(axis=1, keepdims=True) > 1)
         candidates = self._on_their_tracks(candidates, overlap)
         numbers = self._vote(candidates, overlap, segments, cut, weight)

@@ -166,8 +166,8 @@ class TrackUpdater:
         overlap = count_overlap(subsample(labels.slots), None, segments.small, segments.count)
         labels.split_candidates, parts = self._splits.update(
             labels.split_candidates, overlap, segments.small,
-            segments.is_object, least=self._least_pixels(labels) / STRIDE**2,
-            after=self.config.split_after, weight=novelty)
+            least=2 * self._least_pixels(labels) / STRIDE**2, after=self.config.split_after,
+            weight=novelty, objects=segments.is_object)
         if not parts:
             return overlap
         for part in parts:

@@ -6,8 +6,8 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.datasets import MaskDataset
 from diffseg_ros.evaluation.objects import ObjectOverlap
 from diffseg_ros.segmentation.convex_objects import concavity
-from diffseg_ros.segmentation.support_surfaces import DISPARITY_NOISE
 from diffseg_ros.segmentation.scene_objects import frame_objects
+from diffseg_ros.segmentation.support_surfaces import DISPARITY_NOISE
 from diffseg_ros.types import Frame, Intrinsics
 import numpy as np
 import pytest
