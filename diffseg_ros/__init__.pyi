@@ -49,6 +49,9 @@ from .types import (
     Result as Result,
 )
 from .types import (
+    SegmentKind as SegmentKind,
+)
+from .types import (
     Segments as Segments,
 )
 from .types import (

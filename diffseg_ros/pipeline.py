@@ -23,6 +23,7 @@ from diffseg_ros.model_defaults import EMBEDDED, open_settings, OTHER, with_mode
 from diffseg_ros.parameter_file import pipeline_config_from_file
 from diffseg_ros.registry import segmentation_methods
 from diffseg_ros.segmentation.base import SegmentationMethod, SegmentationSettings
+from diffseg_ros.segmentation.scene_objects import with_kinds
 from diffseg_ros.settings import flatten
 from diffseg_ros.threads import one_blas_thread, yield_to_others
 from diffseg_ros.time_rules import clock_jumped_back
@@ -259,7 +260,7 @@ class Pipeline:
         features, attention = self._observe(frame)
         with one_blas_thread():
             method = create_method(self._config.segmentation, kind_of(self._backbone))
-            return method.segment(frame, features, None, attention)
+            return with_kinds(frame, method.segment(frame, features, None, attention))
 
     def process(self, frame: Frame) -> Result:
         """
@@ -330,7 +331,7 @@ class Pipeline:
         with one_blas_thread():
             prior = self._tracker.prior(prediction, features)
             watch.lap('tracking')
-            segments = self._method.segment(frame, features, prior, attention)
+            segments = with_kinds(frame, self._method.segment(frame, features, prior, attention))
             watch.lap('segmentation')
         return _Segmented(segments, watch.laps)
 

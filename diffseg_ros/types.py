@@ -219,6 +219,8 @@ class Track:
     velocity
         (x, y, z) in metres per second against the world, along the axes of the camera's optical
         frame; None at rest, and where depth or the camera's pose is unknown.
+    kind
+        What it is by its shape, as most keyframes had it.
 
     """
 
@@ -230,6 +232,7 @@ class Track:
     moving: bool = False
     since_moved: float | None = None
     velocity: tuple[float, float, float] | None = None
+    kind: SegmentKind = SegmentKind.UNKNOWN
 
 
 @dataclass(frozen=True)

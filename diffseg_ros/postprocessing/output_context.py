@@ -7,7 +7,16 @@ from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.geometry.label_images import compact, distinct_labels
 from diffseg_ros.postprocessing.segment_filter import needs_boxes, removed_ids
-from diffseg_ros.types import Frame, LabelImage, Mask, Result, RgbImage, Track, UNLABELLED
+from diffseg_ros.types import (
+    Frame,
+    LabelImage,
+    Mask,
+    Result,
+    RgbImage,
+    SegmentKind,
+    Track,
+    UNLABELLED,
+)
 from diffseg_ros.viz.overlay import draw_overlay
 import numpy as np
 import numpy.typing as npt
@@ -140,6 +149,18 @@ class OutputContext:
             return None
         return removed_ids(self.config.removal, distinct_labels(self.labels), lambda: self.boxes,
                            self.result.tracks)
+
+    @cached_property
+    def kinds(self) -> dict[int, SegmentKind]:
+        """What the tracks are by their shape, by id, where that is known."""
+        return {track.id: track.kind for track in self.result.tracks
+                if track.kind is not SegmentKind.UNKNOWN}
+
+    @cached_property
+    def objects(self) -> list[int]:
+        """Ids of the objects: what stands on or hangs before a surface, and what moves."""
+        return [track.id for track in self.result.tracks
+                if track.kind is SegmentKind.OBJECT or track.moving]
 
     @cached_property
     def moving(self) -> dict[int, Track]:

@@ -12,13 +12,13 @@ from diffseg_ros.segmentation.convex_objects import convex_objects
 from diffseg_ros.segmentation.occluded_parts import join_occluded
 from diffseg_ros.segmentation.support_surfaces import find_surfaces, Surfaces, tolerance
 from diffseg_ros.segmentation.token_points import token_points
-from diffseg_ros.types import Frame, Intrinsics, LabelImage, SegmentKind
+from diffseg_ros.types import Frame, Intrinsics, LabelImage, SegmentKind, Segments
 import numpy as np
 import numpy.typing as npt
 
 FloatImage = npt.NDArray[np.float32]
 
-_WIDTH = 640
+_WIDTH, _QUICK_WIDTH = 640, 320
 _REACH = 7
 _ABOVE = 0.5
 
@@ -56,6 +56,16 @@ def frame_objects(frame: Frame) -> LabelImage:
     width = min(_WIDTH, full)
     points = token_points(frame, round(height * width / full), width)
     return resize_labels(scene_objects(points, frame.intrinsics).labels, height, full)
+
+
+def with_kinds(frame: Frame, segments: Segments) -> Segments:
+    """Return segments that say what they are by their shape, where depth and camera tell."""
+    if segments.kinds or frame.depth is None or frame.intrinsics is None:
+        return segments
+    height, width = segments.labels.shape
+    grid = min(_QUICK_WIDTH, width)
+    points = token_points(frame, round(height * grid / width), grid)
+    return replace(segments, kinds=scene_objects(points, frame.intrinsics).kinds(segments.labels))
 
 
 def scene_objects(points: FloatImage, camera: Intrinsics) -> SceneObjects:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.label_map import CAPACITY
 from diffseg_ros.tracking.world_map import Position
-from diffseg_ros.types import Mask, Track, TrackState
+from diffseg_ros.types import Mask, SegmentKind, Track, TrackState
 import numpy as np
 import numpy.typing as npt
 
@@ -36,8 +36,8 @@ class TrackRecord:
     `position` the (2, 3) float64 mean and standard deviation of its points in world metres. A
     `dynamic` track was seen to move by itself and may be elsewhere now. It is `moving`, or last
     moved `since_moved` seconds ago, None for never. `velocity` is (3,) metres per second against
-    the world, along the axes of the camera, None if unknown. A `loaded` track comes from a file
-    and was not seen since.
+    the world, along the axes of the camera, None if unknown. `kinds` is the share of each
+    SegmentKind in what was seen of it. A `loaded` track comes from a file and was not seen since.
     """
 
     id: int
@@ -59,6 +59,7 @@ class TrackRecord:
     moving: bool = False
     since_moved: float | None = None
     velocity: npt.NDArray[np.float64] | None = None
+    kinds: npt.NDArray[np.float64] | None = None
 
     @property
     def state(self) -> TrackState:
@@ -77,6 +78,12 @@ class TrackRecord:
         if self.position is not None:
             position = _MOMENTUM * self.position + (1 - _MOMENTUM) * position
         self.position = position
+
+    def update_kinds(self, kinds: npt.NDArray[np.float64]) -> None:
+        """Average in the shares of what the track is by its shape now."""
+        if self.kinds is not None:
+            kinds = _MOMENTUM * self.kinds + (1 - _MOMENTUM) * kinds
+        self.kinds = kinds
 
 
 def update_appearance(tracks: Sequence[TrackRecord], embeddings: npt.NDArray[np.float32]) -> None:
@@ -254,8 +261,16 @@ class TrackManager:
                   self.frame - max(part.last_seen for part in parts),
                   sum(part.pixels for part in parts), any(part.moving for part in parts),
                   min((part.since_moved for part in parts if part.since_moved is not None),
-                      default=None), _velocity(parts))
+                      default=None), _velocity(parts), _kind(parts))
             for track_id, parts in sorted(self.by_id().items()))
+
+
+def _kind(parts: list[TrackRecord]) -> SegmentKind:
+    """Return what the parts are by their pixels, UNKNOWN where that is not clear."""
+    known = [max(part.pixels, 1) * part.kinds for part in parts if part.kinds is not None]
+    total = np.sum(known, axis=0) if known else np.ones(len(SegmentKind))
+    most = int(total.argmax())
+    return tuple(SegmentKind)[most] if 2 * total[most] > total.sum() else SegmentKind.UNKNOWN
 
 
 def _velocity(parts: list[TrackRecord]) -> tuple[float, float, float] | None:

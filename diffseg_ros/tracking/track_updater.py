@@ -43,9 +43,16 @@ class SegmentMap:
         self.gain *= np.float32(_GAIN_BY_CONFIDENCE / 255)
         self.gain += np.float32(_GAIN)
         self.embeddings = segments.embeddings
-        self.is_object = np.array([kind is SegmentKind.OBJECT for kind in segments.kinds]
-                                  or [False] * len(segments.embeddings))
+        self.kinds = np.array([[kind is one for one in SegmentKind] for kind in segments.kinds])
         self.count = len(segments.embeddings)
+
+    @property
+    def objects(self) -> Mask | None:
+        """Which of the segments are objects, None if that was not looked for."""
+        if not len(self.kinds):
+            return None
+        objects: Mask = self.kinds[:, tuple(SegmentKind).index(SegmentKind.OBJECT)]
+        return objects
 
     def carried(self, source: Source) -> SegmentMap:
         """Return the segments in a later frame: the nearest, without gain, where no source is."""
@@ -167,7 +174,7 @@ class TrackUpdater:
         labels.split_candidates, parts = self._splits.update(
             labels.split_candidates, overlap, segments.small,
             least=2 * self._least_pixels(labels) / STRIDE**2, after=self.config.split_after,
-            weight=novelty, objects=segments.is_object)
+            weight=novelty, objects=segments.objects)
         if not parts:
             return overlap
         for part in parts:
@@ -187,7 +194,7 @@ class TrackUpdater:
     def _update_tracks(self, labels: LabelMap, segments: SegmentMap, overlap: Overlap,
                        points: WorldPoints | None) -> None:
         """
-        Note how the tracks in view look, and where they are.
+        Note how the tracks in view look, what they are, and where.
 
         A track that holds little of the segment it lies in looks like that segment by mistake.
         """
@@ -201,6 +208,10 @@ class TrackUpdater:
             track.hits += 1
             track.confirmed |= track.hits >= self.config.confirm_after
         update_appearance(tracks, embeddings[own].astype(np.float32))
+        if len(segments.kinds):
+            kinds = table @ segments.kinds / np.maximum(table.sum(axis=1, keepdims=True), 1)
+            for track, shares in zip(tracks, kinds[own], strict=True):
+                track.update_kinds(shares)
         if points is not None:
             for slot, position in points.positions(labels.slots):
                 self._tracks[slot].update_position(position)

@@ -52,9 +52,10 @@ def test_bag_holds_the_topics_of_the_node(run, sequence):
             stamps.add(first.header.stamp.sec * 10**9 + first.header.stamp.nanosec)
             if connection.topic == '/diffseg/labels':
                 assert (message.encoding, message.step) == ('16UC1', 256)
-    names = ['labels', 'confidence', 'overlay', 'camera_info', 'points', 'markers']
+    names = ['labels', 'confidence', 'overlay', 'camera_info', 'points', 'markers',
+             'objects/labels']
     if message_class('vision_msgs/msg/Detection2DArray') is not None:
-        names += ['detections', 'detections_3d']
+        names += ['detections', 'detections_3d', 'objects']
     assert counts == {f'/diffseg/{name}': FRAMES for name in names}
     assert stamps == {10 * 10**9 + number * 10**8 for number in range(FRAMES)}
 

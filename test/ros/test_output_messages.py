@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import sys
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from diffseg_ros.io.calibration import intrinsics_from_camera_info
 from diffseg_ros.io.messages import decode_colour, decode_depth
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.postprocessing.output_context import OutputContext
-from diffseg_ros.types import Frame, Intrinsics, Result, Track, TrackState
+from diffseg_ros.types import Frame, Intrinsics, Result, SegmentKind, Track, TrackState
 from diffseg_ros.viz.colours import label_colours, label_palette
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from scipy.spatial.transform import Rotation
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 from diffseg_ros.ros.frame_converter import depth_encoding  # noqa: E402
-from diffseg_ros.ros.messages import image_message, make_header, message_class  # noqa: E402
+from diffseg_ros.ros.messages import image_message, make_header, message_class, vector  # noqa: E402
 from diffseg_ros.ros.outputs import available_outputs, create_message  # noqa: E402
 from diffseg_ros.ros.outputs.detections import label_info  # noqa: E402
 from diffseg_ros.ros.publishers import OutputPublishers  # noqa: E402
@@ -91,11 +92,11 @@ def test_every_output_has_the_stamp_and_frame_of_its_image(vision):
 
 
 @pytest.mark.parametrize(('depth', 'intrinsics', 'missing'), [
-    (False, True, {'points', 'markers', 'depth_filtered'}),
-    (True, False, {'points', 'markers', 'camera_info'})])
+    (False, True, {'points', 'markers', 'depth_filtered', 'objects/labels'}),
+    (True, False, {'points', 'markers', 'camera_info', 'objects/labels'})])
 def test_nothing_is_made_that_would_mean_no_data(vision, depth, intrinsics, missing):
     made = messages(context(depth, intrinsics))
-    assert set(made) == set(available_outputs()) - missing - {'detections_3d'}
+    assert set(made) == set(available_outputs()) - missing - {'detections_3d', 'objects'}
 
 
 def test_what_goes_by_size_is_not_made_without_sizes():
@@ -281,6 +282,33 @@ def test_a_moving_segment_is_detected_as_one(vision):
         assert [item.hypothesis.class_id for item in moving.results] == ['segment', 'moving']
         assert [item.hypothesis.class_id for item in still.results] == ['segment']
     assert moving.results[1].pose.pose == moving.bbox.center
+
+
+def test_surfaces_are_named_and_objects_come_by_themselves(vision):
+    given = with_boxes(box(7), box(70000))
+    tracks = (Track(7, TrackState.CONFIRMED, 5, 0, 60, kind=SegmentKind.OBJECT),
+              Track(70000, TrackState.CONFIRMED, 5, 0, 60, kind=SegmentKind.TABLE))
+    given.result = replace(given.result, tracks=tracks)
+    for name in ('detections', 'detections_3d'):
+        thing, table = message(given, name).detections
+        assert [item.hypothesis.class_id for item in thing.results] == ['segment', 'object']
+        assert [item.hypothesis.class_id for item in table.results] == ['segment', 'table']
+    texts = [marker.text for marker in message(given, 'markers').markers if marker.text]
+    assert texts == ['7', '70000 table']
+    only, = message(given, 'objects').detections
+    assert (only.id, only.bbox.size) == ('7', vector(box(7).size.tolist()))
+    image, whole = message(given, 'objects/labels'), message(given, 'labels')
+    assert (image.encoding, image.header) == (whole.encoding, whole.header)
+    values, others = (np.frombuffer(one.data, '<u2') for one in (image, whole))
+    of_the_thing = given.labels.ravel() == 7
+    assert np.array_equal(values, np.where(of_the_thing, others, 65535)) and of_the_thing.any()
+
+
+def test_what_moves_is_an_object_whatever_its_shape():
+    given = with_boxes(box(7), box(70000))
+    given.result = replace(given.result, tracks=(
+        Track(7, TrackState.CONFIRMED, 5, 0, 60, True, 0.0, kind=SegmentKind.WALL),))
+    assert given.objects == [7]
 
 
 def test_flat_segments_have_a_thickness_that_rviz_draws():

@@ -1,7 +1,7 @@
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.label_map import CAPACITY
 from diffseg_ros.tracking.track_manager import TrackManager
-from diffseg_ros.types import TrackState
+from diffseg_ros.types import SegmentKind, TrackState
 import numpy as np
 import pytest
 
@@ -103,3 +103,30 @@ def test_more_tracks_than_slots_are_refused_while_all_are_in_view():
     seen(manager, range(1, CAPACITY), 1)
     assert manager.start().id == CAPACITY + 1
     assert tracks[0].id not in [track.id for track in manager]
+
+
+def test_a_track_is_what_most_keyframes_see_in_it():
+    tracks = TrackManager()
+    one = tracks.start()
+    one.pixels = 100
+    shares = {kind: np.array([kind is other for other in SegmentKind], float)
+              for kind in SegmentKind}
+    assert tracks.summaries()[0].kind is SegmentKind.UNKNOWN
+    for seen, expected in ((SegmentKind.OBJECT, SegmentKind.OBJECT),
+                           (SegmentKind.TABLE, SegmentKind.OBJECT),
+                           (SegmentKind.OBJECT, SegmentKind.OBJECT)):
+        one.update_kinds(shares[seen])
+        assert tracks.summaries()[0].kind is expected
+    for _ in range(10):
+        one.update_kinds(shares[SegmentKind.FLOOR])
+    assert tracks.summaries()[0].kind is SegmentKind.FLOOR
+
+
+def test_parts_of_one_object_are_what_the_larger_is():
+    tracks = TrackManager()
+    large, small = tracks.start(), tracks.start()
+    large.pixels, small.pixels = 100, 10
+    tracks.join_ids(large, small)
+    for part, kind in ((large, SegmentKind.OBJECT), (small, SegmentKind.WALL)):
+        part.update_kinds(np.array([kind is other for other in SegmentKind], float))
+    assert [track.kind for track in tracks.summaries()] == [SegmentKind.OBJECT]

@@ -1,9 +1,10 @@
-"""~/detections, ~/detections_3d and ~/label_info, where vision_msgs is installed."""
+"""~/detections, ~/detections_3d, ~/objects and ~/label_info, where vision_msgs is installed."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from diffseg_ros.geometry.boxes import SegmentBox
 from diffseg_ros.postprocessing.label_encoding import SEGMENT_CLASS
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.registry import register_output
@@ -21,7 +22,7 @@ def detections(context: OutputContext) -> Any:
     """
     Return an upright box in pixels of each segment; its `id` is the segment's.
 
-    One that moves by itself has a second result, `moving`.
+    Further results are what it is by its shape, such as `object` or `table`, and `moving`.
     """
     header, regions, made = header_of(context.frame), context.regions, []
     for identity, (x, y, width, height), score in zip(
@@ -38,13 +39,23 @@ def detections_3d(context: OutputContext) -> Any:
     """
     Return a box in metres of each segment that has depth.
 
-    One that moves by itself has a second result, `moving`; ~/markers have its velocity.
+    Further results are as in ~/detections; ~/markers have the velocity of what moves.
     """
+    return _boxes(context, context.boxes) if context.has_points else None
+
+
+@register_output('objects', message='vision_msgs/msg/Detection3DArray')
+def objects(context: OutputContext) -> Any:
+    """Return ~/detections_3d of objects only: without floors, tables, walls and ceilings."""
     if not context.has_points:
         return None
+    return _boxes(context, [box for box in context.boxes if box.id in context.objects])
+
+
+def _boxes(context: OutputContext, boxes: list[SegmentBox]) -> Any:
     header, made = header_of(context.frame), []
     scores = dict(zip(context.regions.ids.tolist(), context.regions.scores.tolist(), strict=True))
-    for box in context.boxes:
+    for box in boxes:
         pose, results = box_pose(box), _results(context, box.id, scores[box.id])
         for result in results:
             result.pose.pose = pose
@@ -61,8 +72,12 @@ def label_info(header: Header) -> Any:
 
 
 def _results(context: OutputContext, identity: int, score: float) -> list[Any]:
-    """Return what a segment is thought to be: a segment, and maybe a moving one."""
-    names = [CLASS_NAME, MOVING] if identity in context.moving else [CLASS_NAME]
+    """Return what a segment is thought to be: a segment, its kind, and maybe a moving one."""
+    names = [CLASS_NAME]
+    if identity in context.kinds:
+        names.append(context.kinds[identity].value)
+    if identity in context.moving:
+        names.append(MOVING)
     return [_hypothesis(name, score) for name in names]
 
 

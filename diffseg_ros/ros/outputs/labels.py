@@ -1,4 +1,4 @@
-"""~/labels and ~/labels/compressed: the persistent segment id of each pixel."""
+"""~/labels, ~/labels/compressed and ~/objects/labels: the persistent id of each pixel."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.registry import register_output
 from diffseg_ros.ros.messages import header_of, image_message
+import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
 _FASTEST = (cv2.IMWRITE_PNG_COMPRESSION, 1)
@@ -16,6 +17,16 @@ _FASTEST = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 def labels(context: OutputContext) -> Image:
     """Return an image of label values in the encoding of the parameter `labels_encoding`."""
     return image_message(context.values, context.encoder.encoding, header_of(context.frame))
+
+
+@register_output('objects/labels', message=Image, sensor_data=True)
+def object_labels(context: OutputContext) -> Image | None:
+    """Return ~/labels of the objects; floors, tables, walls and all else are unlabelled."""
+    if not context.has_points:
+        return None
+    unlabelled = context.values.dtype.type(context.encoder.unlabelled)
+    values = np.where(np.isin(context.labels, context.objects), context.values, unlabelled)
+    return image_message(values, context.encoder.encoding, header_of(context.frame))
 
 
 @register_output('labels/compressed', message=CompressedImage, sensor_data=True)

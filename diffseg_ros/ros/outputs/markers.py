@@ -9,6 +9,7 @@ from diffseg_ros.geometry.boxes import SegmentBox
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.registry import register_output
 from diffseg_ros.ros.messages import box_pose, header_of, point, vector
+from diffseg_ros.types import SegmentKind
 from diffseg_ros.viz.colours import label_colours
 from geometry_msgs.msg import Pose, Vector3
 import numpy as np
@@ -19,6 +20,7 @@ _OPACITY = 0.35
 _TEXT_HEIGHT = 0.06
 _ARROW = 0.02, 0.04, 0.06  # metres: diameters of shaft and head, length of the head
 _THINNEST = 0.001  # RViz draws no cube of thickness 0
+_NAMED = SegmentKind.FLOOR, SegmentKind.TABLE, SegmentKind.WALL, SegmentKind.CEILING
 _LIFETIME = Duration(sec=2)
 
 Velocity = tuple[float, float, float]
@@ -29,8 +31,8 @@ def markers(context: OutputContext) -> MarkerArray | None:
     """
     Return a translucent box and its id per segment, in the colours of ~/overlay.
 
-    The text of a segment that moves by itself has its speed too, and an arrow shows how far it
-    goes in a second against the fixed frame.
+    The text of a floor, table, wall or ceiling says so; that of a segment that moves by itself has
+    its speed too, and an arrow shows how far it goes in a second against the fixed frame.
 
     The boxes of the last message are deleted first, so that none outlives its segment. They
     disappear by themselves when the images stop.
@@ -43,7 +45,8 @@ def markers(context: OutputContext) -> MarkerArray | None:
     for box, colour in zip(context.boxes, colours.tolist(), strict=True):
         track = context.moving.get(box.id)
         velocity = track.velocity if track is not None else None
-        made += [_cube(box, colour, header), _text(box, header, velocity)]
+        kind = context.kinds.get(box.id, SegmentKind.UNKNOWN)
+        made += [_cube(box, colour, header), _text(box, header, kind, velocity)]
         if velocity is not None:
             made.append(_arrow(box, velocity, colour, header))
     return MarkerArray(markers=made)
@@ -57,11 +60,13 @@ def _cube(box: SegmentBox, colour: list[float], header: Header) -> Marker:
         color=ColorRGBA(r=red, g=green, b=blue, a=_OPACITY))
 
 
-def _text(box: SegmentBox, header: Header, velocity: Velocity | None) -> Marker:
+def _text(box: SegmentBox, header: Header, kind: SegmentKind,
+          velocity: Velocity | None) -> Marker:
     # y points down in the optical frame: the text stands on top of the box.
     top = float(box.corners[:, 1].min()) - 0.5 * _TEXT_HEIGHT
     x, _, z = box.centre.tolist()
-    text = str(box.id) if velocity is None else f'{box.id}: {math.hypot(*velocity):.1f} m/s'
+    text = f'{box.id} {kind.value}' if kind in _NAMED else str(box.id)
+    text += '' if velocity is None else f': {math.hypot(*velocity):.1f} m/s'
     return Marker(
         header=header, ns='ids', id=box.id, type=Marker.TEXT_VIEW_FACING, lifetime=_LIFETIME,
         pose=Pose(position=point([x, top, z])), text=text, scale=Vector3(z=_TEXT_HEIGHT),
