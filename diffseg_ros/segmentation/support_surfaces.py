@@ -98,7 +98,8 @@ def find_surfaces(points: FloatImage, camera: Intrinsics) -> Surfaces:
     for piece in pieces:
         kind = _kind(piece, up)
         if kind is None and piece is pieces[0]:
-            kind = SegmentKind.WALL if up is None else SegmentKind.TABLE
+            upright = -piece.plane.normal[1] > _UPRIGHT
+            kind = SegmentKind.TABLE if upright else SegmentKind.WALL
         if kind is not None:
             found.labels[piece.mask] = len(found.kinds)
             found.kinds.append(kind)

@@ -1,4 +1,4 @@
-"""diffseg_node with a grid of segments, of which one moves and one did three seconds ago."""
+"""diffseg_node with a grid: a table, an object, a segment that moves and one that did."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from dataclasses import replace
 import sys
 
 from diffseg_ros.cli.node import main
-from diffseg_ros.types import Frame, Result, Track, TrackState
+from diffseg_ros.types import Frame, Result, SegmentKind, Track, TrackState
 from grid_node import FIRST_ID, GridPipeline
 
-MOVING, MOVED = FIRST_ID + 1, FIRST_ID + 6
+TABLE, MOVING, THING, MOVED = FIRST_ID, FIRST_ID + 1, FIRST_ID + 4, FIRST_ID + 6
 VELOCITY = 0.3, 0.0, -0.4
 TRACKS = (
-    Track(FIRST_ID, TrackState.CONFIRMED, 9, 0, 50),
+    Track(TABLE, TrackState.CONFIRMED, 9, 0, 50, kind=SegmentKind.TABLE),
+    Track(THING, TrackState.CONFIRMED, 9, 0, 50, kind=SegmentKind.OBJECT),
     Track(MOVING, TrackState.CONFIRMED, 9, 0, 50, True, 0.0, VELOCITY),
     Track(MOVED, TrackState.CONFIRMED, 9, 0, 50, False, 3.0))
 

@@ -74,6 +74,20 @@ def test_what_moves_or_moved_lately_is_removed_from_depth_mask_and_points(rig):
     assert not done and 'removal.moving' in reason
 
 
+def test_objects_come_by_themselves_and_surfaces_are_named(rig):
+    client = rig.start(program=(str(Path(moving_node.__file__)),))
+    images = listen(client, Image, '/diffseg/objects/labels', qos_profile_sensor_data)
+    markers = listen(client, MarkerArray, '/diffseg/markers', RELIABLE)
+    client.ready()
+    client.send(0)
+    client.until(lambda: images and markers)
+    labels = grid_labels(HEIGHT, WIDTH)
+    things = np.isin(labels, [moving_node.THING, moving_node.MOVING])
+    values = np.frombuffer(images[0].data, '<u2').reshape(HEIGHT, WIDTH)
+    assert np.array_equal(values, np.where(things, labels, 65535)) and stamps(images) == [0]
+    assert f'{moving_node.TABLE} table' in {item.text for item in markers[0].markers}
+
+
 def test_transport_follows_its_image_s_new_name(rig):
     client = rig.start('-r', '~/labels:=/semantic/ids', '-p', 'output_reliability:=reliable',
                        program=GRID_NODE)
