@@ -21,6 +21,7 @@ FloatImage = npt.NDArray[np.float32]
 _WIDTH = 640
 _REACH = 7
 _ABOVE = 0.5
+_CONTACT = 0.25
 
 
 class SceneObjects(NamedTuple):
@@ -78,17 +79,15 @@ def _standing(points: FloatImage, pieces: LabelImage, surfaces: Surfaces) -> Lab
     count, known = int(pieces.max()) + 1, len(surfaces.planes)
     if not count or not known:
         return np.full_like(pieces, -1)
-    around = cv2.dilate((surfaces.labels + 1).astype(np.uint8), np.ones((_REACH, _REACH)))
     at = np.flatnonzero(pieces >= 0)
-    piece, beside = pieces.take(at), around.take(at).astype(np.intp)
-    contact = np.bincount(piece * (known + 1) + beside, minlength=count * (known + 1))
-    contact = contact.reshape(count, -1)[:, 1:]
-    plane = contact.argmax(axis=1)
-    place = points.reshape(-1, 3).take(at, axis=0)
-    normals = np.stack([one.normal for one in surfaces.planes])
-    offsets = np.array([one.offset for one in surfaces.planes], np.float32)
-    height = (place * normals[plane[piece]]).sum(axis=1) - offsets[plane[piece]]
-    above = np.bincount(piece, height > tolerance(place[:, 2]), count)
-    stands = (contact.max(axis=1) > 0) & (above > _ABOVE * np.bincount(piece, minlength=count))
+    piece, place = pieces.take(at), points.reshape(-1, 3).take(at, axis=0)
+    size, noise = np.bincount(piece, minlength=count), tolerance(place[:, 2])
+    contact, above = np.zeros((2, known, count))
+    for number, plane in enumerate(surfaces.planes):
+        near = cv2.dilate((surfaces.labels == number).view(np.uint8), np.ones((_REACH, _REACH)))
+        contact[number] = np.bincount(piece, near.take(at), count)
+        above[number] = np.bincount(piece, plane.heights(place) > noise, count)
+    touches = contact > _CONTACT * contact.sum(axis=0)
+    stands = (touches & (above > _ABOVE * size)).any(axis=0)
     numbers = np.where(stands, np.cumsum(stands) - 1, -1).astype(np.int32)
     return np.append(numbers, np.int32(-1))[pieces]
