@@ -75,19 +75,29 @@ def scene_objects(points: FloatImage, camera: Intrinsics) -> SceneObjects:
 
 
 def _standing(points: FloatImage, pieces: LabelImage, surfaces: Surfaces) -> LabelImage:
-    """Return the pieces that touch a surface and rise above it, from 0, -1 elsewhere."""
+    """
+    Return the pieces that touch a surface and rise above it, from 0, -1 elsewhere.
+
+    Things hide the surface from what lies on them, so a piece that touches such a thing and no
+    surface need only rise above one.
+    """
     count, known = int(pieces.max()) + 1, len(surfaces.planes)
     if not count or not known:
         return np.full_like(pieces, -1)
     at = np.flatnonzero(pieces >= 0)
     piece, place = pieces.take(at), points.reshape(-1, 3).take(at, axis=0)
     size, noise = np.bincount(piece, minlength=count), tolerance(place[:, 2])
+    reach = np.ones((_REACH, _REACH), np.uint8)
     contact, above = np.zeros((2, known, count))
     for number, plane in enumerate(surfaces.planes):
-        near = cv2.dilate((surfaces.labels == number).view(np.uint8), np.ones((_REACH, _REACH)))
+        near = cv2.dilate((surfaces.labels == number).view(np.uint8), reach)
         contact[number] = np.bincount(piece, near.take(at), count)
         above[number] = np.bincount(piece, plane.heights(place) > noise, count)
     touches = contact > _CONTACT * contact.sum(axis=0)
-    stands = (touches & (above > _ABOVE * size)).any(axis=0)
+    rises = above > _ABOVE * size
+    stands = (touches & rises).any(axis=0)
+    beside = cv2.dilate(np.append(stands, False)[pieces].view(np.uint8), reach)
+    held = rises.any(axis=0) & ~contact.any(axis=0)
+    stands |= held & (np.bincount(piece, beside.take(at), count) > 0)
     numbers = np.where(stands, np.cumsum(stands) - 1, -1).astype(np.int32)
     return np.append(numbers, np.int32(-1))[pieces]
