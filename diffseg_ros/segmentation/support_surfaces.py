@@ -87,10 +87,11 @@ def find_surfaces(points: FloatImage, camera: Intrinsics) -> Surfaces:
 
     `points` are (h, w, 3) float32 in metres in the optical frame of `camera`, whose size they
     have, NaN where there is none. Planes with most points come first. Up is the normal of the
-    largest one within 60 degrees of the image's upper side. A level surface with nothing below it
-    is the floor, others are tables, whatever they belong to; walls and ceilings have nothing
-    behind them. Other planes are faces of things, but for the first. Pieces of less than 0.15
-    square metres are none.
+    largest one within 60 degrees of the image's upper side; without one, away from the largest
+    within 45 degrees of its lower side, a ceiling. So a camera that looks up by more than 30
+    degrees takes a wall for the floor. A level surface with nothing below it is the floor, others
+    are tables, whatever they belong to; walls and ceilings have nothing behind them. Other planes
+    are faces of things, but for the first. Pieces of less than 0.15 square metres are none.
     """
     pieces = _plane_pieces(points, camera)
     up = _up(pieces)
