@@ -71,12 +71,15 @@ def concavity(depth: FloatImage) -> FloatImage:
     def beside(down: int, right: int) -> FloatImage:
         return padded[pad + down:pad + down + height, pad + right:pad + right + width]
 
-    mean = np.zeros(depth.shape, np.float32)
+    mean, bend = np.zeros((2, height, width), np.float32)
     for reach in (scale * reach for reach in _REACHES):
         most = np.zeros(depth.shape, np.float32)
         slant = round(reach / np.sqrt(2))
         for down, right in ((0, reach), (reach, 0), (slant, slant), (slant, -slant)):
-            np.fmax(most, (beside(down, right) + beside(-down, -right)) / 2 - near, out=most)
+            np.add(beside(down, right), beside(-down, -right), out=bend)
+            bend /= 2
+            bend -= near
+            np.fmax(most, bend, out=most)
         mean += most / len(_REACHES)
     return mean
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
-from diffseg_ros.geometry.label_images import label_middles
 from diffseg_ros.segmentation.graph_utils import connected_groups
 from diffseg_ros.segmentation.region_planes import planes, point_moments
 from diffseg_ros.segmentation.support_surfaces import DISPARITY_NOISE
@@ -30,29 +27,33 @@ def join_occluded(points: npt.NDArray[np.float32], labels: LabelImage) -> LabelI
     Indoor Environments", IROS 2012.
     """
     count = int(labels.max()) + 1
-    centres, normals, known = (values[..., 1:] for values in
-                               planes(point_moments(points, labels + 1, count + 1)))
-    size = np.maximum(np.bincount(labels.ravel() + 1, minlength=count + 1), 1.0)
-    middles = np.stack(label_middles(labels + 1, size), axis=1)[1:]
-    linked = []
-    for one, other in combinations(np.flatnonzero(known).tolist(), 2):
-        step = centres[:, other] - centres[:, one]
-        step /= np.linalg.norm(step)
-        if (normals[:, one] @ normals[:, other] > _ALIKE
-                and max(normals[:, one] @ step, normals[:, other] @ -step) < _IN_FRONT
-                and _is_hidden(points[..., 2], labels, (one, other), middles, 1 / centres[2])):
-            linked.append((one, other))
+    if count < 2:
+        return labels
+    at = labels >= 0
+    label, places = labels[at], np.nonzero(at)
+    centres, normals, known = planes(point_moments(points[at][:, None], label, count))
+    size = np.maximum(np.bincount(label, minlength=count), 1)
+    middles = np.stack([np.bincount(label, place, count) / size for place in places], axis=1)
+    pairs = np.flatnonzero(known)[np.stack(np.triu_indices(np.count_nonzero(known), 1))]
+    (from_centre, to_centre), (from_normal, to_normal) = (
+        values[:, pairs].swapaxes(0, 1) for values in (centres, normals))
+    step = to_centre - from_centre
+    step /= np.maximum(np.linalg.norm(step, axis=0), 1e-12)
+    front = np.maximum((from_normal * step).sum(axis=0), -(to_normal * step).sum(axis=0))
+    alike = (from_normal * to_normal).sum(axis=0) > _ALIKE
+    linked = [pair for pair in pairs.T[alike & (front < _IN_FRONT)].tolist()
+              if _is_hidden(points[..., 2], labels, pair, middles, 1 / centres[2])]
     joined = connected_groups(count, np.array(linked, np.intp).reshape(-1, 2))
     return np.append(joined, np.int32(-1))[labels]
 
 
-def _is_hidden(depth: npt.NDArray[np.float32], labels: LabelImage, pair: tuple[int, int],
+def _is_hidden(depth: npt.NDArray[np.float32], labels: LabelImage, pair: list[int],
                middles: npt.NDArray[np.float64], near: npt.NDArray[np.float64]) -> bool:
     """Tell whether what is seen between two labels' middles is nearer than both together."""
-    (from_row, from_column), (to_row, to_column) = middles[list(pair)]
+    (from_row, from_column), (to_row, to_column) = middles[pair]
     line = (np.rint(from_row + _STEPS * (to_row - from_row)).astype(np.intp),
             np.rint(from_column + _STEPS * (to_column - from_column)).astype(np.intp))
-    between = np.interp(_STEPS, (0, 1), near[list(pair)])
-    other = ~np.isin(labels[line], pair) & np.isfinite(depth[line])
+    between = np.interp(_STEPS, (0, 1), near[pair])
+    other = (labels[line] != pair[0]) & (labels[line] != pair[1]) & np.isfinite(depth[line])
     nearer = 1 / depth[line][other] > between[other] + 2 * DISPARITY_NOISE
     return bool(other.any() and nearer.mean() >= _HIDDEN)

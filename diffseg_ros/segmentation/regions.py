@@ -37,6 +37,13 @@ _REFERENCE_PIXELS = 320 * 240
 _DEPTH_GRADIENT = 0.4
 _MERGED_GEOMETRY = 40.0
 """Weight of the distance between planes where superpixels are merged to regions."""
+_MERGED_OBJECTS = 0.06
+"""
+Share of the setting `objects` that counts there.
+
+Without it what has the table's colour is merged into the table before the cut: on 30 real tables
+the mean IoU of the objects' best segments falls from 0.71 to 0.65.
+"""
 _PRIOR = 3.0
 """Distance between regions of two tracks, and nearness of those of one, at a prior of 1."""
 _SIZE_POWER = 0.75
@@ -99,16 +106,16 @@ class Regions(SegmentationMethod):
         Segment one frame; the attention is not used.
 
         Superpixels of image and depth are merged to regions while the difference between
-        neighbours, in mean colour, along their border and in depth, is below their internal
-        variation. Then all pairs of regions, touching or not, have an affinity, and a recursive
-        normalised cut groups them.
+        neighbours, in mean colour, along their border, in depth and in the object they lie on, is
+        below their internal variation. Then all pairs of regions, touching or not, have an
+        affinity, and a recursive normalised cut groups them.
         """
         settings = self.settings
         grid = self.prepare(features).cpu().numpy()
         grid = grid / np.maximum(np.linalg.norm(grid, axis=0), 1e-12)
         image = lab = lab_image(frame.rgb, settings.width)
         points = None
-        if frame.depth is not None and (settings.geometry or settings.depth_steps):
+        if frame.depth is not None:
             points = token_points(frame, *lab.shape[:2])
         if points is not None and settings.depth_steps:
             image = add_depth_channel(lab, points[..., 2], _DEPTH_GRADIENT * settings.depth_steps)
@@ -146,6 +153,9 @@ class Regions(SegmentationMethod):
         weight += np.square(settings.contrast * graph.contrast / graph.length)
         if graph.moments is not None and settings.geometry:
             weight += _MERGED_GEOMETRY * plane_gaps(graph.moments, graph.edges)
+        if graph.objects is not None and graph.surfaces is not None:
+            apart = _on_different_things(graph.objects, graph.surfaces, graph.size, graph.edges)
+            weight += _MERGED_OBJECTS * settings.objects * apart
         region = adaptive_merge(graph.size, graph.edges, np.sqrt(weight),
                                 settings.scale * pixels / _REFERENCE_PIXELS,
                                 self.common.min_size * pixels)
@@ -208,6 +218,16 @@ def region_affinity(graph: RegionGraph, settings: RegionSettings, prior: float) 
         apart += prior * _PRIOR * (1 - 2 * _agreement(graph.expected))
     size = graph.size**_SIZE_POWER
     return np.exp(-apart) * np.outer(size, size)
+
+
+def _on_different_things(objects: FloatArray, surfaces: FloatArray, size: FloatArray,
+                         edges: npt.NDArray[np.intp]) -> FloatArray:
+    """Return (e,) shares in which touching regions lie on two objects, or one on a surface."""
+    on, inside = surfaces.sum(axis=1) / size, objects / size[:, None]
+    known = inside.sum(axis=1) + on
+    first, second = edges.T
+    same = on[first] * on[second] + (inside[first] * inside[second]).sum(axis=1)
+    return known[first] * known[second] - same
 
 
 def _agreement(expected: FloatArray) -> FloatArray:

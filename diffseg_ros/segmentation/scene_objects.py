@@ -21,6 +21,7 @@ FloatImage = npt.NDArray[np.float32]
 _WIDTH, _QUICK_WIDTH = 640, 320
 _REACH = 7
 _ABOVE = 0.5
+_CONTACT = 0.25
 
 
 class SceneObjects(NamedTuple):
@@ -73,8 +74,8 @@ def scene_objects(points: FloatImage, camera: Intrinsics) -> SceneObjects:
     Find the support surfaces, and the convex things that stand on them or hang before them.
 
     `points` are (h, w, 3) float32 in metres in the optical frame of `camera`, NaN where there is
-    none, best on a grid 320 or 640 wide. A thing touches a surface and rises above it. What
-    another thing keeps apart is one.
+    none, best on a grid 320 or 640 wide. A thing touches a surface and rises above it, or lies on
+    such a thing. What another thing keeps apart is one.
     """
     camera = replace(camera.resized(points.shape[1], points.shape[0]), distortion=())
     surfaces = find_surfaces(points, camera)
@@ -84,21 +85,29 @@ def scene_objects(points: FloatImage, camera: Intrinsics) -> SceneObjects:
 
 
 def _standing(points: FloatImage, pieces: LabelImage, surfaces: Surfaces) -> LabelImage:
-    """Return the pieces that touch a surface and rise above it, from 0, -1 elsewhere."""
+    """
+    Return the pieces that touch a surface and rise above it, from 0, -1 elsewhere.
+
+    Things hide the surface from what lies on them, so a piece that touches such a thing and no
+    surface need only rise above one.
+    """
     count, known = int(pieces.max()) + 1, len(surfaces.planes)
     if not count or not known:
         return np.full_like(pieces, -1)
-    around = cv2.dilate((surfaces.labels + 1).astype(np.uint8), np.ones((_REACH, _REACH)))
     at = np.flatnonzero(pieces >= 0)
-    piece, beside = pieces.take(at), around.take(at).astype(np.intp)
-    contact = np.bincount(piece * (known + 1) + beside, minlength=count * (known + 1))
-    contact = contact.reshape(count, -1)[:, 1:]
-    plane = contact.argmax(axis=1)
-    place = points.reshape(-1, 3).take(at, axis=0)
-    normals = np.stack([one.normal for one in surfaces.planes])
-    offsets = np.array([one.offset for one in surfaces.planes], np.float32)
-    height = (place * normals[plane[piece]]).sum(axis=1) - offsets[plane[piece]]
-    above = np.bincount(piece, height > tolerance(place[:, 2]), count)
-    stands = (contact.max(axis=1) > 0) & (above > _ABOVE * np.bincount(piece, minlength=count))
+    piece, place = pieces.take(at), points.reshape(-1, 3).take(at, axis=0)
+    size, noise = np.bincount(piece, minlength=count), tolerance(place[:, 2])
+    reach = np.ones((_REACH, _REACH), np.uint8)
+    contact, above = np.zeros((2, known, count))
+    for number, plane in enumerate(surfaces.planes):
+        near = cv2.dilate((surfaces.labels == number).view(np.uint8), reach)
+        contact[number] = np.bincount(piece, near.take(at), count)
+        above[number] = np.bincount(piece, plane.heights(place) > noise, count)
+    touches = contact > _CONTACT * contact.sum(axis=0)
+    rises = above > _ABOVE * size
+    stands = (touches & rises).any(axis=0)
+    beside = cv2.dilate(np.append(stands, False)[pieces].view(np.uint8), reach)
+    held = rises.any(axis=0) & ~contact.any(axis=0)
+    stands |= held & (np.bincount(piece, beside.take(at), count) > 0)
     numbers = np.where(stands, np.cumsum(stands) - 1, -1).astype(np.int32)
     return np.append(numbers, np.int32(-1))[pieces]

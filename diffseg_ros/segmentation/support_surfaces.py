@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import cv2
-from diffseg_ros.segmentation.region_planes import planes, point_moments
+from diffseg_ros.segmentation.region_planes import block_moments, planes
 from diffseg_ros.types import Intrinsics, LabelImage, Mask, SegmentKind
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ _SHARE_BEYOND = 0.02
 _ALIKE = np.cos(np.radians(30))
 _LEVEL = np.cos(np.radians(15))
 _UPRIGHT = np.cos(np.radians(60))
+_OVERHEAD = np.cos(np.radians(45))
 _WINDOW = 7
 _OPENING = 3
 
@@ -86,14 +87,14 @@ def find_surfaces(points: FloatImage, camera: Intrinsics) -> Surfaces:
 
     `points` are (h, w, 3) float32 in metres in the optical frame of `camera`, whose size they
     have, NaN where there is none. Planes with most points come first. Up is the normal of the
-    largest one within 60 degrees of the image's upper side. A level surface with nothing below it
-    is the floor, others are tables, whatever they belong to; walls and ceilings have nothing
-    behind them. Other planes are faces of things, but for the first. Pieces of less than 0.15
-    square metres are none.
+    largest one within 60 degrees of the image's upper side; without one, away from the largest
+    within 45 degrees of its lower side, a ceiling. So a camera that looks up by more than 30
+    degrees takes a wall for the floor. A level surface with nothing below it is the floor, others
+    are tables, whatever they belong to; walls and ceilings have nothing behind them. Other planes
+    are faces of things, but for the first. Pieces of less than 0.15 square metres are none.
     """
     pieces = _plane_pieces(points, camera)
-    upward = [piece for piece in pieces if -piece.plane.normal[1] > _UPRIGHT]
-    up = max(upward, key=lambda piece: piece.area).plane.normal if upward else None
+    up = _up(pieces)
     found = Surfaces(np.full(points.shape[:2], -1, np.int32), [], [])
     for piece in pieces:
         kind = _kind(piece, up)
@@ -110,6 +111,16 @@ def find_surfaces(points: FloatImage, camera: Intrinsics) -> Surfaces:
 def tolerance(depth: FloatImage) -> FloatImage:
     """Return how far off a plane the noise moves points at a depth, in metres."""
     return np.float32(_CLEAR * DISPARITY_NOISE) * np.square(depth)
+
+
+def _up(pieces: list[_Piece]) -> FloatImage | None:
+    """Return the unit normal of the largest floor or table, else of a ceiling, turned; or None."""
+    for sign, least in (-1, _UPRIGHT), (1, _OVERHEAD):
+        level = [piece for piece in pieces if sign * piece.plane.normal[1] > least]
+        if level:
+            normal = max(level, key=lambda piece: piece.area).plane.normal
+            return normal if sign < 0 else -normal
+    return None
 
 
 def _kind(piece: _Piece, up: FloatImage | None) -> SegmentKind | None:
@@ -130,11 +141,18 @@ def _plane_pieces(points: FloatImage, camera: Intrinsics) -> list[_Piece]:
     thin = np.s_[step // 2::step, step // 2::step]
     known = free[thin].copy()
     sample = _Points(*(values[thin][known] for values in everywhere))
-    candidates = [(plane, sample.on(plane)) for plane in _cell_planes(points)]
+    normals, offsets = _cell_planes(points)
+    away = sample.places @ normals
+    away -= offsets
+    fits = np.abs(away, out=away) < sample.noise[:, None]
+    fits &= sample.normals @ normals > np.float32(_ALIKE)
+    # As float32, whose sums of ones are exact, so that a product counts for all cells at once.
+    votes = fits.astype(np.float32)
     left, total = np.ones(len(sample.noise), bool), int(free.sum())
     pieces: list[_Piece] = []
-    for _ in range(_TRIES if candidates else 0):
-        plane, on = max(candidates, key=lambda one: np.count_nonzero(left & one[1]))
+    for _ in range(_TRIES if len(offsets) else 0):
+        best = (left.astype(np.float32) @ votes).argmax()
+        plane, on = Plane(normals[:, best], float(offsets[best])), fits[:, best]
         for _ in range(_REFITS):
             on = left & on
             if np.count_nonzero(on) < max(_LEAST_SHARE * len(left), 3):
@@ -167,13 +185,11 @@ def _large(near: Mask, alike: Mask, depth: FloatImage, camera: Intrinsics,
     return near & (grown > 0), float(area[large].sum())
 
 
-def _cell_planes(points: FloatImage) -> list[Plane]:
-    """Return the planes through the points of each cell of the image that has enough."""
-    rows, columns = (np.arange(size) * cells // size for size, cells in zip(points.shape, _CELLS))
-    cells = (rows[:, None] * _CELLS[1] + columns).astype(np.int32)
-    centres, normals, known = planes(point_moments(points, cells, _CELLS[0] * _CELLS[1]))
-    return [Plane(normal.astype(np.float32), float(normal @ centre))
-            for normal, centre in zip(normals.T[known], centres.T[known], strict=True)]
+def _cell_planes(points: FloatImage) -> tuple[FloatImage, FloatImage]:
+    """Return (3, n) normals and (n,) offsets of the planes of those cells that have points."""
+    centres, normals, known = planes(block_moments(points, *_CELLS))
+    offsets = (normals * centres).sum(axis=0)
+    return normals[:, known].astype(np.float32), offsets[known].astype(np.float32)
 
 
 def _fitted(points: FloatImage) -> Plane:
@@ -197,8 +213,10 @@ def surface_normals(depth: FloatImage, camera: Intrinsics) -> FloatImage:
     across = cv2.Sobel(inverse, -1, 1, 0, scale=1 / 8)
     down = cv2.Sobel(inverse, -1, 0, 1, scale=1 / 8)
     rows, columns = np.ogrid[:depth.shape[0], :depth.shape[1]]
-    equation = cv2.merge([
-        np.float32(-camera.fx) * across, np.float32(-camera.fy) * down,
-        across * (columns - camera.cx).astype(np.float32)
-        + down * (rows - camera.cy).astype(np.float32) - inverse])
-    return equation / np.maximum(np.linalg.norm(equation, axis=2, keepdims=True), 1e-12)
+    ahead = (across * (columns - camera.cx).astype(np.float32)
+             + down * (rows - camera.cy).astype(np.float32) - inverse)
+    across *= np.float32(-camera.fx)
+    down *= np.float32(-camera.fy)
+    length = np.sqrt(np.square(across) + np.square(down) + np.square(ahead))
+    length = np.maximum(length, np.float32(1e-12))
+    return cv2.merge([across / length, down / length, ahead / length])

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 _ASSUMED_VIEW = np.radians(60)
+_NEAREST, _FARTHEST = 1e-6, 1e6
 
 
 def token_points(frame: Frame, height: int, width: int) -> npt.NDArray[np.float32]:
@@ -34,8 +35,12 @@ def token_points(frame: Frame, height: int, width: int) -> npt.NDArray[np.float3
 
 
 def token_depth(depth: DepthImage, height: int, width: int) -> DepthImage:
-    """Return the (h, w) mean valid depth of each token in metres, NaN where there is none."""
-    valid = np.isfinite(depth) & (depth > 0)
+    """
+    Return the (h, w) mean valid depth of each token in metres, NaN where there is none.
+
+    Numbers that no camera measures, as the largest float for no echo, are not valid.
+    """
+    valid = (depth > _NEAREST) & (depth < _FARTHEST)
     known = np.where(valid, depth, np.float32(0))
     total = cv2.resize(known, (width, height), interpolation=cv2.INTER_AREA)
     share = cv2.resize(valid.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)

@@ -72,6 +72,7 @@ SCENES = {
     'box on a table': scene(box(0, 0.9, 0.2, 0.15, 0.15, 30)),
     'two boxes that touch': scene(box(-0.1, 0.9, 0.2, 0.25, 0.15), box(0.1, 0.85, 0.2, 0.12, 0.2)),
     'box on a box': scene(box(0, 0.9, 0.35, 0.1, 0.3), box(0, 0.95, 0.15, 0.12, 0.12, 20, 0.1)),
+    'box amid a box': scene(box(0, 0.95, 0.4, 0.1, 0.36), box(0, 0.9, 0.14, 0.05, 0.14, 0, 0.1)),
     'sphere': scene(sphere=BALL),
     'box and wall behind': scene(box(0, 0.9, 0.2, 0.2, 0.15, 20), wall=1.25),
     'box behind a box': scene(box(0, 1.0, 0.5, 0.15, 0.15), box(0, 0.8, 0.12, 0.4, 0.1)),

@@ -49,6 +49,36 @@ def test_other_cuts_split_nothing(cuts):
         assert not cutter.cut(cuts[number % len(cuts)])
 
 
+@pytest.mark.parametrize('objects, splits', [
+    pytest.param([False, True], True, id='an object'),
+    pytest.param([False, False], False, id='no object'),
+    pytest.param([True, False], False, id='of an object'),
+    pytest.param(None, False, id='not known')])
+def test_a_small_part_splits_off_a_large_track_if_it_is_an_object(objects, splits):
+    segments = np.zeros((40, 60), int)
+    segments[10:13, 10:14] = 1
+    cutter = Cutter(objects=None if objects is None else np.array(objects))
+    found = [cutter.cut(segments) for _ in range(3)]
+    assert [len(masks) for masks in found] == [0, 0, int(splits)]
+    assert not splits or (found[-1][0] == (segments == 1)).all()
+
+
+def test_a_smaller_object_than_half_the_least_does_not_split_off():
+    segments = np.zeros((40, 60), int)
+    segments[10:13, 10:13] = 1
+    cutter = Cutter(objects=np.array([False, True]))
+    assert not any(cutter.cut(segments) for _ in range(6))
+
+
+def test_an_object_splits_off_a_track_that_has_a_candidate_already():
+    cutter = Cutter(objects=np.array([False, False, True]))
+    segments = halves(40)
+    cutter.cut(segments, objects=np.zeros(2, bool))
+    segments[10:14, 10:14] = 2
+    found = [cutter.cut(segments) for _ in range(3)]
+    assert [[int(mask.sum()) for mask in masks] for masks in found] == [[], [800], [16]]
+
+
 def test_votes_count_by_their_weight():
     cutter = Cutter()
     found = [cutter.cut(halves(40), weight=0.5) for _ in range(6)]
