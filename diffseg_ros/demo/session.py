@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OPTICAL_FRAME = 'camera_optical_frame'
 PERIOD_NS = 100_000_000
 
-_CAMERA_TOPICS = [topic for topic in FRAME_TOPICS if topic != '/tf']
+_CAMERA_TOPICS = [topic for topic in FRAME_TOPICS if topic not in ('/tf', 'odom')]
 _SETTLE_SECONDS = 20.0
 _DELIVERY_SECONDS = 0.3
 

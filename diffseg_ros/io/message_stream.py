@@ -18,6 +18,7 @@ from diffseg_ros.io.messages import (
     deserialise,
     IMAGE,
     image_message,
+    odometry_message,
     transform_message,
     TRANSFORMS,
     typestore,
@@ -30,8 +31,10 @@ _FIXED_FRAME = 'map'
 _NODE_TOPICS = TopicNames()
 _ODOMETRY = 'nav_msgs/msg/Odometry'
 
-FRAME_TOPICS = {_TF: TRANSFORMS, _NODE_TOPICS.camera_info: CAMERA_INFO, _NODE_TOPICS.depth: IMAGE,
-                _NODE_TOPICS.rgb: IMAGE}
+_ODOM = 'odom'
+
+FRAME_TOPICS = {_TF: TRANSFORMS, _ODOM: _ODOMETRY, _NODE_TOPICS.camera_info: CAMERA_INFO,
+                _NODE_TOPICS.depth: IMAGE, _NODE_TOPICS.rgb: IMAGE}
 """Topics, with their types, of a frame with depth, intrinsics and pose."""
 
 
@@ -69,8 +72,8 @@ def open_stream(path: Path, names: TopicNames) -> MessageStream:
         for frame in source:
             yield from serialised_messages(frame)
 
-    return MessageStream({topic: FRAME_TOPICS[topic] for topic in frame_messages(first)}, read,
-                         source.warnings)
+    topics = [message.topic for message in serialised_messages(first)]
+    return MessageStream({topic: FRAME_TOPICS[topic] for topic in topics}, read, source.warnings)
 
 
 def frame_messages(frame: Frame) -> dict[str, Any]:
@@ -88,10 +91,18 @@ def frame_messages(frame: Frame) -> dict[str, Any]:
 
 
 def serialised_messages(frame: Frame) -> list[TimedMessage]:
-    """Return `frame_messages` as CDR bytes at the time of the frame's stamp."""
+    """
+    Return `frame_messages` as CDR bytes at the time of the frame's stamp.
+
+    The pose comes as odometry too, for machines on which tf2_msgs is not installed.
+    """
+    messages = frame_messages(frame)
+    if frame.pose is not None:
+        messages = {_ODOM: odometry_message(frame.pose, frame.stamp, _ODOM, frame.frame_id),
+                    **messages}
     return [TimedMessage(frame.stamp, topic,
                          bytes(typestore().serialize_cdr(message, FRAME_TOPICS[topic])))
-            for topic, message in frame_messages(frame).items()]
+            for topic, message in messages.items()]
 
 
 
@@ -110,7 +121,7 @@ def _bag_stream(path: Path, names: TopicNames) -> MessageStream:
         targets[chosen.camera_info] = _NODE_TOPICS.camera_info
     odometry = sorted(name for name, kind in types.items() if kind == _ODOMETRY)[:1]
     targets |= (dict.fromkeys(chosen.moving, _TF) | dict.fromkeys(chosen.static, _TF_STATIC)
-                | dict.fromkeys(odometry, 'odom'))
+                | dict.fromkeys(odometry, _ODOM))
 
     def read() -> Iterator[TimedMessage]:
         with BagReader(path) as storage:

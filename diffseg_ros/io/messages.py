@@ -337,6 +337,19 @@ def transform_message(pose: Matrix, stamp: int, parent: str, child: str) -> Any:
     return _type(TRANSFORMS)([stamped])
 
 
+def odometry_message(pose: Matrix, stamp: int, parent: str, child: str) -> Any:
+    """Return a nav_msgs/Odometry with the (4, 4) pose of `child` in `parent`, at rest."""
+    nothing, zero = np.zeros(36), _type('geometry_msgs/msg/Vector3')(0.0, 0.0, 0.0)
+    place = _type('geometry_msgs/msg/Pose')(
+        _type('geometry_msgs/msg/Point')(*pose[:3, 3].tolist()),
+        _type('geometry_msgs/msg/Quaternion')(*quaternion_from_pose(pose)))
+    return _type('nav_msgs/msg/Odometry')(
+        header(stamp, parent), child,
+        _type('geometry_msgs/msg/PoseWithCovariance')(place, nothing),
+        _type('geometry_msgs/msg/TwistWithCovariance')(
+            _type('geometry_msgs/msg/Twist')(zero, zero), nothing))
+
+
 def _type(name: str) -> Any:
     return typestore().types[name]
 
