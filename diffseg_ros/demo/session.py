@@ -13,7 +13,13 @@ from diffseg_ros.demo.frame_accounting import frame_counts, is_settled, node_sta
 from diffseg_ros.demo.processes import Child, child_environment
 from diffseg_ros.demo.recorder import DIAGNOSTICS, NODE, Recorder
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.message_stream import FRAME_TOPICS, serialised_messages, TimedMessage
+from diffseg_ros.io.message_stream import (
+    FRAME_TOPICS,
+    ODOMETRY_TOPIC,
+    serialised_messages,
+    serialised_odometry,
+    TimedMessage,
+)
 from diffseg_ros.types import Frame
 
 if TYPE_CHECKING:
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
 OPTICAL_FRAME = 'camera_optical_frame'
 PERIOD_NS = 100_000_000
 
-_CAMERA_TOPICS = [topic for topic in FRAME_TOPICS if topic not in ('/tf', 'odom')]
+_CAMERA_TOPICS = [topic for topic in FRAME_TOPICS if topic != '/tf']
 _SETTLE_SECONDS = 20.0
 _DELIVERY_SECONDS = 0.3
 
@@ -77,6 +83,7 @@ def run_session(frames: Iterable[Frame], log: Path, node_log: Path, *, domain_id
                     serialised_messages(frame)  # the first time takes 0.1 s
                     stamp = time.time_ns()
                 sent.append(replace(frame, stamp=stamp, frame_id=OPTICAL_FRAME))
+                yield serialised_odometry(sent[-1])  # tf2_msgs may not be installed
                 yield from serialised_messages(sent[-1])
                 stamp += PERIOD_NS
 
@@ -101,7 +108,7 @@ def _player(domain_id: int) -> Iterator[Player]:
     context = rclpy.Context()
     context.init(args=[], domain_id=domain_id)
     try:
-        with Player(FRAME_TOPICS, context=context) as player:
+        with Player(FRAME_TOPICS | ODOMETRY_TOPIC, context=context) as player:
             yield player
     finally:
         context.try_shutdown()

@@ -31,11 +31,13 @@ _FIXED_FRAME = 'map'
 _NODE_TOPICS = TopicNames()
 _ODOMETRY = 'nav_msgs/msg/Odometry'
 
-_ODOM = 'odom'
 
-FRAME_TOPICS = {_TF: TRANSFORMS, _ODOM: _ODOMETRY, _NODE_TOPICS.camera_info: CAMERA_INFO,
-                _NODE_TOPICS.depth: IMAGE, _NODE_TOPICS.rgb: IMAGE}
+FRAME_TOPICS = {_TF: TRANSFORMS, _NODE_TOPICS.camera_info: CAMERA_INFO, _NODE_TOPICS.depth: IMAGE,
+                _NODE_TOPICS.rgb: IMAGE}
 """Topics, with their types, of a frame with depth, intrinsics and pose."""
+
+ODOMETRY_TOPIC = {'odom': _ODOMETRY}
+"""The same for the pose as odometry."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ def open_stream(path: Path, names: TopicNames) -> MessageStream:
         for frame in source:
             yield from serialised_messages(frame)
 
-    topics = [message.topic for message in serialised_messages(first)]
-    return MessageStream({topic: FRAME_TOPICS[topic] for topic in topics}, read, source.warnings)
+    return MessageStream({topic: FRAME_TOPICS[topic] for topic in frame_messages(first)}, read,
+                         source.warnings)
 
 
 def frame_messages(frame: Frame) -> dict[str, Any]:
@@ -91,18 +93,21 @@ def frame_messages(frame: Frame) -> dict[str, Any]:
 
 
 def serialised_messages(frame: Frame) -> list[TimedMessage]:
-    """
-    Return `frame_messages` as CDR bytes at the time of the frame's stamp.
+    """Return `frame_messages` as CDR bytes at the time of the frame's stamp."""
+    return [_timed(frame.stamp, topic, message, FRAME_TOPICS[topic])
+            for topic, message in frame_messages(frame).items()]
 
-    The pose comes as odometry too, for machines on which tf2_msgs is not installed.
-    """
-    messages = frame_messages(frame)
-    if frame.pose is not None:
-        messages = {_ODOM: odometry_message(frame.pose, frame.stamp, _ODOM, frame.frame_id),
-                    **messages}
-    return [TimedMessage(frame.stamp, topic,
-                         bytes(typestore().serialize_cdr(message, FRAME_TOPICS[topic])))
-            for topic, message in messages.items()]
+
+def serialised_odometry(frame: Frame) -> TimedMessage:
+    """Return the frame's pose, which has to be known, as odometry; it needs no tf2_msgs."""
+    assert frame.pose is not None
+    (topic, kind), = ODOMETRY_TOPIC.items()
+    message = odometry_message(frame.pose, frame.stamp, topic, frame.frame_id)
+    return _timed(frame.stamp, topic, message, kind)
+
+
+def _timed(stamp: int, topic: str, message: Any, kind: str) -> TimedMessage:
+    return TimedMessage(stamp, topic, bytes(typestore().serialize_cdr(message, kind)))
 
 
 
@@ -121,7 +126,7 @@ def _bag_stream(path: Path, names: TopicNames) -> MessageStream:
         targets[chosen.camera_info] = _NODE_TOPICS.camera_info
     odometry = sorted(name for name, kind in types.items() if kind == _ODOMETRY)[:1]
     targets |= (dict.fromkeys(chosen.moving, _TF) | dict.fromkeys(chosen.static, _TF_STATIC)
-                | dict.fromkeys(odometry, _ODOM))
+                | dict.fromkeys(odometry, 'odom'))
 
     def read() -> Iterator[TimedMessage]:
         with BagReader(path) as storage:
