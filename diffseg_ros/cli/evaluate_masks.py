@@ -35,6 +35,7 @@ Method = Callable[[Frame], tuple[LabelImage, npt.NDArray[np.uint8] | None]]
 
 BASELINES = ('grid', 'lab_ncut', 'lab_kmeans', 'felzenszwalb', 'random_weights')
 CURVE = 'calibration.png'
+_OBJECTS = 'objects'
 
 _COLUMNS = {'miou': ('mIoU', '.3f'), 'pixel_accuracy': ('pixel acc.', '.3f'),
             'boundary_f': ('boundary F', '.3f'), 'overlap_precision': ('overlap P', '.3f'),
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='evaluate this instead of the pipeline, or beside --method; may be '
                         'repeated. random_weights is the pipeline with an untrained embedded '
                         'model. Baselines come with the source repository')
-    parser.add_argument('--protocol', choices=('masks', 'objects'), default='masks',
+    parser.add_argument('--protocol', choices=('masks', _OBJECTS), default='masks',
                         help='what is scored: all segments, or the objects on support surfaces '
                         'that depth and camera show, whatever the method (RGB-D data sets)')
     parser.add_argument('--limit', type=positive, metavar='N',
@@ -96,6 +97,8 @@ def _output(arguments: argparse.Namespace, config: PipelineConfig,
     if arguments.output is None:
         return nullcontext()
     names = {config.segmentation.method, *arguments.baseline}
+    if arguments.protocol == _OBJECTS:
+        names = {_OBJECTS}
     files = [f'{dataset.name}/*.jpg' for dataset in datasets] + [CURVE]
     return OutputFolder(arguments.output, 'diffseg_evaluate masks',
                         [f'{name}/{file}' for name in sorted(names) for file in files],
@@ -105,8 +108,8 @@ def _output(arguments: argparse.Namespace, config: PipelineConfig,
 def _methods(arguments: argparse.Namespace, config: PipelineConfig,
              datasets: list[MaskDataset]) -> Iterator[tuple[str, Method]]:
     """Yield the name and function of each chosen method, loaded when its turn comes."""
-    if arguments.protocol == 'objects':
-        yield 'objects', lambda frame: (frame_objects(frame), None)
+    if arguments.protocol == _OBJECTS:
+        yield _OBJECTS, lambda frame: (frame_objects(frame), None)
         return
     baselines = load_study('baselines') if arguments.baseline else None
     if arguments.method or baselines is None:
