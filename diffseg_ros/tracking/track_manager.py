@@ -37,7 +37,8 @@ class TrackRecord:
     `dynamic` track was seen to move by itself and may be elsewhere now. It is `moving`, or last
     moved `since_moved` seconds ago, None for never. `velocity` is (3,) metres per second against
     the world, along the axes of the camera, None if unknown. `kinds` is the share of each
-    SegmentKind in what was seen of it. A `loaded` track comes from a file and was not seen since.
+    SegmentKind in what was seen of it, `kind` the one that most of it is. A `loaded` track comes
+    from a file and was not seen since.
     """
 
     id: int
@@ -60,6 +61,7 @@ class TrackRecord:
     since_moved: float | None = None
     velocity: npt.NDArray[np.float64] | None = None
     kinds: npt.NDArray[np.float64] | None = None
+    kind: SegmentKind = SegmentKind.UNKNOWN
 
     @property
     def state(self) -> TrackState:
@@ -83,7 +85,13 @@ class TrackRecord:
         """Average in the shares of what the track is by its shape now."""
         if self.kinds is not None:
             kinds = _MOMENTUM * self.kinds + (1 - _MOMENTUM) * kinds
-        self.kinds = kinds
+        self.kinds, self.kind = kinds, _main_kind(kinds)
+
+
+def _main_kind(kinds: npt.NDArray[np.float64]) -> SegmentKind:
+    """Return the kind with more than half of the shares, UNKNOWN where there is none."""
+    most = int(kinds.argmax())
+    return tuple(SegmentKind)[most] if 2 * kinds[most] > kinds.sum() else SegmentKind.UNKNOWN
 
 
 def update_appearance(tracks: Sequence[TrackRecord], embeddings: npt.NDArray[np.float32]) -> None:
@@ -267,10 +275,11 @@ class TrackManager:
 
 def _kind(parts: list[TrackRecord]) -> SegmentKind:
     """Return what the parts are by their pixels, UNKNOWN where that is not clear."""
-    known = [max(part.pixels, 1) * part.kinds for part in parts if part.kinds is not None]
-    total = np.sum(known, axis=0) if known else np.ones(len(SegmentKind))
-    most = int(total.argmax())
-    return tuple(SegmentKind)[most] if 2 * total[most] > total.sum() else SegmentKind.UNKNOWN
+    known = [part for part in parts if part.kinds is not None]
+    if len(known) < 2:  # nearly always: this is asked of every track in every frame
+        return known[0].kind if known else SegmentKind.UNKNOWN
+    return _main_kind(np.sum([max(part.pixels, 1) * part.kinds for part in known
+                              if part.kinds is not None], axis=0))
 
 
 def _velocity(parts: list[TrackRecord]) -> tuple[float, float, float] | None:
