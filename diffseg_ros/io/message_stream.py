@@ -31,7 +31,6 @@ _FIXED_FRAME = 'map'
 _NODE_TOPICS = TopicNames()
 _ODOMETRY = 'nav_msgs/msg/Odometry'
 
-
 FRAME_TOPICS = {_TF: TRANSFORMS, _NODE_TOPICS.camera_info: CAMERA_INFO, _NODE_TOPICS.depth: IMAGE,
                 _NODE_TOPICS.rgb: IMAGE}
 """Topics, with their types, of a frame with depth, intrinsics and pose."""
@@ -108,8 +107,6 @@ def serialised_odometry(frame: Frame) -> TimedMessage:
 
 def _timed(stamp: int, topic: str, message: Any, kind: str) -> TimedMessage:
     return TimedMessage(stamp, topic, bytes(typestore().serialize_cdr(message, kind)))
-
-
 
 
 def _bag_stream(path: Path, names: TopicNames) -> MessageStream:

@@ -6,7 +6,7 @@ from typing import Any
 
 import cv2
 from diffseg_ros.geometry.label_images import compact
-from diffseg_ros.segmentation.support_surfaces import DISPARITY_NOISE
+from diffseg_ros.segmentation.support_surfaces import DISPARITY_NOISE, mean_inverse_depth
 from diffseg_ros.types import LabelImage, Mask
 import numpy as np
 import numpy.typing as npt
@@ -58,12 +58,9 @@ def concavity(depth: FloatImage) -> FloatImage:
     distances, of the largest second difference of four directions. It is largest along concave
     creases and on the far side of steps.
     """
-    known = np.isfinite(depth)
     scale = _scale(depth)
-    window = 2 * scale + 1, 2 * scale + 1
-    total = cv2.blur(np.where(known, 1 / depth, np.float32(0)), window)
-    share = cv2.blur(known.astype(np.float32), window)
-    near = np.where(known, total / np.maximum(share, 1e-3), np.float32(np.nan))
+    near = mean_inverse_depth(depth, 2 * scale + 1)
+    near[~np.isfinite(depth)] = np.nan
     pad = max(_REACHES) * scale
     padded = cv2.copyMakeBorder(near, *(pad,) * 4, cv2.BORDER_CONSTANT, value=np.nan)
     height, width = depth.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from diffseg_ros.geometry.label_images import label_middles
 from diffseg_ros.segmentation.graph_utils import connected_groups
 from diffseg_ros.segmentation.region_planes import planes, point_moments
 from diffseg_ros.segmentation.support_surfaces import DISPARITY_NOISE
@@ -30,10 +31,9 @@ def join_occluded(points: npt.NDArray[np.float32], labels: LabelImage) -> LabelI
     if count < 2:
         return labels
     at = labels >= 0
-    label, places = labels[at], np.nonzero(at)
-    centres, normals, known = planes(point_moments(points[at][:, None], label, count))
-    size = np.maximum(np.bincount(label, minlength=count), 1)
-    middles = np.stack([np.bincount(label, place, count) / size for place in places], axis=1)
+    centres, normals, known = planes(point_moments(points[at][:, None], labels[at], count))
+    size = np.maximum(np.bincount(labels.ravel() + 1, minlength=count + 1), 1.0)
+    middles = np.stack(label_middles(labels + 1, size), axis=1)[1:]
     pairs = np.flatnonzero(known)[np.stack(np.triu_indices(np.count_nonzero(known), 1))]
     (from_centre, to_centre), (from_normal, to_normal) = (
         values[:, pairs].swapaxes(0, 1) for values in (centres, normals))

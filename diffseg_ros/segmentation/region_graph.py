@@ -59,6 +59,13 @@ class RegionGraph:
             *(None if sums is None else members @ sums for sums in (
                 self.moments, self.expected, self.objects, self.surfaces)))
 
+    @property
+    def thing_shares(self) -> FloatArray | None:
+        """The (n, O + 1) share of each object, and of all surfaces, in each region's pixels."""
+        if self.objects is None or self.surfaces is None:
+            return None
+        return np.column_stack([self.objects, self.surfaces.sum(axis=1)]) / self.size[:, None]
+
     def squared_gaps(self, sums: FloatArray) -> FloatArray:
         """Return the (e,) squared distances of touching regions' means, of (n, C) sums."""
         means = sums.T / self.size

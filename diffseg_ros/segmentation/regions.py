@@ -153,8 +153,10 @@ class Regions(SegmentationMethod):
         weight += np.square(settings.contrast * graph.contrast / graph.length)
         if graph.moments is not None and settings.geometry:
             weight += _MERGED_GEOMETRY * plane_gaps(graph.moments, graph.edges)
-        if graph.objects is not None and graph.surfaces is not None:
-            apart = _on_different_things(graph.objects, graph.surfaces, graph.size, graph.edges)
+        things = graph.thing_shares
+        if things is not None:
+            first, second = things[graph.edges.T]
+            apart = first.sum(axis=1) * second.sum(axis=1) - (first * second).sum(axis=1)
             weight += _MERGED_OBJECTS * settings.objects * apart
         region = adaptive_merge(graph.size, graph.edges, np.sqrt(weight),
                                 settings.scale * pixels / _REFERENCE_PIXELS,
@@ -206,28 +208,15 @@ def region_affinity(graph: RegionGraph, settings: RegionSettings, prior: float) 
         # A sparse graph takes 0 for no edge.
         ways = coo_array((np.maximum(steps, 1e-9), tuple(graph.edges.T)), (count, count))
         apart += shortest_path(ways.tocsr(), directed=False)
-    if graph.objects is not None and graph.surfaces is not None:
-        objects, surfaces = (sums / graph.size[:, None]
-                             for sums in (graph.objects, graph.surfaces))
+    things = graph.thing_shares
+    if things is not None and graph.surfaces is not None:
+        surfaces, known = graph.surfaces / graph.size[:, None], things.sum(axis=1)
         apart *= 1 - settings.surfaces * surfaces @ surfaces.T
-        on = surfaces.sum(axis=1)
-        known = objects.sum(axis=1) + on
-        apart += settings.objects * (np.outer(known, known) - objects @ objects.T
-                                     - np.outer(on, on))
+        apart += settings.objects * (np.outer(known, known) - things @ things.T)
     if graph.expected is not None and prior:
         apart += prior * _PRIOR * (1 - 2 * _agreement(graph.expected))
     size = graph.size**_SIZE_POWER
     return np.exp(-apart) * np.outer(size, size)
-
-
-def _on_different_things(objects: FloatArray, surfaces: FloatArray, size: FloatArray,
-                         edges: npt.NDArray[np.intp]) -> FloatArray:
-    """Return (e,) shares in which touching regions lie on two objects, or one on a surface."""
-    on, inside = surfaces.sum(axis=1) / size, objects / size[:, None]
-    known = inside.sum(axis=1) + on
-    first, second = edges.T
-    same = on[first] * on[second] + (inside[first] * inside[second]).sum(axis=1)
-    return known[first] * known[second] - same
 
 
 def _agreement(expected: FloatArray) -> FloatArray:

@@ -53,20 +53,22 @@ def frame_objects(frame: Frame) -> LabelImage:
     if frame.depth is None or frame.intrinsics is None:
         raise DiffsegError('objects: the frame has no depth or no camera; objects are found by '
                            'them (depth/ and camera.json of a data set)')
-    height, full = frame.rgb.shape[:2]
-    width = min(_WIDTH, full)
-    points = token_points(frame, round(height * width / full), width)
-    return resize_labels(scene_objects(points, frame.intrinsics).labels, height, full)
+    return resize_labels(_scene(frame, frame.intrinsics, _WIDTH).labels, *frame.rgb.shape[:2])
 
 
 def with_kinds(frame: Frame, segments: Segments) -> Segments:
     """Return segments that say what they are by their shape, where depth and camera tell."""
     if segments.kinds or frame.depth is None or frame.intrinsics is None:
         return segments
-    height, width = segments.labels.shape
-    grid = min(_QUICK_WIDTH, width)
-    points = token_points(frame, round(height * grid / width), grid)
-    return replace(segments, kinds=scene_objects(points, frame.intrinsics).kinds(segments.labels))
+    scene = _scene(frame, frame.intrinsics, _QUICK_WIDTH)
+    return replace(segments, kinds=scene.kinds(segments.labels))
+
+
+def _scene(frame: Frame, camera: Intrinsics, width: int) -> SceneObjects:
+    """Return what depth shows of a frame on a grid of at most this width."""
+    height, full = frame.rgb.shape[:2]
+    width = min(width, full)
+    return scene_objects(token_points(frame, round(height * width / full), width), camera)
 
 
 def scene_objects(points: FloatImage, camera: Intrinsics) -> SceneObjects:

@@ -200,16 +200,22 @@ def _fitted(points: FloatImage) -> Plane:
     return Plane(normal.astype(np.float32), float(normal @ centre))
 
 
+def mean_inverse_depth(depth: FloatImage, window: int) -> FloatImage:
+    """Return the (h, w) mean of 1 / depth, in 1/m, of what is known in a square window."""
+    known = np.isfinite(depth)
+    total = cv2.blur(np.where(known, 1 / depth, np.float32(0)), (window, window))
+    share = cv2.blur(known.astype(np.float32), (window, window))
+    mean: FloatImage = total / np.maximum(share, np.float32(1e-3))
+    return mean
+
+
 def surface_normals(depth: FloatImage, camera: Intrinsics) -> FloatImage:
     """
     Return (h, w, 3) float32 unit normals towards the camera, wrong at steps and beside holes.
 
     On a plane the inverse depth is linear in the pixel; its slopes are the plane's equation.
     """
-    known = np.isfinite(depth)
-    window = _WINDOW, _WINDOW
-    inverse = cv2.blur(np.where(known, 1 / depth, np.float32(0)), window)
-    inverse /= np.maximum(cv2.blur(known.astype(np.float32), window), 1e-3)
+    inverse = mean_inverse_depth(depth, _WINDOW)
     across = cv2.Sobel(inverse, -1, 1, 0, scale=1 / 8)
     down = cv2.Sobel(inverse, -1, 0, 1, scale=1 / 8)
     rows, columns = np.ogrid[:depth.shape[0], :depth.shape[1]]
