@@ -77,7 +77,7 @@ def scene_objects(points: FloatImage, camera: Intrinsics) -> SceneObjects:
 
     `points` are (h, w, 3) float32 in metres in the optical frame of `camera`, NaN where there is
     none, best on a grid 320 or 640 wide. A thing touches a surface and rises above it, or lies on
-    such a thing. What another thing keeps apart is one.
+    such a thing. Where something in front hides the middle of a thing, its two parts are one.
     """
     camera = replace(camera.resized(points.shape[1], points.shape[0]), distortion=())
     surfaces = find_surfaces(points, camera)
