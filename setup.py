@@ -45,6 +45,7 @@ setup(
         'library': requirements('library.txt'),
         'video': [line for line in requirements('library.txt') if line.startswith('av==')],
         'wheels': requirements('library.txt') + requirements('ros.txt'),
+        'names': requirements('library.txt') + requirements('names.txt'),
         'training': requirements('library.txt') + requirements('training.txt'),
         'test': requirements('test.txt'),
         'docs': requirements('docs.txt'),

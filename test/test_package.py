@@ -102,7 +102,8 @@ def test_every_import_is_declared_for_rosdep():
 
 
 def test_every_import_that_pip_can_install_is_pinned():
-    pins = pinned('library.txt') | pinned('training.txt') | pinned('ros.txt')
+    pins = {name: version for file in ('library', 'training', 'names', 'ros')
+            for name, version in pinned(f'{file}.txt').items()}
     only_in_distributions = {'launch', 'launch_ros', 'tf2_msgs', 'vision_msgs'}
     brought_along = pinned('constraints.txt')
     for module in imported_modules() - only_in_distributions:
@@ -112,7 +113,7 @@ def test_every_import_that_pip_can_install_is_pinned():
 
 def test_requirements_agree_and_name_no_index():
     constraints = pinned('constraints.txt')
-    for name in ('library.txt', 'training.txt', 'ros.txt', 'test.txt', 'docs.txt',
+    for name in ('library.txt', 'training.txt', 'names.txt', 'ros.txt', 'test.txt', 'docs.txt',
                  'distribution.txt'):
         pins = pinned(name)
         assert pins == {package: constraints.get(package) for package in pins}
@@ -139,13 +140,13 @@ def test_setup_installs_only_when_something_changed(tmp_path):
         return ['--editable' if '--editable' in line else '-r'
                 for line in calls.read_text().splitlines()]
 
-    assert installs() == ['-r', '--editable']
+    assert installs() == ['-r', '-r', '--editable']
     assert installs() == []
     (tmp_path / 'config' / 'new.yaml').write_text('')
     assert installs() == ['--editable']
     with (tmp_path / 'requirements' / 'test.txt').open('a') as file:
         file.write('# changed\n')
-    assert installs() == ['-r', '--editable']
+    assert installs() == ['-r', '-r', '--editable']
     assert installs() == []
 
 

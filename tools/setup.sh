@@ -79,6 +79,8 @@ install_requirements() {
     "$VENV/bin/python" -m pip install "${quiet[@]}" --disable-pip-version-check \
         -r requirements/library.txt -r requirements/training.txt -r requirements/ros.txt \
         -r requirements/test.txt -r requirements/docs.txt -c requirements/constraints.txt
+    "$VENV/bin/python" -m pip install "${quiet[@]}" --disable-pip-version-check --no-deps \
+        -r requirements/names.txt
     requirements_hash >"$STAMP"
     rm -f "$INSTALL_STAMP"
 }

