@@ -31,7 +31,7 @@ setup(
     maintainer='diffseg_ros maintainers',
     maintainer_email='diffseg-ros@example.org',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['*.pyi', 'py.typed', 'weights/*', 'weights/**/*']},
+    package_data={PACKAGE: ['*.pyi', 'py.typed', 'weights/*', 'weights/**/*', 'naming/*.yaml']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),

@@ -12,6 +12,7 @@ from typing import Any, Literal, TYPE_CHECKING, TypeAlias
 from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.point_cloud import CloudConfig
+from diffseg_ros.naming.base import NamingSettings
 from diffseg_ros.registry import backbones, measures, outputs, segmentation_methods
 from diffseg_ros.segmentation.base import SegmentationSettings
 from diffseg_ros.settings import setting, Settings
@@ -82,6 +83,9 @@ class RemovalConfig(Settings):
     ids: tuple[int, ...] = setting(
         (0,), 'ids of segments to remove, as shown by ~/markers; ids begin at 1, so 0 is none',
         0, 2**31 - 1)
+    names: tuple[str, ...] = setting(
+        ('',), "names of segments to remove, such as person; '' is none, and those that the "
+        'vocabulary says to remove are removed too')
     min_size: float = setting(
         0.0, 'remove segments whose 3-D box is shorter than this along its longest side '
         '(metres); 0 is off', 0.0, 1000.0)
@@ -122,6 +126,7 @@ class PipelineConfig(Settings):
     segmentation: SegmentationConfig = SegmentationConfig()
     tracking: TrackingConfig = TrackingConfig()
     memory: MemoryConfig = MemoryConfig()
+    naming: NamingSettings = NamingSettings()
     cloud: CloudConfig = CloudConfig()
     removal: RemovalConfig = RemovalConfig()
     outputs: OutputsConfig = OutputsConfig()

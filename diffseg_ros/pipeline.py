@@ -20,6 +20,9 @@ from diffseg_ros.backbones.loader import load_backbone, model_kind
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.model_defaults import EMBEDDED, open_settings, OTHER, with_model_defaults
+from diffseg_ros.naming.loader import load_naming_model
+from diffseg_ros.naming.namer import TrackNamer
+from diffseg_ros.naming.vocabulary import load_vocabulary
 from diffseg_ros.parameter_file import pipeline_config_from_file
 from diffseg_ros.registry import segmentation_methods
 from diffseg_ros.segmentation.base import SegmentationMethod, SegmentationSettings
@@ -86,12 +89,21 @@ class Pipeline:
         self._backbone = backbone or load_backbone(self._config.backbone,
                                                    attention=self._method.needs_attention)
         self._tracker = Tracker(config.tracking, first_id)
+        self._namer = self._load_namer(background)
         self._last_stamp: int | None = None
         self._thread = (ThreadPoolExecutor(1, 'diffseg_keyframes', yield_to_others)
                         if background else None)
         self._job: _Job | None = None
         self._number = 0
         self._loaded = self._saved = 0
+
+    def _load_namer(self, background: bool) -> TrackNamer | None:
+        settings = self._config.naming
+        if not settings.model:
+            return None
+        load_vocabulary(settings.vocabulary)  # before the model, which takes longer
+        model = load_naming_model(settings.model, self._config.backbone)
+        return TrackNamer(model, settings, background=background)
 
     @property
     def backbone(self) -> Backbone:
@@ -126,6 +138,8 @@ class Pipeline:
 
     def configure(self, config: PipelineConfig) -> None:
         """Apply changed settings from the next frame on; the backbone stays as loaded."""
+        if self._namer:
+            self._namer.configure(config.naming)
         self._apply(config, kind_of(self._backbone))
         self._tracker.configure(config.tracking)
 
@@ -141,6 +155,8 @@ class Pipeline:
         self.finish()
         self._method.reset()
         self._tracker.reset()
+        if self._namer:
+            self._namer.reset()
 
     def finish(self) -> None:
         """Wait for the keyframe that is segmented, if there is one, and forget it."""
@@ -234,6 +250,8 @@ class Pipeline:
         self.finish()
         self._method.reset()
         self._tracker.load(memory)
+        if self._namer:
+            self._namer.reset()
         self._loaded = len(memory.ids)
         return self._loaded
 
@@ -289,8 +307,29 @@ class Pipeline:
         with one_blas_thread():
             labels, confidence = self._tracker.update(prediction, done and done.segments)
             watch.lap('tracking')
+        tracks = self._tracker.tracks
+        if self._namer:
+            tracks = self._namer.update(frame, labels, tracks, keyframe=done is not None)
+            watch.lap('naming')
         return Result(frame, labels, confidence, self._tracker.epoch, watch.finish(),
-                      done is not None, self._tracker.tracks)
+                      done is not None, tracks)
+
+    def find(self, words: str) -> list[tuple[int, float]]:
+        """
+        Return the ids of tracks, in view or not, and how well the words fit each, the best first.
+
+        From 0 to 1; only of tracks that naming has looked at. It may be called from another thread
+        than `process`.
+
+        Raises
+        ------
+        DiffsegError
+            Naming is off, or its model does not know the words.
+
+        """
+        if not self._namer:
+            raise DiffsegError('words cannot be looked for: set naming.model')
+        return sorted(self._namer.find(words).items(), key=lambda found: -found[1])
 
     def _begin(self, frame: Frame, prediction: Prediction) -> _Segmented | None:
         """Segment a keyframe; return the result if it takes effect in the frame itself."""
@@ -353,7 +392,7 @@ class _Job(NamedTuple):
     due: int = 0
 
 
-_STAGES = 'features', 'segmentation', 'tracking'
+_STAGES = 'features', 'segmentation', 'tracking', 'naming'
 
 
 class _StopWatch:

@@ -221,6 +221,11 @@ class Track:
         frame; None at rest, and where depth or the camera's pose is unknown.
     kind
         What it is by its shape, as most keyframes had it.
+    name, name_score
+        What it is called, of the words of `naming.vocabulary`, and the probability of that, 0 to
+        1; 'unknown' where no word is clearly the best, '' where naming is off or did not look yet.
+    embedding
+        (D,) float32 mean of what the naming model makes of its pictures, or None.
 
     """
 
@@ -233,6 +238,9 @@ class Track:
     since_moved: float | None = None
     velocity: tuple[float, float, float] | None = None
     kind: SegmentKind = SegmentKind.UNKNOWN
+    name: str = ''
+    name_score: float = 0.0
+    embedding: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -250,8 +258,8 @@ class Result:
         Rises by one with every reset; ids are never reused within a process, but
         `Pipeline.load` gives those of the file back.
     latency_ms
-        Milliseconds of each stage that ran, 'features', 'segmentation' and 'tracking', and
-        'total'. The first two run on keyframes only.
+        Milliseconds of each stage that ran, 'features', 'segmentation', 'tracking' and 'naming',
+        and 'total'. The first two run on keyframes only.
     keyframe
         Whether the frame was segmented; in others the labels are carried from before.
     tracks

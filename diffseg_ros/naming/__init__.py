@@ -1,0 +1,1 @@
+"""Names of tracks: pictures of them are compared with the words of a vocabulary."""

