@@ -13,12 +13,14 @@ from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.point_cloud import CloudConfig
 from diffseg_ros.naming.base import NamingSettings
+from diffseg_ros.naming.vocabulary import load_vocabulary, UNKNOWN, Vocabulary
 from diffseg_ros.registry import backbones, measures, outputs, segmentation_methods
 from diffseg_ros.segmentation.base import SegmentationSettings
 from diffseg_ros.settings import setting, Settings
 from diffseg_ros.time_rules import LARGEST_SLOP
-from pydantic import create_model
+from pydantic import create_model, PrivateAttr
 
+_LARGEST_POOL = {'class_and_id': 2**16 - 1, 'id_and_class': 2**15 - 1}
 _LARGEST_LABEL = {'16UC1': 2**16 - 1, 'mono8': 2**8 - 1, '32SC1': 2**31 - 1}
 
 
@@ -132,6 +134,41 @@ class PipelineConfig(Settings):
     outputs: OutputsConfig = OutputsConfig()
     measures: MeasuresConfig = MeasuresConfig()
 
+    _vocabulary: Vocabulary | None = PrivateAttr(None)
+    _removed_names: frozenset[str] = PrivateAttr(frozenset())
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        given = [name for name in self.removal.names if name.strip()]
+        if self.naming.model:
+            self._vocabulary = load_vocabulary(self.naming.vocabulary)
+            self._removed_names = self._vocabulary.removed | {
+                _name_to_remove(name, self._vocabulary) for name in given}
+        elif given:
+            raise DiffsegError(f'parameter removal.names: got {given}, but segments have no '
+                               'names; set naming.model')
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The names that segments can have, as they were read with the settings."""
+        return self._vocabulary
+
+    @property
+    def removed_names(self) -> frozenset[str]:
+        """Names that are removed: those of `removal.names`, and what the vocabulary removes."""
+        return self._removed_names
+
+
+def _name_to_remove(words: str, vocabulary: Vocabulary) -> str:
+    """Return the name that the vocabulary has for words of `removal.names`."""
+    concept = vocabulary.called(words)
+    if concept is not None:
+        return concept.name
+    if words.strip().casefold() == UNKNOWN:
+        return UNKNOWN
+    names = ', '.join(concept.name for concept in vocabulary.concepts)
+    raise DiffsegError(f'parameter removal.names: got {words!r}; naming.vocabulary has {names}')
+
 
 class NodeConfig(Settings):
     """What the node receives and what it publishes."""
@@ -142,12 +179,15 @@ class NodeConfig(Settings):
     unlabelled_value: int = setting(
         -1, 'value of pixels without a segment in ~/labels and ~/points; -1 is the largest '
         'value of the encoding, 65535 or 255, or -1 for 32SC1', -1, 2**31 - 1, live=False)
-    labels_content: Literal['id', 'class'] = setting(
-        'id', 'content of ~/labels and ~/points: the id of each segment, or its class (see '
-        '~/label_info; without names all classes are 0)', live=False)
+    labels_content: Literal['id', 'class', 'class_and_id', 'id_and_class'] = setting(
+        'id', 'content of ~/labels and ~/points: the id of each segment, its class (see '
+        '~/label_info; without names all classes are 0), or both in 32 bits: class_and_id is the '
+        'class times 65536 plus the id, id_and_class the id times 65536 plus the class',
+        live=False)
     label_pool_size: int = setting(
         0, 'number of label values shared by the live ids, for consumers with a fixed number of '
-        'labels; 0 is 255 for mono8 and no limit (the ids themselves) otherwise', 0, 2**16 - 1,
+        'labels; 0 is 255 for mono8, all that fit beside a class (65535 for class_and_id, 32767 '
+        'for id_and_class) and no limit (the ids themselves) otherwise', 0, 2**16 - 1,
         live=False)
     points_colour: Literal['photo', 'label'] = setting(
         'photo', "rgb of ~/points: the image's colour, or a colour per label value", live=False)
@@ -199,6 +239,13 @@ class NodeConfig(Settings):
         if self.labels_content == 'class' and self.unlabelled_value == 0:
             raise DiffsegError('parameter unlabelled_value: 0 is the class of segments without a '
                                'name; choose another value, or labels_content id')
+        if self.labels_content in _LARGEST_POOL:
+            largest = _LARGEST_POOL[self.labels_content]
+            if (self.labels_encoding, self.unlabelled_value) != ('32SC1', 0):
+                raise DiffsegError(
+                    f'parameter labels_content: {self.labels_content} needs labels_encoding 32SC1 '
+                    f'and unlabelled_value 0; got {self.labels_encoding} and '
+                    f'{self.unlabelled_value}')
         if self.label_pool_size > largest:
             raise DiffsegError(f'parameter label_pool_size: got {self.label_pool_size}; '
                                f'{self.labels_encoding} has {largest} values beside the '

@@ -127,6 +127,16 @@ class Pipeline:
                 'model_kind': kind_of(self._backbone), 'model_settings': ', '.join(chosen)}
 
     @property
+    def naming(self) -> dict[str, str]:
+        """
+        How naming goes, for reports; empty where it is off.
+
+        The model, the words that it does not know, the pictures that it failed at, and why it did
+        at the last ones, '' if it did not.
+        """
+        return self._namer.report if self._namer else {}
+
+    @property
     def track_count(self) -> int:
         """How many tracks were ever started."""
         return self._tracker.started

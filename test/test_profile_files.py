@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 FOLDER = Path(__file__).resolve().parents[1] / 'config' / 'profiles'
-NAMES = ['hydra', 'kimera', 'nav2', 'nvblox', 'octomap', 'rtabmap']
+NAMES = ['hydra', 'khronos', 'kimera', 'nav2', 'nvblox', 'octomap', 'rtabmap']
 OUTPUTS = {'~/labels', '~/confidence', '~/overlay', '~/mask', '~/camera_info', '~/points',
-           '~/depth_filtered', '~/markers', '~/detections', '~/detections_3d', '~/label_info'}
+           '~/depth_filtered', '~/markers', '~/features', '~/detections', '~/detections_3d', '~/label_info'}
 
 
 def leaves(tree: dict, prefix: str = ''):

@@ -188,7 +188,7 @@ def _score(source: Source, variant: Variant, config: PipelineConfig, backbone: B
         keyframes += any('segmentation' in stage for stage in result.latency_ms)
         frames += 1
         if arguments.plots:
-            plots.add(item.number, frame, result.labels)
+            plots.add(item.number, result)
     if not frames:
         raise DiffsegError(f'{source.name}: none of {failed} frames could be processed')
     if arguments.plots:

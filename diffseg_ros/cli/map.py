@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
                         'poses.txt; both with depth')
     parser.add_argument('--output', type=Path, required=True, metavar='MAP.ply',
                         help='points with colour, label and confidence; MAP.png is a picture of '
-                        'them')
+                        'them, and MAP.names.csv, with naming.model, a table of their names')
     parser.add_argument('--voxel-size', type=float, default=0.02, metavar='M',
                         help='side of the voxels in metres (0.02)')
     parser.add_argument('--min-observations', type=int, default=2, metavar='N',
@@ -65,7 +65,8 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
     config = updated(config, {'cloud.max_depth': max_depth})
     source = open_source(arguments.source, topic_names(arguments), bag_settings(arguments))
 
-    names = arguments.output.name, arguments.output.with_suffix('.png').name
+    names = [arguments.output.with_suffix(suffix).name
+             for suffix in (arguments.output.suffix, '.png', '.names.csv')]
     folder = OutputFolder(arguments.output.parent, 'diffseg_map', names, [arguments.source],
                           beside=True, clear=False)
 

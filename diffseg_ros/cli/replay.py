@@ -32,7 +32,8 @@ def _parser() -> argparse.ArgumentParser:
                         help='bag (.mcap, .db3 or a bag folder), sequence folder, folder of '
                         'images, image or video')
     parser.add_argument('--output', type=Path, required=True, metavar='DIR',
-                        help='labels/, overlay/, clouds/, output.mcap and report.json go here')
+                        help='labels/, overlay/, clouds/, output.mcap, report.json and, with '
+                        'naming.model, names.csv go here')
     add_frame_options(parser)
     parser.add_argument('--clouds', type=int, default=1, metavar='N',
                         help='write the cloud of every Nth frame (1); 0 writes none')
@@ -78,7 +79,7 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
             memory = pipeline.memory if config.memory.file else {}
             report = {**output.finish(source.name), 'frames_failed': failed, 'stopped': stop(),
                       'tracks': pipeline.track_count,
-                      **pipeline.model, **memory, 'source': source.name,
+                      **pipeline.model, **pipeline.naming, **memory, 'source': source.name,
                       'notes': source.warnings}
         write_json(arguments.output / 'report.json', report)
     write_json(arguments.json, report)

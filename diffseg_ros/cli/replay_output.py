@@ -16,13 +16,14 @@ from diffseg_ros.io.images import write_image
 from diffseg_ros.io.ply import write_ply
 from diffseg_ros.parameter_file import NODE_NAME
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
+from diffseg_ros.postprocessing.name_table import NameTable
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.timing import Latencies
 from diffseg_ros.types import Result
 import numpy as np
 
 FILES = ('labels/*.png', 'overlay/*.jpg', 'clouds/*.ply', 'output.mcap', 'report.json',
-         *PLOT_NAMES)
+         'names.csv', *PLOT_NAMES)
 """What a replay writes, as patterns of an `OutputFolder`."""
 
 
@@ -31,7 +32,7 @@ class ReplayOutput:
     Writes label images, overlays, clouds and the topics that the node would have published.
 
     The cloud of every `clouds_every`th frame is written, none for 0. Without `recorder` there is
-    no output.mcap, without `plots` there are none.
+    no output.mcap, without `plots` there are none. names.csv is written where naming is on.
     """
 
     def __init__(self, folder: OutputFolder, config: PipelineConfig, *, clouds_every: int,
@@ -44,6 +45,7 @@ class ReplayOutput:
         self._plots = plots
         self._encoder = LabelEncoder()
         self._reusable: dict[str, Any] = {}
+        self._names = NameTable(config.vocabulary) if config.vocabulary else None
         self._latencies = Latencies()
         self._counts = {'frames': 0, 'clouds': 0, 'frames_without_cloud': 0,
                         'ids_without_value': 0}
@@ -90,7 +92,9 @@ class ReplayOutput:
             write_ply(files[2], cloud)
         self._output.record(*files)
         if self._plots is not None:
-            self._plots.add(number, result.frame, result.labels)
+            self._plots.add(number, result)
+        if self._names is not None:
+            self._names.add(result.tracks)
         self._latencies.add(result.latency_ms)
         self._counts['frames'] += 1
         self._counts['clouds'] += cloud is not None
@@ -98,10 +102,18 @@ class ReplayOutput:
         self._counts['ids_without_value'] += self._encoder.unencodable
 
     def finish(self, title: str) -> dict[str, Any]:
-        """Write the plots of the whole replay; return what was written, and the latencies."""
+        """
+        Write the plots and the names of the whole replay.
+
+        Return what was written, the latencies, and the names where naming is on.
+        """
         if self._plots is not None:
             self._plots.write(self._folder, title)
-        return {**self._counts, 'latency_ms': self._latencies.report()}
+        report = {**self._counts, 'latency_ms': self._latencies.report()}
+        if self._names is not None:
+            self._names.write(self._folder / 'names.csv')
+            report['names'] = self._names.rows()
+        return report
 
     def _cloud(self, context: OutputContext) -> LabelledCloud:
         """Return the points of ~/points; their labels are the values of the label image."""
@@ -123,7 +135,7 @@ class TopicRecorder:
         self._type_name, self._create, self._serialize = (
             type_name, create_message, serialize_message)
         left_out = {'labels/compressed'}
-        if config.removal == RemovalConfig():
+        if config.removal == RemovalConfig() and not config.removed_names:
             left_out |= {'mask', 'depth_filtered'}
         self._outputs = {name: entry for name, entry in available_outputs().items()
                          if name not in left_out}

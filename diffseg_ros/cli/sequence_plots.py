@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from diffseg_ros.types import Frame, LabelImage
+from diffseg_ros.naming.vocabulary import UNKNOWN
+from diffseg_ros.types import Result
 from diffseg_ros.viz.overlay import ContactSheet
 from diffseg_ros.viz.plots import draw_timeline, IdSwitches, Timeline
 
@@ -26,10 +27,12 @@ class SequencePlots:
         self._sheet = ContactSheet(total)
         self._timeline = Timeline()
 
-    def add(self, number: int, frame: Frame, labels: LabelImage) -> None:
-        """Add the next frame, with its number in the source and its (H, W) ids."""
-        self._sheet.add(number, frame.rgb, labels)
-        self._timeline.add(frame.stamp, labels)
+    def add(self, number: int, result: Result) -> None:
+        """Add what was found in the next frame, with its number in the source."""
+        names = {track.id: track.name for track in result.tracks
+                 if track.name not in ('', UNKNOWN)}
+        self._sheet.add(number, result.frame.rgb, result.labels, names)
+        self._timeline.add(result.frame.stamp, result.labels)
 
     def write(self, folder: Path, title: str, switches: IdSwitches | None = None) -> None:
         """Write both plots, or raise DiffsegError; `switches` is None without truth."""

@@ -16,6 +16,7 @@ from diffseg_ros.io.ply import write_ply
 from diffseg_ros.mapping.odometry import RgbdOdometry
 from diffseg_ros.mapping.voxel_map import FusedCloud, VoxelMap
 from diffseg_ros.pipeline import Pipeline
+from diffseg_ros.postprocessing.name_table import NameTable
 from diffseg_ros.postprocessing.segment_filter import removed_ids
 from diffseg_ros.types import Frame, Matrix, UNLABELLED
 from diffseg_ros.viz.cloud_picture import fit_view, render_cloud
@@ -44,6 +45,7 @@ class MapBuilder:
         self._voxel_size = voxel_size
         self._config = config
         self._pipeline: Pipeline | None = None
+        self._names = NameTable(config.vocabulary) if config.vocabulary else None
         self._odometry = RgbdOdometry(config.cloud.max_depth or 4.0) if odometry else None
         self._frames = self._without_pose = self._without_depth = self._fused_points = 0
         self._first_pose: Matrix = np.eye(4)
@@ -69,13 +71,15 @@ class MapBuilder:
             self._pipeline = Pipeline(self._config)
         result, config = self._pipeline.process(frame), self._config
         labels = result.labels
+        if self._names is not None:
+            self._names.add(result.tracks)
         if pose is None:
             return
         removed: list[int] = []
         if config.removal.from_points:
             removed = removed_ids(config.removal, distinct_labels(labels),
                                   lambda: segment_boxes(frame, labels, config.cloud),
-                                  result.tracks)
+                                  result.tracks, config.removed_names)
         cloud = labelled_cloud(frame, labels, config.cloud, exclude=removed)
         self._fused_points += self._map.add(cloud, pose)
         self._agreement_map.add(cloud, pose)
@@ -115,10 +119,13 @@ class MapBuilder:
         """
         Write the points as PLY and a picture of them beside it; return the picture's path.
 
+        Where naming is on, the names of the labels go into a table beside it (.names.csv).
         The picture shows them twice, obliquely from above the first camera: in their own colours
         and by label. Raises DiffsegError when a file cannot be written.
         """
         write_ply(path, fused.cloud, fused.confidence)
+        if self._names is not None:
+            self._names.write(path.with_suffix('.names.csv'))
         pose = self._first_pose
         seen = ((fused.cloud.points - pose[:3, 3]) @ pose[:3, :3]).astype(np.float32)
         view = fit_view(seen, *_PICTURE_SIZE, yaw=_YAW, pitch=_PITCH)
@@ -149,4 +156,6 @@ class MapBuilder:
             'voxel_agreement': agreement,
             'map_mb': self._map.bytes_used / 1e6,
             'tracks': pipeline.track_count if pipeline else 0,
-            **(pipeline.model if pipeline else {'device': '', 'model': ''})}
+            **(pipeline.model if pipeline else {'device': '', 'model': ''}),
+            **(pipeline.naming if pipeline else {}),
+            **({'names': self._names.rows()} if self._names is not None else {})}

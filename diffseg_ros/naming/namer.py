@@ -94,6 +94,7 @@ class TrackNamer:
             embeddings = self._model.embed(crops)
             with self._lock:
                 names.add(tracks, embeddings)
+            self._failure = ''
         except Exception as error:
             self._failed += len(crops)
             self._failure = describe_error(error)

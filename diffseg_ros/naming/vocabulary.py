@@ -65,6 +65,10 @@ class Vocabulary:
             for value in values:
                 if values.count(value) > 1:
                     raise DiffsegError(f'the {what} {value} is there twice; give each its own')
+        for concept in self.concepts:
+            if not concept.id or concept.name.casefold() == UNKNOWN:
+                raise DiffsegError(f'{concept.name} with the id {concept.id}: the name {UNKNOWN} '
+                                   'and the id 0 are those of what is not known')
 
     @cached_property
     def by_name(self) -> dict[str, Concept]:

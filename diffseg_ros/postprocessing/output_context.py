@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.geometry.label_images import compact, distinct_labels
+from diffseg_ros.naming.vocabulary import UNKNOWN
 from diffseg_ros.postprocessing.segment_filter import needs_boxes, removed_ids
 from diffseg_ros.types import (
     Frame,
@@ -102,8 +103,8 @@ class OutputContext:
             result = static_mask.apply(result)
         self.result = result
         self.encoder = encoder
-        self.values = encoder.encode(result.labels)
         self.config = config
+        self.values = encoder.encode(result.labels, self.classes)
         self.settings: Any = None
         self.points_colour = points_colour
         self.depth_encoding = depth_encoding
@@ -127,7 +128,7 @@ class OutputContext:
     @cached_property
     def overlay(self) -> RgbImage:
         """(H, W, 3) image with segments in colour."""
-        return draw_overlay(self.frame.rgb, self.labels)
+        return draw_overlay(self.frame.rgb, self.labels, names=self.names, colours=self.colours)
 
     @cached_property
     def boxes(self) -> list[SegmentBox]:
@@ -148,13 +149,39 @@ class OutputContext:
         if needs_boxes(self.config.removal) and not self.has_points:
             return None
         return removed_ids(self.config.removal, distinct_labels(self.labels), lambda: self.boxes,
-                           self.result.tracks)
+                           self.result.tracks, self.config.removed_names)
 
     @cached_property
     def kinds(self) -> dict[int, SegmentKind]:
         """What the tracks are by their shape, by id, where that is known."""
         return {track.id: track.kind for track in self.result.tracks
                 if track.kind is not SegmentKind.UNKNOWN}
+
+    @cached_property
+    def named(self) -> dict[int, Track]:
+        """The tracks that have a name, 'unknown' included, by id."""
+        return {track.id: track for track in self.result.tracks if track.name}
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """What the tracks are called, by id, where that is known."""
+        return {identity: track.name for identity, track in self.named.items()
+                if track.name != UNKNOWN}
+
+    @cached_property
+    def classes(self) -> dict[int, int]:
+        """The class of each track that has one, by id, as in ~/label_info."""
+        vocabulary = self.config.vocabulary
+        return ({identity: vocabulary.class_of(name) for identity, name in self.names.items()}
+                if vocabulary else {})
+
+    @cached_property
+    def colours(self) -> dict[int, tuple[int, ...]]:
+        """Red, green, blue of the tracks whose name has a colour in the vocabulary, by id."""
+        vocabulary = self.config.vocabulary
+        return ({identity: vocabulary.by_name[name].colour for identity, name in self.names.items()
+                 if name in vocabulary.by_name and vocabulary.by_name[name].colour}
+                if vocabulary else {})
 
     @cached_property
     def objects(self) -> list[int]:

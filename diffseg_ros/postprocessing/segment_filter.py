@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from diffseg_ros.geometry.label_images import resize_labels
@@ -25,13 +25,13 @@ def needs_boxes(config: RemovalConfig) -> bool:
 
 def removed_ids(config: RemovalConfig, ids: npt.NDArray[np.int32],
                 boxes: Callable[[], Sequence[SegmentBox]],
-                tracks: Sequence[Track] = ()) -> list[int]:
+                tracks: Sequence[Track] = (), names: Collection[str] = ()) -> list[int]:
     """
     Return which of the (N,) ids in the frame to remove; UNLABELLED (-1) too if `config` says so.
 
     A segment too small in the image, or with too little depth, to have a box is smaller than
     any `min_size` and never larger than `max_size`. `boxes` is called only where sizes matter;
-    `tracks` tell what moves.
+    `tracks` tell what moves and what is called by one of `names`.
     """
     present = {int(identity) for identity in ids if identity != UNLABELLED}
     chosen = present & set(config.ids)
@@ -43,6 +43,7 @@ def removed_ids(config: RemovalConfig, ids: npt.NDArray[np.int32],
     if config.moving > 0:
         chosen |= present & {track.id for track in tracks if track.since_moved is not None
                              and track.since_moved <= config.moving}
+    chosen |= present & {track.id for track in tracks if track.name in names}
     if config.unlabelled:
         chosen.add(UNLABELLED)
     return sorted(chosen)

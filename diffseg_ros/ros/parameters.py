@@ -8,6 +8,7 @@ from typing import Any
 from diffseg_ros.config import NodeConfig, PipelineConfig, RENAMED, with_new_names
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.parameter_file import all_parameters, constraints, OF_EVERY_NODE
+from diffseg_ros.postprocessing.label_encoding import check_classes
 from diffseg_ros.settings import nearest, Option, updated
 import numpy as np
 from rcl_interfaces.msg import (
@@ -56,9 +57,11 @@ class Parameters:
 
     def _updated(self, values: Mapping[str, Any]) -> tuple[NodeConfig, PipelineConfig]:
         of_node = values.keys() & NodeConfig.model_fields.keys()
-        return (updated(self.node, {name: values[name] for name in of_node}),
-                updated(self.pipeline, {name: value for name, value in values.items()
-                                        if name not in of_node}))
+        node = updated(self.node, {name: values[name] for name in of_node})
+        pipeline = updated(self.pipeline, {name: value for name, value in values.items()
+                                           if name not in of_node})
+        check_classes(node, pipeline)
+        return node, pipeline
 
     def _integers_to_floats(self, parameters: list[Parameter[Any]]) -> list[Parameter[Any]]:
         """Accept `1` for `1.0`, as `ros2 param set` sends it."""

@@ -88,9 +88,14 @@ class FrameProcessor:
         """Return how processing goes."""
         since = self._busy_since
         return ProcessingStatus(
-            failure=self._failure, no_cloud_reason=self._cloud_warnings.reason,
+            failure=self._failure, naming_failure=self._naming.get('naming_failure', ''),
+            no_cloud_reason=self._cloud_warnings.reason,
             unencodable=self.publishers.encoder.unencodable, output_rate=self._output_rate.rate,
             busy_seconds=0.0 if since is None else time.monotonic() - since)
+
+    @property
+    def _naming(self) -> dict[str, str]:
+        return self.pipeline.naming if self._config.naming.model else {}
 
     def diagnostics(self) -> dict[str, str]:
         """Return values for /diagnostics by key."""
@@ -101,7 +106,7 @@ class FrameProcessor:
             'tracks_live': str(self._live_tracks),
             'camera_motion': motion.source or f'none: {motion.no_pose_reason}'.rstrip(': '),
             'unencodable_ids': str(self.publishers.encoder.unencodable),
-            'last_failure': self._last_failure, **gpu_memory(device),
+            'last_failure': self._last_failure, **gpu_memory(device), **self._naming,
             **(self.pipeline.memory if self._config.memory.file else {})}
         for name, summary in self._milliseconds.summary().items():
             values |= {f'{name}.{key}_ms': f'{value:.1f}' for key, value in summary.items()}
@@ -149,6 +154,8 @@ class FrameProcessor:
             config, self._next_config = self._next_config, None
         if config is not None:
             self.pipeline.configure(config)
+            if config.vocabulary != self._config.vocabulary:
+                self.publishers.publish_label_info(self._clock(), config.vocabulary)
             self._config = config
             self.publishers.encoder.max_misses = config.tracking.max_misses
         if epoch != self._epoch:

@@ -6,6 +6,7 @@ from collections.abc import Set
 from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.config import NodeConfig, PipelineConfig
+from diffseg_ros.naming.vocabulary import Vocabulary
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.postprocessing.static_mask import StaticMask
@@ -65,10 +66,10 @@ class OutputPublishers:
             message_class(facts['message']), topic, qos,
             qos_overriding_options=QoSOverridingOptions.with_default_policies())
 
-    def publish_label_info(self, stamp: int) -> None:
-        """Publish what the label values mean, for all subscribers to come."""
+    def publish_label_info(self, stamp: int, vocabulary: Vocabulary | None = None) -> None:
+        """Publish what the classes mean, for all subscribers to come."""
         if self._label_info is not None:
-            self._label_info.publish(label_info(make_header(stamp)))
+            self._label_info.publish(label_info(make_header(stamp), vocabulary))
 
     def subscribed_outputs(self) -> set[str]:
         """Return the names of the outputs that have subscribers."""

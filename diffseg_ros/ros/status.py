@@ -28,6 +28,7 @@ class ProcessingStatus:
     """How the frames processed last went; reasons are '' where there is no problem."""
 
     failure: str = ''
+    naming_failure: str = ''
     no_cloud_reason: str = ''
     unencodable: int = 0  # ids without a label value
     busy_seconds: float = 0.0  # for which the current frame has been processed
@@ -128,6 +129,8 @@ def _output_message(status: NodeStatus) -> tuple[int, str]:
     if processing.unencodable:
         return WARN, (f'{processing.unencodable} ids have no value in {status.labels_encoding} '
                       'and are unlabelled: set labels_encoding to 32SC1')
+    if processing.naming_failure:
+        return WARN, f'segments get no new names: {processing.naming_failure}'
     rates = f'{processing.output_rate:.1f} Hz out of {status.input_rate:.1f} Hz'
     if processing.no_cloud_reason:
         level = WARN if status.points_subscribed else OK

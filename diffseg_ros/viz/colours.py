@@ -6,10 +6,13 @@ Colours of labels, for people and for consumers that know labels by their colour
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import colorsys
 from functools import lru_cache
+from types import MappingProxyType
 
 import cv2
+from diffseg_ros.geometry.label_images import compact, distinct_labels
 from diffseg_ros.types import UNLABELLED
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +23,20 @@ _COLOURS = 4096
 _PALETTE_SIZE = 256
 
 
-def label_colours(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
-    """Return (..., 3) uint8 RGB: each id has a colour in all frames, UNLABELLED is grey."""
+def label_colours(labels: npt.NDArray[np.integer],
+                  chosen: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
+                  ) -> npt.NDArray[np.uint8]:
+    """
+    Return (..., 3) uint8 RGB: each id has a colour in all frames, UNLABELLED is grey.
+
+    `chosen` are colours of some ids in place of their own.
+    """
+    if chosen:
+        ids = distinct_labels(labels)
+        table = label_colours(ids)
+        for row, identity in enumerate(ids.tolist()):
+            table[row] = chosen.get(identity, table[row])
+        return table[compact(labels)]
     colours = _colour_table()[labels % _COLOURS]
     colours[labels == UNLABELLED] = _UNLABELLED_COLOUR
     return colours

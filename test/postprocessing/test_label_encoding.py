@@ -98,7 +98,7 @@ def test_slots_limit_the_values_of_any_encoding(encoding, unlabelled, values):
 
 @pytest.mark.parametrize(('encoding', 'unlabelled'), [('mono8', 255), ('32SC1', -1)])
 def test_classes_take_the_place_of_ids(encoding, unlabelled):
-    encoder = LabelEncoder(encoding, by_class=True)
+    encoder = LabelEncoder(encoding, content='class')
     assert encoder.encode(ids(7, 300, -1, 70000)).tolist() == [[0, 0, unlabelled, 0]]
     assert encoder.unencodable == 0
 

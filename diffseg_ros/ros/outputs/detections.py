@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from diffseg_ros.geometry.boxes import SegmentBox
+from diffseg_ros.naming.vocabulary import UNKNOWN, Vocabulary
 from diffseg_ros.postprocessing.label_encoding import SEGMENT_CLASS
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.registry import register_output
@@ -13,7 +14,7 @@ from std_msgs.msg import Header
 
 LABEL_INFO = 'vision_msgs/msg/LabelInfo'
 CLASS_NAME = 'segment'
-"""Name of SEGMENT_CLASS."""
+"""Name of SEGMENT_CLASS where segments have no names, and of every segment."""
 MOVING = 'moving'
 
 
@@ -22,7 +23,8 @@ def detections(context: OutputContext) -> Any:
     """
     Return an upright box in pixels of each segment; its `id` is the segment's.
 
-    Further results are what it is by its shape, such as `object` or `table`, and `moving`.
+    The first result is its name and the probability of that, where it was looked at. Further ones
+    are `segment`, what it is by its shape, such as `object` or `table`, and `moving`.
     """
     header, regions, made = header_of(context.frame), context.regions, []
     for identity, (x, y, width, height), score in zip(
@@ -39,7 +41,7 @@ def detections_3d(context: OutputContext) -> Any:
     """
     Return a box in metres of each segment that has depth.
 
-    Further results are as in ~/detections; ~/markers have the velocity of what moves.
+    The results are as in ~/detections; ~/markers have the velocity of what moves.
     """
     return _boxes(context, context.boxes) if context.has_points else None
 
@@ -65,20 +67,29 @@ def _boxes(context: OutputContext, boxes: list[SegmentBox]) -> Any:
     return _make('Detection3DArray', header=header, detections=made)
 
 
-def label_info(header: Header) -> Any:
-    """Return the LabelInfo of a node that names no classes: every segment is a segment."""
-    known = _make('VisionClass', class_id=SEGMENT_CLASS, class_name=CLASS_NAME)
-    return _make('LabelInfo', header=header, class_map=[known], threshold=0.0)
+def label_info(header: Header, vocabulary: Vocabulary | None = None) -> Any:
+    """Return the classes of a vocabulary; without one every segment is a segment."""
+    classes = {SEGMENT_CLASS: CLASS_NAME}
+    if vocabulary is not None:
+        classes = {SEGMENT_CLASS: UNKNOWN} | {
+            concept.id: concept.name for concept in vocabulary.concepts}
+    return _make('LabelInfo', header=header, threshold=0.0, class_map=[
+        _make('VisionClass', class_id=number, class_name=name)
+        for number, name in sorted(classes.items())])
 
 
 def _results(context: OutputContext, identity: int, score: float) -> list[Any]:
-    """Return what a segment is thought to be: a segment, its kind, and maybe a moving one."""
+    """Return what a segment is thought to be: its name, a segment, its kind, maybe moving."""
     names = [CLASS_NAME]
     if identity in context.kinds:
         names.append(context.kinds[identity].value)
     if identity in context.moving:
         names.append(MOVING)
-    return [_hypothesis(name, score) for name in names]
+    made = [_hypothesis(name, score) for name in names]
+    if identity in context.named:
+        track = context.named[identity]
+        made.insert(0, _hypothesis(track.name, track.name_score))
+    return made
 
 
 def _hypothesis(name: str, score: float) -> Any:

@@ -20,7 +20,7 @@ _OPACITY = 0.35
 _TEXT_HEIGHT = 0.06
 _ARROW = 0.02, 0.04, 0.06  # metres: diameters of shaft and head, length of the head
 _THINNEST = 0.001  # RViz draws no cube of thickness 0
-_NAMED = SegmentKind.FLOOR, SegmentKind.TABLE, SegmentKind.WALL, SegmentKind.CEILING
+_SURFACES = SegmentKind.FLOOR, SegmentKind.TABLE, SegmentKind.WALL, SegmentKind.CEILING
 _LIFETIME = Duration(sec=2)
 
 Velocity = tuple[float, float, float]
@@ -29,10 +29,11 @@ Velocity = tuple[float, float, float]
 @register_output('markers', message=MarkerArray, for_people=True)
 def markers(context: OutputContext) -> MarkerArray | None:
     """
-    Return a translucent box and its id per segment, in the colours of ~/overlay.
+    Return a translucent box per segment with its id and name, in the colours of ~/overlay.
 
-    The text of a floor, table, wall or ceiling says so; that of a segment that moves by itself has
-    its speed too, and an arrow shows how far it goes in a second against the fixed frame.
+    The text of a floor, table, wall or ceiling without a name says so; that of a segment that
+    moves by itself has its speed too, and an arrow shows how far it goes in a second against the
+    fixed frame.
 
     The boxes of the last message are deleted first, so that none outlives its segment. They
     disappear by themselves when the images stop.
@@ -40,13 +41,15 @@ def markers(context: OutputContext) -> MarkerArray | None:
     if not context.has_points:
         return None
     header = header_of(context.frame)
-    colours = label_colours(np.array([box.id for box in context.boxes], np.int64)) / 255
+    colours = label_colours(np.array([box.id for box in context.boxes], np.int64),
+                            context.colours) / 255
     made = [Marker(header=header, action=Marker.DELETEALL)]
     for box, colour in zip(context.boxes, colours.tolist(), strict=True):
         track = context.moving.get(box.id)
         velocity = track.velocity if track is not None else None
         kind = context.kinds.get(box.id, SegmentKind.UNKNOWN)
-        made += [_cube(box, colour, header), _text(box, header, kind, velocity)]
+        name = context.names.get(box.id, kind.value if kind in _SURFACES else '')
+        made += [_cube(box, colour, header), _text(box, header, name, velocity)]
         if velocity is not None:
             made.append(_arrow(box, velocity, colour, header))
     return MarkerArray(markers=made)
@@ -60,12 +63,11 @@ def _cube(box: SegmentBox, colour: list[float], header: Header) -> Marker:
         color=ColorRGBA(r=red, g=green, b=blue, a=_OPACITY))
 
 
-def _text(box: SegmentBox, header: Header, kind: SegmentKind,
-          velocity: Velocity | None) -> Marker:
+def _text(box: SegmentBox, header: Header, name: str, velocity: Velocity | None) -> Marker:
     # y points down in the optical frame: the text stands on top of the box.
     top = float(box.corners[:, 1].min()) - 0.5 * _TEXT_HEIGHT
     x, _, z = box.centre.tolist()
-    text = f'{box.id} {kind.value}' if kind in _NAMED else str(box.id)
+    text = f'{box.id} {name}'.rstrip()
     text += '' if velocity is None else f': {math.hypot(*velocity):.1f} m/s'
     return Marker(
         header=header, ns='ids', id=box.id, type=Marker.TEXT_VIEW_FACING, lifetime=_LIFETIME,

@@ -53,6 +53,7 @@ def points(context: OutputContext) -> PointCloud2 | None:
     if context.points_colour == 'label':
         unlabelled = int(np.uint32(encoder.unlabelled % 2**32))
         words[..., 3] = _palette_words()[palette_rows(words[..., 4], unlabelled)]
+        _colour_named(words, context)
     if not organised:
         message.data = array.array('B', words.tobytes())
     height, width = labels.shape if organised else (1, len(words))
@@ -63,7 +64,25 @@ def points(context: OutputContext) -> PointCloud2 | None:
     return message
 
 
+def _colour_named(words: npt.NDArray[np.uint32], context: OutputContext) -> None:
+    """Give the points of segments whose name has a colour that colour."""
+    if not context.colours:
+        return
+    values = context.encoder.point_values(np.array(list(context.colours), np.int32))
+    order = np.argsort(values)
+    colours = _colour_words(np.array(list(context.colours.values()), np.uint32))[order]
+    values = values[order]
+    places = np.searchsorted(values, words[..., 4]).clip(max=len(values) - 1)
+    named = values[places] == words[..., 4]
+    words[..., 3][named] = colours[places[named]]
+
+
+def _colour_words(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Return (N, 3) colours as 0x00RRGGBB."""
+    red, green, blue = colours.T
+    return red << 16 | green << 8 | blue
+
+
 @lru_cache(maxsize=1)
 def _palette_words() -> npt.NDArray[np.uint32]:
-    red, green, blue = label_palette().astype(np.uint32).T
-    return red << 16 | green << 8 | blue
+    return _colour_words(label_palette().astype(np.uint32))
