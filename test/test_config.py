@@ -51,3 +51,29 @@ def test_backbone_settings_are_not_live():
 def test_a_bad_value_is_told_by_its_whole_name():
     with pytest.raises(DiffsegError, match='^parameter segmentation.granularity: got 7'):
         updated(PipelineConfig(), {'segmentation.granularity': 7})
+
+
+def test_the_vocabulary_comes_with_the_settings(tmp_path):
+    assert PipelineConfig().vocabulary is None and not PipelineConfig().removed_names
+    file = tmp_path / 'words.yaml'
+    file.write_text('[chair, {name: person, remove: true}, {name: sofa, synonyms: [couch]}]')
+    config = updated(PipelineConfig(), {
+        'naming.model': 'imagenet', 'naming.vocabulary': [str(file)],
+        'removal.names': ['Couch', '', 'unknown']})
+    assert [one.name for one in config.vocabulary.concepts] == ['chair', 'person', 'sofa']
+    assert config.removed_names == {'person', 'sofa', 'unknown'}
+    file.unlink()
+    assert updated(config, {}).vocabulary == config.vocabulary
+    with pytest.raises(DiffsegError, match='words.yaml: cannot be read'):
+        updated(config, {'removal.names': ['']})
+
+
+@pytest.mark.parametrize(('values', 'message'), [
+    ({'removal.names': ['chair']}, "removal.names: got .'chair'.*set naming.model"),
+    ({'naming.model': 'imagenet', 'naming.vocabulary': ['chair', 'table'],
+      'removal.names': ['persn']}, "removal.names: got 'persn'; .*vocabulary has chair, table"),
+    ({'naming.model': 'imagenet', 'naming.vocabulary': ['none.yaml']}, 'none.yaml'),
+    ({'naming.model': 'imagenet', 'naming.vocabulary': ['chair', 'unknown']}, 'not known')])
+def test_names_that_cannot_be_used_are_refused(values, message):
+    with pytest.raises(DiffsegError, match=message):
+        updated(PipelineConfig(), values)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+import re
 
 from diffseg_ros import config_files
 from diffseg_ros.config import NodeConfig
 from diffseg_ros.config_files import load_profile, profile_names
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.naming.vocabulary import load_vocabulary
 from diffseg_ros.parameter_file import all_parameters, pipeline_config_from_file
 from diffseg_ros.settings import updated
 import pytest
@@ -16,7 +18,8 @@ import yaml
 FOLDER = Path(__file__).resolve().parents[1] / 'config' / 'profiles'
 NAMES = ['hydra', 'khronos', 'kimera', 'nav2', 'nvblox', 'octomap', 'rtabmap']
 OUTPUTS = {'~/labels', '~/confidence', '~/overlay', '~/mask', '~/camera_info', '~/points',
-           '~/depth_filtered', '~/markers', '~/features', '~/detections', '~/detections_3d', '~/label_info'}
+           '~/depth_filtered', '~/markers', '~/features', '~/detections', '~/detections_3d',
+           '~/label_info'}
 
 
 def leaves(tree: dict, prefix: str = ''):
@@ -56,6 +59,21 @@ def test_every_profile_is_described():
         assert f'profile:={name}' in text
         for _, target in load_profile(name).remaps:
             assert f'`{target}`' in text
+
+
+def test_costs_of_nav2_are_those_of_known_names():
+    text = (FOLDER.parents[1] / 'docs' / 'profiles.md').read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r'```yaml\n(.*?)```', text, re.S)]
+    cameras = [block['semantic_segmentation_layer']['camera'] for block in blocks
+               if 'semantic_segmentation_layer' in block]
+    without, with_names = ([name for kind in camera['class_types']
+                            for name in camera[kind]['classes']] for camera in cameras)
+    assert without == ['segment']
+    known = {concept.name for concept in load_vocabulary([]).concepts} | {'unknown'}
+    assert set(with_names) <= known and len(with_names) == len(set(with_names)) > 10
+    for camera in cameras:
+        for kind in camera['class_types']:
+            assert 0 <= camera[kind]['base_cost'] <= camera[kind]['max_cost'] <= 254
 
 
 def test_unknown_profile_is_refused_with_the_choices():

@@ -45,6 +45,13 @@ def test_what_moved_within_so_many_seconds_is_chosen(since, seconds):
     assert removed_ids(RemovalConfig(), IDS, lambda: BOXES, tracks) == []
 
 
+def test_what_is_called_so_now_is_chosen():
+    tracks = [Track(number, TrackState.CONFIRMED, 9, 0, 50, name=name)
+              for number, name in ((1, 'person'), (2, 'unknown'), (3, ''), (9, 'person'))]
+    for names, wanted in ((['person'], [1]), (['person', 'unknown'], [1, 2]), ([], [])):
+        assert removed_ids(RemovalConfig(), IDS, lambda: BOXES, tracks, names) == wanted
+
+
 def test_boxes_are_not_computed_for_nothing():
     def boxes() -> list:
         raise AssertionError('not needed')

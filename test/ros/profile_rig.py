@@ -22,7 +22,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 WIDTH, HEIGHT, FRAMES = 96, 64, 4
 CAMERA = {'/rgb/camera_info': CameraInfo, '/depth_registered/image_rect': Image,
@@ -64,6 +64,22 @@ def write_recording(path: Path) -> None:
                 writer.write(topic, message, stamp)
 
 
+def pixels(message: Image, dtype: str) -> np.ndarray:
+    """Return the (H, W) pixels of an image."""
+    assert message.step == message.width * np.dtype(dtype).itemsize
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
+
+
+def points(message: PointCloud2) -> np.ndarray:
+    """Return the (H, W) points of a cloud, with its fields by name."""
+    dtype = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4'),
+                      ('label', '<u4'), ('instance_id', '<u4')])
+    assert [(field.name, field.offset) for field in message.fields] == [
+        (name, dtype.fields[name][1]) for name in dtype.names]
+    assert (message.point_step, message.row_step) == (24, 24 * message.width)
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
+
+
 class ProfileRig:
     """Starts the nodes, subscribes as their consumers do and keeps what comes."""
 
@@ -79,9 +95,10 @@ class ProfileRig:
         self._executor.add_node(self.node)
         self.got: dict[str, list[Any]] = {}
 
-    def start(self, name: str, parameters: Mapping[str, str]) -> None:
-        """Start the node of a profile in the namespace of its name; the camera's is the root."""
-        arguments = ['-r', f'__ns:=/{name}']
+    def start(self, name: str, parameters: Mapping[str, str], namespace: str = '') -> None:
+        """Start the node of a profile, in the namespace of its name; the camera's is the root."""
+        namespace = namespace or name
+        arguments = ['-r', f'__ns:=/{namespace}']
         for topic in CAMERA:
             arguments += ['-r', f'{topic[1:]}:={topic}']
         profile = load_profile(name)
@@ -92,8 +109,8 @@ class ProfileRig:
             arguments += ['-p', f'{key}:={value}']
         environment = {**os.environ, 'ROS_DOMAIN_ID': str(self._domain),
                        'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
-        with (self._folder / f'{name}.log').open('wb') as log:
-            self._processes[name] = subprocess.Popen(
+        with (self._folder / f'{namespace}.log').open('wb') as log:
+            self._processes[namespace] = subprocess.Popen(
                 [sys.executable, str(_GRID_NODE), '--ros-args', *arguments], env=environment,
                 stdout=log, stderr=log)
 

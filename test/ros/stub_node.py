@@ -39,6 +39,7 @@ class StubPipeline:
         self.backbone = SimpleNamespace(name='stub', device='cpu')
         self.model = {'device': 'cpu', 'model': 'stub', 'model_kind': 'other',
                       'model_settings': ''}
+        self.naming: dict[str, str] = {}
         self.track_count = 1000
         self.next_id = first_id + 1000
         self._first_id = first_id

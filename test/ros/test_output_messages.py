@@ -11,6 +11,7 @@ from diffseg_ros.config import CloudConfig, NodeConfig, PipelineConfig, RemovalC
 from diffseg_ros.geometry.boxes import SegmentBox
 from diffseg_ros.io.calibration import intrinsics_from_camera_info
 from diffseg_ros.io.messages import decode_colour, decode_depth
+from diffseg_ros.naming.base import NamingSettings
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.types import Frame, Intrinsics, Result, SegmentKind, Track, TrackState
@@ -26,6 +27,7 @@ from diffseg_ros.ros.outputs import available_outputs, create_message  # noqa: E
 from diffseg_ros.ros.outputs.detections import label_info  # noqa: E402
 from diffseg_ros.ros.publishers import OutputPublishers  # noqa: E402
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy  # noqa: E402
+import semantic_stand_in  # noqa: E402
 import vision_stand_in  # noqa: E402
 from visualization_msgs.msg import Marker  # noqa: E402
 
@@ -83,7 +85,7 @@ def headers(message) -> list:
 
 def test_every_output_has_the_stamp_and_frame_of_its_image(vision):
     made = messages(context())
-    assert set(made) == set(available_outputs())
+    assert set(made) == set(available_outputs()) - {'features'}
     for name, output in made.items():
         assert isinstance(output, message_class(available_outputs()[name].facts['message']))
         for header in headers(output):
@@ -96,7 +98,8 @@ def test_every_output_has_the_stamp_and_frame_of_its_image(vision):
     (True, False, {'points', 'markers', 'camera_info', 'objects/labels'})])
 def test_nothing_is_made_that_would_mean_no_data(vision, depth, intrinsics, missing):
     made = messages(context(depth, intrinsics))
-    assert set(made) == set(available_outputs()) - missing - {'detections_3d', 'objects'}
+    missing |= {'detections_3d', 'objects', 'features'}
+    assert set(made) == set(available_outputs()) - missing
 
 
 def test_what_goes_by_size_is_not_made_without_sizes():
@@ -348,6 +351,123 @@ def test_label_info_calls_every_segment_a_segment(vision):
     assert info.header == make_header(STAMP) and info.threshold == 0.0
 
 
+WORDS = """
+- {name: chair, colour: [10, 200, 30]}
+- {name: sofa, synonyms: [couch], id: 7}
+- {name: person, remove: true}
+"""
+
+
+def with_names(tmp_path, *boxes: SegmentBox, encoder: LabelEncoder | None = None,
+               **removal: object) -> OutputContext:
+    """Return segments 7, a chair, and 70000, of which naming is not sure, and a lost person."""
+    file = tmp_path / 'words.yaml'
+    file.write_text(WORDS)
+    config = PipelineConfig(naming=NamingSettings(model='imagenet', vocabulary=(str(file),)),
+                            removal=RemovalConfig(**removal))
+    tracks = (
+        Track(7, TrackState.CONFIRMED, 5, 0, 60, name='chair', name_score=0.75,
+              embedding=np.array([1, -2, 0.5], np.float32)),
+        Track(70000, TrackState.CONFIRMED, 5, 0, 60, kind=SegmentKind.TABLE, name='unknown',
+              name_score=0.4, embedding=np.array([0, 3, 0.25], np.float32)),
+        Track(9, TrackState.LOST, 5, 3, 0, name='person', name_score=0.9,
+              embedding=np.ones(3, np.float32)))
+    given = with_boxes(*boxes)
+    result = replace(given.result, tracks=tracks)
+    given = OutputContext(result, encoder or LabelEncoder('32SC1'), config, points_colour='label')
+    given.boxes = list(boxes)
+    return given
+
+
+def test_the_first_result_is_the_name(vision, tmp_path):
+    given = with_names(tmp_path, box(7), box(70000))
+    for name in ('detections', 'detections_3d'):
+        chair, table = message(given, name).detections
+        assert [item.hypothesis.class_id for item in chair.results] == ['chair', 'segment']
+        assert [item.hypothesis.class_id for item in table.results] == [
+            'unknown', 'segment', 'table']
+        assert [item.hypothesis.score for item in table.results] == [0.4, 1.0, 1.0]
+    assert chair.results[0].pose.pose == chair.bbox.center
+
+
+def test_label_info_has_the_classes_of_the_vocabulary(vision, tmp_path):
+    info = label_info(make_header(STAMP), with_names(tmp_path).config.vocabulary)
+    assert [(item.class_id, item.class_name) for item in info.class_map] == [
+        (0, 'unknown'), (1, 'chair'), (3, 'person'), (7, 'sofa')]
+
+
+def test_markers_show_names_and_the_colours_of_the_vocabulary(tmp_path):
+    _, *made = message(with_names(tmp_path, box(7), box(70000)), 'markers').markers
+    assert [marker.text for marker in made if marker.text] == ['7 chair', '70000 table']
+    cube = made[0]
+    assert np.allclose([cube.color.r, cube.color.g, cube.color.b], np.array([10, 200, 30]) / 255)
+    usual = label_colours(np.array([70000]))[0] / 255
+    assert np.allclose([made[2].color.r, made[2].color.g, made[2].color.b], usual)
+
+
+@pytest.mark.parametrize(('content', 'unlabelled', 'values'), [
+    ('id', -1, {7: 7, 70000: 70000, -1: -1}), ('class', -1, {7: 1, 70000: 0, -1: -1}),
+    ('class_and_id', 0, {7: 1 << 16 | 7, 70000: 1, -1: 0})])
+def test_labels_and_points_agree_on_classes_and_colours(tmp_path, content, unlabelled, values):
+    given = with_names(tmp_path, encoder=LabelEncoder('32SC1', unlabelled, content=content))
+    image, cloud = message(given, 'labels'), points_of(message(given, 'points'))
+    pixels = np.frombuffer(image.data, '<i4').reshape(image.height, image.width)
+    for identity, value in values.items():
+        assert (pixels[given.labels == identity] == value).all()
+    assert np.array_equal(pixels.view('<u4'), cloud['label'])
+    chair = cloud['rgb'] == (10 << 16 | 200 << 8 | 30)
+    assert np.array_equal(chair, given.labels == 7)
+
+
+def test_overlay_has_the_name_and_the_colour(tmp_path):
+    given = with_names(tmp_path)
+    given.labels[:] = 7
+    plain = (given.frame.rgb.astype(int) + [10, 200, 30]) // 2
+    close = (np.abs(given.overlay - plain) <= 1).all(axis=2)
+    assert 0.5 < close.mean() < 1
+
+
+def test_what_is_called_so_is_removed(tmp_path):
+    for names, wanted in ((('',), []), (('Chair',), [7]), (('unknown', 'couch'), [70000])):
+        given = with_names(tmp_path, names=names)
+        assert given.removed_ids == wanted
+        mask = np.frombuffer(message(given, 'mask').data, np.uint8).reshape(given.labels.shape)
+        assert np.array_equal(mask > 0, np.isin(given.labels, wanted))
+
+
+def test_what_the_vocabulary_removes_is_removed(tmp_path):
+    given = with_names(tmp_path)
+    given.labels[:5] = 9
+    assert given.removed_ids == [9]
+
+
+@pytest.fixture
+def semantic(monkeypatch):
+    """Put a stand-in in place of semantic_inference_msgs where that is not installed."""
+    if message_class('semantic_inference_msgs/msg/FeatureImage') is None:
+        monkeypatch.setitem(sys.modules, 'semantic_inference_msgs', semantic_stand_in)
+        monkeypatch.setitem(sys.modules, 'semantic_inference_msgs.msg', semantic_stand_in.MODULE)
+
+
+def test_features_of_the_segments_in_view(semantic, tmp_path):
+    given = with_names(tmp_path)
+    given.labels[30:, :] = 12
+    made = message(given, 'features')
+    assert made.header == made.image.header == make_header(STAMP, 'optical')
+    assert list(made.mask_ids) == [7, 70000]
+    assert [list(vector.data) for vector in made.features] == [[1, -2, 0.5], [0, 3, 0.25]]
+    assert made.image.encoding == '32SC1'
+    pixels = np.frombuffer(made.image.data, '<i4').reshape(given.labels.shape)
+    assert np.array_equal(pixels, np.where(np.isin(given.labels, [7, 70000]), given.labels, 0))
+
+
+def test_no_features_without_a_segment_that_has_some(semantic, tmp_path):
+    assert message(context(), 'features') is None
+    given = with_names(tmp_path)
+    given.labels[:] = 12
+    assert message(given, 'features') is None
+
+
 class RecordingNode:
     """Stands in for the lifecycle node, which has no publishers for a stand-in's messages."""
 
@@ -373,7 +493,8 @@ def test_every_output_is_published_and_label_info_is_latched(vision):
     assert publishers.subscribed_outputs() == set(available_outputs())
     publishers.publish_label_info(7)
     publishers.publish(context().result, publishers.subscribed_outputs(), PipelineConfig())
-    assert all(len(publisher.sent) == 1 for publisher in node.publishers.values())
+    assert all(len(publisher.sent) == 1 for topic, publisher in node.publishers.items()
+               if topic != '~/features')
 
 
 def test_an_output_that_fails_keeps_no_other_back(vision, monkeypatch):

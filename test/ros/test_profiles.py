@@ -20,6 +20,8 @@ from profile_rig import (  # noqa: E402
     INTRINSICS,
     millimetres,
     photo,
+    pixels,
+    points,
     ProfileRig,
     stamp_of,
     WIDTH,
@@ -69,20 +71,6 @@ def got(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list]]:
             yield rig.got
         finally:
             rig.close()
-
-
-def pixels(message: Image, dtype: str) -> np.ndarray:
-    assert message.step == message.width * np.dtype(dtype).itemsize
-    return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
-
-
-def points(message: PointCloud2) -> np.ndarray:
-    dtype = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4'),
-                      ('label', '<u4'), ('instance_id', '<u4')])
-    assert [(field.name, field.offset) for field in message.fields] == [
-        (name, dtype.fields[name][1]) for name in dtype.names]
-    assert (message.point_step, message.row_step) == (24, 24 * message.width)
-    return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
 
 
 def words(rgb: np.ndarray) -> np.ndarray:

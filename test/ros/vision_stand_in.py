@@ -9,7 +9,7 @@ from geometry_msgs.msg import Pose, PoseWithCovariance, Vector3
 from std_msgs.msg import Header
 
 
-def _message(name: str, **fields: Any) -> type:
+def message_with(name: str, **fields: Any) -> type:
     """Return a class with typed fields that takes no others; the values are made afresh."""
     def __init__(self: Any, **values: Any) -> None:
         for field, kind in fields.items():
@@ -29,21 +29,21 @@ def _message(name: str, **fields: Any) -> type:
                            '__slots__': tuple(fields)})
 
 
-ObjectHypothesis = _message('ObjectHypothesis', class_id=str, score=float)
-ObjectHypothesisWithPose = _message('ObjectHypothesisWithPose', hypothesis=ObjectHypothesis,
+ObjectHypothesis = message_with('ObjectHypothesis', class_id=str, score=float)
+ObjectHypothesisWithPose = message_with('ObjectHypothesisWithPose', hypothesis=ObjectHypothesis,
                                     pose=PoseWithCovariance)
-Point2D = _message('Point2D', x=float, y=float)
-Pose2D = _message('Pose2D', position=Point2D, theta=float)
-BoundingBox2D = _message('BoundingBox2D', center=Pose2D, size_x=float, size_y=float)
-BoundingBox3D = _message('BoundingBox3D', center=Pose, size=Vector3)
-Detection2D = _message('Detection2D', header=Header, results=[ObjectHypothesisWithPose],
+Point2D = message_with('Point2D', x=float, y=float)
+Pose2D = message_with('Pose2D', position=Point2D, theta=float)
+BoundingBox2D = message_with('BoundingBox2D', center=Pose2D, size_x=float, size_y=float)
+BoundingBox3D = message_with('BoundingBox3D', center=Pose, size=Vector3)
+Detection2D = message_with('Detection2D', header=Header, results=[ObjectHypothesisWithPose],
                        bbox=BoundingBox2D, id=str)
-Detection3D = _message('Detection3D', header=Header, results=[ObjectHypothesisWithPose],
+Detection3D = message_with('Detection3D', header=Header, results=[ObjectHypothesisWithPose],
                        bbox=BoundingBox3D, id=str)
-Detection2DArray = _message('Detection2DArray', header=Header, detections=[Detection2D])
-Detection3DArray = _message('Detection3DArray', header=Header, detections=[Detection3D])
-VisionClass = _message('VisionClass', class_id=int, class_name=str)
-LabelInfo = _message('LabelInfo', header=Header, class_map=[VisionClass], threshold=float)
+Detection2DArray = message_with('Detection2DArray', header=Header, detections=[Detection2D])
+Detection3DArray = message_with('Detection3DArray', header=Header, detections=[Detection3D])
+VisionClass = message_with('VisionClass', class_id=int, class_name=str)
+LabelInfo = message_with('LabelInfo', header=Header, class_map=[VisionClass], threshold=float)
 
 MODULE = SimpleNamespace(**{name: value for name, value in globals().items()
                             if isinstance(value, type) and value.__module__ == __name__})
