@@ -145,10 +145,11 @@ def _write_id(picture: RgbImage, mask: Mask, text: str) -> None:
 
 def _widest(mask: Mask) -> tuple[int, int]:
     """Return the row and column that lie deepest inside an (H, W) mask."""
-    padded = np.pad(mask.astype(np.uint8), 1)
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    padded = np.pad(mask[top:top + height, left:left + width].view(np.uint8), 1)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
     row, column = np.unravel_index(int(distance.argmax()), distance.shape)
-    return int(row), int(column)
+    return top + int(row), left + int(column)
 
 
 def write_text(picture: RgbImage, text: str, place: tuple[int, int], scale: float) -> None:
