@@ -18,6 +18,7 @@ from diffseg_ros.ros.outputs import (  # noqa: F401
     confidence,
     depth_filtered,
     detections,
+    found,
     labels,
     markers,
     overlay,
