@@ -40,10 +40,16 @@ from .settings import setting as setting
 from .settings import Settings as Settings
 from .settings import updated as updated
 from .types import (
+    Found as Found,
+)
+from .types import (
     Frame as Frame,
 )
 from .types import (
     Intrinsics as Intrinsics,
+)
+from .types import (
+    Match as Match,
 )
 from .types import (
     Result as Result,

@@ -33,7 +33,7 @@ from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.tracking.memory_file import read_memory, write_memory
 from diffseg_ros.tracking.saved_places import PlaceState
 from diffseg_ros.tracking.tracker import Prediction, Tracker
-from diffseg_ros.types import Frame, Result, Segments
+from diffseg_ros.types import Found, Frame, Result, Segments
 import torch
 
 
@@ -317,19 +317,19 @@ class Pipeline:
         with one_blas_thread():
             labels, confidence = self._tracker.update(prediction, done and done.segments)
             watch.lap('tracking')
-        tracks = self._tracker.tracks
+        tracks, found = self._tracker.tracks, None
         if self._namer:
             tracks = self._namer.update(frame, labels, tracks, keyframe=done is not None)
+            found = self._namer.found
             watch.lap('naming')
         return Result(frame, labels, confidence, self._tracker.epoch, watch.finish(),
-                      done is not None, tracks)
+                      done is not None, tracks, found)
 
-    def find(self, words: str) -> list[tuple[int, float]]:
+    def find(self, words: str) -> Found:
         """
-        Return the ids of tracks, in view or not, and how well the words fit each, the best first.
+        Return how well words fit each track, in view or not, that naming has looked at.
 
-        From 0 to 1; only of tracks that naming has looked at. It may be called from another thread
-        than `process`.
+        It may be called from another thread than `process`.
 
         Raises
         ------
@@ -337,9 +337,20 @@ class Pipeline:
             Naming is off, or its model does not know the words.
 
         """
-        if not self._namer:
-            raise DiffsegError('words cannot be looked for: set naming.model')
-        return sorted(self._namer.find(words).items(), key=lambda found: -found[1])
+        return self._naming().find(words)
+
+    def look_for(self, words: str) -> None:
+        """
+        Have every result say in `found` what fits these words; '' ends it.
+
+        Otherwise as `find`.
+        """
+        self._naming().look_for(words)
+
+    def _naming(self) -> TrackNamer:
+        if self._namer is None:
+            raise DiffsegError('words cannot be looked for: naming is off; set naming.model')
+        return self._namer
 
     def _begin(self, frame: Frame, prediction: Prediction) -> _Segmented | None:
         """Segment a keyframe; return the result if it takes effect in the frame itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import NamedTuple
 
 from diffseg_ros.errors import DiffsegError
 import numpy as np
@@ -221,6 +222,9 @@ class Track:
         frame; None at rest, and where depth or the camera's pose is unknown.
     kind
         What it is by its shape, as most keyframes had it.
+    position
+        (x, y, z) metres of its middle in the frame's `fixed_frame`, as last seen; None where depth
+        or the camera's pose is not known.
     name, name_score
         What it is called, of the words of `naming.vocabulary`, and the probability of that, 0 to
         1; 'unknown' where no word is clearly the best, '' where naming is off or did not look yet.
@@ -238,9 +242,44 @@ class Track:
     since_moved: float | None = None
     velocity: tuple[float, float, float] | None = None
     kind: SegmentKind = SegmentKind.UNKNOWN
+    position: tuple[float, float, float] | None = None
     name: str = ''
     name_score: float = 0.0
     embedding: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+
+
+class Match(NamedTuple):
+    """How well words fit a track, 0 to 1."""
+
+    id: int
+    score: float
+
+
+_LEAST_MATCH, _NEARLY_BEST = 0.1, 0.5
+
+
+@dataclass(frozen=True)
+class Found:
+    """
+    What was found for words that were looked for.
+
+    Attributes
+    ----------
+    words
+        As they were given.
+    matches
+        All tracks that naming has looked at, in view or not, those first that fit best.
+
+    """
+
+    words: str
+    matches: tuple[Match, ...]
+
+    @property
+    def best(self) -> list[int]:
+        """Ids of the tracks that fit, at least half as well as the best and at least 0.1."""
+        least = max([_LEAST_MATCH, *(_NEARLY_BEST * match.score for match in self.matches[:1])])
+        return [match.id for match in self.matches if match.score >= least]
 
 
 @dataclass(frozen=True)
@@ -264,6 +303,8 @@ class Result:
         Whether the frame was segmented; in others the labels are carried from before.
     tracks
         All tracks that are alive, in view or lost, by id.
+    found
+        What fits the words of `Pipeline.look_for`, None without such words.
 
     """
 
@@ -274,3 +315,4 @@ class Result:
     latency_ms: dict[str, float] = field(default_factory=dict)
     keyframe: bool = True
     tracks: tuple[Track, ...] = ()
+    found: Found | None = None

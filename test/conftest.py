@@ -31,6 +31,12 @@ def real_sequences():
 
 
 @pytest.fixture(scope='session')
+def real_photos():
+    """Return the folder of real photos, tar files."""
+    return _real('photos')
+
+
+@pytest.fixture(scope='session')
 def stub_teacher():
     """Return a class in place of Teacher: its features are mixtures of colours, and fast."""
     import cv2

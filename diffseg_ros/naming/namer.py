@@ -11,8 +11,9 @@ from diffseg_ros.error_text import describe_error
 from diffseg_ros.naming.base import Crop, NamingModel, NamingSettings
 from diffseg_ros.naming.track_names import TrackNames
 from diffseg_ros.naming.views import crops_of, tracks_to_view
+from diffseg_ros.naming.vocabulary import Concept
 from diffseg_ros.threads import yield_to_others
-from diffseg_ros.types import Frame, LabelImage, Track
+from diffseg_ros.types import Found, Frame, LabelImage, Match, Track
 
 
 class TrackNamer:
@@ -33,6 +34,7 @@ class TrackNamer:
                         if background else None)
         self._job: Future[None] | None = None
         self._tracks: tuple[Track, ...] = ()
+        self._query: tuple[str, Concept] | None = None
         self._failed, self._failure = 0, ''
 
     @property
@@ -75,9 +77,9 @@ class TrackNamer:
             self._tracks = tracks
             return tuple(self._named(track) for track in tracks)
 
-    def find(self, words: str) -> dict[int, float]:
+    def find(self, words: str) -> Found:
         """
-        Return how well the words fit each track that was looked at, by id, 0 to 1.
+        Return how well the words fit each track that was looked at.
 
         Raises
         ------
@@ -86,7 +88,34 @@ class TrackNamer:
 
         """
         with self._lock:
-            return self._names.find(words, self._tracks)
+            concept = self._names.concept_of(words)
+        return Found(words, self._ranked(concept))
+
+    def look_for(self, words: str) -> None:
+        """Look for these words from now on, or end that by ''; raises as `find`."""
+        query = None
+        if words.strip():
+            with self._lock:
+                query = words, self._names.concept_of(words)
+            self._ranked(query[1])  # what the model makes of the words is known from here on
+        self._query = query
+
+    @property
+    def found(self) -> Found | None:
+        """What fits the words that are looked for."""
+        query = self._query
+        return None if query is None else Found(query[0], self._ranked(query[1]))
+
+    def _ranked(self, concept: Concept) -> tuple[Match, ...]:
+        with self._lock:
+            tracks, (ids, embeddings) = self._tracks, self._names.embeddings
+        scores = {track.id: 1.0 for track in tracks if track.kind and track.kind == concept.shape}
+        if ids:
+            found = self._model.scores(embeddings, [concept])[:, 0].tolist()
+            scores = dict(zip(ids, found, strict=True)) | scores
+        alive = {track.id for track in tracks}
+        matches = (Match(*one) for one in scores.items() if one[0] in alive)
+        return tuple(sorted(matches, key=lambda match: (-match.score, match.id)))
 
     def _look(self, names: TrackNames, tracks: Sequence[Track], crops: Sequence[Crop]) -> None:
         """Take what the model says of pictures; where it fails, they are counted."""

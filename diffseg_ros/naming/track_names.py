@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from diffseg_ros.errors import DiffsegError
@@ -73,6 +73,12 @@ class TrackNames:
         return self._model.without_meaning([concept for concept in self._vocabulary.concepts
                                             if not concept.shape])
 
+    @property
+    def embeddings(self) -> tuple[list[int], Embeddings]:
+        """The N ids with pictures and their (N, D) mean embeddings."""
+        rows = [record.embedding for record in self._records.values()]
+        return list(self._records), np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+
     def embedding(self, identity: int) -> npt.NDArray[np.float32] | None:
         """Return the (D,) mean embedding of an id, None without a picture."""
         record = self._records.get(identity)
@@ -83,7 +89,7 @@ class TrackNames:
         before = self._vocabulary
         self._configure(settings)
         if self._vocabulary != before and self._records:
-            scores = self._scores(list(self._records.values()))
+            scores = self._model.scores(self.embeddings[1], self._vocabulary.concepts)
             for record, row in zip(self._records.values(), scores, strict=True):
                 record.name, record.score = self._most_likely(row)
                 record.rival, record.held = '', 0
@@ -101,7 +107,9 @@ class TrackNames:
             record.weight += track.pixels
             record.views += 1
             record.best = max(record.best, track.pixels)
-        for record, scores in zip(records, self._scores(records), strict=True):
+        means = np.stack([record.embedding for record in records])
+        found = self._model.scores(means, self._vocabulary.concepts)
+        for record, scores in zip(records, found, strict=True):
             self._judge(record, *self._most_likely(scores))
 
     def forget(self, alive: Container[int]) -> None:
@@ -117,31 +125,13 @@ class TrackNames:
             return known.name, 1.0
         return (record.name, record.score) if record else ('', 0.0)
 
-    def find(self, words: str, tracks: Iterable[Track]) -> dict[int, float]:
-        """
-        Return how well the words fit each track with a picture, by its id, 0 to 1.
-
-        Raises
-        ------
-        DiffsegError
-            The model does not know the words.
-
-        """
+    def concept_of(self, words: str) -> Concept:
+        """Return what the words mean; raise DiffsegError if the model does not know them."""
         concept = self._vocabulary.called(words) or Concept(name=words)
         if self._model.without_meaning([concept]) and not concept.shape:
             raise DiffsegError(f'{words!r}: {self._model.name} does not know what that is; give '
                                'another word for it')
-        found = {}
-        if self._records:
-            embeddings = np.stack([record.embedding for record in self._records.values()])
-            scores = self._model.scores(embeddings, [concept])[:, 0].tolist()
-            found = dict(zip(self._records, scores, strict=True))
-        return found | {track.id: 1.0 for track in tracks
-                        if track.kind and track.kind == concept.shape}
-
-    def _scores(self, records: Sequence[_Record]) -> Embeddings:
-        embeddings = np.stack([record.embedding for record in records])
-        return self._model.scores(embeddings, self._vocabulary.concepts)
+        return concept
 
     def _most_likely(self, scores: npt.NDArray[np.float32]) -> tuple[str, float]:
         """Return the most likely name and its score, UNKNOWN where another is about as likely."""

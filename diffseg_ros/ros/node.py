@@ -30,11 +30,13 @@ from diffseg_ros.ros.synchronizer import FrameSynchronizer
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
+from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 if TYPE_CHECKING:
     from diffseg_ros.pipeline import Pipeline
 
+_REQUESTS = 10
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -84,6 +86,7 @@ class SegmentationNode(LifecycleNode):
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/save', self._on_save)
         self.create_service(Trigger, '~/load', self._on_load)
+        self.create_subscription(String, '~/find', self._on_find, _REQUESTS)
         self._diagnostics = Diagnostics(self, self._settings.node.diagnostics_period,
                                         self._counters, self._collect_status)
         if unknown := unknown_parameters(self):
@@ -230,6 +233,16 @@ class SegmentationNode(LifecycleNode):
         response.success = True
         response.message = 'enabled' if request.data else 'disabled'
         return response
+
+    def _on_find(self, message: String) -> None:
+        """Look for words from the next frame on; nothing but '' ends it."""
+        try:
+            if self._processor is None:
+                raise DiffsegError(f'the node is {self._state}; configure it first')
+            self._processor.pipeline.look_for(message.data)
+            self.get_logger().info(f'looking for {message.data!r}')
+        except Exception as error:
+            self.get_logger().warning(f'~/find {message.data!r}: {describe_error(error)}')
 
     def _on_save(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._use_memory(response, FrameProcessor.save, 'saved')

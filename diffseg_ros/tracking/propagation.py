@@ -155,6 +155,11 @@ class Propagator:
         return (self._before is not None and self._before.has_points
                 and self._localizer.pose is not None)
 
+    @property
+    def in_fixed_frame(self) -> bool:
+        """Whether that world is the fixed frame of the last frame, which users know."""
+        return self.is_posed and self._before is not None and self._before.pose is not None
+
     def world_points(self) -> WorldPoints | None:
         """Return where the last frame's pixels are in the world, if that is known."""
         if not self.is_posed or self._before is None or self._localizer.pose is None:

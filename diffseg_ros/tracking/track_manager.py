@@ -260,8 +260,12 @@ class TrackManager:
         return sorted((track for track in self if track.state is TrackState.LOST),
                       key=lambda track: (track.confirmed, track.last_seen))
 
-    def summaries(self) -> tuple[Track, ...]:
-        """Return the public view of the tracks, by id; those that share one are one."""
+    def summaries(self, *, placed: bool = False) -> tuple[Track, ...]:
+        """
+        Return the public view of the tracks, by id; those that share one are one.
+
+        With their positions where they are `placed` in a world that users know.
+        """
         order = TrackState.CONFIRMED, TrackState.TENTATIVE, TrackState.LOST
         return tuple(
             Track(track_id, min((part.state for part in parts), key=order.index),
@@ -269,8 +273,19 @@ class TrackManager:
                   self.frame - max(part.last_seen for part in parts),
                   sum(part.pixels for part in parts), any(part.moving for part in parts),
                   min((part.since_moved for part in parts if part.since_moved is not None),
-                      default=None), _velocity(parts), _kind(parts))
+                      default=None), _velocity(parts), _kind(parts),
+                  _position(parts) if placed else None)
             for track_id, parts in sorted(self.by_id().items()))
+
+
+def _position(parts: list[TrackRecord]) -> tuple[float, float, float] | None:
+    """Return the middle of the largest part that was placed."""
+    placed = max((part for part in parts if part.position is not None),
+                 key=lambda part: part.pixels, default=None)
+    if placed is None or placed.position is None:
+        return None
+    x, y, z = placed.position[0].tolist()
+    return x, y, z
 
 
 def _kind(parts: list[TrackRecord]) -> SegmentKind:

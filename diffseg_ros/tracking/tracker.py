@@ -128,7 +128,7 @@ class Tracker:
     @property
     def tracks(self) -> tuple[Track, ...]:
         """All tracks that are alive, by id."""
-        return self._tracks.summaries()
+        return self._tracks.summaries(placed=self._propagator.in_fixed_frame)
 
     def configure(self, config: TrackingConfig) -> None:
         """Apply changed settings from the next frame on."""

@@ -33,6 +33,7 @@ from visualization_msgs.msg import Marker  # noqa: E402
 
 STAMP = 1_700_000_000_123_456_789
 HEIGHT, WIDTH = 48, 64
+OF_NAMING = {'features', 'found/markers', 'found/mask', 'found/ranking'}
 
 
 def context(depth: bool = True, intrinsics: bool = True, *, encoder: LabelEncoder | None = None,
@@ -85,7 +86,7 @@ def headers(message) -> list:
 
 def test_every_output_has_the_stamp_and_frame_of_its_image(vision):
     made = messages(context())
-    assert set(made) == set(available_outputs()) - {'features'}
+    assert set(made) == set(available_outputs()) - OF_NAMING
     for name, output in made.items():
         assert isinstance(output, message_class(available_outputs()[name].facts['message']))
         for header in headers(output):
@@ -98,7 +99,7 @@ def test_every_output_has_the_stamp_and_frame_of_its_image(vision):
     (True, False, {'points', 'markers', 'camera_info', 'objects/labels'})])
 def test_nothing_is_made_that_would_mean_no_data(vision, depth, intrinsics, missing):
     made = messages(context(depth, intrinsics))
-    missing |= {'detections_3d', 'objects', 'features'}
+    missing |= {'detections_3d', 'objects', *OF_NAMING}
     assert set(made) == set(available_outputs()) - missing
 
 
@@ -494,7 +495,7 @@ def test_every_output_is_published_and_label_info_is_latched(vision):
     publishers.publish_label_info(7)
     publishers.publish(context().result, publishers.subscribed_outputs(), PipelineConfig())
     assert all(len(publisher.sent) == 1 for topic, publisher in node.publishers.items()
-               if topic != '~/features')
+               if topic[2:] not in OF_NAMING)
 
 
 def test_an_output_that_fails_keeps_no_other_back(vision, monkeypatch):

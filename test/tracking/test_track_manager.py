@@ -130,3 +130,15 @@ def test_parts_of_one_object_are_what_the_larger_is():
     for part, kind in ((large, SegmentKind.OBJECT), (small, SegmentKind.WALL)):
         part.update_kinds(np.array([kind is other for other in SegmentKind], float))
     assert [track.kind for track in tracks.summaries()] == [SegmentKind.OBJECT]
+
+
+def test_a_track_has_the_position_of_its_largest_part_where_the_world_is_known():
+    manager = TrackManager()
+    first, second, other = (manager.start() for _ in range(3))
+    manager.join_ids(first, second)
+    seen(manager, [first.slot, second.slot, second.slot], 5)
+    for track, x in ((first, 1.0), (second, 2.0)):
+        track.position = np.array([[x, 3.0, 4.0], [0.1, 0.1, 0.1]])
+    assert [track.position for track in manager.summaries(placed=True)] == [(2.0, 3.0, 4.0), None]
+    assert [track.position for track in manager.summaries()] == [None, None]
+    assert other.position is None

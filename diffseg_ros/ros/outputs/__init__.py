@@ -19,6 +19,7 @@ from diffseg_ros.ros.outputs import (  # noqa: F401
     depth_filtered,
     detections,
     features,
+    found,
     labels,
     markers,
     overlay,
