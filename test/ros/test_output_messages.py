@@ -14,6 +14,7 @@ from diffseg_ros.io.messages import decode_colour, decode_depth
 from diffseg_ros.naming.base import NamingSettings
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.postprocessing.output_context import OutputContext
+from diffseg_ros.settings import updated
 from diffseg_ros.types import Frame, Intrinsics, Result, SegmentKind, Track, TrackState
 from diffseg_ros.viz.colours import label_colours, label_palette
 import numpy as np
@@ -21,10 +22,12 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
+from diffseg_ros.ros.counters import Counters  # noqa: E402
 from diffseg_ros.ros.frame_converter import depth_encoding  # noqa: E402
 from diffseg_ros.ros.messages import image_message, make_header, message_class, vector  # noqa: E402
 from diffseg_ros.ros.outputs import available_outputs, create_message  # noqa: E402
 from diffseg_ros.ros.outputs.detections import label_info  # noqa: E402
+from diffseg_ros.ros.processor import FrameProcessor  # noqa: E402
 from diffseg_ros.ros.publishers import OutputPublishers  # noqa: E402
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy  # noqa: E402
 import semantic_stand_in  # noqa: E402
@@ -495,7 +498,24 @@ def test_every_output_is_published_and_label_info_is_latched(vision):
     publishers.publish_label_info(7)
     publishers.publish(context().result, publishers.subscribed_outputs(), PipelineConfig())
     assert all(len(publisher.sent) == 1 for topic, publisher in node.publishers.items()
-               if topic[2:] not in OF_NAMING)
+               if not topic.endswith(tuple(OF_NAMING)))
+
+
+def test_label_info_is_published_again_where_the_vocabulary_changes(vision, tmp_path):
+    node, given = RecordingNode(), with_names(tmp_path)
+    publishers = OutputPublishers(node, NodeConfig(), 15)
+    pipeline = SimpleNamespace(configure=lambda config: None, load=lambda path: 0)
+    processor = FrameProcessor(
+        pipeline, given.config, SimpleNamespace(epoch=0), SimpleNamespace(motion=None), publishers,
+        Counters(), warn=print, clock=lambda: STAMP)
+    for change in ({'naming.margin': 0.5}, {'naming.vocabulary': ('table', 'lamp')},
+                   {'removal.max_size': 2.0}):
+        processor.configure(updated(given.config, change))
+        processor.load('')
+        given.config = updated(given.config, change)
+    info, = node.publishers['~/label_info'].sent
+    assert [item.class_name for item in info.class_map] == ['unknown', 'table', 'lamp']
+    assert info.header == make_header(STAMP)
 
 
 def test_an_output_that_fails_keeps_no_other_back(vision, monkeypatch):
