@@ -247,9 +247,10 @@ class NodeConfig(Settings):
                     f'and unlabelled_value 0; got {self.labels_encoding} and '
                     f'{self.unlabelled_value}')
         if self.label_pool_size > largest:
-            raise DiffsegError(f'parameter label_pool_size: got {self.label_pool_size}; '
-                               f'{self.labels_encoding} has {largest} values beside the '
-                               'unlabelled one')
+            holder = (self.labels_content if self.labels_content in _LARGEST_POOL
+                      else self.labels_encoding)
+            raise DiffsegError(f'parameter label_pool_size: got {self.label_pool_size}; {holder} '
+                               f'has {largest} values beside the unlabelled one')
         pose = self.base_to_camera
         if len(pose) != 7 or any(pose) and not any(pose[3:]):
             raise DiffsegError(f'parameter base_to_camera: got {list(pose)}; seven numbers are '

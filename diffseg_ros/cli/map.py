@@ -25,6 +25,7 @@ from diffseg_ros.settings import updated
 
 # Metres up to which depth is fused by default: the errors of depth grow with its square.
 _MAX_DEPTH = 4.0
+_TABLE = '.names.csv'
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,7 +67,7 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
     source = open_source(arguments.source, topic_names(arguments), bag_settings(arguments))
 
     names = [arguments.output.with_suffix(suffix).name
-             for suffix in (arguments.output.suffix, '.png', '.names.csv')]
+             for suffix in (arguments.output.suffix, '.png', _TABLE)]
     folder = OutputFolder(arguments.output.parent, 'diffseg_map', names, [arguments.source],
                           beside=True, clear=False)
 
@@ -82,6 +83,8 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
                 raise KeyboardInterrupt from None
             raise
         picture = builder.write(arguments.output, fused)
+        if config.vocabulary is None:  # a table of an earlier map would not fit this one
+            arguments.output.with_suffix(_TABLE).unlink(missing_ok=True)
     report = {**builder.report(fused), 'frames_failed': failed, 'stopped': stop(),
               'source': source.name, 'notes': source.warnings}
     write_json(arguments.json, report)

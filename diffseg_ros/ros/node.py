@@ -153,8 +153,6 @@ class SegmentationNode(LifecycleNode):
             pipeline = self._pipeline_factory(config, self._next_id)
         self.get_logger().info('model {model} on {device}, of the kind {model_kind}: '
                                '{model_settings}'.format(**pipeline.model))
-        if words := config.naming.model and pipeline.naming.get('naming_words_unknown'):
-            self.get_logger().warning(f'naming model {config.naming.model} does not know: {words}')
         self._step = 'configuring'
         if config.memory.file:
             self.get_logger().info(pipeline.load_at_start(config.memory.file))
@@ -174,8 +172,7 @@ class SegmentationNode(LifecycleNode):
         assert self._processor is not None
         self._active_since = time.monotonic()
         try:
-            self._processor.publishers.publish_label_info(
-                self._now(), self._settings.pipeline.vocabulary)
+            self._processor.publish_vocabulary()
             self._processor.start()
             self._inputs = create_subscriptions(
                 self, self._settings.node, self._topics, self._on_image, self._synchronizer,

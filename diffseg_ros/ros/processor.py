@@ -67,6 +67,12 @@ class FrameProcessor:
             self._thread = None
             self.pipeline.finish()
 
+    def publish_vocabulary(self) -> None:
+        """Publish the classes of the vocabulary; log the words that the model does not know."""
+        self.publishers.publish_label_info(self._clock(), self._config.vocabulary)
+        if words := self._naming.get('naming_words_unknown'):
+            self._warn(f'naming model {self._config.naming.model} does not know: {words}')
+
     def configure(self, config: PipelineConfig) -> None:
         """Apply changed settings before the next frame."""
         with self._lock:
@@ -154,9 +160,9 @@ class FrameProcessor:
             config, self._next_config = self._next_config, None
         if config is not None:
             self.pipeline.configure(config)
-            if config.vocabulary != self._config.vocabulary:
-                self.publishers.publish_label_info(self._clock(), config.vocabulary)
-            self._config = config
+            before, self._config = self._config, config
+            if config.vocabulary != before.vocabulary:
+                self.publish_vocabulary()
             self.publishers.encoder.max_misses = config.tracking.max_misses
         if epoch != self._epoch:
             self.pipeline.reset()

@@ -101,13 +101,13 @@ def test_what_is_called_so_leaves_the_clouds(naming, run, sequence):
 def test_a_map_has_the_table_beside_it(naming, weights, sequence, tmp_path):
     (sequence / 'poses.txt').write_text(5 * '0 0 0 0 0 0 1\n')
     output = tmp_path / 'map' / 'map.ply'
-    code = build_map([str(sequence), '--output', str(output), '--json',
-                      str(tmp_path / 'report.json'), '--set', f'backbone.model={weights}',
-                      *NAMING])
-    assert code == 0
+    arguments = [str(sequence), '--output', str(output), '--json', str(tmp_path / 'report.json'),
+                 '--set', f'backbone.model={weights}']
+    assert build_map([*arguments, *NAMING]) == 0
     rows = table(output.with_suffix('.names.csv'))
     assert {'yellow', 'blue'} <= {row['name'] for row in rows}
     report = json.loads((tmp_path / 'report.json').read_text())
     assert [row['id'] for row in report['names']] == [int(row['id']) for row in rows]
     assert set(np.unique(read_ply(output).labels).tolist()) - {-1} <= {
         row['id'] for row in report['names']}
+    assert build_map(arguments) == 0 and not output.with_suffix('.names.csv').exists()

@@ -181,7 +181,7 @@ def test_settings_that_leave_no_value_are_refused(settings):
     ({'labels_encoding': '32SC1'}, 'got 32SC1 and -1'),
     ({'unlabelled_value': 0}, 'got 16UC1 and 0'),
     ({'labels_encoding': '32SC1', 'unlabelled_value': 0, 'label_pool_size': 40000},
-     'label_pool_size: got 40000; 32SC1 has 32767 values')])
+     'label_pool_size: got 40000; id_and_class has 32767 values')])
 def test_class_and_id_need_the_room_for_both(settings, message):
     with pytest.raises(DiffsegError, match=message):
         NodeConfig(labels_content='id_and_class', **settings)

@@ -504,10 +504,12 @@ def test_every_output_is_published_and_label_info_is_latched(vision):
 def test_label_info_is_published_again_where_the_vocabulary_changes(vision, tmp_path):
     node, given = RecordingNode(), with_names(tmp_path)
     publishers = OutputPublishers(node, NodeConfig(), 15)
-    pipeline = SimpleNamespace(configure=lambda config: None, load=lambda path: 0)
+    pipeline = SimpleNamespace(configure=lambda config: None, load=lambda path: 0,
+                               naming={'naming_words_unknown': 'lamp'})
+    logged: list[str] = []
     processor = FrameProcessor(
         pipeline, given.config, SimpleNamespace(epoch=0), SimpleNamespace(motion=None), publishers,
-        Counters(), warn=print, clock=lambda: STAMP)
+        Counters(), warn=logged.append, clock=lambda: STAMP)
     for change in ({'naming.margin': 0.5}, {'naming.vocabulary': ('table', 'lamp')},
                    {'removal.max_size': 2.0}):
         processor.configure(updated(given.config, change))
@@ -516,6 +518,7 @@ def test_label_info_is_published_again_where_the_vocabulary_changes(vision, tmp_
     info, = node.publishers['~/label_info'].sent
     assert [item.class_name for item in info.class_map] == ['unknown', 'table', 'lamp']
     assert info.header == make_header(STAMP)
+    assert logged == ['naming model imagenet does not know: lamp']
 
 
 def test_an_output_that_fails_keeps_no_other_back(vision, monkeypatch):
