@@ -358,7 +358,7 @@ def test_label_info_calls_every_segment_a_segment(vision):
 WORDS = """
 - {name: chair, colour: [10, 200, 30]}
 - {name: sofa, synonyms: [couch], id: 7}
-- {name: person, remove: true}
+- {name: person, remove: true, colour: [255, 0, 0]}
 """
 
 
@@ -421,6 +421,8 @@ def test_labels_and_points_agree_on_classes_and_colours(tmp_path, content, unlab
     assert np.array_equal(pixels.view('<u4'), cloud['label'])
     chair = cloud['rgb'] == (10 << 16 | 200 << 8 | 30)
     assert np.array_equal(chair, given.labels == 7)
+    assert (cloud['rgb'][given.labels == -1] == 0xFFFFFF).all()
+    assert not (cloud['rgb'] == 0xFF0000).any()
 
 
 def test_overlay_has_the_name_and_the_colour(tmp_path):

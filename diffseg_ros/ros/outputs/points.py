@@ -53,7 +53,7 @@ def points(context: OutputContext) -> PointCloud2 | None:
     if context.points_colour == 'label':
         unlabelled = int(np.uint32(encoder.unlabelled % 2**32))
         words[..., 3] = _palette_words()[palette_rows(words[..., 4], unlabelled)]
-        _colour_named(words, context)
+        _colour_named(words, unlabelled, context)
     if not organised:
         message.data = array.array('B', words.tobytes())
     height, width = labels.shape if organised else (1, len(words))
@@ -64,16 +64,17 @@ def points(context: OutputContext) -> PointCloud2 | None:
     return message
 
 
-def _colour_named(words: npt.NDArray[np.uint32], context: OutputContext) -> None:
+def _colour_named(words: npt.NDArray[np.uint32], unlabelled: int, context: OutputContext) -> None:
     """Give the points of segments whose name has a colour that colour."""
-    if not context.colours:
+    values = context.encoder.point_values(np.array(list(context.colours), np.int32)).tolist()
+    by_value = dict(zip(values, context.colours.values(), strict=True))
+    by_value.pop(unlabelled, None)  # of tracks out of view
+    if not by_value:
         return
-    values = context.encoder.point_values(np.array(list(context.colours), np.int32))
-    order = np.argsort(values)
-    colours = _colour_words(np.array(list(context.colours.values()), np.uint32))[order]
-    values = values[order]
-    places = np.searchsorted(values, words[..., 4]).clip(max=len(values) - 1)
-    named = values[places] == words[..., 4]
+    known = np.array(sorted(by_value), np.uint32)
+    colours = _colour_words(np.array([by_value[value] for value in known.tolist()], np.uint32))
+    places = np.searchsorted(known, words[..., 4]).clip(max=len(known) - 1)
+    named = known[places] == words[..., 4]
     words[..., 3][named] = colours[places[named]]
 
 
