@@ -82,7 +82,7 @@ def measure_tracks(sequences: list[Path], config: PipelineConfig, sheet: Path | 
     rows = []
     for path in sequences:
         source = open_source(path)
-        pipeline, middle = Pipeline(config), len(source) // 2
+        pipeline, middle = Pipeline(config), source.frame_count // 2
         milliseconds: Counter[str] = Counter()
         changes = seen = 0
         names: dict[int, str] = {}

@@ -28,7 +28,8 @@ class NamingSettings(Settings):
     budget: int = setting(
         1, 'maximum number of pictures of tracks that are looked at in a keyframe', 1, 100)
     margin: float = setting(
-        0.2, 'a track is unknown unless its name is this much more likely than the next', 0.0, 1.0)
+        0.15, 'a track is unknown unless its name is this much more likely than the next',
+        0.0, 1.0)
     hold: int = setting(
         3, 'number of pictures in a row that must speak for another name before it changes',
         1, 100)

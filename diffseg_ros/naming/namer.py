@@ -65,7 +65,7 @@ class TrackNamer:
         """
         if keyframe and (self._job is None or self._job.done()):
             with self._lock:
-                self._names.forget({track.id for track in tracks})
+                self._names.observe(tracks)
                 chosen = tracks_to_view(tracks, self._names.views, self._names.best,
                                         self._settings.budget)
             seen, crops = crops_of(frame.rgb, labels, chosen)

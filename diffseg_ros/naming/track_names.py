@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diffseg_ros.errors import DiffsegError
@@ -55,6 +55,7 @@ class TrackNames:
     def __init__(self, model: NamingModel, settings: NamingSettings) -> None:
         self._model = model
         self._records: dict[int, _Record] = {}
+        self._shapes: dict[int, SegmentKind] = {}
         self._configure(settings)
 
     @property
@@ -112,18 +113,30 @@ class TrackNames:
         for record, scores in zip(records, found, strict=True):
             self._judge(record, *self._most_likely(scores))
 
-    def forget(self, alive: Container[int]) -> None:
-        """Forget the tracks that are not alive."""
+    def observe(self, tracks: Sequence[Track]) -> None:
+        """Note which surface each track is by its shape, and forget the tracks that are gone."""
+        shapes = {track.id: track.kind for track in tracks
+                  if track.kind in self._vocabulary.by_shape}
+        alive = {track.id for track in tracks}
+        self._shapes = {identity: shape for identity, shape in (self._shapes | shapes).items()
+                        if identity in alive}
         self._records = {identity: record for identity, record in self._records.items()
                          if identity in alive}
 
     def name_of(self, track: Track) -> tuple[str, float]:
-        """Return a track's name, '' where no picture was looked at, and its probability."""
+        """
+        Return a track's name and its probability; '' where there is nothing to tell it by.
+
+        A surface is named by its shape, also where that is not clear for a while. Once it looks
+        like an object, what pictures say comes first.
+        """
         record = self._records.get(track.id)
-        known = self._vocabulary.by_shape.get(track.kind)
-        if known is not None and (record is None or self._shape(record.name) != track.kind):
-            return known.name, 1.0
-        return (record.name, record.score) if record else ('', 0.0)
+        shape = self._shapes.get(track.id, track.kind)
+        surface = self._vocabulary.by_shape.get(shape)
+        if record is not None and (surface is None or self._shape(record.name) == shape or (
+                track.kind is SegmentKind.OBJECT and record.name != UNKNOWN)):
+            return record.name, record.score
+        return (surface.name, 1.0) if surface else ('', 0.0)
 
     def concept_of(self, words: str) -> Concept:
         """Return what the words mean; raise DiffsegError if the model does not know them."""

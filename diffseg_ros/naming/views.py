@@ -9,7 +9,7 @@ from diffseg_ros.naming.base import Crop
 from diffseg_ros.types import LabelImage, RgbImage, Track
 import numpy as np
 
-_MARGIN = 0.1
+_MARGIN = 0.05
 _ENOUGH_VIEWS = 6
 _BETTER = 1.5
 

@@ -82,11 +82,17 @@ def test_surfaces_are_named_by_their_shape(tmp_path):
     # A name of that shape is kept where pictures gave it.
     assert add(found, BLUE, table)[0] == 'blue'
     assert found.without_meaning == []
+    # A shape that is not clear any more is not another one; an object is what it looks like.
+    found.observe([floor, table])
+    assert found.name_of(track(1))[0] == 'ground'
+    assert found.name_of(track(1, kind=SegmentKind.OBJECT))[0] == 'red'
+    found.observe([track(1, kind=SegmentKind.TABLE)])
+    assert found.name_of(track(1))[0] == 'green' and found.name_of(track(2)) == ('', 0.0)
 
 
 def test_tracks_that_are_gone_are_forgotten():
     found = names()
     add(found, RED, track(1))
     add(found, RED, track(2))
-    found.forget({2})
+    found.observe([track(2)])
     assert found.views == {2: 1} and found.best == {2: 100}
