@@ -22,7 +22,6 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.model_defaults import EMBEDDED, open_settings, OTHER, with_model_defaults
 from diffseg_ros.naming.loader import load_naming_model
 from diffseg_ros.naming.namer import TrackNamer
-from diffseg_ros.naming.vocabulary import load_vocabulary
 from diffseg_ros.parameter_file import pipeline_config_from_file
 from diffseg_ros.registry import segmentation_methods
 from diffseg_ros.segmentation.base import SegmentationMethod, SegmentationSettings
@@ -101,7 +100,6 @@ class Pipeline:
         settings = self._config.naming
         if not settings.model:
             return None
-        load_vocabulary(settings.vocabulary)  # before the model, which takes longer
         model = load_naming_model(settings.model, self._config.backbone)
         return TrackNamer(model, settings, background=background)
 

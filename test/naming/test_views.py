@@ -37,8 +37,8 @@ def test_a_crop_is_the_box_with_a_margin_inside_the_image():
     labels = np.zeros((80, 100), np.int32)
     labels[20:40, 0:50] = 7
     crop = crop_of(rgb, labels, 7)
-    np.testing.assert_array_equal(crop.rgb, rgb[18:42, 0:55])
-    np.testing.assert_array_equal(crop.mask, labels[18:42, 0:55] == 7)
+    np.testing.assert_array_equal(crop.rgb, rgb[19:41, 0:52])
+    np.testing.assert_array_equal(crop.mask, labels[19:41, 0:52] == 7)
     rgb[:] = 0
     assert crop.rgb.any()
 
