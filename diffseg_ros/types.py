@@ -235,6 +235,39 @@ class Track:
     kind: SegmentKind = SegmentKind.UNKNOWN
 
 
+class TargetState(str, Enum):
+    """Whether the target is in view; if not, whether it is known where it is."""
+
+    TRACKED = 'tracked'
+    HIDDEN = 'hidden'
+    LOST = 'lost'
+
+
+@dataclass(frozen=True)
+class Target:
+    """
+    The object that is followed since somebody clicked on it.
+
+    Attributes
+    ----------
+    state
+        Tracked while it is in view. Hidden where its place is out of view or behind something, and
+        in the first frames without it where places are not known. Else lost.
+    ids
+        Of the tracks that are parts of it, those out of view included.
+    mask
+        (H, W) bool, its pixels in the labels; none unless it is tracked.
+    unseen
+        Frames since it was last in view.
+
+    """
+
+    state: TargetState
+    ids: tuple[int, ...]
+    mask: Mask
+    unseen: int = 0
+
+
 @dataclass(frozen=True)
 class Result:
     """
@@ -256,6 +289,8 @@ class Result:
         Whether the frame was segmented; in others the labels are carried from before.
     tracks
         All tracks that are alive, in view or lost, by id.
+    target
+        The object that is followed, None without one.
 
     """
 
@@ -266,3 +301,4 @@ class Result:
     latency_ms: dict[str, float] = field(default_factory=dict)
     keyframe: bool = True
     tracks: tuple[Track, ...] = ()
+    target: Target | None = None

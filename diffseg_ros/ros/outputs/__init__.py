@@ -22,6 +22,7 @@ from diffseg_ros.ros.outputs import (  # noqa: F401
     markers,
     overlay,
     points,
+    target,
 )
 
 
