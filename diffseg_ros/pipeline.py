@@ -31,7 +31,7 @@ from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.tracking.memory_file import read_memory, write_memory
 from diffseg_ros.tracking.saved_places import PlaceState
 from diffseg_ros.tracking.tracker import Prediction, Tracker
-from diffseg_ros.types import Frame, LabelImage, Result, Segments, UNLABELLED
+from diffseg_ros.types import Frame, LabelImage, Result, Segments, Target, UNLABELLED
 import torch
 
 
@@ -144,7 +144,7 @@ class Pipeline:
         self._method.reset()
         self._tracker.reset()
 
-    def follow(self, pixel: tuple[float, float], labels: LabelImage | None = None) -> int:
+    def follow(self, pixel: tuple[float, float], labels: LabelImage | None = None) -> Target:
         """
         Follow the object at a pixel as the target; what is followed already stays part of it.
 
@@ -162,8 +162,8 @@ class Pipeline:
 
         Returns
         -------
-        int
-            The id of what is at the pixel.
+        Target
+            It, as it is in the last frame.
 
         Raises
         ------
@@ -172,15 +172,14 @@ class Pipeline:
             segment. What is followed stays the same.
 
         """
-        labels = self._labels if labels is None else labels
-        if labels is None:
+        if self._labels is None:
             raise DiffsegError('follow: no frame was processed in this epoch yet; process one '
                                'first')
-        label = _label_at(pixel, labels)
-        track_id = self._tracker.follow(label)
-        if track_id is None:
-            raise DiffsegError(f'follow: segment {label} is gone by now; choose another one')
-        return track_id
+        label = _label_at(pixel, self._labels if labels is None else labels)
+        target = self._tracker.follow(label, self._labels)
+        if target is None:
+            raise DiffsegError(f'segment {label} is gone by now; choose another one')
+        return target
 
     def unfollow(self) -> None:
         """Follow nothing."""
@@ -390,12 +389,12 @@ def _label_at(pixel: tuple[float, float], labels: LabelImage) -> int:
     height, width = labels.shape
     x, y = pixel
     if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
-        raise DiffsegError(f'follow: pixel ({x:g}, {y:g}) is outside the image, which has '
+        raise DiffsegError(f'pixel ({x:g}, {y:g}) is outside the image, which has '
                            f'{width}x{height} pixels; choose x from 0 to {width - 1} and y from '
                            f'0 to {height - 1}')
     label = int(labels[math.floor(y + 0.5), math.floor(x + 0.5)])
     if label == UNLABELLED:
-        raise DiffsegError(f'follow: pixel ({x:g}, {y:g}) belongs to no segment; choose another '
+        raise DiffsegError(f'pixel ({x:g}, {y:g}) belongs to no segment; choose another '
                            'one')
     return label
 

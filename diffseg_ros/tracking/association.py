@@ -106,8 +106,8 @@ def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
 
     A pair must be each other's best match, by a margin over the second choice of either, with a
     cosine of at least `threshold`, or 0.1 less for what is followed. Where both have a position it
-    must be the same one, and then 0.05 less is enough. Tracks without an embedding match nothing; those of a file that have no
-    position need a larger margin, as they may be of another place.
+    must be the same one, and then 0.05 less is enough. Tracks without an embedding match nothing;
+    those of a file that have no position need a larger margin, as they may be of another place.
     """
     found: list[TrackRecord | None] = [None] * len(new)
     known = [track for track in lost if track.embedding is not None

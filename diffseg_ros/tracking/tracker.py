@@ -169,14 +169,15 @@ class Tracker:
         """What is known of the places that were loaded."""
         return self._propagator.saved.state
 
-    def follow(self, track_id: int) -> int | None:
+    def follow(self, track_id: int, labels: LabelImage) -> Target | None:
         """
-        Make an id of this epoch part of the target; return the id that it has by now.
+        Make an id of this epoch part of the target; return None where its tracks are gone.
 
-        None where its tracks are gone.
+        Else returns the target in the last frame, which has these (H, W) int32 ids.
         """
-        track_id = self._tracks.present_id(track_id)
-        return track_id if self._tracks.follow(track_id) else None
+        if not self._tracks.follow(self._tracks.present_id(track_id)):
+            return None
+        return self.target(labels)
 
     def unfollow(self) -> None:
         """Follow nothing."""
