@@ -48,9 +48,9 @@ class Clicks:
                                    'frame are needed, such as 320,240@0')
             number = int(match[3])
             if number not in numbers:
-                listed = f'every {numbers.step}th' if numbers.step > 1 else 'those'
-                raise DiffsegError(f'--follow {text}: frame {number} is not processed; {listed} '
-                                   f'from {numbers.start} to {numbers.stop - 1} are')
+                step = f' by --every {numbers.step}' if numbers.step > 1 else ''
+                raise DiffsegError(f'--follow {text}: frame {number} is not processed; choose one '
+                                   f'from 0 to {numbers[-1]}{step}')
             self._by_frame.setdefault(number, []).append((float(match[1]), float(match[2])))
         self._any = bool(self._by_frame)
 

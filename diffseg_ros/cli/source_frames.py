@@ -70,7 +70,8 @@ def process_frames(source: Source, arguments: argparse.Namespace, stop: StopSign
     """
     Give number and frame of the selected frames to `process`, in order, until a signal comes.
 
-    Frames that are broken or raise DiffsegError are told on stderr. Returns how many they were.
+    Frames that are broken or raise DiffsegError are told on stderr; UsageError and WriteError end
+    it. Returns how many they were.
     """
     failed = 0
     for item in selected_frames(source, arguments.every, arguments.limit):
