@@ -1,10 +1,10 @@
 """
 How well an object is followed from one click: mask IoU, and how often it is found again.
 
-`python -m studies.followed_objects SEQUENCE... [--objects N] [--no-depth] [--at-once]` clicks on up to N
-objects of each sequence folder with instances, each in a run of its own: at its innermost pixel,
-in the first frame in which it is whole, that is, it does not touch the margin of the image; with
---at-once in frame 0, whole or not.
+`python -m studies.followed_objects SEQUENCE... [--objects N] [--no-depth] [--at-once]` clicks on up
+to N objects of each sequence folder with instances, each in a run of its own: at its innermost
+pixel, in the first frame in which it is whole, that is, it does not touch the margin of the image;
+with --at-once in frame 0, whole or not.
 Printed are, as means over the objects,
 
 - iou: of the mask with the truth, over the frames since the click that show the object;
@@ -41,6 +41,7 @@ LEAST_SHARE = 0.002
 SHOWN_SHARE = 0.0005
 """Share of the image from which on a frame shows the object; one that shows less is not scored."""
 ABSENCE = 5
+UNDEFINED = 65535
 FOUND_IOU = 0.5
 
 
@@ -66,7 +67,7 @@ def choices(truths: Sequence[LabelImage], background: int | None, count: int, *,
     """Return clicks on the first `count` objects that are whole in a frame, or are in frame 0."""
     found: dict[int, Choice] = {}
     for number, truth in enumerate(truths[:1] if at_once else truths):
-        margin = {-1, background}
+        margin = {UNDEFINED, background}
         if not at_once:
             margin |= {*truth[0], *truth[-1], *truth[:, 0], *truth[:, -1]}
         instances, pixels = np.unique(truth, return_counts=True)
