@@ -1,17 +1,19 @@
 """
 How well an object is followed from one click: mask IoU, and how often it is found again.
 
-`python -m studies.followed_objects SEQUENCE... [--objects N] [--no-depth] [--at-once]` clicks on up
-to N objects of each sequence folder with instances, each in a run of its own: at its innermost
+`python -m studies.followed_objects SEQUENCE... [--objects N] [--no-depth] [--at-once]` clicks on
+up to N objects of each sequence folder with instances, each in a run of its own: at its innermost
 pixel, in the first frame in which it is whole, that is, it does not touch the margin of the image;
 with --at-once in frame 0, whole or not.
 Printed are, as means over the objects,
 
+- first: the IoU of the mask with the truth in the frame of the click, that of the segment there;
 - iou: of the mask with the truth, over the frames since the click that show the object;
 - again: the share with an IoU of 0.5 among the frames that show it after it was out of view for
   five frames or more;
 - wrong: the share of the frames without the object in which the mask is not empty;
-- the same for propagation alone: the first mask carried from frame to frame by the camera's motion
+- the same for those objects alone whose first IoU is 0.5 or more, and
+- for propagation alone: the first mask carried from frame to frame by the camera's motion
   and optical flow, without segments, memory and appearance.
 """
 
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +59,7 @@ class Choice(NamedTuple):
 class Score:
     """See the text of the file; `again` and `wrong` are None where no frame counts."""
 
+    first: float
     iou: float
     again: float | None
     wrong: float | None
@@ -101,7 +104,8 @@ def followed(frames: Sequence[Frame], choice: Choice, pipeline: Pipeline) -> lis
 def carried(frames: Sequence[Frame], first: Mask) -> list[Mask]:
     """Return a mask of the first frame, carried through all by motion alone."""
     config = TrackingConfig(memory=False, common_motion=False)
-    propagator, tracks, masks = Propagator(config), TrackManager(), []
+    propagator, tracks = Propagator(config), TrackManager()
+    masks: list[Mask] = []
     rest, target = tracks.start(), tracks.start()
     assert rest is not None and target is not None
     labels: LabelMap | None = None
@@ -129,7 +133,7 @@ def score(masks: Sequence[Mask], truths: Sequence[Mask]) -> Score:
             ious.append(float((mask & truth).sum() / (mask | truth).sum()))
             if was_away:
                 again.append(ious[-1] >= FOUND_IOU)
-    return Score(float(np.mean(ious)), float(np.mean(again)) if again else None,
+    return Score(ious[0], float(np.mean(ious)), float(np.mean(again)) if again else None,
                  float(np.mean(wrong)) if wrong else None)
 
 
@@ -147,7 +151,7 @@ def study(folder: Path, count: int, pipeline: Pipeline, *, depth: bool, at_once:
         if item.frame is None:
             raise DiffsegError(f'{folder}: frame {item.number} cannot be read: {item.error}')
         frames.append(item.frame if depth else replace(item.frame, depth=None, pose=None))
-        truths.append(source.instances(item.number))
+        truths.append(source.instances(item.number).astype(np.int32))
     scores: dict[str, list[Score]] = {'followed': [], 'propagation alone': []}
     for choice in choices(truths, source.background, count, at_once=at_once):
         rest = slice(choice.frame, None)
@@ -156,11 +160,16 @@ def study(folder: Path, count: int, pipeline: Pipeline, *, depth: bool, at_once:
         scores['followed'].append(score(masks, true))
         scores['propagation alone'].append(score(carried(frames[rest], masks[0]), true))
         one, other = scores['followed'][-1], scores['propagation alone'][-1]
-        print(f'  object {choice.instance} from frame {choice.frame}: {one}, {other}', flush=True)
+        print(f'  object {choice.instance} from frame {choice.frame}: '
+              + ' | '.join(' '.join('-' if value is None else f'{value:.3f}'
+                                    for value in astuple(each)) for each in (one, other)),
+              flush=True)
     for name, each in scores.items():
-        print(f'{folder.name}{"" if depth else " without depth"}, {name}: iou '
-              f'{mean([one.iou for one in each])}, again {mean([one.again for one in each])}, '
-              f'wrong {mean([one.wrong for one in each])}', flush=True)
+        for least, which in ((0.0, 'all'), (FOUND_IOU, 'those segmented well at the click')):
+            kept = [one for one in each if one.first >= least]
+            print(f'{folder.name}{"" if depth else " without depth"}, {name}, {which}: '
+                  + ', '.join(f'{field.name} {mean([getattr(one, field.name) for one in kept])}'
+                              for field in fields(Score)), flush=True)
 
 
 def main() -> None:

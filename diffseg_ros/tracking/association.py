@@ -20,7 +20,6 @@ _LEAST_SHARE = 0.05
 _ALIKE = 0.5
 _MARGIN = 0.02
 _LOADED_MARGIN = 0.1
-_FOLLOWED_SLACK = 0.1
 _PLACE_BONUS = 0.05
 _PLACE_SLACK = 0.1
 
@@ -105,16 +104,16 @@ def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
     Return, for everything new, the lost track that it is, or None.
 
     A pair must be each other's best match, by a margin over the second choice of either, with a
-    cosine of at least `threshold`, or 0.1 less for what is followed. Where both have a position it
-    must be the same one, and then 0.05 less is enough. Tracks without an embedding match nothing;
-    those of a file that have no position need a larger margin, as they may be of another place.
+    cosine of at least `threshold`. Where both have a position it must be the same one, and then
+    0.05 less is enough. Tracks without an embedding match nothing; those of a file that have no
+    position need a larger margin, as they may be of another place.
     """
     found: list[TrackRecord | None] = [None] * len(new)
     known = [track for track in lost if track.embedding is not None
              and new and track.embedding.shape == new[0].embedding.shape]
     if not known:
         return found
-    score = _similarity(new, known)
+    score = likeness(new, known)
     ids = np.array([track.id for track in known])
     for row in range(len(new)):
         column = int(score[row].argmax())
@@ -123,14 +122,13 @@ def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
                      np.delete(score[:, column], row).max(initial=-1))
         track = known[column]
         unplaced = track.loaded and track.position is None
-        least = threshold - _FOLLOWED_SLACK * track.followed
-        if best >= least and best - rivals >= (_LOADED_MARGIN if unplaced else _MARGIN):
+        if best >= threshold and best - rivals >= (_LOADED_MARGIN if unplaced else _MARGIN):
             found[row] = track
     return found
 
 
-def _similarity(new: Sequence[Appearance],
-                tracks: Sequence[TrackRecord]) -> npt.NDArray[np.float32]:
+def likeness(new: Sequence[Appearance],
+             tracks: Sequence[TrackRecord]) -> npt.NDArray[np.float32]:
     """Return (N, T) cosines, raised where the positions agree and -1 where they contradict."""
     cosine = np.stack([one.embedding for one in new]) @ np.stack(
         [track.embedding for track in tracks if track.embedding is not None]).T

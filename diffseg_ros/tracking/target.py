@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from diffseg_ros.geometry.camera import visible_pixels
+from diffseg_ros.tracking.association import Appearance, likeness
 from diffseg_ros.tracking.track_manager import LONG_LOSS, TrackManager, TrackRecord
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
-from diffseg_ros.types import LabelImage, Matrix, Target, TargetState
+from diffseg_ros.types import LabelImage, Matrix, SegmentKind, Target, TargetState
 import numpy as np
 
 _SLACK = 0.1  # metres
 _SEEN_EMPTY = 5
+_LESS_ALIKE = 0.1
+_MARGIN = 0.05
+_KEYFRAMES = 2
+_SURFACES = frozenset(SegmentKind) - {SegmentKind.UNKNOWN, SegmentKind.OBJECT}
 
 
 class TargetFollower:
@@ -20,11 +25,65 @@ class TargetFollower:
     world; the target is hidden as long as the camera cannot see that place. It is lost once the
     place was seen to be empty for several frames, and without a place ten frames after it was in
     view.
+
+    While it is away, every track in view may be it, not only new ones: that which looks most like
+    it, by a margin, in two keyframes in a row, with 0.1 less of likeness than tracks need
+    elsewhere. As that may be wrong, such a track is dropped where two keyframes contradict.
     """
 
     def __init__(self, tracks: TrackManager) -> None:
         self._tracks = tracks
         self._seen_empty = 0
+        self._candidate, self._votes = -1, 0
+        self._found: dict[int, int] = {}
+
+    def search(self, least_pixels: float, similarity: float) -> None:
+        """
+        Look for the target in a keyframe in which it is not, or check what was found.
+
+        What has fewer than `least_pixels` is not in view; `similarity` is the cosine that makes a
+        new segment a lost track.
+        """
+        parts = [part for part in self._tracks.target if part.number not in self._found]
+        seen = [part for part in self._tracks.target if part.pixels >= least_pixels]
+        known = [part for part in parts if part.embedding is not None]
+        alike = self._likest(known, least_pixels, similarity - _LESS_ALIKE)
+        for part in seen:
+            if part.number in self._found:
+                agrees = alike is not None and alike.number == part.number
+                self._found[part.number] = 0 if agrees else self._found[part.number] + 1
+                if self._found[part.number] >= _KEYFRAMES:
+                    part.followed = False
+                    del self._found[part.number]
+        if seen or alike is None:
+            self._candidate, self._votes = -1, 0
+            return
+        self._votes = self._votes + 1 if alike.number == self._candidate else 1
+        self._candidate = alike.number
+        if self._votes >= _KEYFRAMES:
+            self._tracks.follow(alike.id)
+            self._found[alike.number] = 0
+
+    def _likest(self, parts: list[TrackRecord], least_pixels: float,
+                similarity: float) -> TrackRecord | None:
+        """Return the track in view that looks like the target as no other does, or None."""
+        kinds = {part.kind for part in parts}
+        others = [track for track in self._tracks
+                  if track.pixels >= least_pixels and track.embedding is not None
+                  and (not track.followed or track.number in self._found)]
+        if not parts or not others:
+            return None
+        looks = [Appearance(track.embedding, None if track.dynamic else track.position)
+                 for track in others if track.embedding is not None]
+        scores = likeness(looks, parts).max(axis=1)
+        best = int(scores.argmax())
+        ids = np.array([track.id for track in others])
+        rivals = scores[ids != ids[best]].max(initial=-1)
+        if scores[best] < similarity or scores[best] - rivals < _MARGIN:
+            return None
+        if others[best].kind in _SURFACES - kinds:
+            return None
+        return others[best]
 
     def target(self, labels: LabelImage, frame: TrackingFrame | None,
                pose: Matrix | None) -> Target | None:

@@ -294,6 +294,8 @@ class Tracker:
         self._propagator.remember(labels, ids)
         if given is not None:
             self._tracks.count_misses()
+            self._follower.search(self._config.min_share * labels.slots.size,
+                                  self._config.reidentify_similarity)
             slots = labels.slots
             if given.keyframe is not prediction:
                 slots = _slots_then(labels, given.segments)
