@@ -28,7 +28,8 @@ class TargetFollower:
 
     While it is away, every track in view may be it, not only new ones: that which looks most like
     it, by a margin, in two keyframes in a row, with 0.1 less of likeness than tracks need
-    elsewhere. As that may be wrong, such a track is dropped where two keyframes contradict.
+    elsewhere. As that may be wrong, two keyframes that agree make such a track a part for good,
+    and two that do not drop it.
     """
 
     def __init__(self, tracks: TrackManager) -> None:
@@ -50,11 +51,7 @@ class TargetFollower:
         alike = self._likest(known, least_pixels, similarity - _LESS_ALIKE)
         for part in seen:
             if part.number in self._found:
-                agrees = alike is not None and alike.number == part.number
-                self._found[part.number] = 0 if agrees else self._found[part.number] + 1
-                if self._found[part.number] >= _KEYFRAMES:
-                    part.followed = False
-                    del self._found[part.number]
+                self._check(part, agrees=alike is not None and alike.number == part.number)
         if seen or alike is None:
             self._candidate, self._votes = -1, 0
             return
@@ -63,6 +60,14 @@ class TargetFollower:
         if self._votes >= _KEYFRAMES:
             self._tracks.follow(alike.id)
             self._found[alike.number] = 0
+
+    def _check(self, part: TrackRecord, *, agrees: bool) -> None:
+        """Count a keyframe for or against a track that was found by its looks."""
+        self._found[part.number] += 1 if agrees else -1
+        if abs(self._found[part.number]) < _KEYFRAMES:
+            return
+        if self._found.pop(part.number) < 0:
+            part.followed = False
 
     def _likest(self, parts: list[TrackRecord], least_pixels: float,
                 similarity: float) -> TrackRecord | None:

@@ -2,9 +2,10 @@
 
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.label_map import CAPACITY
-from diffseg_ros.tracking.track_manager import TrackManager
+from diffseg_ros.tracking.target import TargetFollower
+from diffseg_ros.tracking.track_manager import TrackManager, update_appearance
 from diffseg_ros.tracking.tracker import Tracker
-from diffseg_ros.types import TargetState
+from diffseg_ros.types import SegmentKind, TargetState
 import numpy as np
 import pytest
 from tracking_scenes import id_of, pose, Room, step
@@ -145,3 +146,72 @@ def test_a_second_click_adds_a_part_and_a_reset_forgets_all():
     watch.tracker.follow(other, watch.labels)
     watch.tracker.reset()
     assert watch.tracker.target(watch.labels) is None
+
+
+class Sight:
+    """Tracks that look like directions in a plane, of which the first is followed."""
+
+    def __init__(self, *degrees):
+        self.manager = TrackManager()
+        self.follower = TargetFollower(self.manager)
+        self.target, *self.others = [self.start(angle) for angle in degrees]
+        self.manager.follow(self.target.id)
+
+    def start(self, degrees):
+        track = self.manager.start()
+        angle = np.radians(degrees)
+        update_appearance([track], np.array([[np.cos(angle), np.sin(angle)]], np.float32))
+        return track
+
+    def keyframe(self, *in_view):
+        """Look at tracks; return those that are followed by now."""
+        for track in self.manager:
+            track.pixels = 100 * (track in in_view)
+        self.follower.search(50, 0.9)
+        return self.manager.target
+
+
+def test_what_looks_like_the_target_twice_is_the_target_while_that_is_away():
+    sight = Sight(0, 30, 60)
+    target, alike, other = sight.target, *sight.others
+    assert sight.keyframe(target, alike, other) == [target]
+    assert sight.keyframe(alike, other) == [target]
+    assert sight.keyframe(other) == [target] == sight.keyframe(other)
+    assert sight.keyframe(alike, other) == [target]
+    assert sight.keyframe(alike, other) == [target, alike]
+    for _ in range(4):
+        assert sight.keyframe(alike, other) == [target, alike]
+    assert sight.keyframe(target, alike, other) == [target, alike]
+
+
+@pytest.mark.parametrize('degrees', [(40, 80), (20, -21), (-25, 24)])
+def test_what_looks_different_or_like_another_one_too_is_not_the_target(degrees):
+    sight = Sight(0, *degrees)
+    for _ in range(4):
+        assert sight.keyframe(*sight.others) == [sight.target]
+
+
+def test_what_was_found_by_its_looks_is_dropped_where_these_contradict():
+    sight = Sight(0, 30, 80)
+    target, alike, other = sight.target, *sight.others
+    for _ in range(2):
+        found = sight.keyframe(alike, other)
+    assert found == [target, alike]
+    alike.embedding = other.embedding
+    assert sight.keyframe(alike, other) == [target, alike]
+    assert sight.keyframe(alike, other) == [target]
+
+
+def test_a_surface_is_not_found_as_a_thing_nor_what_stands_elsewhere():
+    sight = Sight(0, 20)
+    sight.others[0].kind = SegmentKind.WALL
+    for _ in range(3):
+        assert sight.keyframe(*sight.others) == [sight.target]
+    sight.others[0].kind = SegmentKind.OBJECT
+    sight.target.position, sight.others[0].position = np.ones((2, 3)), np.full((2, 3), 4.0)
+    for _ in range(3):
+        assert sight.keyframe(*sight.others) == [sight.target]
+    sight.target.dynamic = True
+    for _ in range(2):
+        found = sight.keyframe(*sight.others)
+    assert found == [sight.target, *sight.others]
