@@ -61,6 +61,12 @@ from .types import (
     Segments as Segments,
 )
 from .types import (
+    Target as Target,
+)
+from .types import (
+    TargetState as TargetState,
+)
+from .types import (
     Track as Track,
 )
 from .types import (

@@ -17,5 +17,9 @@ class DiffsegError(Exception):
         return re.sub(r'[\x00-\x1f\x7f]', lambda found: repr(found[0])[1:-1], super().__str__())
 
 
+class UsageError(DiffsegError):
+    """What the user asked for does not fit the input, so that going on makes no sense."""
+
+
 class WriteError(DiffsegError):
     """A file cannot be written (full disk, no permission): the next one cannot either."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+import math
 import os
 from pathlib import Path
 import time
@@ -32,7 +33,7 @@ from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.tracking.memory_file import read_memory, write_memory
 from diffseg_ros.tracking.saved_places import PlaceState
 from diffseg_ros.tracking.tracker import Prediction, Tracker
-from diffseg_ros.types import Found, Frame, Result, Segments
+from diffseg_ros.types import Found, Frame, LabelImage, Result, Segments, Target, UNLABELLED
 import torch
 
 
@@ -94,6 +95,7 @@ class Pipeline:
                         if background else None)
         self._job: _Job | None = None
         self._number = 0
+        self._labels: LabelImage | None = None
         self._loaded = self._saved = 0
 
     def _load_namer(self, background: bool) -> TrackNamer | None:
@@ -159,12 +161,53 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget all tracks and begin a new epoch; ids go on rising."""
-        self._last_stamp = None
+        self._last_stamp = self._labels = None
         self.finish()
         self._method.reset()
         self._tracker.reset()
         if self._namer:
             self._namer.reset()
+
+    def follow(self, pixel: tuple[float, float], labels: LabelImage | None = None) -> Target:
+        """
+        Follow the object at a pixel as the target; what is followed already stays part of it.
+
+        `Result.target` says where it is from the next frame on, until `unfollow`, `reset` or
+        `load`. Tracks that are merged with one of its tracks, that are split from one, or that
+        move as one with it are part of it too; what stands still while it moves is not.
+
+        Parameters
+        ----------
+        pixel
+            x (right) and y (down) in the image; the middle of the first pixel is (0, 0).
+        labels
+            (H, W) int32 ids that the pixel is of, those of an earlier result of this epoch; None
+            for the last one.
+
+        Returns
+        -------
+        Target
+            It, as it is in the last frame.
+
+        Raises
+        ------
+        DiffsegError
+            There was no frame yet in this epoch, or the pixel is outside the image or on no
+            segment. What is followed stays the same.
+
+        """
+        if self._labels is None:
+            raise DiffsegError('follow: no frame was processed in this epoch yet; process one '
+                               'first')
+        label = _label_at(pixel, self._labels if labels is None else labels)
+        target = self._tracker.follow(label, self._labels)
+        if target is None:
+            raise DiffsegError(f'segment {label} is gone by now; choose another one')
+        return target
+
+    def unfollow(self) -> None:
+        """Follow nothing."""
+        self._tracker.unfollow()
 
     def finish(self) -> None:
         """Wait for the keyframe that is segmented, if there is one, and forget it."""
@@ -254,7 +297,7 @@ class Pipeline:
             raise DiffsegError(f'memory file {path}: of the features {memory.features!r}; the '
                                f'pipeline has {self._features!r}: use that model and its '
                                'settings, or another file')
-        self._last_stamp = None
+        self._last_stamp = self._labels = None
         self.finish()
         self._method.reset()
         self._tracker.load(memory)
@@ -314,14 +357,16 @@ class Pipeline:
         watch.add(done.milliseconds if done else {})
         with one_blas_thread():
             labels, confidence = self._tracker.update(prediction, done and done.segments)
+            target = self._tracker.target(labels)
             watch.lap('tracking')
+        self._labels = labels
         tracks, found = self._tracker.tracks, None
         if self._namer:
             tracks = self._namer.update(frame, labels, tracks, keyframe=done is not None)
             found = self._namer.found
             watch.lap('naming')
         return Result(frame, labels, confidence, self._tracker.epoch, watch.finish(),
-                      done is not None, tracks, found)
+                      done is not None, tracks, found, target)
 
     def find(self, words: str) -> Found:
         """
@@ -395,6 +440,21 @@ class Pipeline:
 
     def _observe(self, frame: Frame) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None]:
         return observe(self._backbone, frame.rgb, attention=self._method.needs_attention)
+
+
+def _label_at(pixel: tuple[float, float], labels: LabelImage) -> int:
+    """Return the id at x and y in an image; raise DiffsegError where there is none."""
+    height, width = labels.shape
+    x, y = pixel
+    if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
+        raise DiffsegError(f'pixel ({x:g}, {y:g}) is outside the image, which has '
+                           f'{width}x{height} pixels; choose x from 0 to {width - 1} and y from '
+                           f'0 to {height - 1}')
+    label = int(labels[math.floor(y + 0.5), math.floor(x + 0.5)])
+    if label == UNLABELLED:
+        raise DiffsegError(f'pixel ({x:g}, {y:g}) belongs to no segment; choose another '
+                           'one')
+    return label
 
 
 class _Segmented(NamedTuple):

@@ -282,6 +282,39 @@ class Found:
         return [match.id for match in self.matches if match.score >= least]
 
 
+class TargetState(str, Enum):
+    """Whether the target is in view; if not, whether it is known where it is."""
+
+    TRACKED = 'tracked'
+    HIDDEN = 'hidden'
+    LOST = 'lost'
+
+
+@dataclass(frozen=True)
+class Target:
+    """
+    The object that is followed since somebody clicked on it.
+
+    Attributes
+    ----------
+    state
+        Tracked while it is in view. Hidden where its place is out of view or behind something, and
+        in the first frames without it where places are not known. Else lost.
+    ids
+        Of the tracks that are parts of it, those out of view included.
+    mask
+        (H, W) bool, its pixels in the labels; none unless it is tracked.
+    unseen
+        Frames since it was last in view.
+
+    """
+
+    state: TargetState
+    ids: tuple[int, ...]
+    mask: Mask
+    unseen: int = 0
+
+
 @dataclass(frozen=True)
 class Result:
     """
@@ -305,6 +338,8 @@ class Result:
         All tracks that are alive, in view or lost, by id.
     found
         What fits the words of `Pipeline.look_for`, None without such words.
+    target
+        The object that is followed, None without one.
 
     """
 
@@ -316,3 +351,4 @@ class Result:
     keyframe: bool = True
     tracks: tuple[Track, ...] = ()
     found: Found | None = None
+    target: Target | None = None

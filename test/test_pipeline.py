@@ -5,7 +5,7 @@ from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.pipeline import Pipeline
 from diffseg_ros.settings import updated
-from diffseg_ros.types import Frame
+from diffseg_ros.types import Frame, TargetState, UNLABELLED
 import numpy as np
 import pytest
 import torch
@@ -118,3 +118,44 @@ def test_the_core_knows_no_ros():
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
                           timeout=120, check=True)
     assert done.stdout.strip() == '[]'
+
+
+def test_an_object_that_was_clicked_on_is_followed(pipeline):
+    with pytest.raises(DiffsegError, match='no frame was processed'):
+        pipeline.follow((20, 50))
+    first = pipeline.process(scene(8))
+    assert first.target is None
+    target = pipeline.follow((20, 50))
+    assert target.ids == (first.labels[50, 20],) and target.state is TargetState.TRACKED
+    np.testing.assert_array_equal(target.mask, first.labels == first.labels[50, 20])
+    for left in range(16, 72, 8):
+        result = pipeline.process(scene(left))
+        assert result.target.mask[50, left + 20] and not result.target.mask[50, left - 8]
+    later = pipeline.follow((20, 50), first.labels)
+    assert later.ids == result.target.ids and later.mask[50, left + 20]
+    pipeline.unfollow()
+    assert pipeline.process(scene(64)).target is None
+
+
+@pytest.mark.parametrize(('pixel', 'reason'), [
+    ((128, 3), 'outside the image, which has 128x96'), ((3, -1), 'outside the image'),
+    ((float('nan'), 3), 'outside the image'), ((3, 3), 'belongs to no segment'),
+    ((64, 50), 'is gone by now')])
+def test_clicks_on_nothing_are_refused(pipeline, pixel, reason):
+    result = pipeline.process(scene(8))
+    target = pipeline.follow((20, 50))
+    labels = np.where(np.arange(128) < 10, UNLABELLED, np.int32(99))[None].repeat(96, 0)
+    with pytest.raises(DiffsegError, match=reason):
+        pipeline.follow(pixel, labels)
+    after = pipeline.process(scene(8))
+    assert after.target.ids == target.ids and (after.labels == result.labels).all()
+
+
+def test_a_new_epoch_follows_nothing(pipeline):
+    pipeline.process(scene(8, 10**9))
+    pipeline.follow((20, 50))
+    assert pipeline.process(scene(8)).target is None
+    pipeline.follow((20, 50))
+    pipeline.reset()
+    with pytest.raises(DiffsegError, match='no frame was processed'):
+        pipeline.follow((20, 50))

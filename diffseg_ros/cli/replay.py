@@ -13,13 +13,13 @@ from diffseg_ros.cli.pipeline_options import (
     bag_settings,
     pipeline_config,
 )
+from diffseg_ros.cli.replay_follow import add_follow_option, Clicks
 from diffseg_ros.cli.sequence_plots import add_plots_option, SequencePlots
 from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import (
     add_frame_options,
     add_topic_options,
     process_frames,
-    selected_count,
     topic_names,
 )
 from diffseg_ros.errors import DiffsegError
@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
                         help='labels/, overlay/, clouds/, output.mcap, report.json and, with '
                         'naming.model, names.csv go here')
     add_frame_options(parser)
+    add_follow_option(parser)
     parser.add_argument('--clouds', type=int, default=1, metavar='N',
                         help='write the cloud of every Nth frame (1); 0 writes none')
     parser.add_argument('--no-bag', action='store_true', help='leave output.mcap out')
@@ -50,6 +51,8 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
     config = pipeline_config(arguments)
     if arguments.clouds < 0:
         raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')
+    numbers = range(0, source.frame_count, arguments.every)[:arguments.limit]
+    clicks = Clicks(arguments.follow, numbers)
 
     from diffseg_ros.cli.output_folder import OutputFolder
     from diffseg_ros.cli.replay_output import FILES, ReplayOutput, TopicRecorder
@@ -61,19 +64,22 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
         if config.memory.file:
             print(pipeline.load_at_start(config.memory.file), file=sys.stderr)
     recorder = None if arguments.no_bag else TopicRecorder.create(
-        arguments.output / 'output.mcap', config)
-    plots = SequencePlots(selected_count(source, arguments.every, arguments.limit))
+        arguments.output / 'output.mcap', config, target=bool(clicks))
+    plots = SequencePlots(len(numbers))
     with folder:
         with ReplayOutput(folder, config, clouds_every=arguments.clouds, recorder=recorder,
                           plots=plots if arguments.plots else None) as output:
             failed = process_frames(
                 source, arguments, stop,
-                lambda number, frame: output.write(number, pipeline.process(frame)))
+                lambda number, frame: output.write(
+                    number, clicks.apply(number, pipeline.process(frame), pipeline)))
             if not output.frames:
                 if stop():
                     raise KeyboardInterrupt
                 raise DiffsegError(f'{arguments.source}: none of {failed} frames could be '
                                    'processed')
+            if not stop():
+                clicks.require_applied()
             if config.memory.file:
                 print(pipeline.save_at_end(config.memory.file), file=sys.stderr)
             memory = pipeline.memory if config.memory.file else {}

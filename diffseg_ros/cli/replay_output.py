@@ -19,11 +19,11 @@ from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.postprocessing.name_table import NameTable
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.timing import Latencies
-from diffseg_ros.types import Result
+from diffseg_ros.types import Result, Target, TargetState
 import numpy as np
 
-FILES = ('labels/*.png', 'overlay/*.jpg', 'clouds/*.ply', 'output.mcap', 'report.json',
-         'names.csv', *PLOT_NAMES)
+FILES = ('labels/*.png', 'overlay/*.jpg', 'clouds/*.ply', 'target/*.png', 'names.csv',
+         'output.mcap', 'report.json', *PLOT_NAMES)
 """What a replay writes, as patterns of an `OutputFolder`."""
 
 
@@ -47,6 +47,7 @@ class ReplayOutput:
         self._reusable: dict[str, Any] = {}
         self._names = NameTable(config.vocabulary) if config.vocabulary else None
         self._latencies = Latencies()
+        self._target = TargetCounts()
         self._counts = {'frames': 0, 'clouds': 0, 'frames_without_cloud': 0,
                         'ids_without_value': 0}
 
@@ -90,6 +91,10 @@ class ReplayOutput:
         if cloud is not None:
             files.append(self._folder / 'clouds' / f'{name}.ply')
             write_ply(files[2], cloud)
+        if result.target is not None:
+            files.append(self._folder / 'target' / f'{name}.png')
+            write_image(files[-1], context.target_mask.astype(np.uint8) * 255)
+            self._target.add(result.target)
         self._output.record(*files)
         if self._plots is not None:
             self._plots.add(number, result)
@@ -109,7 +114,7 @@ class ReplayOutput:
         """
         if self._plots is not None:
             self._plots.write(self._folder, title)
-        report = {**self._counts, 'latency_ms': self._latencies.report()}
+        report = {**self._counts, **self._target.report(), 'latency_ms': self._latencies.report()}
         if self._names is not None:
             self._names.write(self._folder / 'names.csv')
             report['names'] = self._names.rows()
@@ -124,10 +129,34 @@ class ReplayOutput:
                              self._encoder.values(cloud.labels).astype(np.int32))
 
 
-class TopicRecorder:
-    """Records the messages of all outputs into a bag, nothing twice; it needs ROS messages."""
+class TargetCounts:
+    """In how many frames the target was tracked, hidden and lost, and which ids it had."""
 
-    def __init__(self, path: Path, config: PipelineConfig) -> None:
+    def __init__(self) -> None:
+        self._frames = dict.fromkeys(TargetState, 0)
+        self._ids: set[int] = set()
+
+    def add(self, target: Target) -> None:
+        """Count a frame."""
+        self._frames[target.state] += 1
+        self._ids.update(target.ids)
+
+    def report(self) -> dict[str, Any]:
+        """Return the section `target` of the report; nothing if nothing was followed."""
+        if not self._ids:
+            return {}
+        return {'target': {**{state.value: count for state, count in self._frames.items()},
+                           'ids': sorted(self._ids)}}
+
+
+class TopicRecorder:
+    """
+    Records the messages of all outputs into a bag, nothing twice; it needs ROS messages.
+
+    Those of the target are left out unless there is a `target`.
+    """
+
+    def __init__(self, path: Path, config: PipelineConfig, *, target: bool = False) -> None:
         from diffseg_ros.ros.messages import type_name
         from diffseg_ros.ros.outputs import available_outputs, create_message
         from rclpy.serialization import serialize_message
@@ -138,14 +167,16 @@ class TopicRecorder:
         if config.removal == RemovalConfig() and not config.removed_names:
             left_out |= {'mask', 'depth_filtered'}
         self._outputs = {name: entry for name, entry in available_outputs().items()
-                         if name not in left_out}
+                         if name not in left_out
+                         and (target or not name.startswith('target/'))}
         self.bag = BagWriter(path, overwrite=True, compressed=True)
 
     @classmethod
-    def create(cls, path: Path, config: PipelineConfig) -> TopicRecorder | None:
+    def create(cls, path: Path, config: PipelineConfig, *,
+               target: bool = False) -> TopicRecorder | None:
         """Return a recorder; where ROS is not installed say so on stderr and return None."""
         try:
-            return cls(path, config)
+            return cls(path, config, target=target)
         except ImportError as error:
             print(f'output.mcap is left out, as it needs rclpy and ROS messages ({error})',
                   file=sys.stderr)

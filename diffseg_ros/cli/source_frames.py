@@ -10,7 +10,7 @@ import sys
 
 from diffseg_ros.cli.command import progress
 from diffseg_ros.cli.signals import StopSignal
-from diffseg_ros.errors import DiffsegError, WriteError
+from diffseg_ros.errors import DiffsegError, UsageError, WriteError
 from diffseg_ros.io.base import Source, SourceFrame, TopicNames
 from diffseg_ros.io.source import is_bag
 from diffseg_ros.types import Frame
@@ -70,7 +70,8 @@ def process_frames(source: Source, arguments: argparse.Namespace, stop: StopSign
     """
     Give number and frame of the selected frames to `process`, in order, until a signal comes.
 
-    Frames that are broken or raise DiffsegError are told on stderr. Returns how many they were.
+    Frames that are broken or raise DiffsegError are told on stderr; UsageError and WriteError end
+    it. Returns how many they were.
     """
     failed = 0
     for item in selected_frames(source, arguments.every, arguments.limit):
@@ -80,7 +81,7 @@ def process_frames(source: Source, arguments: argparse.Namespace, stop: StopSign
             if item.frame is None:
                 raise DiffsegError(item.error or 'cannot be read')
             process(item.number, item.frame)
-        except WriteError:
+        except (UsageError, WriteError):
             raise
         except DiffsegError as error:
             failed += 1

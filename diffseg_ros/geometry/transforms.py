@@ -94,6 +94,14 @@ class _Edge:
             del self.stamps[:old], self.history[:old]
 
 
+class _Way(NamedTuple):
+    """The (4, 4) pose of a frame in the root above it, and whether anything between moves."""
+
+    pose: Matrix
+    root: str
+    moving: bool
+
+
 class TransformTree:
     """
     Transforms of /tf and /tf_static: the pose of each frame in its parent frame.
@@ -145,9 +153,26 @@ class TransformTree:
         transform on the way moves or it is called map, odom, world or earth: the place of a
         camera on its robot alone is not a pose.
         """
+        way = self._to_root(frame, stamp)
+        if way is None or way.root == frame_name(frame):
+            return None
+        return way.pose if way.moving or way.root in _FIXED_FRAMES else None
+
+    def between(self, source: str, target: str, stamp: int) -> Matrix | None:
+        """Return the (4, 4) pose of a frame in another of the same tree at a stamp, or None."""
+        ways = self._to_root(source, stamp), self._to_root(target, stamp)
+        if ways[0] is None or ways[1] is None or ways[0].root != ways[1].root:
+            return None
+        pose: Matrix = np.linalg.inv(ways[1].pose) @ ways[0].pose
+        return pose
+
+    def _to_root(self, frame: str, stamp: int) -> _Way | None:
+        """Return the way from a frame to the root above it; None if a part is not known."""
         pose, moving, visited = np.eye(4), False, set[str]()
         frame = frame_name(frame)
-        while (edge := self._edges.get(frame)) is not None and frame not in visited:
+        while (edge := self._edges.get(frame)) is not None:
+            if frame in visited:
+                return None
             visited.add(frame)
             try:
                 transform = edge.at(stamp)
@@ -158,5 +183,4 @@ class TransformTree:
             pose = transform @ pose
             moving |= edge.static is None
             frame = edge.parent
-        fixed = frame not in visited and (moving or frame in _FIXED_FRAMES)
-        return pose if visited and fixed else None
+        return _Way(pose, frame, moving)

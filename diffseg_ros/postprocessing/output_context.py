@@ -18,7 +18,7 @@ from diffseg_ros.types import (
     Track,
     UNLABELLED,
 )
-from diffseg_ros.viz.overlay import draw_overlay
+from diffseg_ros.viz.overlay import draw_overlay, draw_target
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import find_objects
@@ -127,8 +127,10 @@ class OutputContext:
 
     @cached_property
     def overlay(self) -> RgbImage:
-        """(H, W, 3) image with segments in colour."""
-        return draw_overlay(self.frame.rgb, self.labels, names=self.names, colours=self.colours)
+        """(H, W, 3) image with segments in colour, and the target with a thick outline."""
+        picture = draw_overlay(self.frame.rgb, self.labels, names=self.names,
+                               colours=self.colours)
+        return draw_target(picture, self.target_mask)
 
     @cached_property
     def boxes(self) -> list[SegmentBox]:
@@ -137,6 +139,22 @@ class OutputContext:
         from diffseg_ros.geometry.boxes import segment_boxes
 
         return segment_boxes(self.frame, self.labels, self.config.cloud)
+
+    @cached_property
+    def target_mask(self) -> Mask:
+        """(H, W) bool, where the target is."""
+        target = self.result.target
+        return np.zeros(self.labels.shape, bool) if target is None else target.mask
+
+    @cached_property
+    def target_box(self) -> SegmentBox | None:
+        """3-D box of the target as a whole; None where it is not in view or has no depth."""
+        if not self.has_points or not self.target_mask.any():
+            return None
+        from diffseg_ros.geometry.boxes import segment_boxes
+
+        whole = np.where(self.target_mask, np.int32(0), np.int32(UNLABELLED))
+        return next(iter(segment_boxes(self.frame, whole, self.config.cloud)), None)
 
     @cached_property
     def regions(self) -> SegmentRegions:

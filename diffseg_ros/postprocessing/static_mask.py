@@ -58,9 +58,12 @@ class StaticMask:
     def apply(self, result: Result) -> Result:
         """Return the result unlabelled, without confidence and without depth under the mask."""
         excluded, frame = self.excluded(*result.labels.shape), result.frame
+        target = result.target
+        if target is not None:
+            target = replace(target, mask=target.mask & ~excluded)
         if frame.depth is not None:
             frame = replace(frame, depth=filtered_depth(
                 frame.depth, self.excluded(*frame.depth.shape)))
-        return replace(result, frame=frame,
+        return replace(result, frame=frame, target=target,
                        labels=np.where(excluded, np.int32(UNLABELLED), result.labels),
                        confidence=np.where(excluded, np.uint8(0), result.confidence))

@@ -75,6 +75,15 @@ class CameraMotion:
             self._timeouts = 0 if pose is not None else self._timeouts + 1
             return pose
 
+    def between(self, source: str, target: str, stamp: int) -> Matrix | None:
+        """Return the (4, 4) pose of a frame in another at a stamp, by TF or odometry, or None."""
+        with self._changed:
+            found = self._tf.between(source, target, stamp) if self._use_tf else None
+            if found is None and self._use_odometry and self._base:
+                self._add_base_to_camera(target)
+                found = self._odometry.between(source, target, stamp)
+            return found
+
     def _add(self, tree: TransformTree, parent: str, child: str, stamp: int | None, place: Any,
              turn: Any) -> None:
         if stamp is not None:
@@ -101,10 +110,13 @@ class CameraMotion:
     def _from_odometry(self, frame_id: str, stamp: int) -> Matrix | None:
         if not self._use_odometry or not self._base:
             return None
+        self._add_base_to_camera(frame_id)
+        return self._odometry.pose(frame_id, stamp)
+
+    def _add_base_to_camera(self, frame_id: str) -> None:
         if self._base_to_camera is not None and frame_name(frame_id) != self._base:
             self._odometry.add(self._base, frame_id, None, self._base_to_camera[:3],
                                self._base_to_camera[3:])
-        return self._odometry.pose(frame_id, stamp)
 
     def _may_still_come(self, stamp: int) -> bool:
         return any(last < stamp for latest in self._latest.values() for last in latest.values())

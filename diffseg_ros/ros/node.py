@@ -24,6 +24,7 @@ from diffseg_ros.ros.subscriptions import (
     create_subscriptions,
     input_topics,
     namesake,
+    subscribe_to_clicks,
     why_no_images,
 )
 from diffseg_ros.ros.synchronizer import FrameSynchronizer
@@ -86,6 +87,7 @@ class SegmentationNode(LifecycleNode):
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/save', self._on_save)
         self.create_service(Trigger, '~/load', self._on_load)
+        self.create_service(Trigger, '~/clear_target', self._on_clear_target)
         self.create_subscription(String, '~/find', self._on_find, _REQUESTS)
         self._diagnostics = Diagnostics(self, self._settings.node.diagnostics_period,
                                         self._counters, self._collect_status)
@@ -165,6 +167,7 @@ class SegmentationNode(LifecycleNode):
         publishers = OutputPublishers(self, node, config.tracking.max_misses)
         self._processor = FrameProcessor(
             pipeline, config, self._synchronizer, converter, publishers, self._counters,
+            info=lambda line: self.get_logger().info(line),
             warn=self.get_logger().warning, clock=self._now)
         self._settings.locked = True
 
@@ -177,6 +180,7 @@ class SegmentationNode(LifecycleNode):
             self._inputs = create_subscriptions(
                 self, self._settings.node, self._topics, self._on_image, self._synchronizer,
                 self._processor.motion)
+            self._inputs += subscribe_to_clicks(self, self._processor.click)
         except Exception:
             self._deactivate()
             raise
@@ -246,6 +250,17 @@ class SegmentationNode(LifecycleNode):
 
     def _on_load(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._use_memory(response, FrameProcessor.load, 'loaded')
+
+    def _on_clear_target(self, request: Trigger.Request,
+                         response: Trigger.Response) -> Trigger.Response:
+        response.success = self._processor is not None
+        if self._processor is None:
+            response.message = f'the node is {self._state}; configure it first'
+            return response
+        ids = self._processor.clear_target()
+        response.message = (f'segment {", ".join(map(str, ids))} is followed no longer' if ids
+                            else 'nothing was followed')
+        return response
 
     def _use_memory(self, response: Trigger.Response, action: Callable[[FrameProcessor, str], int],
                     done: str) -> Trigger.Response:

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.error_text import describe_error, without_numbers
 from diffseg_ros.gpu_memory import gpu_memory, is_out_of_gpu_memory, release_gpu_memory
+from diffseg_ros.ros.clicks import Click, Clicks
 from diffseg_ros.ros.counters import Counters, Percentiles, RateMeter
 from diffseg_ros.ros.frame_converter import depth_encoding, FrameConverter
+from diffseg_ros.ros.outputs.target import target_state
 from diffseg_ros.ros.publishers import OutputPublishers
 from diffseg_ros.ros.status import ProcessingStatus
 from diffseg_ros.ros.synchronizer import FrameSynchronizer, SyncedMessages
 
 if TYPE_CHECKING:
     from diffseg_ros.pipeline import Pipeline
+    from diffseg_ros.types import Target
 
 _FRAMES_BEFORE_WARNING = 3
 
@@ -26,13 +29,14 @@ class FrameProcessor:
     """
     Runs the newest frame through the pipeline; each is counted as processed or failed.
 
-    `warn` logs one line; `clock` returns now in nanoseconds, on the clock of the stamps.
+    `info` and `warn` log one line; `clock` returns now in nanoseconds, on the clock of the stamps.
     """
 
     def __init__(self, pipeline: Pipeline, config: PipelineConfig,
                  synchronizer: FrameSynchronizer, converter: FrameConverter,
                  publishers: OutputPublishers, counters: Counters, *,
-                 warn: Callable[[str], None], clock: Callable[[], int]) -> None:
+                 info: Callable[[str], None], warn: Callable[[str], None],
+                 clock: Callable[[], int]) -> None:
         self.pipeline = pipeline
         self.publishers = publishers
         self.motion = converter.motion
@@ -45,6 +49,8 @@ class FrameProcessor:
         self._cloud_warnings = _CloudWarnings(warn)
         self._failure = self._last_failure = ''
         self._live_tracks = 0
+        self._clicks = Clicks(converter.motion, info, warn)
+        self._target: Target | None = None
         self._milliseconds = Percentiles()
         self._output_rate = RateMeter()
         self._thread: threading.Thread | None = None
@@ -88,7 +94,23 @@ class FrameProcessor:
         with self._pipeline_lock:
             # An epoch that waits to begin would forget what is loaded.
             self._apply_changes(self._synchronizer.epoch)
-            return self.pipeline.load(path)
+            count = self.pipeline.load(path)
+            self._forget_target()
+            return count
+
+    def click(self, click: Click) -> None:
+        """Follow what was clicked on, between two frames: now, or after the one in work."""
+        self._clicks.add(click)
+        self._answer_clicks()
+
+    def clear_target(self) -> tuple[int, ...]:
+        """Follow nothing from now on; return the ids that were followed."""
+        with self._pipeline_lock:
+            ids = self._target.ids if self._target is not None else ()
+            self.pipeline.unfollow()
+            self._target = None
+            self.publishers.publish_target_state(None)
+            return ids
 
     def status(self) -> ProcessingStatus:
         """Return how processing goes."""
@@ -111,6 +133,8 @@ class FrameProcessor:
             'tracks': str(self.pipeline.track_count),
             'tracks_live': str(self._live_tracks),
             'camera_motion': motion.source or f'none: {motion.no_pose_reason}'.rstrip(': '),
+            'target_state': target_state(self._target),
+            'target_ids': ' '.join(map(str, self._target.ids if self._target else ())),
             'unencodable_ids': str(self.publishers.encoder.unencodable),
             'last_failure': self._last_failure, **gpu_memory(device), **self._naming,
             **(self.pipeline.memory if self._config.memory.file else {})}
@@ -132,6 +156,19 @@ class FrameProcessor:
                 self._output_rate.tick()
                 self._counters.add('processed')
             self._busy_since = None
+            self._answer_clicks()
+
+    def _answer_clicks(self) -> None:
+        """Answer the clicks that wait, unless a frame is in work: then its end does."""
+        if not self._pipeline_lock.acquire(blocking=False):
+            return
+        try:
+            target = self._clicks.answer(self.pipeline)
+            if target is not None:
+                self._target = target
+                self.publishers.publish_target_state(target)
+        finally:
+            self._pipeline_lock.release()
 
     def _process(self, messages: SyncedMessages) -> None:
         start = time.perf_counter()
@@ -140,7 +177,8 @@ class FrameProcessor:
         self._cloud_warnings.update(no_cloud_reason)
         converted = time.perf_counter()
         result = self.pipeline.process(frame)
-        self._live_tracks = len(result.tracks)
+        self._live_tracks, self._target = len(result.tracks), result.target
+        self._clicks.remember(result)
         finished = time.perf_counter()
         self.publishers.publish(result, messages.outputs, self._config,
                                 depth_encoding(messages.depth))
@@ -167,6 +205,14 @@ class FrameProcessor:
         if epoch != self._epoch:
             self.pipeline.reset()
             self._epoch = epoch
+            self._forget_target()
+
+    def _forget_target(self) -> None:
+        """Forget what was followed, and the frames that were clicked on, in an earlier epoch."""
+        self._clicks.forget()
+        if self._target is not None:
+            self._target = None
+            self.publishers.publish_target_state(None)
 
     def _report_failure(self, error: Exception) -> None:
         reason = describe_error(error)

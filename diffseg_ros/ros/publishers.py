@@ -13,12 +13,14 @@ from diffseg_ros.postprocessing.static_mask import StaticMask
 from diffseg_ros.ros.messages import make_header, message_class
 from diffseg_ros.ros.outputs import available_outputs, create_message
 from diffseg_ros.ros.outputs.detections import LABEL_INFO, label_info
+from diffseg_ros.ros.outputs.target import target_state
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from std_msgs.msg import String
 
 if TYPE_CHECKING:
-    from diffseg_ros.types import Result
+    from diffseg_ros.types import Result, Target
 
 
 _EARLY = 0.9
@@ -70,6 +72,12 @@ class OutputPublishers:
         """Publish what the classes mean, for all subscribers to come."""
         if self._label_info is not None:
             self._label_info.publish(label_info(make_header(stamp), vocabulary))
+
+    def publish_target_state(self, target: Target | None) -> None:
+        """Publish ~/target/state when it changes between two frames."""
+        publisher = self._publishers['target/state']
+        if publisher.get_subscription_count():
+            publisher.publish(String(data=target_state(target)))
 
     def subscribed_outputs(self) -> set[str]:
         """Return the names of the outputs that have subscribers."""

@@ -8,9 +8,11 @@ from typing import Any
 
 from diffseg_ros.config import NodeConfig
 from diffseg_ros.ros.camera_motion import CameraMotion
+from diffseg_ros.ros.clicks import Click
 from diffseg_ros.ros.frame_converter import Topics
 from diffseg_ros.ros.messages import message_class
 from diffseg_ros.ros.synchronizer import FrameSynchronizer
+from geometry_msgs.msg import PointStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import (
@@ -26,6 +28,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 _OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 _MOTION_QUEUE = 100
+_CLICK_QUEUE = 10
 _IMAGE_TYPES = {'sensor_msgs/msg/Image': Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
 _MOST_TOPICS_NAMED = 3
 
@@ -63,6 +66,15 @@ def create_subscriptions(node: Node, config: NodeConfig, topics: Topics,
     if config.camera_motion in ('auto', 'tf'):
         subscriptions += _subscribe_to_tf(node, motion)
     return subscriptions
+
+
+def subscribe_to_clicks(node: Node, on_click: Callable[[Click], None]) -> list[Subscription]:
+    """Subscribe to points in the scene and pixels of the image that somebody clicked on."""
+    return [
+        node.create_subscription(PointStamped, '/clicked_point',
+                                 lambda message: on_click(Click.on_point(message)), _CLICK_QUEUE),
+        node.create_subscription(PointStamped, '~/clicked_pixel',
+                                 lambda message: on_click(Click.on_pixel(message)), _CLICK_QUEUE)]
 
 
 def _subscribe_to_tf(node: Node, motion: CameraMotion) -> list[Subscription]:

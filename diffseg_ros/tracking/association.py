@@ -113,7 +113,7 @@ def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
              and new and track.embedding.shape == new[0].embedding.shape]
     if not known:
         return found
-    score = _similarity(new, known)
+    score = likeness(new, known)
     ids = np.array([track.id for track in known])
     for row in range(len(new)):
         column = int(score[row].argmax())
@@ -127,8 +127,8 @@ def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
     return found
 
 
-def _similarity(new: Sequence[Appearance],
-                tracks: Sequence[TrackRecord]) -> npt.NDArray[np.float32]:
+def likeness(new: Sequence[Appearance],
+             tracks: Sequence[TrackRecord]) -> npt.NDArray[np.float32]:
     """Return (N, T) cosines, raised where the positions agree and -1 where they contradict."""
     cosine = np.stack([one.embedding for one in new]) @ np.stack(
         [track.embedding for track in tracks if track.embedding is not None]).T

@@ -160,6 +160,11 @@ class Propagator:
         """Whether that world is the fixed frame of the last frame, which users know."""
         return self.is_posed and self._before is not None and self._before.pose is not None
 
+    @property
+    def view(self) -> tuple[TrackingFrame | None, Matrix | None]:
+        """The last frame, and where its camera is in the world, as far as that is known."""
+        return self._before, self._localizer.pose
+
     def world_points(self) -> WorldPoints | None:
         """Return where the last frame's pixels are in the world, if that is known."""
         if not self.is_posed or self._before is None or self._localizer.pose is None:

@@ -221,7 +221,7 @@ class TrackMerger:
             merged = True
             if not self._tracks.shares_id(goes):
                 self._voxels.rename(goes.id, stays.id)
-            self._tracks.remove(goes)
+            self._tracks.merge(stays, goes)
         if merged:
             labels.slots = heir.take(labels.slots)
 

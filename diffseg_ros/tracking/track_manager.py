@@ -38,7 +38,7 @@ class TrackRecord:
     moved `since_moved` seconds ago, None for never. `velocity` is (3,) metres per second against
     the world, along the axes of the camera, None if unknown. `kinds` is the share of each
     SegmentKind in what was seen of it, `kind` the one that most of it is. A `loaded` track comes
-    from a file and was not seen since.
+    from a file and was not seen since. A `followed` one is part of the target.
     """
 
     id: int
@@ -62,6 +62,7 @@ class TrackRecord:
     velocity: npt.NDArray[np.float64] | None = None
     kinds: npt.NDArray[np.float64] | None = None
     kind: SegmentKind = SegmentKind.UNKNOWN
+    followed: bool = False
 
     @property
     def state(self) -> TrackState:
@@ -128,13 +129,14 @@ class TrackManager:
 
     Tracks found to be one object share an id; each goes on being followed by itself. `next_id` is
     the id of the next track, `started` counts the tracks so far, `frame` the frames, `found_again`
-    the loaded tracks that were seen since.
+    the loaded tracks that were seen since. Tracks that are followed are not removed.
     """
 
     def __init__(self, next_id: int = 1) -> None:
         self.next_id = next_id
         self.started = self.frame = self.found_again = 0
         self._by_slot: dict[int, TrackRecord] = {}
+        self._heirs: dict[int, int] = {}
         self._free = list(range(CAPACITY - 1, -1, -1))
         self._travel = 0.0
 
@@ -156,7 +158,8 @@ class TrackManager:
                 return None
             self.remove(lost[0])
         track_id = self.next_id if part_of is None else part_of.id
-        track = TrackRecord(track_id, self._free.pop(), self.started, self.frame, self.frame)
+        track = TrackRecord(track_id, self._free.pop(), self.started, self.frame, self.frame,
+                            followed=part_of is not None and part_of.followed)
         self.started += 1
         self._by_slot[track.slot] = track
         self.next_id = max(self.next_id, track_id + 1)
@@ -167,16 +170,50 @@ class TrackManager:
         del self._by_slot[track.slot]
         self._free.append(track.slot)
 
+    def merge(self, stays: TrackRecord, goes: TrackRecord) -> None:
+        """End a track that another one goes on for; where one was followed, that one is."""
+        if goes.followed:
+            self.follow(stays.id)
+        if not self.shares_id(goes):
+            self._heirs[goes.id] = stays.id
+        self.remove(goes)
+
+    def follow(self, track_id: int) -> bool:
+        """Make all tracks of an id parts of the target; return whether there are any."""
+        parts = [track for track in self._by_slot.values() if track.id == track_id]
+        for track in parts:
+            track.followed = True
+        return bool(parts)
+
+    def unfollow(self) -> None:
+        """Follow nothing."""
+        for track in self._by_slot.values():
+            track.followed = False
+
+    @property
+    def target(self) -> list[TrackRecord]:
+        """The tracks that are followed; all that share an id are, or none."""
+        return [track for track in self._by_slot.values() if track.followed]
+
+    def present_id(self, track_id: int) -> int:
+        """Return the id that a track of an earlier frame has now, after others took it over."""
+        while track_id in self._heirs:
+            track_id = self._heirs[track_id]
+        return track_id
+
     def join_ids(self, stays: TrackRecord, goes: TrackRecord) -> None:
         """Give one track's id to another and to all that shared the other's."""
         old = goes.id
+        self._heirs[old] = stays.id
         for track in self._by_slot.values():
             if track.id == old:
                 track.id = stays.id
+        if stays.followed or goes.followed:
+            self.follow(stays.id)
 
     def split_id(self, track: TrackRecord) -> None:
-        """Give a track that shared its id a new one."""
-        track.id = self.next_id
+        """Give a track that shared its id a new one; it is no part of the target any more."""
+        track.id, track.followed = self.next_id, False
         self.next_id += 1
 
     def shares_id(self, track: TrackRecord) -> bool:
@@ -249,15 +286,16 @@ class TrackManager:
         """Remove displaced tracks that were missed too often, and the longest lost."""
         for track in self:
             allowed = config.max_misses if track.confirmed else 0
-            if track.state is TrackState.LOST and track.misses > allowed:
+            if track.state is TrackState.LOST and track.misses > allowed and not track.followed:
                 self.remove(track)
         lost = self._lost()
         for track in lost[:max(0, len(lost) - config.max_lost)]:
             self.remove(track)
 
     def _lost(self) -> list[TrackRecord]:
-        """Return the lost tracks, those first that are missed least."""
-        return sorted((track for track in self if track.state is TrackState.LOST),
+        """Return the lost tracks, those first that are missed least, without the target's."""
+        return sorted((track for track in self
+                       if track.state is TrackState.LOST and not track.followed),
                       key=lambda track: (track.confirmed, track.last_seen))
 
     def summaries(self, *, placed: bool = False) -> tuple[Track, ...]:

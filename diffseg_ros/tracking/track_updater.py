@@ -159,7 +159,8 @@ class TrackUpdater:
         """Return for each a confirmed or placed track that is not in view, or else a new one."""
         in_view = set(overlap.slots.tolist())
         lost = [track for track in self._tracks if track.slot not in in_view
-                and (track.confirmed or track.loaded and track.position is not None)]
+                and (track.confirmed or track.followed
+                     or track.loaded and track.position is not None)]
         found = reidentify(new, lost, self.config.reidentify_similarity)
         return [track or self._tracks.start() for track in found]
 

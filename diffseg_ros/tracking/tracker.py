@@ -14,12 +14,13 @@ from diffseg_ros.tracking.memory_file import Memory
 from diffseg_ros.tracking.propagation import Propagator
 from diffseg_ros.tracking.saved_places import PlaceState
 from diffseg_ros.tracking.split_merge import TrackMerger
+from diffseg_ros.tracking.target import TargetFollower
 from diffseg_ros.tracking.track_manager import slots_of, Table, TrackManager
 from diffseg_ros.tracking.track_motion import TrackMotion
 from diffseg_ros.tracking.track_updater import SegmentMap, TrackUpdater
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
 from diffseg_ros.tracking.warp import Source
-from diffseg_ros.types import Frame, LabelImage, Segments, Track
+from diffseg_ros.types import Frame, LabelImage, Segments, Target, Track
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -111,6 +112,7 @@ class Tracker:
         self._merger = TrackMerger(self._config, self._tracks, self._propagator.voxels)
         self._updater = TrackUpdater(self._config, self._tracks, self._merger)
         self._motion = TrackMotion(self._tracks)
+        self._follower = TargetFollower(self._tracks)
         self._labels: LabelMap | None = None
         self._awaited: _Awaited | None = None
         self._last_keyframe = 0
@@ -166,6 +168,24 @@ class Tracker:
     def saved_places(self) -> PlaceState:
         """What is known of the places that were loaded."""
         return self._propagator.saved.state
+
+    def follow(self, track_id: int, labels: LabelImage) -> Target | None:
+        """
+        Make an id of this epoch part of the target; return None where its tracks are gone.
+
+        Else returns the target in the last frame, which has these (H, W) int32 ids.
+        """
+        if not self._tracks.follow(self._tracks.present_id(track_id)):
+            return None
+        return self.target(labels)
+
+    def unfollow(self) -> None:
+        """Follow nothing."""
+        self._tracks.unfollow()
+
+    def target(self, labels: LabelImage) -> Target | None:
+        """Return where the target is in the last frame, which has these (H, W) int32 ids."""
+        return self._follower.target(labels, *self._propagator.view)
 
     def predict(self, frame: Frame) -> Prediction:
         """Carry the labels into a frame."""
@@ -274,6 +294,8 @@ class Tracker:
         self._propagator.remember(labels, ids)
         if given is not None:
             self._tracks.count_misses()
+            self._follower.search(self._config.min_share * labels.slots.size,
+                                  self._config.reidentify_similarity)
             slots = labels.slots
             if given.keyframe is not prediction:
                 slots = _slots_then(labels, given.segments)

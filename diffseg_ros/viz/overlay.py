@@ -15,6 +15,9 @@ from diffseg_ros.types import LabelImage, Mask, RgbImage, UNLABELLED
 from diffseg_ros.viz.colours import label_colours
 import numpy as np
 
+TARGET_COLOUR = 255, 220, 0
+"""RGB of what is followed."""
+
 _SHEET_FRAMES = 12
 _COLUMNS = 4
 _WIDTH = 400
@@ -79,6 +82,17 @@ def _write_inside(picture: RgbImage, mask: Mask, text: str, scale: float, step: 
         return False
     write_text(picture, text, (step * column - width // 2, step * row + height // 2), scale)
     return True
+
+
+def draw_target(picture: RgbImage, mask: Mask) -> RgbImage:
+    """Return the (H, W, 3) picture with a thick outline around the (H, W) mask."""
+    if not mask.any():
+        return picture
+    picture = np.ascontiguousarray(picture).copy()
+    outlines = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
+    for colour, thickness in (((0, 0, 0), 5), (TARGET_COLOUR, 3)):
+        cv2.drawContours(picture, outlines, -1, colour, thickness)
+    return picture
 
 
 class ContactSheet:

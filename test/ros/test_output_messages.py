@@ -15,7 +15,16 @@ from diffseg_ros.naming.base import NamingSettings
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.settings import updated
-from diffseg_ros.types import Frame, Intrinsics, Result, SegmentKind, Track, TrackState
+from diffseg_ros.types import (
+    Frame,
+    Intrinsics,
+    Result,
+    SegmentKind,
+    Target,
+    TargetState,
+    Track,
+    TrackState,
+)
 from diffseg_ros.viz.colours import label_colours, label_palette
 import numpy as np
 import pytest
@@ -31,18 +40,21 @@ from diffseg_ros.ros.processor import FrameProcessor  # noqa: E402
 from diffseg_ros.ros.publishers import OutputPublishers  # noqa: E402
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy  # noqa: E402
 import semantic_stand_in  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
 import vision_stand_in  # noqa: E402
 from visualization_msgs.msg import Marker  # noqa: E402
 
 STAMP = 1_700_000_000_123_456_789
 HEIGHT, WIDTH = 48, 64
 OF_NAMING = {'features', 'found/markers', 'found/mask', 'found/ranking'}
+TARGET, TARGET_ID = np.s_[16:40, 24:56], 3
 
 
 def context(depth: bool = True, intrinsics: bool = True, *, encoder: LabelEncoder | None = None,
             config: PipelineConfig | None = None, **options: object) -> OutputContext:
     random = np.random.default_rng(0)
     metres = random.uniform(0.5, 4, (HEIGHT, WIDTH)).astype(np.float32)
+    metres[TARGET] = 1.0
     metres[::5, ::7] = np.nan
     frame = Frame(
         random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), STAMP, 'optical',
@@ -51,9 +63,11 @@ def context(depth: bool = True, intrinsics: bool = True, *, encoder: LabelEncode
         else None)
     labels = random.integers(-1, 9, (HEIGHT, WIDTH)).astype(np.int32)
     labels[labels == 0] = 9
+    labels[TARGET] = TARGET_ID
+    target = Target(TargetState.TRACKED, (TARGET_ID,), labels == TARGET_ID)
     confidence = random.integers(0, 256, (HEIGHT, WIDTH), np.uint8)
-    return OutputContext(Result(frame, labels, confidence, 0), encoder or LabelEncoder(),
-                         config or PipelineConfig(), **options)
+    return OutputContext(Result(frame, labels, confidence, 0, target=target),
+                         encoder or LabelEncoder(), config or PipelineConfig(), **options)
 
 
 def messages(given: OutputContext) -> dict[str, object]:
@@ -82,7 +96,9 @@ def points_of(message) -> np.ndarray:
 
 
 def headers(message) -> list:
-    """Return the header of a message, or of every marker in it."""
+    """Return the header of a message, or of every marker in it; a state has none."""
+    if isinstance(message, String):
+        return []
     return ([message.header] if hasattr(message, 'header')
             else [marker.header for marker in message.markers])
 
@@ -98,12 +114,42 @@ def test_every_output_has_the_stamp_and_frame_of_its_image(vision):
 
 
 @pytest.mark.parametrize(('depth', 'intrinsics', 'missing'), [
-    (False, True, {'points', 'markers', 'depth_filtered', 'objects/labels'}),
-    (True, False, {'points', 'markers', 'camera_info', 'objects/labels'})])
+    (False, True, {'depth_filtered'}), (True, False, {'camera_info'})])
 def test_nothing_is_made_that_would_mean_no_data(vision, depth, intrinsics, missing):
     made = messages(context(depth, intrinsics))
-    missing |= {'detections_3d', 'objects', *OF_NAMING}
+    missing |= {'points', 'markers', 'detections_3d', 'objects', 'objects/labels', 'target/pose',
+                'target/cloud', *OF_NAMING}
     assert set(made) == set(available_outputs()) - missing
+
+
+def test_the_target_has_a_mask_a_cloud_a_pose_and_a_state():
+    given = context()
+    truth = given.labels == TARGET_ID
+    mask = message(given, 'target/mask')
+    assert np.array_equal(np.frombuffer(mask.data, np.uint8), 255 * truth.ravel())
+    cloud = message(given, 'target/cloud')
+    valid = truth & np.isfinite(given.frame.depth)
+    assert (cloud.height, cloud.width, cloud.is_dense) == (1, np.count_nonzero(valid), True)
+    assert np.array_equal(points_of(cloud), points_of(message(given, 'points'))[valid][None])
+    assert message(given, 'target/pose').pose.position.z == pytest.approx(1.0)
+    assert message(given, 'target/state').data == 'tracked'
+    shown = [marker for marker in message(given, 'markers').markers if marker.ns == 'target']
+    assert [marker.type for marker in shown] == [Marker.LINE_LIST, Marker.TEXT_VIEW_FACING]
+    ends = np.array([[end.x, end.y, end.z] for end in shown[0].points]).reshape(12, 2, 3)
+    lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
+    assert sorted(lengths) == pytest.approx(sorted([*given.target_box.size] * 4))
+    given.result = replace(given.result, target=None)
+    assert message(given, 'target/state').data == 'none'
+
+
+def test_what_is_not_in_view_has_an_empty_mask_and_cloud_and_no_pose():
+    given = context()
+    given.result = replace(given.result, target=Target(
+        TargetState.HIDDEN, (TARGET_ID,), np.zeros((HEIGHT, WIDTH), bool), 3))
+    assert not any(message(given, 'target/mask').data)
+    assert message(given, 'target/cloud').width == 0 and message(given, 'target/pose') is None
+    assert message(given, 'target/state').data == 'hidden'
+    assert 'target' not in {marker.ns for marker in message(given, 'markers').markers}
 
 
 def test_what_goes_by_size_is_not_made_without_sizes():
@@ -228,6 +274,7 @@ def with_boxes(*boxes: SegmentBox) -> OutputContext:
     confidence[:] = np.where(labels == 7, 51, 255)
     confidence[15, 25] = 92
     given.boxes = list(boxes)
+    given.target_box = None
     return given
 
 
@@ -377,7 +424,7 @@ def with_names(tmp_path, *boxes: SegmentBox, encoder: LabelEncoder | None = None
         Track(9, TrackState.LOST, 5, 3, 0, name='person', name_score=0.9,
               embedding=np.ones(3, np.float32)))
     given = with_boxes(*boxes)
-    result = replace(given.result, tracks=tracks)
+    result = replace(given.result, tracks=tracks, target=None)
     given = OutputContext(result, encoder or LabelEncoder('32SC1'), config, points_colour='label')
     given.boxes = list(boxes)
     return given
@@ -511,7 +558,7 @@ def test_label_info_is_published_again_where_the_vocabulary_changes(vision, tmp_
     logged: list[str] = []
     processor = FrameProcessor(
         pipeline, given.config, SimpleNamespace(epoch=0), SimpleNamespace(motion=None), publishers,
-        Counters(), warn=logged.append, clock=lambda: STAMP)
+        Counters(), info=logged.append, warn=logged.append, clock=lambda: STAMP)
     for change in ({'naming.margin': 0.5}, {'naming.vocabulary': ('table', 'lamp')},
                    {'removal.max_size': 2.0}):
         processor.configure(updated(given.config, change))

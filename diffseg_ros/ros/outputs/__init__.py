@@ -24,6 +24,7 @@ from diffseg_ros.ros.outputs import (  # noqa: F401
     markers,
     overlay,
     points,
+    target,
 )
 
 

@@ -11,6 +11,7 @@ from diffseg_ros.registry import register_output
 from diffseg_ros.ros.messages import box_pose, header_of, point, vector
 from diffseg_ros.types import SegmentKind
 from diffseg_ros.viz.colours import label_colours
+from diffseg_ros.viz.overlay import TARGET_COLOUR
 from geometry_msgs.msg import Pose, Vector3
 import numpy as np
 from std_msgs.msg import ColorRGBA, Header
@@ -19,6 +20,9 @@ from visualization_msgs.msg import Marker, MarkerArray
 _OPACITY = 0.35
 _TEXT_HEIGHT = 0.06
 _ARROW = 0.02, 0.04, 0.06  # metres: diameters of shaft and head, length of the head
+_LINE = 0.01
+# Corners that differ in one axis only, by their order in SegmentBox.corners.
+_EDGES = [(one, one | axis) for one in range(8) for axis in (1, 2, 4) if not one & axis]
 _THINNEST = 0.001  # RViz draws no cube of thickness 0
 _SURFACES = SegmentKind.FLOOR, SegmentKind.TABLE, SegmentKind.WALL, SegmentKind.CEILING
 _LIFETIME = Duration(sec=2)
@@ -34,6 +38,8 @@ def markers(context: OutputContext) -> MarkerArray | None:
     The text of a floor, table, wall or ceiling without a name says so; that of a segment that
     moves by itself has its speed too, and an arrow shows how far it goes in a second against the
     fixed frame.
+
+    The target has a bright box around all of its parts, and `target` above it.
 
     The boxes of the last message are deleted first, so that none outlives its segment. They
     disappear by themselves when the images stop.
@@ -52,6 +58,8 @@ def markers(context: OutputContext) -> MarkerArray | None:
         made += [_cube(box, colour, header), _text(box, header, name, velocity)]
         if velocity is not None:
             made.append(_arrow(box, velocity, colour, header))
+    if context.target_box is not None:
+        made += _target(context.target_box, header)
     return MarkerArray(markers=made)
 
 
@@ -61,6 +69,20 @@ def _cube(box: SegmentBox, colour: list[float], header: Header) -> Marker:
         header=header, ns='boxes', id=box.id, type=Marker.CUBE, lifetime=_LIFETIME,
         pose=box_pose(box), scale=vector(np.maximum(box.size, _THINNEST).tolist()),
         color=ColorRGBA(r=red, g=green, b=blue, a=_OPACITY))
+
+
+def _target(box: SegmentBox, header: Header) -> list[Marker]:
+    """Return the outline of the target's box, and a text above it."""
+    red, green, blue = (value / 255 for value in TARGET_COLOUR)
+    colour = ColorRGBA(r=red, g=green, b=blue, a=1.0)
+    corners = box.corners.tolist()
+    ends = [point(corners[corner]) for edge in _EDGES for corner in edge]
+    above = [*box.centre.tolist()]
+    above[1] = float(box.corners[:, 1].min()) - 1.5 * _TEXT_HEIGHT
+    shared = {'header': header, 'ns': 'target', 'lifetime': _LIFETIME, 'color': colour}
+    return [Marker(id=0, type=Marker.LINE_LIST, points=ends, scale=Vector3(x=_LINE), **shared),
+            Marker(id=1, type=Marker.TEXT_VIEW_FACING, pose=Pose(position=point(above)),
+                   text='target', scale=Vector3(z=_TEXT_HEIGHT), **shared)]
 
 
 def _text(box: SegmentBox, header: Header, name: str, velocity: Velocity | None) -> Marker:

@@ -1,4 +1,4 @@
-"""~/points: the labelled point cloud."""
+"""~/points and ~/target/cloud: the labelled point cloud, and the part of it that is the target."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import array
 from functools import lru_cache
 import sys
 
-from diffseg_ros.geometry.point_cloud import pack_points, POINT_WORDS
+from diffseg_ros.geometry.point_cloud import pack_points, PackedPoints, POINT_WORDS
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.registry import register_output
 from diffseg_ros.ros.messages import header_of
+from diffseg_ros.settings import updated
+from diffseg_ros.types import UNLABELLED
 from diffseg_ros.viz.colours import label_palette, palette_rows
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +42,7 @@ def points(context: OutputContext) -> PointCloud2 | None:
     """
     if not context.has_points:
         return None
-    cloud, labels, encoder = context.config.cloud, context.labels, context.encoder
+    cloud, labels = context.config.cloud, context.labels
     organised = cloud.organised and not cloud.voxel_size
     # In the memory of the last message where it fits: new pages take as long as the points.
     message = context.reusable.setdefault('points', PointCloud2())
@@ -48,19 +50,49 @@ def points(context: OutputContext) -> PointCloud2 | None:
         message.data = array.array('B', bytes(labels.size * POINT_WORDS * 4))
     out = np.frombuffer(message.data, np.uint32).reshape(*labels.shape, -1) if organised else None
     removed = context.removed_ids if context.config.removal.from_points else None
-    words = pack_points(context.frame, labels, encoder.point_values, cloud,
+    words = pack_points(context.frame, labels, context.encoder.point_values, cloud,
                         exclude=removed or (), out=out)
+    _colour(words, context)
+    if not organised:
+        return _list_message(words, context)
+    return _described(message, labels.shape, context)
+
+
+@register_output('target/cloud', message=PointCloud2, sensor_data=True)
+def target_cloud(context: OutputContext) -> PointCloud2 | None:
+    """Return the valid points of ~/target/mask, with the fields of ~/points; it may be empty."""
+    if not context.has_points:
+        return None
+    labels = np.where(context.target_mask, context.labels, np.int32(UNLABELLED))
+    words = pack_points(context.frame, labels, context.encoder.point_values,
+                        updated(context.config.cloud, {'organised': False}),
+                        exclude=(UNLABELLED,))
+    _colour(words, context)
+    return _list_message(words, context)
+
+
+def _colour(words: PackedPoints, context: OutputContext) -> None:
+    """Give points the colour of their label, where that is asked for."""
     if context.points_colour == 'label':
-        unlabelled = int(np.uint32(encoder.unlabelled % 2**32))
+        unlabelled = int(np.uint32(context.encoder.unlabelled % 2**32))
         words[..., 3] = _palette_words()[palette_rows(words[..., 4], unlabelled)]
         _colour_named(words, unlabelled, context)
-    if not organised:
-        message.data = array.array('B', words.tobytes())
-    height, width = labels.shape if organised else (1, len(words))
+
+
+def _list_message(words: PackedPoints, context: OutputContext) -> PointCloud2:
+    """Return a cloud of (N, 6) valid points."""
+    message = PointCloud2(is_dense=True)
+    message.data = array.array('B', words.tobytes())
+    return _described(message, (1, len(words)), context)
+
+
+def _described(message: PointCloud2, shape: tuple[int, ...],
+               context: OutputContext) -> PointCloud2:
+    """Return the message with all that describes its data, (height, width) points."""
     message.header, message.fields = header_of(context.frame), _FIELDS
-    message.height, message.width = height, width
-    message.point_step, message.row_step = POINT_WORDS * 4, width * POINT_WORDS * 4
-    message.is_bigendian, message.is_dense = sys.byteorder == 'big', not organised
+    message.height, message.width = shape
+    message.point_step, message.row_step = POINT_WORDS * 4, shape[1] * POINT_WORDS * 4
+    message.is_bigendian = sys.byteorder == 'big'
     return message
 
 
