@@ -18,6 +18,7 @@ from diffseg_ros.cli.output_folder import OutputFolder
 from diffseg_ros.errors import DiffsegError
 
 if TYPE_CHECKING:
+    from diffseg_ros.demo.click import Click
     from diffseg_ros.demo.run_results import RunResults
 
 PARAMETER_FILE = 'demo.yaml'
@@ -75,10 +76,12 @@ def run_demo(arguments: argparse.Namespace,
 
 def _run_demo(arguments: argparse.Namespace, node_module: str) -> dict[str, Any]:
     from diffseg_ros.config_files import config_file
+    from diffseg_ros.demo.click import choose_click
     from diffseg_ros.demo.processes import free_domain_id
     from diffseg_ros.demo.run_results import read_results
     from diffseg_ros.demo.session import run_session
     from diffseg_ros.io.sequence_folder import SequenceFolder
+    from diffseg_ros.naming.loader import IMAGENET, missing_names_package
     from diffseg_ros.ros.startup import use_large_message_profile
     from diffseg_ros.synthetic.sequence_writer import render_sequence
 
@@ -91,18 +94,24 @@ def _run_demo(arguments: argparse.Namespace, node_module: str) -> dict[str, Any]
         raise DiffsegError(sequence.warnings[-1])
     use_large_message_profile()
     domain_id = free_domain_id() if arguments.domain_id is None else arguments.domain_id
+    click, missing = choose_click(sequence), missing_names_package()
+    if missing:
+        print(f'nothing is named, as {missing} is not installed: it comes with the extra names',
+              file=sys.stderr)
     print(f'starting the node in ROS domain {domain_id}', file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix='.recording.', dir=output) as scratch:
         log = Path(scratch, 'log.mcap')
         sent = run_session(
             progress(frames, count, 'playing'), log, output / 'node.log', domain_id=domain_id,
             node_module=node_module, params=arguments.params or config_file(PARAMETER_FILE),
+            settings=[] if missing else [f'naming.model:={IMAGENET}'], click=click,
             patience=arguments.patience)
-        return _write_results(output, read_results(sequence, sent, log))
+        return _write_results(output, read_results(sequence, sent, log), click)
 
 
-def _write_results(output: Path, results: RunResults) -> dict[str, Any]:
+def _write_results(output: Path, results: RunResults, click: Click | None) -> dict[str, Any]:
     from diffseg_ros.demo import pictures
+    from diffseg_ros.demo.click import followed_iou
     from diffseg_ros.demo.run_results import score, write_recording
     from diffseg_ros.timing import percentiles
 
@@ -112,11 +121,14 @@ def _write_results(output: Path, results: RunResults) -> dict[str, Any]:
     scores = score(results, _steps(processed, len(processed), 'scoring'))
     pictures.write_video(output / 'overlay.webm', results, _steps(range(sent), sent, 'video'))
     points = pictures.write_cloud(output / 'cloud.ply', output / 'cloud.png', results)
+    followed = None if click is None else followed_iou(
+        click, processed,
+        lambda number: results.sequence.instances(number) == click.instance, results.target)
     ages = [*results.ages_ms.values()]
     report = {
         'frames_sent': sent, 'frames_processed': len(processed),
         'frames_dropped': sum(results.dropped.values()), 'dropped_by_cause': results.dropped,
-        **scores, 'cloud_points': points,
+        **scores, 'target_iou': followed, 'cloud_points': points,
         'age_ms': ({name: round(age, 1) for name, age in percentiles(ages).items()} if ages
                    else {'p50': None, 'p95': None}),
         'device': results.status.get('device', ''), 'model': results.status.get('model', '')}
@@ -132,7 +144,8 @@ def _summary(report: dict[str, Any]) -> str:
 
     return (f'{report["frames_processed"]} of {report["frames_sent"]} frames processed   '
             f'mIoU {number(report["miou"])} (grid of rectangles {number(report["miou_grid"])})   '
-            f'IDF1 {number(report["idf1"])}   '
+            f'IDF1 {number(report["idf1"])}   IoU of what was clicked on '
+            f'{number(report["target_iou"])}   '
             f'age p50 {number(report["age_ms"]["p50"], 0)} ms, '
             f'p95 {number(report["age_ms"]["p95"], 0)} ms')
 

@@ -48,7 +48,8 @@ def write_overview(path: Path, results: RunResults, title: str) -> None:
 
     processed = results.processed
     places = np.linspace(0, len(processed) - 1, min(_COLUMNS, len(processed))).round().astype(int)
-    rows = ('camera image', 'true instances', 'segments found\n(colour = persistent id)',
+    rows = ('camera image', 'true instances', 'segments found (colour = persistent id,\n'
+            'bold outline = what was clicked on)',
             f'depth\n(0 to {_FARTHEST:.0f} m, black = none)')
     figure = Figure(figsize=(3.4 * len(places) + 0.7, 11.2), dpi=100)
     FigureCanvasAgg(figure)
@@ -157,5 +158,9 @@ def write_cloud(ply: Path, picture: Path, results: RunResults) -> int:
 
 
 def _overlay(results: RunResults, number: int) -> RgbImage:
+    """Return what the node published for people, or labels over the image where it was lost."""
+    published = results.overlay(number)
+    if published is not None:
+        return published
     rgb = results.frames[number].rgb
     return draw_overlay(rgb, resize_labels(results.labels(number), *rgb.shape[:2]))

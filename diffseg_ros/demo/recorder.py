@@ -14,8 +14,9 @@ from mcap.writer import CompressionType, Writer
 NODE = '/diffseg'
 DIAGNOSTICS = '/diagnostics'
 LABELS, POINTS = f'{NODE}/labels', f'{NODE}/points'
+OVERLAY, TARGET = f'{NODE}/overlay', f'{NODE}/target/mask'
 RECORDED = {
-    LABELS: IMAGE, f'{NODE}/confidence': IMAGE, f'{NODE}/overlay': IMAGE,
+    LABELS: IMAGE, f'{NODE}/confidence': IMAGE, OVERLAY: IMAGE, TARGET: IMAGE,
     f'{NODE}/camera_info': CAMERA_INFO, POINTS: 'sensor_msgs/msg/PointCloud2',
     DIAGNOSTICS: 'diagnostic_msgs/msg/DiagnosticArray'}
 """Topics that are recorded, and their types."""

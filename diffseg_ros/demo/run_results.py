@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 
 from diffseg_ros.demo.frame_accounting import frame_counts, lost_frames, node_status
-from diffseg_ros.demo.recorder import DIAGNOSTICS, LABELS, POINTS, RECORDED
+from diffseg_ros.demo.recorder import DIAGNOSTICS, LABELS, OVERLAY, POINTS, RECORDED, TARGET
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.masks import grid_labels, region_miou
 from diffseg_ros.evaluation.measure import Observation
@@ -19,9 +19,9 @@ from diffseg_ros.io.bag_reader import BagReader
 from diffseg_ros.io.bag_writer import BagWriter
 from diffseg_ros.io.images import UNLABELLED_16BIT
 from diffseg_ros.io.message_stream import FRAME_TOPICS, serialised_messages, TimedMessage
-from diffseg_ros.io.messages import deserialise, header_stamp
+from diffseg_ros.io.messages import decode_colour, deserialise, header_stamp
 from diffseg_ros.io.sequence_folder import SequenceFolder
-from diffseg_ros.types import Frame, LabelImage, UNLABELLED
+from diffseg_ros.types import Frame, LabelImage, Mask, RgbImage, UNLABELLED
 import numpy as np
 
 
@@ -57,6 +57,8 @@ class RunResults:
     status: dict[str, str]
     dropped: dict[str, int]
     _labels: dict[int, bytes]
+    _overlays: dict[int, bytes]
+    _targets: dict[int, bytes]
 
     @property
     def processed(self) -> list[int]:
@@ -71,6 +73,19 @@ class RunResults:
                                'leave labels_encoding out of --params')
         rows = message.data.view('<u2').reshape(message.height, -1)
         return _ids(rows[:, :message.width])
+
+    def overlay(self, number: int) -> RgbImage | None:
+        """Return the overlay published for frame `number`, None where none was recorded."""
+        if number not in self._overlays:
+            return None
+        return decode_colour(deserialise(self._overlays[number], RECORDED[OVERLAY]))
+
+    def target(self, number: int) -> Mask:
+        """Return where the target was found in frame `number`; nowhere if none was recorded."""
+        if number not in self._targets:
+            return np.zeros(self.frames[number].rgb.shape[:2], bool)
+        message = deserialise(self._targets[number], RECORDED[TARGET])
+        return message.data.reshape(message.height, -1)[:, :message.width] > 0
 
     def cloud(self, number: int) -> LabelledCloud:
         """Return the valid points published for frame `number`."""
@@ -97,6 +112,7 @@ def read_results(sequence: SequenceFolder, frames: Sequence[Frame], log: Path) -
     """
     numbers = {frame.stamp: number for number, frame in enumerate(frames)}
     labels: dict[int, bytes] = {}
+    pictures: dict[str, dict[int, bytes]] = {OVERLAY: {}, TARGET: {}}
     ages_ms: dict[int, float] = {}
     with_cloud = set()
     status: dict[str, str] = {}
@@ -115,8 +131,11 @@ def read_results(sequence: SequenceFolder, frames: Sequence[Frame], log: Path) -
                 ages_ms[number] = (received - stamp) / 1e6
             elif topic == POINTS:
                 with_cloud.add(number)
+            elif topic in pictures:
+                pictures[topic][number] = data
     return RunResults(sequence, frames, log, ages_ms, sorted(with_cloud & set(labels)), status,
-                      lost_frames(len(frames), len(labels), frame_counts(status)), labels)
+                      lost_frames(len(frames), len(labels), frame_counts(status)), labels,
+                      pictures[OVERLAY], pictures[TARGET])
 
 
 def score(results: RunResults, numbers: Iterable[int]) -> dict[str, float | None]:

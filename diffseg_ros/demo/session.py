@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import time
 from typing import Any, TYPE_CHECKING
 
+from diffseg_ros.demo.click import Click
 from diffseg_ros.demo.frame_accounting import frame_counts, is_settled, node_status
 from diffseg_ros.demo.processes import Child, child_environment
 from diffseg_ros.demo.recorder import DIAGNOSTICS, NODE, Recorder
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.message_stream import (
+    CLICK_TOPIC,
     FRAME_TOPICS,
     ODOMETRY_TOPIC,
+    serialised_click,
     serialised_messages,
     serialised_odometry,
     TimedMessage,
@@ -28,14 +31,14 @@ if TYPE_CHECKING:
 OPTICAL_FRAME = 'camera_optical_frame'
 PERIOD_NS = 100_000_000
 
-_CAMERA_TOPICS = [topic for topic in FRAME_TOPICS if topic != '/tf']
+_CAMERA_TOPICS = [topic for topic in FRAME_TOPICS | CLICK_TOPIC if topic != '/tf']
 _SETTLE_SECONDS = 20.0
 _DELIVERY_SECONDS = 0.3
 
 
 def run_session(frames: Iterable[Frame], log: Path, node_log: Path, *, domain_id: int,
-                node_module: str, params: Path | None = None,
-                patience: float = 120.0) -> list[Frame]:
+                node_module: str, params: Path | None = None, settings: Sequence[str] = (),
+                click: Click | None = None, patience: float = 120.0) -> list[Frame]:
     """
     Play frames to the node at 10 Hz and record what it publishes.
 
@@ -53,6 +56,10 @@ def run_session(frames: Iterable[Frame], log: Path, node_log: Path, *, domain_id
         Python module that is run as the node.
     params
         Parameter file for the node, or None for its defaults.
+    settings
+        Parameters as `NAME:=VALUE`, which the file goes before.
+    click
+        What is clicked on.
     patience
         Seconds the node may take to load its model.
 
@@ -69,6 +76,7 @@ def run_session(frames: Iterable[Frame], log: Path, node_log: Path, *, domain_id
 
     """
     arguments = ['--ros-args', '-r', f'__node:={NODE[1:]}']
+    arguments += [part for setting in settings for part in ('-p', setting)]
     if params is not None:
         arguments += ['--params-file', str(params)]
     sent: list[Frame] = []
@@ -85,6 +93,8 @@ def run_session(frames: Iterable[Frame], log: Path, node_log: Path, *, domain_id
                 sent.append(replace(frame, stamp=stamp, frame_id=OPTICAL_FRAME))
                 yield serialised_odometry(sent[-1])  # tf2_msgs may not be installed
                 yield from serialised_messages(sent[-1])
+                if click is not None and len(sent) == click.frame + 1:
+                    yield serialised_click(sent[-1], click.pixel)
                 stamp += PERIOD_NS
 
         def pause() -> None:
@@ -108,7 +118,7 @@ def _player(domain_id: int) -> Iterator[Player]:
     context = rclpy.Context()
     context.init(args=[], domain_id=domain_id)
     try:
-        with Player(FRAME_TOPICS | ODOMETRY_TOPIC, context=context) as player:
+        with Player(FRAME_TOPICS | ODOMETRY_TOPIC | CLICK_TOPIC, context=context) as player:
             yield player
     finally:
         context.try_shutdown()

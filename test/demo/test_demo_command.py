@@ -21,7 +21,7 @@ from rosbags.highlevel import AnyReader
 pytest.importorskip('rclpy', reason='rclpy is not installed: the demo needs ROS 2')
 FRAMES = 12
 KEYS = ['frames_sent', 'frames_processed', 'frames_dropped', 'dropped_by_cause', 'miou',
-        'miou_grid', 'idf1', 'cloud_points', 'age_ms', 'device', 'model']
+        'miou_grid', 'idf1', 'target_iou', 'cloud_points', 'age_ms', 'device', 'model']
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -62,7 +62,7 @@ def test_report_adds_up_and_is_what_was_written(run):
     assert report['frames_processed'] > 0
     assert (report['model'], report['device']) == ('quarters', 'cpu')
     assert 0 < report['miou'] < 0.5 and 0 < report['miou_grid'] < 0.5
-    assert 0 <= report['idf1'] <= 1
+    assert 0 <= report['idf1'] <= 1 and 0 < report['target_iou'] < 0.5
     assert 25 < report['age_ms']['p50'] <= report['age_ms']['p95']
 
 
