@@ -12,6 +12,8 @@ import numpy as np
 
 _SHARE = 0.2
 """Of the recording is over when the click comes."""
+_LARGEST = 0.05
+"""Of the image is what people click on as a thing, not as furniture."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,13 @@ class Click:
 
 
 def choose_click(sequence: SequenceFolder) -> Click | None:
-    """Return a click on the middle of the largest thing that a frame shows whole, if any."""
+    """Return a click on the middle of the largest small thing that a frame shows whole, if any."""
     number = int(_SHARE * sequence.frame_count)
     instances = sequence.instances(number)
     border = np.concatenate([instances[0], instances[-1], instances[:, 0], instances[:, -1]])
     ids, pixels = np.unique(instances, return_counts=True)
     whole = ~np.isin(ids, border) & (ids != sequence.background)
+    whole &= pixels <= _LARGEST * instances.size
     if not whole.any():
         return None
     instance = int(ids[np.where(whole, pixels, 0).argmax()])

@@ -48,8 +48,7 @@ def write_overview(path: Path, results: RunResults, title: str) -> None:
 
     processed = results.processed
     places = np.linspace(0, len(processed) - 1, min(_COLUMNS, len(processed))).round().astype(int)
-    rows = ('camera image', 'true instances', 'segments found (colour = persistent id,\n'
-            'bold outline = what was clicked on)',
+    rows = ('camera image', 'true instances', 'segments found\n(bold = clicked on)',
             f'depth\n(0 to {_FARTHEST:.0f} m, black = none)')
     figure = Figure(figsize=(3.4 * len(places) + 0.7, 11.2), dpi=100)
     FigureCanvasAgg(figure)

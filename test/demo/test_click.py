@@ -19,6 +19,7 @@ def test_the_largest_whole_thing_is_clicked_on_in_its_middle():
     instances[10:20, 20:30] = 5
     instances[25:29, 40:44] = 6
     instances[30:, :30] = 7
+    instances[2:8, 2:50] = 8
     click = choose_click(sequence(instances))
     assert (click.frame, click.instance) == (4, 5)
     x, y = click.pixel
