@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 import json
 import os
@@ -15,9 +15,13 @@ from diffseg_ros.io.images import write_image
 from diffseg_ros.synthetic.camera_path import camera_path
 from diffseg_ros.synthetic.depth_sensor import measure_depth
 from diffseg_ros.synthetic.renderer import CAMERA, Renderer
-from diffseg_ros.synthetic.scene import create_scene
+from diffseg_ros.synthetic.scene import create_scene, Scene
 from diffseg_ros.types import Intrinsics
 import numpy as np
+import numpy.typing as npt
+
+Walk = Callable[[Scene, npt.NDArray[np.floating], int], npt.NDArray[np.float64]]
+"""Returns (N, 4, 4) camera-to-world poses in a scene at (N,) seconds, by a seed."""
 
 RATE = 10
 """Frames a second."""
@@ -28,11 +32,11 @@ _WORKERS = max(2, min(os.cpu_count() or 2, 4))
 
 
 def render_sequence(folder: Path, frames: int, seed: int = 0,
-                    camera: Intrinsics = CAMERA) -> Iterator[int]:
+                    camera: Intrinsics = CAMERA, walk: Walk = camera_path) -> Iterator[int]:
     """
     Write `frames` frames of the room `seed` and yield the number of each as it is written.
 
-    The folder appears when all frames are written.
+    The folder appears when all frames are written. `walk` gives the poses of the camera.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def render_sequence(folder: Path, frames: int, seed: int = 0,
     partial = folder.with_name(f'.{folder.name}.{os.getpid()}.partial')
     try:
         partial.mkdir(parents=True)
-        yield from _render_frames(partial, frames, seed, camera)
+        yield from _render_frames(partial, frames, seed, camera, walk)
         partial.rename(folder)
     except OSError as error:
         raise DiffsegError(f'{folder}: cannot be written ({error.strerror or error})') from error
@@ -54,11 +58,12 @@ def render_sequence(folder: Path, frames: int, seed: int = 0,
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _render_frames(folder: Path, frames: int, seed: int, camera: Intrinsics) -> Iterator[int]:
+def _render_frames(folder: Path, frames: int, seed: int, camera: Intrinsics,
+                   walk: Walk) -> Iterator[int]:
     scene = create_scene(seed)
     renderer = Renderer(scene, camera)
     times = np.arange(frames) / RATE
-    poses = camera_path(scene, times, seed)
+    poses = walk(scene, times, seed)
     _write_texts(folder, camera, times, poses)
     names = {instance.number: instance.name for instance in scene.instances}
     (folder / 'sequence.json').write_text(

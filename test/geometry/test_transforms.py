@@ -68,3 +68,19 @@ def test_slashes_loops_and_strangers():
     assert tree.pose('stranger', 5) is None
     tree.add('camera', 'map', 5, (1, 0, 0), (0, 0, 0, 1))
     assert tree.pose('camera', 5) is None
+
+
+def test_a_frame_is_known_in_any_other_of_its_tree():
+    tree = TransformTree()
+    tree.add('odom', 'base', 0, (5, 0, 0), (0, 0, 0, 1))
+    tree.add('odom', 'base', 100, (7, 0, 0), (0, 0, 0, 1))
+    tree.add('base', 'camera', None, (0, 1, 0), (0, 0, 0, 1))
+    tree.add('base', 'arm', None, (0, 0, 2), (0, 0, 0, 1))
+    tree.add('elsewhere', 'other', None, (9, 9, 9), (0, 0, 0, 1))
+    for source, target, place in (
+            ('odom', 'camera', (-6, -1, 0)), ('/camera', 'odom', (6, 1, 0)),
+            ('arm', 'camera', (0, -1, 2)), ('camera', 'camera', (0, 0, 0))):
+        np.testing.assert_allclose(tree.between(source, target, 50)[:3, 3], place)
+    assert tree.between('other', 'camera', 50) is None
+    assert tree.between('stranger', 'camera', 50) is None
+    assert tree.between('odom', 'camera', 500) is None

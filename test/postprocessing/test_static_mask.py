@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.postprocessing.static_mask import StaticMask
-from diffseg_ros.types import Frame, Result
+from diffseg_ros.types import Frame, Result, Target, TargetState
 import numpy as np
 import pytest
 
@@ -15,7 +15,9 @@ import pytest
 def result(depth_shape: tuple[int, int] = (24, 32)) -> Result:
     frame = Frame(np.full((48, 64, 3), 90, np.uint8),
                   depth=np.full(depth_shape, 2.0, np.float32))
-    return Result(frame, np.full((48, 64), 5, np.int32), np.full((48, 64), 200, np.uint8), 0)
+    target = Target(TargetState.TRACKED, (5,), np.ones((48, 64), bool))
+    return Result(frame, np.full((48, 64), 5, np.int32), np.full((48, 64), 200, np.uint8), 0,
+                  target=target)
 
 
 def painted(path: Path, shape: tuple[int, int], value: int = 1) -> str:
@@ -35,6 +37,7 @@ def test_everything_under_the_mask_is_gone_and_nothing_else(tmp_path, shape, val
     assert (seen.labels[:32] == 5).all() and (seen.labels[32:] == -1).all()
     assert (seen.confidence[:32] == 200).all() and (seen.confidence[32:] == 0).all()
     assert (seen.frame.depth[:16] == 2).all() and np.isnan(seen.frame.depth[16:]).all()
+    assert seen.target.mask[:32].all() and not seen.target.mask[32:].any()
     assert seen.labels.dtype == np.int32 and seen.frame.depth.dtype == np.float32
     assert (given.labels == 5).all() and (given.frame.depth == 2).all()
 

@@ -149,3 +149,14 @@ def test_broken_quaternion_gives_no_pose():
     message = odometry(S, float('nan'), 'camera')
     motion.add_odometry(message)
     assert position(motion, S) is None
+
+
+def test_points_in_other_frames_lead_to_the_camera_by_tf_or_odometry():
+    motion = CameraMotion(base_to_camera=(0, 0, 1, 0, 0, 0, 1))
+    assert motion.between('odom', 'camera', S) is None
+    motion.add_odometry(odometry(S, 5.0))
+    assert motion.between('odom', 'camera', S)[:3, 3].tolist() == [-5, 0, -1]
+    assert motion.between('base', 'camera', S)[:3, 3].tolist() == [0, 0, -1]
+    assert motion.between('moon', 'camera', S) is None
+    motion.add_transforms(transforms(0, 'camera', 'hand', 0, 3, 0), static=True)
+    assert motion.between('hand', 'camera', S)[:3, 3].tolist() == [0, 3, 0]
