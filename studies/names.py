@@ -6,14 +6,14 @@ middle of photos of one thing each, whose file's number is the class of ImageNet
 
 `python -m studies.names tracks SEQUENCE...` prints how often names change and their share of the
 time; with `--sheet FILE` it shows the ten largest segments of the frame in the middle of each
-sequence, to be named by hand, and prints what they were named by its end.
+sequence, to be named by hand, with what they were named by its end.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 import tarfile
 
@@ -86,7 +86,7 @@ def measure_tracks(sequences: list[Path], config: PipelineConfig, sheet: Path | 
         milliseconds: Counter[str] = Counter()
         changes = seen = 0
         names: dict[int, str] = {}
-        pictures: dict[int, RgbImage] = {}
+        shown = None
         for number, frame in enumerate(source):
             result = pipeline.process(frame)
             milliseconds.update(result.latency_ms)
@@ -96,21 +96,22 @@ def measure_tracks(sequences: list[Path], config: PipelineConfig, sheet: Path | 
                     seen += 1
                     names[track.id] = track.name
             if number == middle:
-                pictures = dict(largest(result))
+                shown = result
+        assert shown is not None
+        rows.append(np.hstack(list(largest(shown, names))))
         print(f'{path.name}: {len(names)} tracks named, a change of name in 100 frames of a '
               f'track {100 * changes / max(seen, 1):.2f}, naming '
-              f'{milliseconds["naming"] / milliseconds["total"]:.1%} of the time, '
-              + ', '.join(f'{identity} {names.get(identity, "")}' for identity in pictures))
-        rows.append(np.hstack(list(pictures.values())))
+              f'{milliseconds["naming"] / milliseconds["total"]:.1%} of the time')
     if sheet is not None:
         write_image(sheet, np.vstack(rows))
 
 
-def largest(result: Result) -> Iterator[tuple[int, RgbImage]]:
-    """Yield the ids of the largest segments and a picture of each, in its surroundings."""
+def largest(result: Result, names: Mapping[int, str]) -> Iterator[RgbImage]:
+    """Yield a picture of each of the largest segments in its surroundings, with its name."""
     ids, counts = np.unique(result.labels[result.labels >= 0], return_counts=True)
     for identity in ids[np.argsort(-counts)[:SHOWN]].tolist():
-        yield identity, _thumbnail(result.frame.rgb, result.labels == identity, str(identity))
+        text = f'{identity} {names.get(identity, "no picture")}'
+        yield _thumbnail(result.frame.rgb, result.labels == identity, text)
 
 
 def _thumbnail(rgb: RgbImage, mask: Mask, text: str) -> RgbImage:
