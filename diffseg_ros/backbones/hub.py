@@ -9,7 +9,8 @@ import re
 from diffseg_ros.backbones.checkpoints import COMPONENTS, PipelineFolder, read_json
 from diffseg_ros.errors import DiffsegError
 
-_TOP_FILES = ('model_index.json', 'config.json', 'scheduler_config.json')
+_TOP_FILES = ('model_index.json', 'config.json', 'scheduler_config.json',
+              'preprocessor_config.json', 'model.safetensors.index.json')
 _WEIGHTS = re.compile(r'(?:diffusion_pytorch_model|model)(\.fp16)?(?:-\d+-of-\d+)?\.safetensors')
 
 
