@@ -7,7 +7,6 @@ from typing import Any
 
 from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
-from safetensors import SafetensorError
 import torch
 from transformers.utils import logging
 
@@ -24,7 +23,7 @@ def load_transformers_model(kind: Any, path: Path, dtype: torch.dtype, **source:
     logging.set_verbosity_error()
     try:
         model, info = kind.from_pretrained(**source, dtype=dtype, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError, TypeError, KeyError) as error:
+    except Exception as error:  # its own, the hub client's, safetensors' and OS errors
         reason = str(error).strip().splitlines() or [describe_error(error)]
         raise DiffsegError(f'model folder {path}: cannot be loaded ({reason[0]}); download it '
                            'again') from error
