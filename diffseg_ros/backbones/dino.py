@@ -82,6 +82,9 @@ def load_dino_backbone(name: str, folder: Path, settings: BackboneSettings, devi
     if kind is None:
         raise DiffsegError(f'model {name}: transformers {transformers.__version__} does not know '
                            f'{family}; install a newer one, or choose a DINOv2 model')
+    if settings.block != 'auto':
+        raise DiffsegError(f'block {settings.block!r}: the feature of {name} is its last layer; '
+                           'set backbone.block to auto')
     settings = with_model_defaults(settings, DINO, section='backbone.')
     files, variant = find_weights(folder, TRANSFORMERS_STEM, dtype)
     check_weights(files)
