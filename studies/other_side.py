@@ -3,11 +3,11 @@ Is a thing known again from another side? Its mean feature against matches of si
 
 `python -m studies.other_side SOURCE... [--fuse MODEL]`: a source is the seed of a generated room,
 looked at from twelve sides, or a sequence folder with true instances. Each thing of a view is
-looked for among those of an earlier one, with true masks, so that only the looks count. The
-matches are those of GeoAware-SC: a softmax over a window round the best token, there and back, of
-the view or of its mirror image, whichever is nearer. Printed are, for each score, how often the
-right thing has the highest one, and how many are found where the least score that is accepted is
-such that 0.5 % and 2 % of things that were not there before would be taken for one that was.
+looked for among those of an earlier one, with true masks, so that only the looks count. Matches
+are those of `diffseg_ros.tracking.looks`, also of the mirrored view if that is nearer. Printed
+are, for each score, how often the right thing has the highest one, and how many are found where
+the least score that is accepted is such that 0.5 % and 2 % of things that were not there before
+would be taken for one that was.
 Source: Zhang et al., "Telling left from right", CVPR 2024.
 """
 
@@ -25,6 +25,7 @@ from diffseg_ros.io.sequence_folder import SequenceFolder
 from diffseg_ros.synthetic.camera_path import look_at
 from diffseg_ros.synthetic.renderer import Renderer
 from diffseg_ros.synthetic.scene import create_scene
+from diffseg_ros.tracking.looks import Looks, segment_looks, similarity_there_and_back
 from diffseg_ros.types import RgbImage
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +35,8 @@ from torch.nn import functional
 SIDES, DISTANCE, RISE = 12, 1.8, 0.9
 STEPS = 1, 2, 3, 4, 6
 """Views between the two that are compared: 30 to 180 degrees in rooms."""
-LARGEST, LEAST_SHARE, MARGIN = 16, 0.002, 0.02
-HALF_WIDTH, TEMPERATURE, RETURNED = 5, 0.02, 1.5
+MARGIN = 0.02
+UNDEFINED = 65535
 TAKEN_FOR_KNOWN = 0.005, 0.02
 
 View = tuple[RgbImage, npt.NDArray[np.integer]]
@@ -43,11 +44,10 @@ View = tuple[RgbImage, npt.NDArray[np.integer]]
 
 @dataclass(frozen=True)
 class Patch:
-    """A thing's looks: (C,) its mean, (C, n) its tokens, of length 1, and their (n, 2) places."""
+    """A thing's looks: (C,) its mean feature, of length 1, and its tokens."""
 
     mean: torch.Tensor
-    tokens: torch.Tensor
-    places: torch.Tensor
+    looks: Looks
 
 
 def room(seed: int) -> Iterator[View]:
@@ -63,7 +63,7 @@ def room(seed: int) -> Iterator[View]:
 
 
 def sequence(folder: Path) -> Iterator[View]:
-    """Yield the views of a sequence with true instances; 65535 is undefined."""
+    """Yield the views of a sequence with true instances."""
     source = SequenceFolder(folder)
     for number, frame in enumerate(source):
         instances = source.instances(number)
@@ -75,54 +75,36 @@ def patches(backbone: Backbone, rgb: RgbImage,
             instances: npt.NDArray[np.integer]) -> dict[int, Patch]:
     """Return the patch of each instance that is large enough."""
     grid = backbone.features(rgb)
-    grid = functional.normalize(grid - grid.mean(dim=(1, 2), keepdim=True), dim=0)
+    names, labels = np.unique(instances, return_inverse=True)
+    labels = labels.reshape(instances.shape)
+    grid = grid - grid.mean(dim=(1, 2), keepdim=True)
+    directions = functional.normalize(grid, dim=0)
     found = {}
-    for name, count in zip(*np.unique(instances, return_counts=True), strict=True):
-        if name == 65535 or count < LEAST_SHARE * instances.size:
-            continue
-        mask = torch.from_numpy((instances == name).astype(np.float32))[None]
-        share = functional.adaptive_avg_pool2d(mask, grid.shape[1:])[0]
-        inside = share >= min(0.5, float(share.max()))
-        rows, columns = (slice(int(axis.min()), int(axis.max()) + 1)
-                         for axis in torch.nonzero(inside, as_tuple=True))
-        crop, kept = grid[:, rows, columns], inside[rows, columns].float()
-        scale = min(1.0, LARGEST / max(kept.shape))
-        size = [max(1, round(length * scale)) for length in kept.shape]
-        kept = functional.interpolate(kept[None, None], size, mode='area')[0, 0]
-        crop = functional.interpolate(crop[None], size, mode='area')[0]
-        chosen = kept >= min(0.5, float(kept.max()))
-        mean = functional.normalize((grid * share).sum(dim=(1, 2)), dim=0)
-        found[int(name)] = Patch(mean, functional.normalize(crop[:, chosen], dim=0),
-                                 torch.nonzero(chosen).float())
+    for number, looks in enumerate(segment_looks(grid, labels, len(names))):
+        if looks is not None and names[number] != UNDEFINED:
+            mask = torch.from_numpy((labels == number).astype(np.float32))[None]
+            share = functional.adaptive_avg_pool2d(mask, grid.shape[1:])[0]
+            mean = functional.normalize((directions * share).sum(dim=(1, 2)), dim=0)
+            found[int(names[number])] = Patch(mean, looks)
     return found
-
-
-def there(scores: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Return the (n, 2) places that (n, m) scores point at: a window's softmax round the best."""
-    middle = places[scores.argmax(dim=1)]
-    near = ((places[None] - middle[:, None]).abs() <= HALF_WIDTH).all(dim=2)
-    return torch.softmax((scores / TEMPERATURE).masked_fill(~near, -torch.inf), dim=1) @ places
 
 
 def scores(old: Patch, new: Patch, mirrored: Patch) -> dict[str, float]:
     """Return every score of two views of what may be one thing; `mirrored` is the new one's."""
-    def both(view: Patch) -> tuple[float, float]:
-        cosine = old.tokens.T @ view.tokens
-        nearest = (cosine.amax(dim=0).mean() + cosine.amax(dim=1).mean()) / 2
-        landed = torch.cdist(there(cosine, view.places), view.places).argmin(dim=1)
-        back = there(cosine.T, old.places)[landed]
-        returns = (back - old.places).norm(dim=1) <= RETURNED
-        return float(nearest), float((cosine.amax(dim=1) * returns).mean())
-
-    nearest, returning = both(new)
-    turned, turned_returning = both(mirrored)
     mean = float(old.mean @ new.mean)
-    return {'mean feature': mean, 'nearest tokens': nearest,
-            'nearest tokens, or mirrored': max(nearest, turned),
-            'there and back': returning, 'there and back, or mirrored': max(
-                returning, turned_returning),
-            'mean feature + nearest tokens, or mirrored': mean + max(nearest, turned),
-            'mean feature + there and back, or mirrored': mean + max(returning, turned_returning)}
+    nearest = nearest_tokens(old.looks, new.looks)
+    back = similarity_there_and_back(old.looks, new.looks)
+    turned = max(back, similarity_there_and_back(old.looks, mirrored.looks))
+    return {'mean feature': mean, 'nearest tokens': nearest, 'there and back': back,
+            'mean feature + nearest tokens': mean + nearest,
+            'mean feature + there and back': mean + back,
+            'the same, or mirrored': mean + turned}
+
+
+def nearest_tokens(old: Looks, new: Looks) -> float:
+    """Return the mean cosine of tokens with the nearest of the other view, both ways."""
+    cosine = old.tokens.astype(np.float32) @ new.tokens.astype(np.float32).T
+    return float(cosine.max(axis=0).mean() + cosine.max(axis=1).mean()) / 2
 
 
 def searches(backbone: Backbone, views: list[View]) -> Iterator[tuple[int, dict[int, dict]]]:
@@ -162,12 +144,12 @@ def main() -> None:
                       for name, table in tables if len(table) > 1), reverse=True)
         first = np.mean([max(table, key=lambda other: table[other]) == name
                          for name, table in tables])
-        print(f'{score:45}{first:7.3f}', end='')
+        print(f'{score:32}{first:7.3f}', end='')
         for share in TAKEN_FOR_KNOWN:
             least = new[int(share * len(new))]
             right, wrong = (np.mean([value > least and (who == name) is right
                                      for (who, value), name in known]) for right in (True, False))
-            print(f'   found {right:.3f} wrong {wrong:.3f}', end='')
+            print(f'   above {least:.2f}: found {right:.3f} wrong {wrong:.3f}', end='')
         print(flush=True)
 
 

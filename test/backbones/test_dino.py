@@ -144,7 +144,7 @@ def test_broken_folders_and_other_families_are_one_line(
 def test_what_this_transformers_or_this_model_lacks_is_told(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_tiny(tmp_path)
-    assert re.search("block 'up_blocks.1': the feature of .* is its last layer; set backbone.block",
+    assert re.search("block 'up_blocks.1': the feature of .* is its last layer; set backbone",
                      refusal(tmp_path, block='up_blocks.1'))
     monkeypatch.setattr(transformers, 'Dinov2Model', None)
     assert re.search(r'transformers 5\S* does not know dinov2; install a newer', refusal(tmp_path))

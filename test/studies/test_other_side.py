@@ -33,11 +33,11 @@ def views():
 
 def test_a_thing_is_itself_and_every_token_comes_back(views):
     things, mirrored = views
-    assert sorted(things) == [0, 7, 8] and things[7].tokens.shape == (6, 42)
+    assert sorted(things) == [0, 7, 8] and things[7].looks.tokens.shape == (42, 6)
     same = scores(things[7], things[7], mirrored[7])
     assert same['mean feature'] == pytest.approx(1, abs=1e-5)
-    assert same['nearest tokens'] == pytest.approx(1, abs=1e-5)
-    assert same['there and back'] == pytest.approx(1, abs=1e-4)
+    assert same['nearest tokens'] == pytest.approx(1, abs=1e-3)
+    assert same['there and back'] == pytest.approx(1, abs=1e-3)
     other = scores(things[7], things[8], mirrored[8])
     assert all(other[name] < value for name, value in same.items())
 
@@ -45,8 +45,8 @@ def test_a_thing_is_itself_and_every_token_comes_back(views):
 def test_a_mirrored_thing_is_known_by_the_mirrored_view(views):
     things, mirrored = views
     found = scores(things[7], mirrored[7], things[7])
-    assert found['nearest tokens'] < 0.99
-    assert found['nearest tokens, or mirrored'] == pytest.approx(1, abs=1e-5)
+    assert found['there and back'] < 0.9
+    assert found['the same, or mirrored'] == pytest.approx(1 + found['mean feature'], abs=1e-3)
 
 
 def test_a_choice_is_clear_or_none():
