@@ -23,7 +23,7 @@ _MARGIN = 0.02
 _LOADED_MARGIN = 0.1
 _PLACE_BONUS = 0.05
 _PLACE_SLACK = 0.1
-_MATCHED_TRACKS, _MATCHED_BELOW, _MATCHED_FROM = 8, 0.4, 1 / 3
+_MATCHED_TRACKS, _MATCHED_BELOW, _MATCHED_FROM = 8, 0.4, 0.5
 
 Counts = npt.NDArray[np.int64]
 
@@ -108,9 +108,9 @@ def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
 
     A pair must be each other's best match, by a margin over the second choice of either, with a
     cosine of at least `threshold`. Where both have a position it must be the same one, and then
-    0.05 less is enough. Where tokens of both, matched there and back, are alike by more than a
-    third, as much less is enough as they are more. Tracks without an embedding match nothing; those
-    of a file that have no position need a larger margin, as they may be of another place.
+    0.05 less is enough. Where tokens of both, matched there and back, are alike by more than 0.5,
+    as much less is enough as they are more. Tracks without an embedding match nothing; those of a
+    file that have no position need a larger margin, as they may be of another place.
     """
     found: list[TrackRecord | None] = [None] * len(new)
     known = [track for track in lost if track.embedding is not None
