@@ -62,9 +62,6 @@ class TrackingConfig(Settings):
     reidentify_similarity: float = setting(
         0.9, 'cosine similarity of mean features from which a new segment is a lost track; 0.05 '
         'less is enough where its position matches', 0.0, 2.0)
-    reidentify_tokens: bool = setting(
-        True, 'lost tracks are also known by single tokens that match: less similarity is enough '
-        'for them then')
     max_misses: int = setting(
         15, 'keyframes that a track survives while its place is in view but taken by others',
         0, 100000)

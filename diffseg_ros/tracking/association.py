@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from diffseg_ros.tracking.label_map import CAPACITY
-from diffseg_ros.tracking.looks import Looks, similarity_there_and_back
 from diffseg_ros.tracking.track_manager import TrackRecord
 from diffseg_ros.tracking.world_map import Position
 from diffseg_ros.types import Mask
@@ -23,7 +22,6 @@ _MARGIN = 0.02
 _LOADED_MARGIN = 0.1
 _PLACE_BONUS = 0.05
 _PLACE_SLACK = 0.1
-_MATCHED_TRACKS, _MATCHED_BELOW, _MATCHED_FROM = 8, 0.4, 0.5
 
 Counts = npt.NDArray[np.int64]
 
@@ -94,11 +92,10 @@ def associate(table: Counts,
 
 
 class Appearance(NamedTuple):
-    """How something new looks, in the mean, (C,) float32 of length 1, and by tokens, and where."""
+    """How something new looks, a (C,) float32 embedding of length 1, and where it is."""
 
     embedding: npt.NDArray[np.float32]
     position: Position | None = None
-    looks: Looks | None = None
 
 
 def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
@@ -108,9 +105,8 @@ def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
 
     A pair must be each other's best match, by a margin over the second choice of either, with a
     cosine of at least `threshold`. Where both have a position it must be the same one, and then
-    0.05 less is enough. Where tokens of both, matched there and back, are alike by more than 0.5,
-    as much less is enough as they are more. Tracks without an embedding match nothing; those of a
-    file that have no position need a larger margin, as they may be of another place.
+    0.05 less is enough. Tracks without an embedding match nothing; those of a file that have no
+    position need a larger margin, as they may be of another place.
     """
     found: list[TrackRecord | None] = [None] * len(new)
     known = [track for track in lost if track.embedding is not None
@@ -118,7 +114,6 @@ def reidentify(new: Sequence[Appearance], lost: Sequence[TrackRecord],
     if not known:
         return found
     score = _similarity(new, known)
-    _add_matches(score, new, known, threshold)
     ids = np.array([track.id for track in known])
     for row in range(len(new)):
         column = int(score[row].argmax())
@@ -146,18 +141,6 @@ def _similarity(new: Sequence[Appearance],
     reach = np.minimum(extents[:, None], track_extents) + _PLACE_SLACK
     agree = (distance <= reach).all(axis=2)
     return np.where(placed, np.where(agree, cosine + np.float32(_PLACE_BONUS), -1), cosine)
-
-
-def _add_matches(score: npt.NDArray[np.float32], new: Sequence[Appearance],
-                 tracks: Sequence[TrackRecord], threshold: float) -> None:
-    """Raise, in place, the (N, T) scores of pairs whose single tokens match."""
-    for row, one in enumerate(new):
-        likely = np.argsort(-score[row])[:_MATCHED_TRACKS]
-        for column in likely[score[row, likely] >= threshold - _MATCHED_BELOW].tolist():
-            looks = tracks[column].looks
-            if one.looks is not None and looks is not None:
-                matched = similarity_there_and_back(looks, one.looks)
-                score[row, column] += max(0.0, matched - _MATCHED_FROM)
 
 
 def _positions(positions: Sequence[Position | None]) -> npt.NDArray[np.float64]:

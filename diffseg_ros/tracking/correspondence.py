@@ -64,7 +64,7 @@ class Correspondence:
 
     def remember(self, features: torch.Tensor, ids: Ids) -> None:
         """Keep the (C, h, w) float32 features of a keyframe, and the ids of its label cells."""
-        memory = _Memory(normalised(features), ids)
+        memory = _Memory(_normalised(features), ids)
         if self._anchor is None or self._anchor.features.shape != features.shape:
             self._recent.clear()
             self._sparse.clear()
@@ -83,7 +83,7 @@ class Correspondence:
         """
         if self._anchor is None or self._anchor.features.shape != features.shape:
             return None
-        now = normalised(features)
+        now = _normalised(features)
         height, width = features.shape[1:]
         near = _within(height, width, radius, now.device)
         frames = list(dict.fromkeys((self._anchor, *self._sparse, *self._recent)))
@@ -143,7 +143,7 @@ class Correspondence:
             ids.shape)
 
 
-def normalised(features: torch.Tensor) -> torch.Tensor:
+def _normalised(features: torch.Tensor) -> torch.Tensor:
     """Return the features less their mean over the image, of length 1."""
     return functional.normalize(features - features.mean(dim=(1, 2), keepdim=True), dim=0)
 

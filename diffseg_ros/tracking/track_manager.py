@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from diffseg_ros.config import TrackingConfig
 from diffseg_ros.tracking.label_map import CAPACITY
-from diffseg_ros.tracking.looks import Looks
 from diffseg_ros.tracking.world_map import Position
 from diffseg_ros.types import Mask, SegmentKind, Track, TrackState
 import numpy as np
@@ -19,7 +18,6 @@ LONG_LOSS = 10
 _MOMENTUM = 0.8
 _SETTLED_FRAMES = 20
 _IN_VIEW_TRAVEL = 0.3
-_LOOKS_SHARE = 0.7
 
 Table = npt.NDArray[np.int32]
 """(CAPACITY,) int32: one value per slot."""
@@ -36,7 +34,6 @@ class TrackRecord:
     place was in view but went to others. It is `displaced` if its pixels all did, at
     `displaced_at`, the total travel of the image by then. `embedding` is (C,) float32 of length 1,
     `position` the (2, 3) float64 mean and standard deviation of its points in world metres. A
-    `looks` are its tokens in a view in which it took `looks_size` pixels. A
     `dynamic` track was seen to move by itself and may be elsewhere now. It is `moving`, or last
     moved `since_moved` seconds ago, None for never. `velocity` is (3,) metres per second against
     the world, along the axes of the camera, None if unknown. `kinds` is the share of each
@@ -56,8 +53,6 @@ class TrackRecord:
     displaced: bool = False
     displaced_at: float = 0.0
     embedding: npt.NDArray[np.float32] | None = None
-    looks: Looks | None = None
-    looks_size: int = 0
     position: Position | None = None
     reactivated_at: int | None = None
     dynamic: bool = False
@@ -85,11 +80,6 @@ class TrackRecord:
         if self.position is not None:
             position = _MOMENTUM * self.position + (1 - _MOMENTUM) * position
         self.position = position
-
-    def update_looks(self, looks: Looks, size: int) -> None:
-        """Keep how the track looks now, in `size` pixels, unless it was seen much larger."""
-        if size >= _LOOKS_SHARE * self.looks_size:
-            self.looks, self.looks_size = looks, size
 
     def update_kinds(self, kinds: npt.NDArray[np.float64]) -> None:
         """Average in the shares of what the track is by its shape now."""

@@ -14,7 +14,6 @@ from diffseg_ros.tracking.association import (
     reidentify,
 )
 from diffseg_ros.tracking.label_map import CAPACITY, LabelMap, resize_nearest, STRIDE, subsample
-from diffseg_ros.tracking.looks import Looks, segment_looks
 from diffseg_ros.tracking.split_merge import SplitDetector, TrackMerger
 from diffseg_ros.tracking.track_manager import TrackManager, TrackRecord, update_appearance
 from diffseg_ros.tracking.tracking_frame import FloatArray
@@ -23,24 +22,20 @@ from diffseg_ros.tracking.world_map import WorldPoints
 from diffseg_ros.types import Mask, SegmentKind, Segments
 import numpy as np
 import numpy.typing as npt
-import torch
 
 _REMNANT = 0.5
 _OWN_SHARE = 0.3
-_LOOKS_SHARE = 0.5
 _GAIN, _GAIN_BY_CONFIDENCE = 0.15, 0.35
 
 
 class SegmentMap:
     """A frame's segments at the size that labels are tracked at."""
 
-    def __init__(self, segments: Segments, shape: tuple[int, int],
-                 features: torch.Tensor | None = None) -> None:
+    def __init__(self, segments: Segments, shape: tuple[int, int]) -> None:
         """
         Resize to (H, W) uint16; `small` has every second pixel, clear segments more `gain`.
 
-        `original` stays as it is where the segments are carried to a later frame. `looks` are
-        those of each segment in the (C, h, w) `features` of its frame, None without these.
+        `original` stays as it is where the segments are carried to a later frame.
         """
         self.labels = self.original = resize_nearest(segments.labels.astype(np.uint16), shape)
         self.small = subsample(self.labels)
@@ -50,9 +45,6 @@ class SegmentMap:
         self.embeddings = segments.embeddings
         self.kinds = np.array([[kind is one for one in SegmentKind] for kind in segments.kinds])
         self.count = len(segments.embeddings)
-        self.looks: list[Looks | None] = [None] * self.count
-        if features is not None:
-            self.looks = segment_looks(features, self.original, self.count)
 
     @property
     def objects(self) -> Mask | None:
@@ -133,7 +125,8 @@ class TrackUpdater:
         new_pixels[:tracks] = 0
         least = self._least_pixels(labels) / STRIDE**2 if tracks else 1
         started = np.flatnonzero(new_pixels >= max(least, 1))
-        new = [self._appearance(segments, row - tracks, parts == row, points) for row in started]
+        new = [self._appearance(segments.embeddings[row - tracks], parts == row, points)
+               for row in started]
         slot_of = np.full(tracks + segments.count, -1, np.int64)
         slot_of[:tracks] = overlap.slots
         for row, track in zip(started, self._known_or_new(new, overlap), strict=True):
@@ -170,11 +163,9 @@ class TrackUpdater:
         found = reidentify(new, lost, self.config.reidentify_similarity)
         return [track or self._tracks.start() for track in found]
 
-    def _appearance(self, segments: SegmentMap, number: int, mask: Mask,
+    def _appearance(self, embedding: npt.NDArray[np.float32], mask: Mask,
                     points: WorldPoints | None) -> Appearance:
-        return Appearance(segments.embeddings[number],
-                          points.position(mask) if points is not None else None,
-                          segments.looks[number])
+        return Appearance(embedding, points.position(mask) if points is not None else None)
 
     def _split(self, labels: LabelMap, segments: SegmentMap, novelty: float,
                points: WorldPoints | None) -> Overlap:
@@ -191,8 +182,8 @@ class TrackUpdater:
             if self._tracks.shares_id(whole):
                 track = self._tracks.start(part_of=whole)
             else:
-                number = int(np.bincount(segments.small[part]).argmax())
-                new = [self._appearance(segments, number, part, points)]
+                embedding = segments.embeddings[np.bincount(segments.small[part]).argmax()]
+                new = [self._appearance(embedding, part, points)]
                 track, = self._known_or_new(new, overlap)
             if track is not None:
                 height, width = labels.shape
@@ -211,13 +202,7 @@ class TrackUpdater:
         purity = table / np.maximum(overlap.table.sum(axis=0), 1)
         embeddings = (table * purity) @ segments.embeddings
         embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-        main = table.argmax(axis=1)
-        share = purity[np.arange(len(table)), main]
-        own = share >= _OWN_SHARE
-        for row in np.flatnonzero(share >= _LOOKS_SHARE).tolist():
-            looks = segments.looks[main[row]]
-            if looks is not None:
-                self._tracks[int(overlap.slots[row])].update_looks(looks, int(table[row].sum()))
+        own = purity[np.arange(len(table)), table.argmax(axis=1)] >= _OWN_SHARE
         tracks = [self._tracks[slot] for slot in overlap.slots[own].tolist()]
         for track in tracks:
             track.hits += 1

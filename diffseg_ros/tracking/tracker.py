@@ -285,10 +285,8 @@ class Tracker:
 
     def _in_present(self, prediction: Prediction, segments: Segments) -> _Given:
         """Return segments as they lie in the present frame, and the keyframe that they are of."""
+        shown = SegmentMap(segments, prediction.labels.shape)
         awaited, self._awaited = self._awaited, None
-        keyframe = prediction if awaited is None else awaited.prediction
-        shown = SegmentMap(segments, prediction.labels.shape,
-                           keyframe.features if self._config.reidentify_tokens else None)
         if awaited is None:
             self._last_keyframe, self._shift_since_keyframe = self._tracks.frame, 0.0
             return _Given(prediction, shown)

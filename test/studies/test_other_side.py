@@ -2,10 +2,20 @@
 
 import numpy as np
 import pytest
-from studies.other_side import best, patches, scores
+from studies.other_side import (
+    best,
+    Looks,
+    patches,
+    scores,
+    segment_looks,
+    similarity_there_and_back,
+)
 import torch
 
 RANDOM = np.random.default_rng(0)
+GRID = torch.randn(32, 18, 24, generator=torch.Generator().manual_seed(0))
+LABELS = np.zeros((90, 120), np.int32)
+LABELS[10:60, 15:80], LABELS[60:70, 90:100] = 1, 2
 INSTANCES = np.zeros((12, 16), np.uint16)
 INSTANCES[2:9, 3:9], INSTANCES[3:10, 10:15] = 7, 8
 
@@ -52,3 +62,36 @@ def test_a_mirrored_thing_is_known_by_the_mirrored_view(views):
 def test_a_choice_is_clear_or_none():
     assert best({1: 0.5, 2: 0.9}) == (2, 0.9) and best({4: 0.1}) == (4, 0.1)
     assert best({1: 0.89, 2: 0.9}) == (2, -np.inf)
+
+
+def test_looks_are_the_directions_of_a_segments_tokens():
+    ground, thing, small = segment_looks(GRID, LABELS, 3)
+    assert small is None  # two tokens along each side
+    rows, columns = np.meshgrid(np.arange(2, 12), np.arange(3, 16), indexing='ij')
+    # 13 tokens wide: more than 12, so every second one along both sides.
+    kept = ((rows % 2 == 0) & (columns % 2 == 0)).ravel()
+    np.testing.assert_array_equal(
+        thing.places, np.stack([rows.ravel(), columns.ravel()], axis=1)[kept] / 2)
+    centred = GRID - GRID.mean(dim=(1, 2), keepdim=True)
+    expected = (centred / centred.norm(dim=0))[:, rows.ravel()[kept], columns.ravel()[kept]].T
+    np.testing.assert_allclose(thing.tokens, expected, atol=1e-3)
+    assert thing.tokens.dtype == np.float16 and len(ground.tokens) <= 144
+
+
+def patch(row, column, height=8, width=9):
+    """Return the looks of a part of the grid."""
+    labels = np.zeros((18, 24), np.int32)
+    labels[row:row + height, column:column + width] = 1
+    return segment_looks(GRID, labels, 2)[1]
+
+
+def test_the_same_thing_comes_back_wherever_it_is_and_another_does_not():
+    thing = patch(2, 3)
+    assert similarity_there_and_back(thing, thing) == pytest.approx(1, abs=1e-3)
+    moved = Looks(thing.tokens, thing.places + [5, 2])
+    assert similarity_there_and_back(thing, moved) == pytest.approx(1, abs=1e-3)
+    assert similarity_there_and_back(thing, patch(10, 14)) < 0.2
+    # Half of it is hidden: that half does not count.
+    half = Looks(thing.tokens[:36], thing.places[:36])
+    assert similarity_there_and_back(thing, half) == pytest.approx(0.6, abs=0.15)
+    assert similarity_there_and_back(half, thing) == pytest.approx(1, abs=1e-3)
