@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 from diffseg_ros.settings import flatten, Settings, updated
 
-KINDS = EMBEDDED, PIXEL, SD1, SD2, SDXL, OTHER = (
-    'embedded', 'pixel', 'sd1', 'sd2', 'sdxl', 'other')
+KINDS = EMBEDDED, PIXEL, SD1, SD2, SDXL, IMAGENET, DINO, OTHER = (
+    'embedded', 'pixel', 'sd1', 'sd2', 'sdxl', 'imagenet', 'dino', 'other')
 """Kinds of models: trained by diffseg_train with and without a projector; latent U-Nets of the
-shapes of Stable Diffusion 1.x, 2.x and XL (SSD-1B too); registered ones that do not say."""
+shapes of Stable Diffusion 1.x, 2.x and XL (SSD-1B too); the classifier of the extra [names];
+DINOv2 and DINOv3; registered ones that do not say."""
 
 LCM, TURBO = 'lcm', 'turbo'
 """Ways of distillation, appended to a kind as in 'sdxl-turbo'."""
@@ -31,8 +32,12 @@ _ROWS: tuple[tuple[tuple[str, ...], tuple[str, ...], _Values], ...] = (
         _CUT + 'tau': 0.25, _CUT + 'alpha': 5.0, _CUT + 'colour': 50.0, _CUT + 'position': 20.0,
         _CUT + 'geometry': 200.0, 'segmentation.diffseg.threshold': 1.0}),
     ((EMBEDDED, PIXEL), (), {'backbone.timestep': 10, 'segmentation.diffseg.threshold': 0.03}),
-    ((EMBEDDED,), (), {
+    # The embedded model imitates the features of the other.
+    ((EMBEDDED, IMAGENET), (), {
         'backbone.tokens': 1200, _REGIONS + 'features': 7.0, _REGIONS + 'threshold': 0.08}),
+    # 448 pixels along the longer side of a VGA image; the grid of DINOv2's training.
+    ((IMAGENET,), (), {'backbone.tokens': 2352}),
+    ((DINO,), (), {'backbone.tokens': 1369}),
     (_LATENT, (), {
         'segmentation.method': 'kway', _CUT + 'tau': 0.3, _CUT + 'alpha': 10.0,
         _CUT + 'colour': 0.0, _CUT + 'position': 0.0, _CUT + 'geometry': 100.0}),

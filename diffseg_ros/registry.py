@@ -147,7 +147,8 @@ segmentation_methods: Registry[Any] = Registry(
     'segmentation method', 'diffseg_ros.segmentation',
     ('diffseg_ros.segmentation.regions', 'diffseg_ros.segmentation.diffcut',
      'diffseg_ros.segmentation.diffseg'))
-backbones: Registry[Any] = Registry('backbone', 'diffseg_ros.backbones', ())
+backbones: Registry[Any] = Registry('backbone', 'diffseg_ros.backbones',
+                                    ('diffseg_ros.backbones.imagenet',))
 outputs: Registry[Any] = Registry('output', 'diffseg_ros.outputs', ())
 measures: Registry[Any] = Registry('measure', 'diffseg_ros.measures', ())
 

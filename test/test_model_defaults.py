@@ -8,7 +8,8 @@ from diffseg_ros.registry import segmentation_methods
 from diffseg_ros.settings import flatten, updated
 import pytest
 
-KINDS = 'embedded', 'pixel', 'sd1', 'sd2', 'sdxl', 'sd1-lcm', 'sd2-turbo', 'sdxl-turbo', 'other'
+KINDS = ('embedded', 'pixel', 'sd1', 'sd2', 'sdxl', 'sd1-lcm', 'sd2-turbo', 'sdxl-turbo',
+         'imagenet', 'dino', 'other')
 METHODS = 'auto', *segmentation_methods.names()
 
 
@@ -55,6 +56,8 @@ def test_a_value_of_the_user_wins():
     ('sd2-turbo', 'auto', {'backbone.timestep': 249}),
     ('sd1-lcm', 'auto', {'backbone.timestep': 59}),
     ('sd1-lcm', 'diffseg', {'backbone.timestep': 299}),
+    ('imagenet', 'auto', {'backbone.tokens': 2352, 'segmentation.regions.features': 7.0}),
+    ('dino', 'auto', {'backbone.tokens': 1369, 'segmentation.regions.features': 10.0}),
     ('embedded', 'diffseg', {'segmentation.diffseg.threshold': 0.03, 'backbone.noise': True})])
 def test_rows(kind, method, expected):
     found = filled(kind, method)

@@ -44,6 +44,12 @@ class BackboneSettings(Settings):
     ensemble: int = setting(
         1, 'number of fixed noise samples over which the features are averaged; each costs a '
         'pass', 1, 64, live=False)
+    fuse: str = setting(
+        '', "a second model, whose features stand beside the first one's: imagenet (of the extra "
+        'names), a folder or hub id of a DINOv2 or DINOv3, or what else model takes; empty is '
+        'none', live=False)
+    fuse_weight: float = setting(0.5, 'weight of the second model; the first has the rest',
+                                 0.0, 1.0, live=False)
     whiten: bool = setting(
         True, 'whiten the features of a model that has a whitening matrix, as the embedded one '
         'does; DiffCut does not', live=False)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 import re
 
 from diffseg_ros.backbones.checkpoints import COMPONENTS, PipelineFolder, read_json
 from diffseg_ros.errors import DiffsegError
 
-_TOP_FILES = ('model_index.json', 'config.json', 'scheduler_config.json')
+_TOP_FILES = ('model_index.json', 'config.json', 'scheduler_config.json',
+              'preprocessor_config.json', 'processor_config.json', 'model.safetensors.index.json',
+              'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'vocab.json',
+              'vocab.txt', 'merges.txt', 'spiece.model')
 _WEIGHTS = re.compile(r'(?:diffusion_pytorch_model|model)(\.fp16)?(?:-\d+-of-\d+)?\.safetensors')
 
 
@@ -24,8 +27,16 @@ def hub_folder(model_id: str, *, allow_download: bool) -> Path:
 
     Raises DiffsegError, which tells how to download it, where it is not there.
     """
+    from huggingface_hub import constants
+
+    name, _, revision = model_id.partition('@')
+    cache = Path(constants.HF_HUB_CACHE)
+    home = cache / f'models--{name.replace("/", "--")}'
     try:
-        folder = _cached(model_id)
+        if not home.is_dir():
+            raise DiffsegError(f'there is no such folder here, and the hub cache {cache} does '
+                               'not have it')
+        folder = snapshot_folder(home, revision or 'main')
         bare = (folder / 'config.json').is_file()
         # A pipeline without a U-Net is no case for a download: the loader says what it is.
         if not bare and 'unet' in read_json(folder / 'model_index.json'):
@@ -34,42 +45,11 @@ def hub_folder(model_id: str, *, allow_download: bool) -> Path:
     except DiffsegError as error:
         if allow_download:
             return download(model_id)
-        raise _not_here(model_id, error, 'download') from error
-
-
-def transformers_folder(model_id: str, *, allow_download: bool) -> Path:
-    """
-    Return the folder of a hub model of the transformers library, as `hub_folder` does.
-
-    Raises DiffsegError, which tells how to download it, where it is not there.
-    """
-    try:
-        folder = _cached(model_id)
-        read_json(folder / 'config.json')
-        return folder
-    except DiffsegError as error:
-        if allow_download:
-            return download_transformers(model_id)
-        raise _not_here(model_id, error, 'download_transformers') from error
-
-
-def _cached(model_id: str) -> Path:
-    from huggingface_hub import constants
-
-    name, _, revision = model_id.partition('@')
-    cache = Path(constants.HF_HUB_CACHE)
-    home = cache / f'models--{name.replace("/", "--")}'
-    if not home.is_dir():
-        raise DiffsegError(f'there is no such folder here, and the hub cache {cache} does not '
-                           'have it')
-    return snapshot_folder(home, revision or 'main')
-
-
-def _not_here(model_id: str, error: DiffsegError, function: str) -> DiffsegError:
-    return DiffsegError(
-        f'model {model_id}: {error}. Set backbone.allow_download to download what is needed of '
-        'it, or run, where there is a network: python3 -c "from diffseg_ros.backbones.hub import '
-        f'{function}; {function}({model_id!r})", or give the path of a folder with the model')
+        raise DiffsegError(
+            f'model {model_id}: {error}. Set backbone.allow_download to download what is needed '
+            'of it, or run, where there is a network: python3 -c "from diffseg_ros.backbones.hub '
+            f'import download; download({model_id!r})", or give the path of a folder with the '
+            'pipeline') from error
 
 
 def snapshot_folder(home: Path, revision: str | None = None) -> Path:
@@ -97,24 +77,15 @@ def snapshot_folder(home: Path, revision: str | None = None) -> Path:
 
 def download(model_id: str) -> Path:
     """
-    Download what is needed of a hub's pipeline into the hub cache and return its folder.
+    Download what is needed of a hub model into the hub cache and return its folder.
 
     `model_id` is owner/name or owner/name@revision. Raises DiffsegError, which says why it fails.
     """
-    return _download(model_id, files_to_download)
-
-
-def download_transformers(model_id: str) -> Path:
-    """Download what is needed of a hub model of the transformers library, as `download` does."""
-    return _download(model_id, transformers_files)
-
-
-def _download(model_id: str, choose: Callable[[Iterable[str]], list[str]]) -> Path:
     from huggingface_hub import constants, HfApi, snapshot_download
 
     name, _, revision = model_id.partition('@')
     try:
-        files = choose(HfApi().list_repo_files(name, revision=revision or None))
+        files = files_to_download(HfApi().list_repo_files(name, revision=revision or None))
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=files,
                                       cache_dir=str(constants.HF_HUB_CACHE)))
     except DiffsegError as error:
@@ -154,14 +125,3 @@ def files_to_download(names: Iterable[str]) -> list[str]:
                                'code when loaded; choose a model with safetensors')
         wanted += [path for path, match in weights.items() if match[1]] or list(weights)
     return sorted(map(str, wanted))
-
-
-def transformers_files(names: Iterable[str]) -> list[str]:
-    """Return which files of a repository a model of the transformers library needs."""
-    top = [PurePosixPath(name) for name in names if '/' not in name]
-    weights = [path for path in top if path.suffix == '.safetensors']
-    if not weights:
-        raise DiffsegError('it has no safetensors in its top folder; pickled weights, which can '
-                           'run any code when loaded, are not taken: choose another model')
-    return sorted(map(str, [*weights, *(path for path in top
-                                        if path.suffix in ('.json', '.txt', '.model'))]))

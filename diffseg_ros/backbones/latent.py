@@ -19,6 +19,7 @@ from diffseg_ros.backbones.checkpoints import (
     SUPPORTED,
 )
 from diffseg_ros.backbones.preprocess import FixedNoise
+from diffseg_ros.backbones.transformers_model import load_transformers_model
 from diffseg_ros.backbones.unet import choose_block, trim_unet, UnetBackbone
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.model_defaults import LCM, SD1, SD2, SDXL, TURBO, with_model_defaults
@@ -26,11 +27,9 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from safetensors import SafetensorError
 import torch
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
-from transformers.utils import logging
 
 LCM_GUIDANCE = 8.5
 """Guidance scale that distilled U-Nets with a guidance input are given, their usual one."""
@@ -221,20 +220,4 @@ def load_text_encoder(folder: PipelineFolder,
                            f'needed; {SUPPORTED}')
     path = folder.path / name
     source = folder.text_encoder_source(name)
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        encoder, info = _TEXT_ENCODERS[kind].from_pretrained(
-            **source, dtype=torch.float32, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise DiffsegError(f'model folder {path}: cannot be loaded '
-                           f'({str(error).splitlines()[0]}); download it again') from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-    missing = sorted(key for key in info['missing_keys'] if 'position_ids' not in key)
-    if missing:
-        raise DiffsegError(f'model folder {path}: weights lack {len(missing)} tensors, such as '
-                           f'{missing[0]}; download it again')
-    return encoder.eval()
-
+    return load_transformers_model(_TEXT_ENCODERS[kind], path, torch.float32, **source)

@@ -6,19 +6,20 @@ from collections.abc import Callable
 from functools import partial
 import os
 from pathlib import Path
-from typing import NamedTuple, TYPE_CHECKING
+from typing import Any, NamedTuple
 
 from diffseg_ros.backbones.base import Backbone, BackboneSettings
 from diffseg_ros.backbones.checkpoints import PipelineFolder, read_json, SUPPORTED
 from diffseg_ros.backbones.device import resolve_device, resolve_dtype
+from diffseg_ros.backbones.fused import FusedBackbone
 from diffseg_ros.backbones.hub import hub_folder, is_hub_id, snapshot_folder
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.model_defaults import EMBEDDED, OTHER, with_model_defaults
+from diffseg_ros.model_defaults import DINO, EMBEDDED, OTHER, with_model_defaults
 from diffseg_ros.registry import backbones
 import torch
 
-if TYPE_CHECKING:
-    from diffseg_ros.backbones.unet import UnetBackbone
+_OF_ONE_MODEL = 'block', 'tokens', 'timestep', 'noise'
+"""Settings that are for the first of two models; the second has what suits its kind."""
 
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / 'weights'
 
@@ -28,6 +29,12 @@ class PixelModel(NamedTuple):
 
     folder: Path
     scheduler: Path
+
+
+class TransformersModel(NamedTuple):
+    """A folder that transformers wrote."""
+
+    folder: Path
 
 
 def model_kind(settings: BackboneSettings) -> str:
@@ -43,17 +50,19 @@ def model_kind(settings: BackboneSettings) -> str:
     if isinstance(model, PixelModel):
         from diffseg_ros.backbones.embedded import pixel_kind
         return pixel_kind(model.folder, settings.block)
+    if isinstance(model, TransformersModel):
+        return DINO
     from diffseg_ros.backbones.latent import latent_kind
     return latent_kind(model.config('unet'), model.config('scheduler'))
 
 
 def load_backbone(settings: BackboneSettings, *, attention: bool = False) -> Backbone:
     """
-    Load the model that `settings.model` names.
+    Load the model that `settings.model` names, with that of `settings.fuse` beside it.
 
-    That is a registered backbone, 'embedded', a folder, a single file or a hub id. What the
+    Each is a registered backbone, 'embedded', a folder, a single file or a hub id. What the
     settings leave open is what suits the kind of model. With `attention` the whole U-Net is loaded
-    and the backbone gives attention maps too. The model is tried on a fixed image. On a CPU the
+    and the backbone gives attention maps too. A model is tried on a fixed image. On a CPU the
     number of PyTorch's threads is set for the whole process.
 
     Raises
@@ -62,6 +71,19 @@ def load_backbone(settings: BackboneSettings, *, attention: bool = False) -> Bac
         The model, device or block does not exist, is damaged or is not supported.
 
     """
+    first = _load(settings, attention=attention)
+    if not settings.fuse:
+        return first
+    own = {name: type(settings).model_fields[name].default for name in _OF_ONE_MODEL}
+    try:
+        second = _load(settings.replace(**own, model=settings.fuse, fuse=''), attention=False)
+    except DiffsegError as error:
+        raise DiffsegError(f'backbone.fuse: {error}') from error
+    return FusedBackbone(first, second, settings.fuse_weight)
+
+
+def _load(settings: BackboneSettings, *, attention: bool) -> Backbone:
+    """Load the model that `settings.model` names."""
     from diffseg_ros.backbones.self_test import check_features
 
     device = resolve_device(settings.device)
@@ -74,25 +96,31 @@ def load_backbone(settings: BackboneSettings, *, attention: bool = False) -> Bac
             own = getattr(settings, entry.section) if entry.settings else None
             backbone: Backbone = entry.create(own, settings)
             return backbone
-        name, path = _find(settings)
-        model = _open(path)
-        load: Callable[..., UnetBackbone]
-        if isinstance(model, PixelModel):
-            from diffseg_ros.backbones.embedded import load_pixel_backbone
-            load = partial(load_pixel_backbone, name, *model, settings, device)
-        else:
-            from diffseg_ros.backbones.latent import load_latent_backbone
-            load = partial(load_latent_backbone, name, model, settings, device)
+        load = _loading(settings, device)
         dtype = resolve_dtype(settings.precision, device)
         loaded = load(dtype, attention=attention)
         check_features(loaded, dtype, partial(load, torch.float32))
-        if settings.compile:
+        if settings.compile and hasattr(loaded, 'compile'):
             loaded.compile()
         return loaded
     except torch.OutOfMemoryError as error:
         raise DiffsegError(f'model {settings.model}: does not fit into the memory of {device}; '
                            'set backbone.precision to float16, or use a smaller model or device '
                            'cpu') from error
+
+
+def _loading(settings: BackboneSettings, device: torch.device) -> Callable[..., Any]:
+    """Return a function of a dtype, and `attention`, that loads what is on disk."""
+    name, path = _find(settings)
+    model = _open(path)
+    if isinstance(model, PixelModel):
+        from diffseg_ros.backbones.embedded import load_pixel_backbone
+        return partial(load_pixel_backbone, name, *model, settings, device)
+    if isinstance(model, TransformersModel):
+        from diffseg_ros.backbones.dino import load_dino_backbone
+        return partial(load_dino_backbone, name, model.folder, settings, device)
+    from diffseg_ros.backbones.latent import load_latent_backbone
+    return partial(load_latent_backbone, name, model, settings, device)
 
 
 def _find(settings: BackboneSettings) -> tuple[str, Path]:
@@ -120,8 +148,8 @@ def _find(settings: BackboneSettings) -> tuple[str, Path]:
                        f'{problems}')
 
 
-def _open(path: Path) -> PixelModel | PipelineFolder:
-    """Return a pipeline, or a U-Net beside its scheduler as diffseg_train writes it."""
+def _open(path: Path) -> PixelModel | TransformersModel | PipelineFolder:
+    """Return a pipeline, a U-Net beside its scheduler, or what transformers wrote."""
     folder: PipelineFolder | None = None
     if path.is_file():
         from diffseg_ros.backbones.single_file import SingleFile
@@ -137,7 +165,10 @@ def _open(path: Path) -> PixelModel | PipelineFolder:
         kind = folder.config('unet')['_class_name']
         pixels = PixelModel(path / 'unet', path / 'scheduler' / 'scheduler_config.json')
     else:
-        kind = read_json(path / 'config.json').get('_class_name', 'model of unknown class')
+        config = read_json(path / 'config.json')
+        if 'model_type' in config:
+            return TransformersModel(path)
+        kind = config.get('_class_name', 'model of unknown class')
         pixels = PixelModel(path, path / 'scheduler_config.json')
     if kind == 'UNet2DModel' and not (folder and {'vae', 'vqvae'} & set(folder.classes)):
         return pixels

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import copy
 from pathlib import Path
 import re
+from typing import Protocol
 
-from diffseg_ros.backbones.unet import UnetBackbone
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.types import RgbImage
 import numpy as np
 import torch
 
@@ -19,8 +20,24 @@ MIN_COSINE = {torch.float16: 0.99, torch.bfloat16: 0.95}
 """Least cosine of the features to those in float32."""
 
 
-def check_features(backbone: UnetBackbone, dtype: torch.dtype,
-                   load_full: Callable[[], UnetBackbone]) -> None:
+class Testable(Protocol):
+    """What is tried: features of `_tokens` tokens, from the output of the module `block`."""
+
+    name: str
+    device: torch.device
+    block: str
+    _tokens: int
+
+    @property
+    def parameter_count(self) -> int:
+        """How many weights it has in memory."""
+
+    def features(self, rgb: RgbImage) -> torch.Tensor:
+        """Return the features of an image, as `Backbone.features` says."""
+
+
+def check_features(backbone: Testable, dtype: torch.dtype,
+                   load_full: Callable[[], Testable]) -> None:
     """
     Look at a fixed image with few tokens.
 
@@ -52,7 +69,7 @@ def check_features(backbone: UnetBackbone, dtype: torch.dtype,
             f'needed; set backbone.precision to {remedy}')
 
 
-def _look(backbone: UnetBackbone) -> torch.Tensor:
+def _look(backbone: Testable) -> torch.Tensor:
     """Return the features of the fixed image, on the CPU."""
     small = copy.copy(backbone)
     small._tokens = TOKENS
@@ -66,9 +83,9 @@ def _look(backbone: UnetBackbone) -> torch.Tensor:
     return features
 
 
-def _fits_in_float32(backbone: UnetBackbone) -> bool:
-    """Return whether the U-Net in float32, and as much again, fits into the free memory."""
-    needed = 8 * sum(parameter.numel() for parameter in backbone._unet.parameters())
+def _fits_in_float32(backbone: Testable) -> bool:
+    """Return whether the model in float32, and as much again, fits into the free memory."""
+    needed = 8 * backbone.parameter_count
     if backbone.device.type == 'cuda':
         return torch.cuda.mem_get_info(backbone.device)[0] > needed
     memory = Path('/proc/meminfo')

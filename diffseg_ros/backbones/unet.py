@@ -87,6 +87,11 @@ class UnetBackbone:
         self._compiled: Callable[..., torch.Tensor] | None = None
         self._lock = threading.Lock()
 
+    @property
+    def parameter_count(self) -> int:
+        """How many weights the U-Net has, as far as it is in memory."""
+        return sum(parameter.numel() for parameter in self._unet.parameters())
+
     def compile(self) -> None:
         """
         Compile the U-Net with `torch.compile`, when an image of a new size comes.

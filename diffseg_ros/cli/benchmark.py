@@ -90,9 +90,10 @@ def _run(arguments: argparse.Namespace) -> None:
                 errors.append(error)
             else:
                 _print(section, report[section])
-    model = f'{", ".join(arguments.shape)} shape, random weights'
-    machine = _machine(device) | {
-        'model': model if arguments.shape else config.backbone.model, 'quick': arguments.quick}
+    models = [name for name in (config.backbone.model, config.backbone.fuse) if name]
+    model = (f'{", ".join(arguments.shape)} shape, random weights' if arguments.shape
+             else ' + '.join(models))
+    machine = _machine(device) | {'model': model, 'quick': arguments.quick}
     print(', '.join(f'{name} {value}' for name, value in machine.items()))
     write_json(arguments.json, {**report, **machine})
     if errors:

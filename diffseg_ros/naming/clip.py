@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from diffseg_ros.backbones.transformers_model import load_transformers_model
 from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.naming.base import Crop, Embeddings
@@ -40,18 +41,20 @@ class PictureTextModel:
         """
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
+        source = {'pretrained_model_name_or_path': folder, 'local_files_only': True}
+        self._model: Any = load_transformers_model(AutoModel, folder, dtype, use_safetensors=True,
+                                                   **source)
+        if not hasattr(self._model, 'get_text_features'):
+            raise DiffsegError(f'naming model {name}: a {type(self._model).__name__} has no '
+                               'embeddings of text; give a model such as CLIP or SigLIP')
         try:
-            self._model: Any = AutoModel.from_pretrained(
-                folder, dtype=dtype, local_files_only=True, use_safetensors=True)
-            if not hasattr(self._model, 'get_text_features'):
-                raise DiffsegError(f'a {type(self._model).__name__} has no embeddings of text; '
-                                   'give a model such as CLIP or SigLIP')
-            self._pixels: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-            self._tokens: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self._pixels: Any = AutoImageProcessor.from_pretrained(**source)
+            self._tokens: Any = AutoTokenizer.from_pretrained(**source)
         except Exception as error:  # transformers raises its own, and those of what it calls
-            raise DiffsegError(f'naming model {name}: cannot be loaded from {folder}: '
-                               f'{describe_error(error).splitlines()[0]}') from error
-        self._model.eval().requires_grad_(False).to(device)
+            raise DiffsegError(f'model folder {folder}: cannot be loaded '
+                               f'({describe_error(error).splitlines()[0]}); download it '
+                               'again') from error
+        self._model.requires_grad_(False).to(device)
         self.name = name
         self._device = device
         # SigLIP was trained on sentences of one length.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.backbones.device import resolve_device, resolve_dtype
-from diffseg_ros.backbones.hub import is_hub_id, transformers_folder
+from diffseg_ros.backbones.hub import hub_folder, is_hub_id
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.naming.base import NamingModel
 
@@ -47,5 +47,5 @@ def load_naming_model(name: str, backbone: BackboneSettings) -> NamingModel:
             raise DiffsegError(f'naming model {name!r}: no such folder; give imagenet, or the '
                                'folder or the hub id, as owner/name, of a model such as CLIP or '
                                'SigLIP')
-        path = transformers_folder(name, allow_download=backbone.allow_download)
+        path = hub_folder(name, allow_download=backbone.allow_download)
     return PictureTextModel(name, path, device, resolve_dtype(backbone.precision, device))

@@ -15,6 +15,7 @@ from typing import Any
 from diffseg_ros.backbones import checkpoints, whitening
 from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.backbones.embedded import load_pixel_backbone
+from diffseg_ros.backbones.imagenet import CHANNELS
 from diffseg_ros.backbones.projector import (
     create_projector,
     load_projector,
@@ -22,7 +23,6 @@ from diffseg_ros.backbones.projector import (
     save_projector,
 )
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.training.teacher import CHANNELS
 from diffseg_ros.types import RgbImage
 from diffusers import DDPMScheduler, UNet2DModel
 from safetensors.torch import save_file

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import cv2
+from diffseg_ros.backbones.imagenet import STRIDE
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training.checkpoint import PATCH
 from diffseg_ros.training.images import SMALLEST_SIDE
-from diffseg_ros.training.teacher import STRIDE, Teacher
+from diffseg_ros.training.teacher import Teacher
 from diffseg_ros.types import RgbImage
 import numpy as np
 import numpy.typing as npt

@@ -7,19 +7,20 @@ from pathlib import Path
 
 from diffseg_ros.backbones.efficientnet import CHANNELS as SIZES
 from diffseg_ros.backbones.efficientnet import EfficientNetLite0
-from diffseg_ros.error_text import describe_error
-from diffseg_ros.errors import DiffsegError
+from diffseg_ros.backbones.imagenet import (
+    CHANNELS,
+    COMPONENTS_FILE,
+    load_components,
+    stacked_maps,
+)
 from diffseg_ros.types import RgbImage
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 import torch
 from torch.nn import functional
 
-TEACHER_FILE = 'teacher.safetensors'
-CHANNELS = 64
-STRIDE = 8
+TEACHER_FILE = COMPONENTS_FILE
 
 _LONG_SIDE = 448
 _LARGEST_SCALE = 2.0
@@ -70,24 +71,9 @@ class Teacher:
 
     def load(self, folder: Path) -> None:
         """Take the principal components from the folder; raise DiffsegError where it has none."""
-        file = folder / TEACHER_FILE
-        if not file.is_file():
-            raise DiffsegError(f'weights {folder}: no {TEACHER_FILE} there; give a folder written '
-                               'by diffseg_train of this version')
-        try:
-            tensors = load_file(file)
-            mean, matrix = tensors['mean'].float(), tensors['matrix'].float()
-            if matrix.shape != (CHANNELS, sum(SIZES)) or mean.shape != matrix.shape[1:]:
-                raise ValueError(f'shapes {tuple(mean.shape)} and {tuple(matrix.shape)}')
-        except (KeyError, OSError, SafetensorError, ValueError) as error:
-            raise DiffsegError(f'{file}: damaged ({describe_error(error)}); train a new '
-                               'model') from error
-        self._mean, self._matrix = mean.to(self._device), matrix.to(self._device)
+        self._mean, self._matrix = (item.to(self._device) for item in load_components(folder))
 
     def _features(self, image: RgbImage) -> torch.Tensor:
         """Return the (1, 472, h, w) features of an (H, W, 3) uint8 image, enlarged."""
         scale = min(_LONG_SIDE / max(image.shape[:2]), _LARGEST_SCALE)
-        maps = self._model.maps(self._model.pixels(image, scale))
-        return torch.cat([maps[0], *(functional.interpolate(
-            one, maps[0].shape[2:], mode='bilinear', align_corners=False)
-            for one in maps[1:])], dim=1)
+        return stacked_maps(self._model, image, scale)

@@ -7,13 +7,13 @@ import math
 from pathlib import Path
 from typing import Literal
 
+from diffseg_ros.backbones.imagenet import CHANNELS
 from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.model_defaults import EMBEDDED, model_defaults
 from diffseg_ros.settings import setting, Settings
 from diffseg_ros.training import checkpoint
 from diffseg_ros.training.checkpoint import AlignedUnet
-from diffseg_ros.training.teacher import CHANNELS
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file

@@ -15,6 +15,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 from tiny_pipelines import FAMILIES
+from tiny_transformers import save_tiny
 
 MODEL = 'someone/tiny-sd'
 COMMIT = '0123456789' * 4
@@ -175,6 +176,8 @@ def test_files_to_download() -> None:
         'scheduler/scheduler_config.json'])
     bare = ['config.json', 'diffusion_pytorch_model.safetensors', 'scheduler_config.json']
     assert files_to_download(bare) == bare
+    transformer = ['config.json', 'model.safetensors', 'preprocessor_config.json']
+    assert files_to_download(['README.md', 'pytorch_model.bin', *transformer]) == transformer
     with pytest.raises(DiffsegError, match='unet has only pickled weights'):
         files_to_download(['unet/config.json', 'unet/diffusion_pytorch_model.bin'])
 
@@ -198,6 +201,21 @@ def test_refusals_of_the_hub(kind: str, cache: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(huggingface_hub.HfApi, 'list_repo_files', fail)
     assert re.search(HUB_ERRORS[kind], refusal(allow_download=True))
+    second = refusal(model='embedded', fuse=MODEL, allow_download=True)
+    assert re.search(f'backbone.fuse: .*{HUB_ERRORS[kind]}', second)
+
+
+def test_a_second_model_is_looked_up_and_not_downloaded_unasked(
+        cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.HfApi, 'list_repo_files', no_network)
+    message = refusal(model='embedded', fuse=MODEL)
+    assert message.startswith(f'backbone.fuse: model {MODEL}: there is no such folder here, and')
+    assert 'Set backbone.allow_download' in message
+    snapshot = put_into_cache(cache)
+    shutil.rmtree(snapshot)
+    save_tiny(snapshot, 'dinov3_vit')
+    fused = load_backbone(config(model='embedded', fuse=MODEL))
+    assert fused.name == f'embedded + {MODEL} (0.5)'
 
 
 def test_failed_download_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

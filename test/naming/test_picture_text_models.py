@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 
-from diffseg_ros.backbones.hub import transformers_files
+from diffseg_ros.backbones.hub import files_to_download
 from diffseg_ros.config import BackboneConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.naming.base import Crop
@@ -14,6 +14,7 @@ from diffseg_ros.naming.vocabulary import Concept
 import huggingface_hub
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 from tiny_text_models import FAMILIES
 import torch
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, BertConfig, BertModel
@@ -103,7 +104,7 @@ def refusal(name, **backbone):
 ], ids=['no config', 'broken config', 'no weights', 'cut weights', 'no processor'])
 def test_a_broken_folder_is_refused_in_one_line(copied, spoil):
     spoil(copied)
-    assert refusal(copied).startswith(f'naming model {copied}: cannot be loaded from')
+    assert refusal(copied).startswith(f'model folder {copied}: cannot be loaded (')
 
 
 def test_pickled_weights_are_not_taken(copied):
@@ -137,7 +138,7 @@ def test_a_hub_id_is_downloaded_only_when_allowed(cache, monkeypatch):
     monkeypatch.setattr(huggingface_hub, 'HfApi', no_network)
     line = refusal('someone/clip')
     assert 'Set backbone.allow_download' in line
-    assert "download_transformers('someone/clip')" in line
+    assert "download('someone/clip')" in line
 
 
 def test_a_cached_hub_id_is_used_without_the_network(cache, folder):
@@ -168,8 +169,17 @@ def _response():
 
 def test_only_what_a_model_needs_is_downloaded():
     names = ['README.md', 'config.json', 'model.safetensors', 'pytorch_model.bin', 'vocab.json',
-             'merges.txt', 'spiece.model', 'onnx/model.onnx', 'onnx/config.json', 'photo.jpg']
-    assert transformers_files(names) == ['config.json', 'merges.txt', 'model.safetensors',
-                                         'spiece.model', 'vocab.json']
-    with pytest.raises(DiffsegError, match='no safetensors'):
-        transformers_files(['config.json', 'pytorch_model.bin'])
+             'merges.txt', 'spiece.model', 'onnx/model.onnx', 'onnx/config.json', 'photo.jpg',
+             'preprocessor_config.json', 'tokenizer.json']
+    assert files_to_download(names) == [
+        'config.json', 'merges.txt', 'model.safetensors', 'preprocessor_config.json',
+        'spiece.model', 'tokenizer.json', 'vocab.json']
+    with pytest.raises(DiffsegError, match='only pickled weights'):
+        files_to_download(['config.json', 'pytorch_model.bin'])
+
+
+def test_weights_that_lack_tensors_are_refused(copied):
+    tensors = load_file(copied / 'model.safetensors')
+    tensors.pop(next(name for name in tensors if name.startswith('text_model.encoder')))
+    save_file(tensors, copied / 'model.safetensors', {'format': 'pt'})
+    assert 'weights lack 1 tensors' in refusal(copied)

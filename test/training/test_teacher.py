@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from diffseg_ros.backbones.imagenet import CHANNELS
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.training.teacher import CHANNELS, Teacher, TEACHER_FILE
+from diffseg_ros.training.teacher import Teacher, TEACHER_FILE
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
