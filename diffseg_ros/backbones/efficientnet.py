@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.types import RgbImage
 import torch
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 CHANNELS = 40, 112, 320
 """Channels of the maps at strides of 8, 16 and 32 pixels."""
@@ -40,7 +42,9 @@ class EfficientNetLite0:
         self.device = device
         self._model = EfficientNet.from_name('efficientnet-lite0')
         self._model.load_state_dict(torch.load(file, weights_only=True))
-        self._model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self._model.eval().requires_grad_(False)
+        _fold_normalisation(self._model)
+        self._model.to(device, memory_format=torch.channels_last)
 
     def pixels(self, rgb: RgbImage, scale: float) -> torch.Tensor:
         """Return an image resized to (1, 3, h, w), multiples of 32, as the model takes it."""
@@ -73,3 +77,15 @@ class EfficientNetLite0:
     def classifier(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The (1000, 1280) weights and (1000,) bias that turn a mean of the head into logits."""
         return self._model._fc.weight, self._model._fc.bias
+
+
+def _fold_normalisation(model: Any) -> None:
+    """Fold each batch normalisation into the convolution before it, which is faster."""
+    pairs = [(model, '_conv_stem', '_bn0'), (model, '_conv_head', '_bn1')]
+    pairs += [(block, *names) for block in model._blocks for names in (
+        ('_expand_conv', '_bn0'), ('_depthwise_conv', '_bn1'), ('_project_conv', '_bn2'))
+        if hasattr(block, names[0])]
+    for module, convolution, normalisation in pairs:
+        setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution),
+                                                       getattr(module, normalisation)))
+        setattr(module, normalisation, torch.nn.Identity())

