@@ -31,7 +31,8 @@ setup(
     maintainer='diffseg_ros maintainers',
     maintainer_email='diffseg-ros@example.org',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['*.pyi', 'py.typed', 'weights/*', 'weights/**/*', 'naming/*.yaml']},
+    package_data={PACKAGE: ['*.pyi', 'py.typed', 'weights/*', 'weights/**/*', 'naming/*.yaml',
+                            'comparison/*.html']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),

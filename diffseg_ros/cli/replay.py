@@ -8,6 +8,12 @@ import sys
 from typing import Any
 
 from diffseg_ros.cli.command import add_json_option, run_stoppable, write_json
+from diffseg_ros.cli.compare_options import (
+    add_compare_options,
+    checked_tolerances,
+    write_comparisons,
+    write_replay_page,
+)
 from diffseg_ros.cli.pipeline_options import (
     add_pipeline_options,
     bag_settings,
@@ -39,23 +45,31 @@ def _parser() -> argparse.ArgumentParser:
                         help='write the cloud of every Nth frame (1); 0 writes none')
     parser.add_argument('--no-bag', action='store_true', help='leave output.mcap out')
     add_plots_option(parser, 'DIR')
+    parser.add_argument('--page', action='store_true',
+                        help='write DIR/page.html, the replay as a page for a browser')
+    add_compare_options(parser, 'DIR')
     add_topic_options(parser)
     add_pipeline_options(parser)
     add_json_option(parser)
     return parser
 
 
-def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
+def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     source = open_source(arguments.source, topic_names(arguments), bag_settings(arguments))
     config = pipeline_config(arguments)
     if arguments.clouds < 0:
         raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')
+    tolerances = checked_tolerances(arguments)
 
     from diffseg_ros.cli.output_folder import OutputFolder
     from diffseg_ros.cli.replay_output import FILES, ReplayOutput, TopicRecorder
+    from diffseg_ros.comparison.replay_folder import ReplayFolder
     from diffseg_ros.pipeline import Pipeline
 
-    folder = OutputFolder(arguments.output, 'diffseg_replay', FILES, [arguments.source])
+    if arguments.compare is not None:
+        ReplayFolder.open(arguments.compare)
+    folder = OutputFolder(arguments.output, 'diffseg_replay', FILES,
+                          [arguments.source, *filter(None, [arguments.compare])])
     with stop.interrupting():
         pipeline = Pipeline(config)
         if config.memory.file:
@@ -82,8 +96,30 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
                       **pipeline.model, **pipeline.naming, **memory, 'source': source.name,
                       'notes': source.warnings}
         write_json(arguments.output / 'report.json', report)
+        if arguments.page:
+            write_replay_page(arguments.output)
+        code = 0
+        if arguments.compare is not None:
+            code = _compare(arguments, tolerances, stopped=stop())
     write_json(arguments.json, report)
     _print_summary(report, arguments.output)
+    return code
+
+
+def _compare(arguments: argparse.Namespace, tolerances: dict[str, float], *, stopped: bool) -> int:
+    """Compare with the older replay and return the exit code; half a replay is not compared."""
+    if stopped:
+        print('stopped early: not compared', file=sys.stderr)
+        return 0
+    from diffseg_ros.comparison.comparison import compare_folders
+
+    comparison = compare_folders(arguments.output, arguments.compare)
+    figures = comparison.figures
+    print(f'against {arguments.compare}: {figures["moved_share_mean"]:.2%} of the pixels moved '
+          f'({figures["moved_share_worst"]:.2%} in the worst of {len(comparison.frames)} frames), '
+          f'{figures["tracks_lost"]} tracks lost, {figures["tracks_gained"]} gained')
+    return write_comparisons(arguments.output, [comparison], tolerances,
+                             title=f'{comparison.name}: what changed')
 
 
 def _print_summary(report: dict[str, Any], output: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from diffseg_ros.cli.compare_options import COMPARISON_NAMES, PAGE_NAME
 from diffseg_ros.cli.output_folder import OutputFolder
 from diffseg_ros.cli.sequence_plots import NAMES as PLOT_NAMES
 from diffseg_ros.cli.sequence_plots import SequencePlots
@@ -23,7 +24,7 @@ from diffseg_ros.types import Result
 import numpy as np
 
 FILES = ('labels/*.png', 'overlay/*.jpg', 'clouds/*.ply', 'output.mcap', 'report.json',
-         'names.csv', *PLOT_NAMES)
+         'names.csv', *PLOT_NAMES, *COMPARISON_NAMES, PAGE_NAME)
 """What a replay writes, as patterns of an `OutputFolder`."""
 
 
