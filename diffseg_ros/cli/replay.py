@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 import sys
 from typing import Any
@@ -48,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--page', action='store_true',
                         help='write DIR/page.html, the replay as a page for a browser')
     add_compare_options(parser, 'DIR')
+    parser.add_argument('--rerun', type=Path, metavar='FILE.rrd',
+                        help='write images, labels, points, boxes, camera and times for the '
+                        'Rerun viewer (extra viewer)')
     add_topic_options(parser)
     add_pipeline_options(parser)
     add_json_option(parser)
@@ -63,6 +67,7 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
 
     from diffseg_ros.cli.output_folder import OutputFolder
     from diffseg_ros.cli.replay_output import FILES, ReplayOutput, TopicRecorder
+    from diffseg_ros.cli.rerun_file import RerunFile
     from diffseg_ros.comparison.replay_folder import ReplayFolder
     from diffseg_ros.pipeline import Pipeline
 
@@ -70,6 +75,8 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
         ReplayFolder.open(arguments.compare)
     folder = OutputFolder(arguments.output, 'diffseg_replay', FILES,
                           [arguments.source, *filter(None, [arguments.compare])])
+    viewer = None if arguments.rerun is None else RerunFile(
+        arguments.rerun, [arguments.source], source.name)
     with stop.interrupting():
         pipeline = Pipeline(config)
         if config.memory.file:
@@ -77,9 +84,9 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     recorder = None if arguments.no_bag else TopicRecorder.create(
         arguments.output / 'output.mcap', config)
     plots = SequencePlots(selected_count(source, arguments.every, arguments.limit))
-    with folder:
+    with viewer or nullcontext(), folder:
         with ReplayOutput(folder, config, clouds_every=arguments.clouds, recorder=recorder,
-                          plots=plots if arguments.plots else None) as output:
+                          plots=plots if arguments.plots else None, viewer=viewer) as output:
             failed = process_frames(
                 source, arguments, stop,
                 lambda number, frame: output.write(number, pipeline.process(frame)))
@@ -98,11 +105,11 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
         write_json(arguments.output / 'report.json', report)
         if arguments.page:
             write_replay_page(arguments.output)
+        _print_summary(report, arguments.output)
         code = 0
         if arguments.compare is not None:
             code = _compare(arguments, tolerances, stopped=stop())
     write_json(arguments.json, report)
-    _print_summary(report, arguments.output)
     return code
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from diffseg_ros.cli.compare_options import COMPARISON_NAMES, PAGE_NAME
 from diffseg_ros.cli.output_folder import OutputFolder
+from diffseg_ros.cli.rerun_file import RerunFile
 from diffseg_ros.cli.sequence_plots import NAMES as PLOT_NAMES
 from diffseg_ros.cli.sequence_plots import SequencePlots
 from diffseg_ros.config import PipelineConfig, RemovalConfig
@@ -33,17 +34,20 @@ class ReplayOutput:
     Writes label images, overlays, clouds and the topics that the node would have published.
 
     The cloud of every `clouds_every`th frame is written, none for 0. Without `recorder` there is
-    no output.mcap, without `plots` there are none. names.csv is written where naming is on.
+    no output.mcap, without `plots` there are none, and without `viewer` no file for one. names.csv
+    is written where naming is on.
     """
 
     def __init__(self, folder: OutputFolder, config: PipelineConfig, *, clouds_every: int,
-                 recorder: TopicRecorder | None, plots: SequencePlots | None = None) -> None:
+                 recorder: TopicRecorder | None, plots: SequencePlots | None = None,
+                 viewer: RerunFile | None = None) -> None:
         self._output = folder
         self._folder = folder.path
         self._config = config
         self._clouds_every = clouds_every
         self._recorder = recorder
         self._plots = plots
+        self._viewer = viewer
         self._encoder = LabelEncoder()
         self._reusable: dict[str, Any] = {}
         self._names = NameTable(config.vocabulary) if config.vocabulary else None
@@ -94,6 +98,8 @@ class ReplayOutput:
         self._output.record(*files)
         if self._plots is not None:
             self._plots.add(number, result)
+        if self._viewer is not None:
+            self._viewer.write(context, with_points=cloud_due)
         if self._names is not None:
             self._names.add(result.tracks)
         self._latencies.add(result.latency_ms)

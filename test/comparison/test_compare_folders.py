@@ -35,8 +35,8 @@ def test_every_kind_of_change_is_found_and_the_worst_stands_first(tmp_path):
         range(2), strips(24, 16, 20, 20, 10, 10, ids=(1, 11, 2, -1, 5, 6))))
     comparison = compare_folders(new, old)
     assert changes(comparison) == {
-        (1, 1): ('fragmented',), (None, 11): ('gained',), (2, 2): ('merged',), (3, None): ('lost',),
-        (4, None): ('lost',), (None, 6): ('gained',), (5, 5): ()}
+        (1, 1): ('fragmented',), (2, 2): ('merged',), (3, None): ('lost',), (4, None): ('lost',),
+        (5, 5): (), (None, 6): ('gained',), (None, 11): ('gained',)}
     by_id = {track.old.id: track for track in comparison.tracks if track.old}
     assert by_id[1].pieces == (1, 11) and by_id[1].kept == 0.6
     assert by_id[2].parts == (2, 3) and by_id[2].kept == 1.0

@@ -111,10 +111,11 @@ def test_pictures_show_the_same_thing_in_the_same_colour(one):
 
 
 def test_titles_and_names_cannot_become_markup(tmp_path, one):
-    bad = '</script><b>{{data}} &amp; "x" {{title}}'
+    bad = '</script><b>{{data}} & "x" {{title}}'
     write_page(tmp_path / 'page.html', [replace(one, name=bad)], title=bad, notes=[bad])
     text = (tmp_path / 'page.html').read_text()
     assert text.count('</script>') == 2 and '<b>' not in text
-    assert '<title>&lt;/script&gt;&lt;b&gt;{{data}} &amp;amp; &quot;x&quot; {{title}}</title>' in text
+    escaped = '&lt;/script&gt;&lt;b&gt;{{data}} &amp; &quot;x&quot; {{title}}'
+    assert f'<title>{escaped}</title>' in text
     data = embedded(tmp_path / 'page.html')
     assert data['title'] == bad == data['recordings'][0]['name'] == data['notes'][0]

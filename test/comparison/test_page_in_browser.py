@@ -9,7 +9,8 @@ import pytest
 from replay_files import strips, write_replay
 
 NAMES = {1: '<img src=x onerror=alert(1)>', 2: 'table', 3: 'cup', 4: 'chair'}
-COLUMN = '[...document.querySelectorAll("table[aria-label={}] tbody tr")].map(row => row.cells[{}].textContent)'
+COLUMN = ('[...document.querySelectorAll("table[aria-label={}] tbody tr")]'
+          '.map(row => row.cells[{}].textContent)')
 
 
 @pytest.fixture(scope='module')
