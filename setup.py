@@ -48,6 +48,7 @@ setup(
         'wheels': requirements('library.txt') + requirements('ros.txt'),
         'names': requirements('library.txt') + requirements('names.txt'),
         'training': requirements('library.txt') + requirements('training.txt'),
+        'viewer': requirements('library.txt') + requirements('viewer.txt'),
         'test': requirements('test.txt'),
         'docs': requirements('docs.txt'),
     },

@@ -99,7 +99,7 @@ class ReplayOutput:
         if self._plots is not None:
             self._plots.add(number, result)
         if self._viewer is not None:
-            self._viewer.write(context, with_points=cloud_due)
+            self._viewer.write(context, cloud)
         if self._names is not None:
             self._names.add(result.tracks)
         self._latencies.add(result.latency_ms)

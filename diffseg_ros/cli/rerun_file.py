@@ -9,11 +9,12 @@ from typing import Any
 from diffseg_ros.cli.output_folder import OutputFolder
 from diffseg_ros.errors import DiffsegError, WriteError
 from diffseg_ros.geometry.label_images import distinct_labels
-from diffseg_ros.geometry.point_cloud import labelled_cloud
+from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.postprocessing.output_context import OutputContext
-from diffseg_ros.types import Frame
+from diffseg_ros.types import Frame, Matrix
 from diffseg_ros.viz.colours import label_colours
 import numpy as np
+import numpy.typing as npt
 
 _APPLICATION = 'diffseg_replay'
 _TIMELINE = 'stamp'
@@ -21,9 +22,12 @@ _CAMERA = 'world/camera'
 _IMAGE = f'{_CAMERA}/image'
 _QUALITY = 85
 _OPACITY = 0.5
-_POINT_STEP = 2
+_THINNED = np.s_[::2, ::2]
 _PLANE = 0.3
 _HIDDEN = (0, 0, 0, 0)
+_EYE, _TARGET, _ABOVE = np.array([[0.3, -0.6, -1.0], [0.0, 0.0, 2.0], [0.3, -1.6, -1.0]])
+
+Vector = npt.NDArray[np.float64]
 
 
 class RerunFile:
@@ -67,10 +71,11 @@ class RerunFile:
         rerun = self._rerun
         self._stream = rerun.RecordingStream(_APPLICATION)
         try:
-            self._stream.save(self._partial, default_blueprint=_blueprint(rerun))
+            self._stream.save(self._partial)
         except (RuntimeError, OSError) as error:
             raise WriteError(f'--rerun {self._path}: cannot be written ({error}); check the '
                              'permissions and the space on the disk') from error
+        self._stream.set_log_time_enabled(False)
         self._stream.send_recording_name(self._source)
         return self
 
@@ -87,9 +92,16 @@ class RerunFile:
             self._partial.unlink(missing_ok=True)
             self._folder.__exit__(kind, *exception)
 
-    def write(self, context: OutputContext, *, with_points: bool) -> None:
-        """Write one frame; the points are those of every second pixel of every second row."""
+    def write(self, context: OutputContext, cloud: LabelledCloud | None) -> None:
+        """
+        Write one frame.
+
+        `cloud` has label values in place of ids; of an organised one every second pixel of every
+        second row is written.
+        """
         rerun, frame = self._rerun, context.frame
+        if not self._classes:
+            self._begin(frame.pose)
         self._stream.set_time(_TIMELINE, timestamp=np.datetime64(frame.stamp, 'ns'))
         self._write_classes(context)
         self._write_camera(context.frame)
@@ -97,22 +109,29 @@ class RerunFile:
         self._log(f'{_IMAGE}/labels', rerun.SegmentationImage(context.values, opacity=_OPACITY))
         if context.has_points:
             self._write_boxes(context)
-            if with_points:
-                self._write_points(context)
+        if cloud is not None:
+            self._write_points(cloud, context.encoder.unlabelled)
         for stage, milliseconds in context.result.latency_ms.items():
             self._log(f'milliseconds/{stage}', rerun.Scalars(milliseconds))
 
     def _log(self, entity: str, data: Any) -> None:
         self._stream.log(entity, data)
 
+    def _begin(self, pose: Matrix | None) -> None:
+        """Say how the viewer shows the world first: from behind and above the first camera."""
+        if pose is None:
+            # The world is the camera then: x right, y down, z forward.
+            self._stream.log('world', self._rerun.ViewCoordinates.RDF, static=True)
+            pose = np.eye(4)
+        eye, target, above = (pose[:3, :3] @ direction for direction in (_EYE, _TARGET, _ABOVE))
+        self._stream.send_blueprint(_blueprint(pose[:3, 3] + eye, pose[:3, 3] + target,
+                                               above - eye))
+
     def _write_camera(self, frame: Frame) -> None:
         rerun = self._rerun
         if frame.pose is not None:
             self._log(_CAMERA, rerun.Transform3D(translation=frame.pose[:3, 3],
                                                  mat3x3=frame.pose[:3, :3]))
-        elif not self._classes:
-            # Without a pose the world is the first camera: x right, y down, z forward.
-            self._stream.log('world', rerun.ViewCoordinates.RDF, static=True)
         if frame.intrinsics is not None:
             height, width = frame.rgb.shape[:2]
             camera = frame.intrinsics.resized(width, height)
@@ -143,30 +162,32 @@ class RerunFile:
             sizes=np.reshape([box.size for box in boxes], (-1, 3)),
             quaternions=np.reshape([box.quaternion for box in boxes], (-1, 4)),
             class_ids=context.encoder.values(ids),
+            fill_mode=self._rerun.components.FillMode.MajorWireframe,
             labels=[_caption(box.id, context.names) for box in boxes]))
 
-    def _write_points(self, context: OutputContext) -> None:
-        labels = np.ascontiguousarray(context.labels[::_POINT_STEP, ::_POINT_STEP])
-        cloud = labelled_cloud(context.frame, labels, context.config.cloud).compact()
-        seen = cloud.labels >= 0
+    def _write_points(self, cloud: LabelledCloud, unlabelled: int) -> None:
+        if cloud.labels.ndim == 2:
+            cloud = LabelledCloud(cloud.points[_THINNED], cloud.rgb[_THINNED],
+                                  cloud.labels[_THINNED])
+        cloud = cloud.compact()
+        labelled = cloud.labels != unlabelled
         self._log(f'{_CAMERA}/points', self._rerun.Points3D(
-            cloud.points[seen], class_ids=context.encoder.values(cloud.labels[seen])))
+            cloud.points[labelled], class_ids=cloud.labels[labelled]))
 
 
 def _caption(identity: int, names: dict[int, str]) -> str:
     return f'{identity} {names.get(identity, "")}'.rstrip()
 
 
-def _blueprint(rerun: Any) -> Any:
-    """Return what the viewer shows first: the world, the image and the times."""
+def _blueprint(eye: Vector, target: Vector, up: Vector) -> Any:
+    """Return what the viewer shows first: the world, the image with its labels, the times."""
     from rerun import blueprint
 
+    world = blueprint.Spatial3DView(
+        name='World', origin='world', line_grid=False,
+        eye_controls=blueprint.EyeControls3D(position=eye, look_target=target, eye_up=up))
+    image = blueprint.Spatial2DView(name='Image and labels', origin=_IMAGE)
+    times = blueprint.TimeSeriesView(name='Milliseconds of each stage', origin='milliseconds')
     return blueprint.Blueprint(
-        blueprint.Horizontal(
-            blueprint.Spatial3DView(name='World', origin='world'),
-            blueprint.Vertical(blueprint.Spatial2DView(name='Image and labels', origin=_IMAGE),
-                               blueprint.TimeSeriesView(name='Milliseconds',
-                                                        origin='milliseconds'),
-                               row_shares=[2, 1]),
-            column_shares=[3, 2]),
-        collapse_panels=True)
+        blueprint.Horizontal(world, blueprint.Vertical(image, times, row_shares=[2, 1]),
+                             column_shares=[3, 2]), collapse_panels=True)
