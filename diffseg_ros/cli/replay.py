@@ -103,30 +103,29 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
                       **pipeline.model, **pipeline.naming, **memory, 'source': source.name,
                       'notes': source.warnings}
         write_json(arguments.output / 'report.json', report)
-        if arguments.page:
-            write_replay_page(arguments.output)
         _print_summary(report, arguments.output)
-        code = 0
-        if arguments.compare is not None:
-            code = _compare(arguments, tolerances, stopped=stop())
+        code = 0 if stop() else _write_pages(arguments, tolerances, stop)
     write_json(arguments.json, report)
     return code
 
 
-def _compare(arguments: argparse.Namespace, tolerances: dict[str, float], *, stopped: bool) -> int:
-    """Compare with the older replay and return the exit code; half a replay is not compared."""
-    if stopped:
-        print('stopped early: not compared', file=sys.stderr)
-        return 0
-    from diffseg_ros.comparison.comparison import compare_folders
+def _write_pages(arguments: argparse.Namespace, tolerances: dict[str, float],
+                 stop: StopSignal) -> int:
+    """Write what --page and --compare ask for, of a whole replay, and return the exit code."""
+    with stop.interrupting():
+        if arguments.page:
+            write_replay_page(arguments.output)
+        if arguments.compare is None:
+            return 0
+        from diffseg_ros.comparison.comparison import compare_folders
 
-    comparison = compare_folders(arguments.output, arguments.compare)
-    figures = comparison.figures
-    print(f'against {arguments.compare}: {figures["moved_share_mean"]:.2%} of the pixels moved '
-          f'({figures["moved_share_worst"]:.2%} in the worst of {len(comparison.frames)} frames), '
-          f'{figures["tracks_lost"]} tracks lost, {figures["tracks_gained"]} gained')
-    return write_comparisons(arguments.output, [comparison], tolerances,
-                             title=f'{comparison.name}: what changed')
+        comparison = compare_folders(arguments.output, arguments.compare)
+        mean, worst, lost, gained = (comparison.figures[name] for name in (
+            'moved_share_mean', 'moved_share_worst', 'tracks_lost', 'tracks_gained'))
+        print(f'against {arguments.compare}: {mean:.2%} of the pixels moved ({worst:.2%} in the '
+              f'worst of {len(comparison.frames)} frames), {lost} tracks lost, {gained} gained')
+        return write_comparisons(arguments.output, [comparison], tolerances,
+                                 title=f'{comparison.name}: what changed')
 
 
 def _print_summary(report: dict[str, Any], output: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 import os
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ _QUALITY = 85
 _OPACITY = 0.5
 _THINNED = np.s_[::2, ::2]
 _PLANE = 0.3
+_END, _END_BYTES = b'RRF2FOOT', 16
 _HIDDEN = (0, 0, 0, 0)
 _EYE, _TARGET, _ABOVE = np.array([[0.3, -0.6, -1.0], [0.0, 0.0, 2.0], [0.3, -1.6, -1.0]])
 
@@ -67,14 +69,14 @@ class RerunFile:
 
     def __enter__(self) -> RerunFile:
         """Open the file."""
-        self._folder.__enter__()
-        rerun = self._rerun
-        self._stream = rerun.RecordingStream(_APPLICATION)
-        try:
-            self._stream.save(self._partial)
-        except (RuntimeError, OSError) as error:
-            raise WriteError(f'--rerun {self._path}: cannot be written ({error}); check the '
-                             'permissions and the space on the disk') from error
+        with ExitStack() as undo:
+            undo.enter_context(self._folder)
+            self._stream = self._rerun.RecordingStream(_APPLICATION)
+            try:
+                self._stream.save(self._partial)
+            except RuntimeError as error:
+                raise self._failure(str(error)) from error
+            undo.pop_all()
         self._stream.set_log_time_enabled(False)
         self._stream.send_recording_name(self._source)
         return self
@@ -84,13 +86,24 @@ class RerunFile:
         self._stream.disconnect()
         try:
             if kind is None:
-                self._partial.replace(self._path)
+                self._finish()
         except OSError as error:
-            raise WriteError(f'--rerun {self._path}: cannot be written ({error.strerror}); check '
-                             'the permissions and the space on the disk') from error
+            raise self._failure(error.strerror or str(error)) from error
         finally:
             self._partial.unlink(missing_ok=True)
             self._folder.__exit__(kind, *exception)
+
+    def _finish(self) -> None:
+        # What Rerun cannot write it logs and forgets; only a whole file has its end.
+        with self._partial.open('rb') as file:
+            file.seek(-min(_END_BYTES, self._partial.stat().st_size), os.SEEK_END)
+            if _END not in file.read():
+                raise self._failure('it is cut off')
+        self._partial.replace(self._path)
+
+    def _failure(self, reason: str) -> WriteError:
+        return WriteError(f'--rerun {self._path}: cannot be written ({reason}); check the '
+                          'permissions and the space on the disk')
 
     def write(self, context: OutputContext, cloud: LabelledCloud | None) -> None:
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -90,11 +90,13 @@ class Comparison:
             'tracks': [_track_report(track) for track in self.tracks]}
 
 
-def compare_folders(new: Path, old: Path | None) -> Comparison:
+def compare_folders(new: Path, old: Path | None, name: str = '') -> Comparison:
     """
     Compare what two replays of one recording wrote; without `old` describe the new one.
 
-    One frame of each is in memory at a time, and some hundred pairs of ids of each.
+    `name` is what the recording is called, by default as report.json has it.
+
+    The labels of one frame are in memory at a time, and of each frame which ids met.
 
     Raises
     ------
@@ -104,6 +106,8 @@ def compare_folders(new: Path, old: Path | None) -> Comparison:
 
     """
     after = ReplayFolder.open(new)
+    if name:
+        after = replace(after, source=name)
     if old is None:
         side = _Side(after)
         for number in after.labels:

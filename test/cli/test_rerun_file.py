@@ -130,3 +130,26 @@ def test_without_the_extra_one_line_says_what_is_missing(run, sequence, tmp_path
     line, = capsys.readouterr().err.splitlines()
     assert 'rerun is not installed' in line and 'requirements/viewer.txt' in line
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_file_that_was_cut_off_is_an_error_and_is_not_left(run, sequence, tmp_path, capsys,
+                                                             monkeypatch):
+    rerun = pytest.importorskip('rerun', reason='needs the extra viewer')
+    finish = rerun.RecordingStream.disconnect
+
+    def cut(stream):
+        finish(stream)
+        for partial in tmp_path.glob('.box.rrd.*.partial'):
+            partial.write_bytes(partial.read_bytes()[:-40])
+
+    monkeypatch.setattr(rerun.RecordingStream, 'disconnect', cut)
+    code, output = run(sequence, 'out', '--rerun', str(tmp_path / 'box.rrd'), '--no-bag')
+    assert code == 2 and 'box.rrd: cannot be written (it is cut off)' in capsys.readouterr().err
+    assert not list(tmp_path.glob('*box.rrd*')) and (output / 'report.json').exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_named(run, sequence, tmp_path, capsys):
+    name = 'a' * 240 + '.rrd'
+    assert run(sequence, 'out', '--rerun', str(tmp_path / 'view' / name))[0] == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert f'{name}: cannot be written (' in line and not (tmp_path / 'view').exists()
