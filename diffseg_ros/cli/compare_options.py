@@ -17,6 +17,8 @@ COMPARISON_NAMES = ('compare.json', 'compare.html')
 """What `write_comparisons` writes."""
 PAGE_NAME = 'page.html'
 """What `write_replay_page` writes."""
+PAGES = (*COMPARISON_NAMES, PAGE_NAME)
+"""What a replay writes of both, as patterns of an `OutputFolder`."""
 
 
 def add_compare_options(parser: argparse.ArgumentParser, folder: str) -> None:

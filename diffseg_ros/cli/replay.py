@@ -12,6 +12,7 @@ from diffseg_ros.cli.command import add_json_option, run_stoppable, write_json
 from diffseg_ros.cli.compare_options import (
     add_compare_options,
     checked_tolerances,
+    PAGES,
     write_comparisons,
     write_replay_page,
 )
@@ -103,29 +104,32 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
                       **pipeline.model, **pipeline.naming, **memory, 'source': source.name,
                       'notes': source.warnings}
         write_json(arguments.output / 'report.json', report)
-        _print_summary(report, arguments.output)
-        code = 0 if stop() else _write_pages(arguments, tolerances, stop)
     write_json(arguments.json, report)
-    return code
+    _print_summary(report, arguments.output)
+    return 0 if stop() else _write_pages(arguments, tolerances, stop)
 
 
 def _write_pages(arguments: argparse.Namespace, tolerances: dict[str, float],
                  stop: StopSignal) -> int:
     """Write what --page and --compare ask for, of a whole replay, and return the exit code."""
-    with stop.interrupting():
+    from diffseg_ros.cli.output_folder import OutputFolder
+
+    with stop.interrupting(), OutputFolder(arguments.output, 'diffseg_replay', PAGES):
         if arguments.page:
             write_replay_page(arguments.output)
-        if arguments.compare is None:
-            return 0
-        from diffseg_ros.comparison.comparison import compare_folders
+        return 0 if arguments.compare is None else _compare(arguments, tolerances)
 
-        comparison = compare_folders(arguments.output, arguments.compare)
-        mean, worst, lost, gained = (comparison.figures[name] for name in (
-            'moved_share_mean', 'moved_share_worst', 'tracks_lost', 'tracks_gained'))
-        print(f'against {arguments.compare}: {mean:.2%} of the pixels moved ({worst:.2%} in the '
-              f'worst of {len(comparison.frames)} frames), {lost} tracks lost, {gained} gained')
-        return write_comparisons(arguments.output, [comparison], tolerances,
-                                 title=f'{comparison.name}: what changed')
+
+def _compare(arguments: argparse.Namespace, tolerances: dict[str, float]) -> int:
+    from diffseg_ros.comparison.comparison import compare_folders
+
+    comparison = compare_folders(arguments.output, arguments.compare)
+    mean, worst, lost, gained = (comparison.figures[name] for name in (
+        'moved_share_mean', 'moved_share_worst', 'tracks_lost', 'tracks_gained'))
+    print(f'against {arguments.compare}: {mean:.2%} of the pixels moved ({worst:.2%} in the worst '
+          f'of {len(comparison.frames)} frames), {lost} tracks lost, {gained} gained')
+    return write_comparisons(arguments.output, [comparison], tolerances,
+                             title=f'{comparison.name}: what changed')
 
 
 def _print_summary(report: dict[str, Any], output: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from diffseg_ros.cli.compare_options import COMPARISON_NAMES, PAGE_NAME
+from diffseg_ros.cli.compare_options import PAGES
 from diffseg_ros.cli.output_folder import OutputFolder
 from diffseg_ros.cli.rerun_file import RerunFile
 from diffseg_ros.cli.sequence_plots import NAMES as PLOT_NAMES
@@ -25,7 +25,7 @@ from diffseg_ros.types import Result
 import numpy as np
 
 FILES = ('labels/*.png', 'overlay/*.jpg', 'clouds/*.ply', 'output.mcap', 'report.json',
-         'names.csv', *PLOT_NAMES, *COMPARISON_NAMES, PAGE_NAME)
+         'names.csv', *PLOT_NAMES, *PAGES)
 """What a replay writes, as patterns of an `OutputFolder`."""
 
 

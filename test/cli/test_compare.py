@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 from box_recording import FRAMES
 import pytest
@@ -23,9 +25,12 @@ def test_the_same_replay_has_not_changed(run, sequence, capsys, tmp_path):
     assert 0 < report['figures']['seconds_ratio']
     assert '0.00% of the pixels moved' in capsys.readouterr().out
     assert 'Everything' in (new / 'compare.html').read_text()
-    # The next replay takes them away as its own.
+    # The next replay takes them away as its own, but not what somebody changed.
     code, new = run(sequence, 'new', *NO_EXTRAS)
     assert code == 0 and not (new / 'compare.json').exists()
+    (new / 'compare.html').write_text('my notes')
+    code, new = run(sequence, 'new', *NO_EXTRAS)
+    assert code == 2 and (new / 'compare.html').read_text() == 'my notes'
 
 
 def test_beyond_a_tolerance_the_exit_code_is_1(run, sequence, capsys, tmp_path):
@@ -66,3 +71,20 @@ def test_what_cannot_be_compared_is_refused_before_the_work(
     line, = capsys.readouterr().err.splitlines()
     assert code == 2 and words in line
     assert sorted((tmp_path / 'new').rglob('*')) == before
+
+
+def test_a_replay_that_was_stopped_is_not_compared(run, sequence, monkeypatch):
+    from diffseg_ros.cli.replay_output import ReplayOutput
+
+    _, old = run(sequence, 'old', *NO_EXTRAS)
+    write = ReplayOutput.write
+
+    def write_and_stop(self, number, result):
+        write(self, number, result)
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(ReplayOutput, 'write', write_and_stop)
+    code, new = run(sequence, 'new', '--compare', str(old), '--page', *NO_EXTRAS)
+    assert code == 130 and json.loads((new / 'report.json').read_text())['frames'] == 2
+    assert not list(new.glob('*.html'))
