@@ -138,6 +138,16 @@ def test_it_is_readable_in_light_and_dark(browser, comparison, tmp_path, scheme)
         assert (max(paper, shade) + 0.05) / (min(paper, shade) + 0.05) >= 4.5
 
 
+def test_one_frame_without_any_label(browser, tmp_path):
+    nothing = {7: strips(100, ids=(-1,))}
+    old, new = (write_replay(tmp_path / name, nothing) for name in ('old', 'new'))
+    write_page(tmp_path / 'compare.html', [compare_folders(new, old)], title='empty')
+    opened(browser, tmp_path / 'compare.html')
+    assert text(browser, '#said') == 'Frame 7: 0.00 % of the pixels moved, 0 tracks in view'
+    assert column(browser, 'tracks', 0) == []
+    assert browser.complaints == []
+
+
 def _luminance(colour: str) -> float:
     """Return the relative luminance of 'rgb(R, G, B)' as WCAG defines it."""
     parts = [int(part) / 255 for part in colour[4:-1].split(',')]
