@@ -31,7 +31,8 @@ setup(
     maintainer='diffseg_ros maintainers',
     maintainer_email='diffseg-ros@example.org',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['*.pyi', 'py.typed', 'weights/*', 'weights/**/*', 'naming/*.yaml']},
+    package_data={PACKAGE: ['*.pyi', 'py.typed', 'weights/*', 'weights/**/*', 'naming/*.yaml',
+                            'comparison/*.html']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
@@ -47,6 +48,7 @@ setup(
         'wheels': requirements('library.txt') + requirements('ros.txt'),
         'names': requirements('library.txt') + requirements('names.txt'),
         'training': requirements('library.txt') + requirements('training.txt'),
+        'viewer': requirements('library.txt') + requirements('viewer.txt'),
         'test': requirements('test.txt'),
         'docs': requirements('docs.txt'),
     },

