@@ -40,7 +40,7 @@ def real_photos():
 def stub_teacher():
     """Return a class in place of Teacher: its features are mixtures of colours, and fast."""
     import cv2
-    from diffseg_ros.backbones.imagenet import STRIDE
+    from diffseg_ros.backbones.imagenet_features import STRIDE
     from diffseg_ros.training.teacher import Teacher
     import torch
     from torch.nn import functional

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 from diffseg_ros.config import BackboneConfig, PipelineConfig, SegmentationConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.settings import flatten, updated
@@ -77,3 +80,11 @@ def test_the_vocabulary_comes_with_the_settings(tmp_path):
 def test_names_that_cannot_be_used_are_refused(values, message):
     with pytest.raises(DiffsegError, match=message):
         updated(PipelineConfig(), values)
+
+
+def test_settings_load_no_model_library():
+    loaded = subprocess.run(
+        [sys.executable, '-c', 'import sys, diffseg_ros.config, diffseg_ros.parameter_file; '
+         'print(sorted({"torch", "diffusers", "transformers", "timm"} & set(sys.modules)))'],
+        capture_output=True, text=True, check=True, timeout=60)
+    assert loaded.stdout.strip() == '[]'

@@ -45,7 +45,8 @@ def model_kind(settings: BackboneSettings) -> str:
     `load_backbone` does.
     """
     if settings.model in backbones.names():
-        return str(getattr(backbones.get(settings.model).create, 'kind', OTHER))
+        entry = backbones.get(settings.model)
+        return str(entry.facts.get('kind') or getattr(entry.create, 'kind', OTHER))
     model = _open(_find(settings)[1])
     if isinstance(model, PixelModel):
         from diffseg_ros.backbones.embedded import pixel_kind

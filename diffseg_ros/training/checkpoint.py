@@ -15,7 +15,7 @@ from typing import Any
 from diffseg_ros.backbones import checkpoints, whitening
 from diffseg_ros.backbones.base import BackboneSettings
 from diffseg_ros.backbones.embedded import load_pixel_backbone
-from diffseg_ros.backbones.imagenet import CHANNELS
+from diffseg_ros.backbones.imagenet_features import CHANNELS
 from diffseg_ros.backbones.projector import (
     create_projector,
     load_projector,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import cv2
-from diffseg_ros.backbones.imagenet import STRIDE
+from diffseg_ros.backbones.imagenet_features import STRIDE
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training.checkpoint import PATCH
 from diffseg_ros.training.images import SMALLEST_SIDE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diffseg_ros.backbones.efficientnet import CHANNELS as SIZES
 from diffseg_ros.backbones.efficientnet import EfficientNetLite0
-from diffseg_ros.backbones.imagenet import (
+from diffseg_ros.backbones.imagenet_features import (
     CHANNELS,
     COMPONENTS_FILE,
     load_components,

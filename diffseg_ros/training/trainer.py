@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from diffseg_ros.backbones.imagenet import CHANNELS
+from diffseg_ros.backbones.imagenet_features import CHANNELS
 from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.model_defaults import EMBEDDED, model_defaults

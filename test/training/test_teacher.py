@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from diffseg_ros.backbones.imagenet import CHANNELS
+from diffseg_ros.backbones.imagenet_features import CHANNELS
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.training.teacher import Teacher, TEACHER_FILE
 import numpy as np
