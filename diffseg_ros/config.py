@@ -18,9 +18,9 @@ from diffseg_ros.registry import backbones, measures, outputs, segmentation_meth
 from diffseg_ros.segmentation.base import SegmentationSettings
 from diffseg_ros.settings import setting, Settings
 from diffseg_ros.time_rules import LARGEST_SLOP
+from diffseg_ros.types import IDS_BESIDE_A_CLASS
 from pydantic import create_model, PrivateAttr
 
-_LARGEST_POOL = {'class_and_id': 2**16 - 1, 'id_and_class': 2**15 - 1}
 _LARGEST_LABEL = {'16UC1': 2**16 - 1, 'mono8': 2**8 - 1, '32SC1': 2**31 - 1}
 
 
@@ -239,15 +239,15 @@ class NodeConfig(Settings):
         if self.labels_content == 'class' and self.unlabelled_value == 0:
             raise DiffsegError('parameter unlabelled_value: 0 is the class of segments without a '
                                'name; choose another value, or labels_content id')
-        if self.labels_content in _LARGEST_POOL:
-            largest = _LARGEST_POOL[self.labels_content]
+        if self.labels_content in IDS_BESIDE_A_CLASS:
+            largest = IDS_BESIDE_A_CLASS[self.labels_content]
             if (self.labels_encoding, self.unlabelled_value) != ('32SC1', 0):
                 raise DiffsegError(
                     f'parameter labels_content: {self.labels_content} needs labels_encoding 32SC1 '
                     f'and unlabelled_value 0; got {self.labels_encoding} and '
                     f'{self.unlabelled_value}')
         if self.label_pool_size > largest:
-            holder = (self.labels_content if self.labels_content in _LARGEST_POOL
+            holder = (self.labels_content if self.labels_content in IDS_BESIDE_A_CLASS
                       else self.labels_encoding)
             raise DiffsegError(f'parameter label_pool_size: got {self.label_pool_size}; {holder} '
                                f'has {largest} values beside the unlabelled one')

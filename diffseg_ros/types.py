@@ -24,6 +24,10 @@ UNLABELLED = -1
 """Value of pixels without a segment in every label array of the core (int32)."""
 
 
+IDS_BESIDE_A_CLASS = {'class_and_id': 2**16 - 1, 'id_and_class': 2**15 - 1}
+"""How many ids there are beside a class in 32 bits, by the content of the labels."""
+
+
 @dataclass(frozen=True)
 class Intrinsics:
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from diffseg_ros.naming.vocabulary import UNKNOWN
+from diffseg_ros.naming.vocabulary import known_names
 from diffseg_ros.types import Result
 from diffseg_ros.viz.overlay import ContactSheet
 from diffseg_ros.viz.plots import draw_timeline, IdSwitches, Timeline
@@ -29,9 +29,7 @@ class SequencePlots:
 
     def add(self, number: int, result: Result) -> None:
         """Add what was found in the next frame, with its number in the source."""
-        names = {track.id: track.name for track in result.tracks
-                 if track.name not in ('', UNKNOWN)}
-        self._sheet.add(number, result.frame.rgb, result.labels, names)
+        self._sheet.add(number, result.frame.rgb, result.labels, known_names(result.tracks))
         self._timeline.add(result.frame.stamp, result.labels)
 
     def write(self, folder: Path, title: str, switches: IdSwitches | None = None) -> None:

@@ -22,6 +22,8 @@ class _Record:
     ----------
     total, weight
         Sum of the (D,) embeddings, weighted by their pixels, and that of the weights.
+    embedding
+        (D,) mean of them; it is asked for in every frame.
     views, best
         Number of pictures, and the pixels of the best.
     name, score
@@ -32,6 +34,7 @@ class _Record:
     """
 
     total: npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.float32]
     weight: float = 0.0
     views: int = 0
     best: int = 0
@@ -40,9 +43,13 @@ class _Record:
     rival: str = ''
     held: int = 0
 
-    @property
-    def embedding(self) -> npt.NDArray[np.float32]:
-        return self.total / np.float32(self.weight)
+    def add(self, embedding: npt.NDArray[np.float32], pixels: int) -> None:
+        """Take a picture that shows so many pixels of the track."""
+        self.total += pixels * embedding
+        self.weight += pixels
+        self.embedding = self.total / np.float32(self.weight)
+        self.views += 1
+        self.best = max(self.best, pixels)
 
 
 class TrackNames:
@@ -101,13 +108,10 @@ class TrackNames:
 
     def add(self, tracks: Sequence[Track], embeddings: Embeddings) -> None:
         """Take the (N, D) embeddings of pictures of N tracks."""
-        records = [self._records.setdefault(track.id, _Record(np.zeros_like(row)))
+        records = [self._records.setdefault(track.id, _Record(np.zeros_like(row), row))
                    for track, row in zip(tracks, embeddings, strict=True)]
         for track, record, row in zip(tracks, records, embeddings, strict=True):
-            record.total += track.pixels * row
-            record.weight += track.pixels
-            record.views += 1
-            record.best = max(record.best, track.pixels)
+            record.add(row, track.pixels)
         means = np.stack([record.embedding for record in records])
         found = self._model.scores(means, self._vocabulary.concepts)
         for record, scores in zip(records, found, strict=True):

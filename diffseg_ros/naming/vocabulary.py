@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.settings import setting, Settings
-from diffseg_ros.types import SegmentKind
+from diffseg_ros.types import SegmentKind, Track
 import yaml
 
 UNKNOWN = 'unknown'
@@ -96,6 +96,11 @@ class Vocabulary:
     def class_of(self, name: str) -> int:
         """Return the class of a name, 0 for none and for those not in the vocabulary."""
         return self.by_name[name].id if name in self.by_name else 0
+
+
+def known_names(tracks: Iterable[Track]) -> dict[int, str]:
+    """Return what tracks are called, by id, without those that have no name or are unknown."""
+    return {track.id: track.name for track in tracks if track.name not in ('', UNKNOWN)}
 
 
 def load_vocabulary(words: Sequence[str]) -> Vocabulary:

@@ -9,7 +9,7 @@ from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.label_images import distinct_labels
-from diffseg_ros.types import LabelImage
+from diffseg_ros.types import IDS_BESIDE_A_CLASS, LabelImage
 import numpy as np
 import numpy.typing as npt
 
@@ -23,7 +23,6 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     '16UC1': np.dtype('<u2'), 'mono8': np.dtype('u1'), '32SC1': np.dtype('<i4')}
 _POOL_SIZE_8BIT = 255
 _CLASS_BITS = 16
-_POOL_SIZES_WITH_CLASS = {'class_and_id': 2**16 - 1, 'id_and_class': 2**15 - 1}
 _LARGEST_TABLE = 2**24
 
 
@@ -66,7 +65,7 @@ class LabelEncoder:
         self.max_misses = max_misses
         self.unencodable = 0
         self._content = content
-        self._pool_size = pool_size or _POOL_SIZES_WITH_CLASS.get(
+        self._pool_size = pool_size or IDS_BESIDE_A_CLASS.get(
             content, _POOL_SIZE_8BIT if encoding == 'mono8' else 0)
         self._free = deque([value for value in range(self._pool_size + 1)
                             if value != self.unlabelled][:self._pool_size])
@@ -99,7 +98,7 @@ class LabelEncoder:
         else:
             values = self._allocate(ids) if self._pool_size else self._own_values(ids)
             self.unencodable = int(np.count_nonzero(values == self.unlabelled))
-        if self._content in _POOL_SIZES_WITH_CLASS:
+        if self._content in IDS_BESIDE_A_CLASS:
             halves = [self._classes(ids, classes), values]
             high, low = halves if self._content == 'class_and_id' else halves[::-1]
             values = np.where(values, high << _CLASS_BITS | low, 0)
@@ -149,7 +148,7 @@ class LabelEncoder:
 
     def _take(self, identity: int) -> int:
         """Take a value for an id from the pool: beside a class its own where that is free."""
-        if self._content in _POOL_SIZES_WITH_CLASS and identity in self._free:
+        if self._content in IDS_BESIDE_A_CLASS and identity in self._free:
             self._free.remove(identity)
             return identity
         return self._free.popleft()

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.geometry.label_images import compact, distinct_labels
-from diffseg_ros.naming.vocabulary import UNKNOWN
+from diffseg_ros.naming.vocabulary import known_names
 from diffseg_ros.postprocessing.segment_filter import needs_boxes, removed_ids
 from diffseg_ros.types import (
     Frame,
@@ -183,8 +183,7 @@ class OutputContext:
     @cached_property
     def names(self) -> dict[int, str]:
         """What the tracks are called, by id, where that is known."""
-        return {identity: track.name for identity, track in self.named.items()
-                if track.name != UNKNOWN}
+        return known_names(self.result.tracks)
 
     @cached_property
     def classes(self) -> dict[int, int]:

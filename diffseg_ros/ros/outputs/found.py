@@ -63,11 +63,12 @@ def markers(context: OutputContext) -> MarkerArray | None:
         return None
     here = header_of(context.frame)
     world = Header(stamp=here.stamp, frame_id=context.frame.fixed_frame)
+    best = set(found.best)
     scores = {match.id: match.score for match in found.matches}
     boxes = {box.id: box for box in context.boxes} if context.has_points else {}
     made = [Marker(header=here, action=Marker.DELETEALL)]
     for track in context.result.tracks:
-        if track.id not in found.best:
+        if track.id not in best:
             continue
         if track.id in boxes:
             box = boxes[track.id]
