@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 import sys
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.cli.command import add_json_option, run_stoppable, write_json
 from diffseg_ros.cli.pipeline_options import (
@@ -23,7 +24,12 @@ from diffseg_ros.cli.source_frames import (
     topic_names,
 )
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.source import open_source
+from diffseg_ros.io.source import open_source, Source
+
+if TYPE_CHECKING:
+    from diffseg_ros.config import PipelineConfig
+    from diffseg_ros.pipeline import Pipeline
+    from diffseg_ros.postprocessing.output_context import OutputContext
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,6 +40,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--output', type=Path, required=True, metavar='DIR',
                         help='labels/, overlay/, clouds/, output.mcap, report.json and, with '
                         'naming.model, names.csv go here')
+    add_replay_options(parser)
+    add_json_option(parser)
+    return parser
+
+
+def add_replay_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which frames are replayed, how, and what is written."""
     add_frame_options(parser)
     parser.add_argument('--clouds', type=int, default=1, metavar='N',
                         help='write the cloud of every Nth frame (1); 0 writes none')
@@ -41,31 +54,65 @@ def _parser() -> argparse.ArgumentParser:
     add_plots_option(parser, 'DIR')
     add_topic_options(parser)
     add_pipeline_options(parser)
-    add_json_option(parser)
-    return parser
+
+
+def check_replay_options(arguments: argparse.Namespace) -> None:
+    """Raise DiffsegError for an option of `add_replay_options` that cannot be used."""
+    if arguments.clouds < 0:
+        raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')
 
 
 def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
     source = open_source(arguments.source, topic_names(arguments), bag_settings(arguments))
     config = pipeline_config(arguments)
-    if arguments.clouds < 0:
-        raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')
+    check_replay_options(arguments)
 
+    def load() -> Pipeline:
+        from diffseg_ros.pipeline import Pipeline
+
+        with stop.interrupting():
+            pipeline = Pipeline(config)
+            if config.memory.file:
+                print(pipeline.load_at_start(config.memory.file), file=sys.stderr)
+        return pipeline
+
+    report = replay_recording(source, arguments, config, load, stop)
+    write_json(arguments.json, report)
+    _print_summary(report, arguments.output)
+
+
+def replay_recording(source: Source, arguments: argparse.Namespace, config: PipelineConfig,
+                     load: Callable[[], Pipeline], stop: Callable[[], bool],
+                     observe: Callable[[OutputContext], None] | None = None) -> dict[str, Any]:
+    """
+    Write what the pipeline makes of a recording into `arguments.output`; return the report.
+
+    Parameters
+    ----------
+    arguments
+        `source` and `output`, and the options of `add_replay_options`.
+    load
+        Gives a pipeline that has seen nothing; called once the output folder proved usable.
+    observe
+        Called with each frame that was written.
+
+    Raises
+    ------
+    DiffsegError
+        No frame can be processed, or the folder cannot be written to.
+
+    """
     from diffseg_ros.cli.output_folder import OutputFolder
     from diffseg_ros.cli.replay_output import FILES, ReplayOutput, TopicRecorder
-    from diffseg_ros.pipeline import Pipeline
 
     folder = OutputFolder(arguments.output, 'diffseg_replay', FILES, [arguments.source])
-    with stop.interrupting():
-        pipeline = Pipeline(config)
-        if config.memory.file:
-            print(pipeline.load_at_start(config.memory.file), file=sys.stderr)
+    pipeline = load()
     recorder = None if arguments.no_bag else TopicRecorder.create(
         arguments.output / 'output.mcap', config)
     plots = SequencePlots(selected_count(source, arguments.every, arguments.limit))
     with folder:
         with ReplayOutput(folder, config, clouds_every=arguments.clouds, recorder=recorder,
-                          plots=plots if arguments.plots else None) as output:
+                          plots=plots if arguments.plots else None, observe=observe) as output:
             failed = process_frames(
                 source, arguments, stop,
                 lambda number, frame: output.write(number, pipeline.process(frame)))
@@ -82,8 +129,7 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
                       **pipeline.model, **pipeline.naming, **memory, 'source': source.name,
                       'notes': source.warnings}
         write_json(arguments.output / 'report.json', report)
-    write_json(arguments.json, report)
-    _print_summary(report, arguments.output)
+    return report
 
 
 def _print_summary(report: dict[str, Any], output: Path) -> None:

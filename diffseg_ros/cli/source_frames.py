@@ -9,7 +9,6 @@ from pathlib import Path
 import sys
 
 from diffseg_ros.cli.command import progress
-from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.errors import DiffsegError, WriteError
 from diffseg_ros.io.base import Source, SourceFrame, TopicNames
 from diffseg_ros.io.source import is_bag
@@ -40,14 +39,23 @@ def topic_names(arguments: argparse.Namespace) -> TopicNames:
 
     Raises DiffsegError if one is named but `arguments.source` has no topics, or is None.
     """
-    given = {role: topic for role in _TOPIC_ROLES
-             if (topic := getattr(arguments, f'{role}_topic')) is not None}
+    given = _given_topics(arguments)
     source: Path | None = arguments.source
     if given and (source is None or (source.exists() and not is_bag(source))):
         role, topic = next(iter(given.items()))
         raise DiffsegError(f'{_topic_option(role)} {topic}: {source or "a generated room"} has no '
                            'topics to choose from; leave the option out, or name a bag')
     return TopicNames(**given)
+
+
+def topic_names_of_bags(arguments: argparse.Namespace) -> TopicNames:
+    """Return the topics that the options name for those of several sources that are bags."""
+    return TopicNames(**_given_topics(arguments))
+
+
+def _given_topics(arguments: argparse.Namespace) -> dict[str, str]:
+    return {role: topic for role in _TOPIC_ROLES
+            if (topic := getattr(arguments, f'{role}_topic')) is not None}
 
 
 def _topic_option(role: str) -> str:
@@ -65,7 +73,7 @@ def selected_frames(source: Source, every: int, limit: int | None) -> Iterator[S
     return islice(frames, 0, None if limit is None else every * (limit - 1) + 1, every)
 
 
-def process_frames(source: Source, arguments: argparse.Namespace, stop: StopSignal,
+def process_frames(source: Source, arguments: argparse.Namespace, stop: Callable[[], bool],
                    process: Callable[[int, Frame], None]) -> int:
     """
     Give number and frame of the selected frames to `process`, in order, until a signal comes.
