@@ -4,8 +4,8 @@ import os
 from setuptools import find_packages, setup
 
 PACKAGE = 'diffseg_ros'
-COMMANDS = ('benchmark', 'convert', 'demo', 'evaluate', 'map', 'node', 'play', 'replay', 'segment',
-            'train')
+COMMANDS = ('benchmark', 'convert', 'demo', 'evaluate', 'map', 'node', 'play', 'relabel', 'replay',
+            'segment', 'train')
 
 
 def share(folder, pattern):
@@ -47,6 +47,7 @@ setup(
         'wheels': requirements('library.txt') + requirements('ros.txt'),
         'names': requirements('library.txt') + requirements('names.txt'),
         'training': requirements('library.txt') + requirements('training.txt'),
+        'fleet': requirements('library.txt') + requirements('fleet.txt'),
         'test': requirements('test.txt'),
         'docs': requirements('docs.txt'),
     },

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 import fcntl
 import importlib.util
-import os
 from pathlib import Path
 import sys
 import time
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from diffseg_ros.cli.relabel_job import RelabelJob
     from diffseg_ros.fleet.index import Row
     from diffseg_ros.fleet.recordings import Recording
-    from diffseg_ros.fleet.workers import Crew, Fleet
+    from diffseg_ros.fleet.workers import Fleet
 
 _INDEX_SECONDS = 10.0
 
@@ -183,8 +182,8 @@ def _job(arguments: argparse.Namespace) -> RelabelJob:
     model_kind(config.backbone)
     options = argparse.Namespace(**{name: getattr(arguments, name) for name in (
         'every', 'limit', 'clouds', 'no_bag', 'plots')})
-    return RelabelJob(arguments.output.absolute(), config,
-                      topic_names_of_bags(arguments), bag_settings(arguments), options, uuid.uuid4().hex[:12], __version__,
+    return RelabelJob(arguments.output.absolute(), config, topic_names_of_bags(arguments),
+                      bag_settings(arguments), options, uuid.uuid4().hex[:12], __version__,
                       arguments.timeout, max(1, int(arguments.cpus)))
 
 

@@ -22,7 +22,7 @@ from diffseg_ros.config import PipelineConfig
 from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.fleet.attempt import node_of_attempt, noted_attempt, reason_of_end, SUFFIX
-from diffseg_ros.fleet.index import read_row, Row, ROW, TRACKS, write_row, write_track_table
+from diffseg_ros.fleet.index import read_row, ROW, Row, TRACKS, write_row, write_track_table
 from diffseg_ros.fleet.recordings import local_copy, Recording
 from diffseg_ros.fleet.track_table import TrackTable
 from diffseg_ros.io.base import BagSettings, TopicNames

@@ -87,14 +87,9 @@ def replay_recording(source: Source, arguments: argparse.Namespace, config: Pipe
     """
     Write what the pipeline makes of a recording into `arguments.output`; return the report.
 
-    Parameters
-    ----------
-    arguments
-        `source` and `output`, and the options of `add_replay_options`.
-    load
-        Gives a pipeline that has seen nothing; called once the output folder proved usable.
-    observe
-        Called with each frame that was written.
+    The arguments hold `source` and `output`, and the options of `add_replay_options`. `load` gives
+    a pipeline that has seen nothing; it is called once the output folder proved usable. `observe`
+    is called with each frame that was written.
 
     Raises
     ------
