@@ -48,7 +48,8 @@ def node_of_attempt(note: Path) -> str | None:
 def reason_of_end(note: Path, timeout: float) -> str:
     """Return why the process of an earlier attempt ended, in one line."""
     told = note.read_text(errors='replace').partition('\n')[2]
-    place = re.search(r'File "([^"]+)", line (\d+) in (\S+)', told)
+    main = told.rpartition('Thread ')[2]  # of all threads the main one comes last
+    place = re.search(r'File "([^"]+)", line (\d+) in (\S+)', main)
     where = f' in {place[3]} ({os.path.basename(place[1])}:{place[2]})' if place else ''
     if told.startswith('Timeout'):
         return f'took longer than --timeout {timeout:g} seconds; it was{where or " at work"}'

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
 os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')
+os.environ.setdefault('RAY_DEDUP_LOGS_SKIP_REGEX', '.')  # rows say why a worker ended
 
 # Ray reads the environment when it is imported.
 from diffseg_ros.errors import DiffsegError  # noqa: E402
@@ -87,11 +88,10 @@ class _Board:
 class _Worker:
     """Runs a job for one recording after the other; Ray starts it again where it ended."""
 
-    def __init__(self, job: Job, board: Any) -> None:
+    def __init__(self, job: Job) -> None:
         self._job = job
-        self._board = board
 
-    def label(self, recording: Recording) -> Row:
+    def label(self, recording: Recording, board: Any) -> Row:
         node = ray.get_runtime_context().get_node_id()
         if row := self._job.again(recording, node, _is_alive):
             return row
@@ -101,10 +101,10 @@ class _Worker:
             nonlocal told
             if time.monotonic() - told > _REPORT_SECONDS or done == total:
                 told = time.monotonic()
-                self._board.tell.remote(recording.name, done, total)
+                board.tell.remote(recording.name, done, total)
 
         row = self._job.run(recording, node, tick)
-        self._board.finish.remote(recording.name)
+        board.finish.remote(recording.name)
         return row
 
 
@@ -161,10 +161,10 @@ class Fleet:
         self._board = ray.remote(num_cpus=0, max_restarts=-1)(_Board).remote()
         worker = ray.remote(num_cpus=crew.cpus, num_gpus=crew.gpus, max_restarts=-1,
                             max_task_retries=-1)(_Worker)
-        pool = ActorPool([worker.remote(self._job, self._board) for _ in range(count)])
+        pool = ActorPool([worker.remote(self._job) for _ in range(count)])
         while True:
             while left and not stop() and pool.has_free():
-                pool.submit(lambda actor, one: actor.label.remote(one), left.pop())
+                pool.submit(lambda actor, one: actor.label.remote(one, self._board), left.pop())
             if not left or stop():
                 # A worker of a node that was lost may wait for the place of one without work.
                 while pool.pop_idle() is not None:
