@@ -39,7 +39,7 @@ class Faulty:
         act_out(rgb)
         height, width = rgb.shape[:2]
         side = (height * width / self._tokens) ** 0.5
-        image = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
+        image = torch.tensor(rgb).permute(2, 0, 1)[None].float() / 255
         grid = max(1, round(height / side)), max(1, round(width / side))
         found: torch.Tensor = torch.nn.functional.interpolate(image, grid, mode='area')[0]
         return found

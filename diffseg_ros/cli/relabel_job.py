@@ -202,7 +202,7 @@ class RelabelJob:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)  # a worker may be ending there
     else:
         path.unlink(missing_ok=True)
 

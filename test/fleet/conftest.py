@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import uuid
 
 import pytest
 
@@ -13,7 +14,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server = pytest.importorskip('moto.server', reason='moto is not installed')
     import s3fs
 
-    running = server.ThreadedMotoServer(port=0)
+    running = server.ThreadedMotoServer('127.0.0.1', 0)
     running.start()
     host, port = running.get_host_and_port()
     for name, value in {'AWS_ENDPOINT_URL': f'http://127.0.0.1:{port}',
@@ -21,7 +22,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
                         'AWS_DEFAULT_REGION': 'us-east-1'}.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir('bags')
-    yield 's3://bags'
+    bucket = f'bags-{uuid.uuid4()}'  # the servers of one process have their buckets in common
+    s3fs.S3FileSystem().mkdir(bucket)
+    yield f's3://{bucket}'
     s3fs.S3FileSystem.clear_instance_cache()
     running.stop()

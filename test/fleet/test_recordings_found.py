@@ -88,5 +88,5 @@ def test_a_store_is_searched_and_read(tree, s3):
                     assert copied.read_bytes() == file.read_bytes()
         assert not path.exists()
     assert [one.name for one in find_recordings([f'{s3}/runs/*.mcap'])] == ['a.mcap']
-    with pytest.raises(DiffsegError, match='s3://bags/nowhere'):
+    with pytest.raises(DiffsegError, match='nowhere'):
         find_recordings([f'{s3}/nowhere'])
