@@ -245,11 +245,10 @@ def _alone_in(output: Path) -> Iterator[None]:
 def _label(run: _Run, todo: list[Recording], arguments: argparse.Namespace, job: RelabelJob,
            stop: StopSignal) -> None:
     """Label the recordings and note their rows, until a signal comes."""
-    from diffseg_ros.fleet.index import write_index
     from diffseg_ros.fleet.workers import Crew, Fleet
 
     crew = Crew(arguments.address, arguments.workers or 0, arguments.cpus, arguments.gpus)
-    written = time.monotonic()
+    index = _Index(run)
     with Fleet(crew, job, len(todo)) as fleet, _bar(len(todo)) as bar:
         for row in fleet.rows(todo, lambda: stop() or bool(
                 run.newly_failed and not arguments.continue_on_error)):
@@ -257,11 +256,34 @@ def _label(run: _Run, todo: list[Recording], arguments: argparse.Namespace, job:
                 break
             if row is not None:
                 run.add(row)
-            if row is None:
+            else:
                 _show(bar, run, fleet)
-            if (row is not None and row.error) or time.monotonic() - written > _INDEX_SECONDS:
-                write_index(run.output, run.rows.values())
-                written = time.monotonic()
+            index.update(urgent=row is not None and bool(row.error))
+
+
+class _Index:
+    """
+    Writes the index so often that a killed run loses little, and so rarely that it costs little.
+
+    Failures are written sooner: of what was labelled, the folders tell.
+    """
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self._urgent = False
+        self._written, self._cost = time.monotonic(), 0.0
+
+    def update(self, *, urgent: bool) -> None:
+        """Write the index where it is time to."""
+        from diffseg_ros.fleet.index import write_index
+
+        self._urgent |= urgent
+        start = time.monotonic()
+        least = 0.0 if self._urgent else _INDEX_SECONDS
+        if start - self._written > max(least, 20 * self._cost):
+            write_index(self._run.output, self._run.rows.values())
+            self._urgent, self._written = False, time.monotonic()
+            self._cost = self._written - start
 
 
 def _bar(total: int) -> tqdm:

@@ -84,7 +84,8 @@ def read_row(folder: Path) -> Row | None:
 def write_index(output: Path, rows: Iterable[Row]) -> None:
     """Write index.parquet, by recording, whole or not at all."""
     ordered = sorted(rows, key=lambda row: row.recording)
-    table = pa.Table.from_pylist([asdict(row) for row in ordered], schema=INDEX_SCHEMA)
+    table = pa.table({name: [getattr(row, name) for row in ordered]
+                      for name in INDEX_SCHEMA.names}, schema=INDEX_SCHEMA)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     write_bytes(output / INDEX, memoryview(sink.getvalue()))

@@ -10,17 +10,12 @@ import sys
 import time
 from typing import Any, Protocol
 
-os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
-os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')
-os.environ.setdefault('RAY_DEDUP_LOGS_SKIP_REGEX', '.')  # rows say why a worker ended
-
-# Ray reads the environment when it is imported.
-from diffseg_ros.errors import DiffsegError  # noqa: E402
-from diffseg_ros.fleet.index import Row  # noqa: E402
-from diffseg_ros.fleet.recordings import Recording  # noqa: E402
-import ray  # noqa: E402
-from ray.exceptions import RayError  # noqa: E402
-from ray.util import ActorPool  # noqa: E402
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.fleet.index import Row
+from diffseg_ros.fleet.recordings import Recording
+import ray
+from ray.exceptions import RayError
+from ray.util import ActorPool
 
 _OBJECT_STORE_BYTES = 100_000_000  # rows and counts are all that Ray moves
 _POLL_SECONDS = 0.5
