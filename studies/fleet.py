@@ -7,7 +7,7 @@ Many recordings with diffseg_relabel: isolation, a killed run, a lost node, scal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 import os
 from pathlib import Path
@@ -68,7 +68,8 @@ def make_recordings(data: Path, folder: Path) -> None:
     shutil.copytree(next((folder / 'good').glob('*_bag')), bad / 'parts_missing')
     next((bad / 'parts_missing').glob('*.mcap')).rename(bad / 'parts_missing' / 'lost.mcap')
     for name, mark in (('exits', EXIT), ('hangs', HANG)):
-        image = sorted_images(cut(data, 3, bad / name) / 'rgb')[2]
+        # The first frame is always looked at by the model.
+        image = sorted_images(cut(data, 3, bad / name) / 'rgb')[0]
         pixels = read_image(image)
         pixels[0, 0] = mark
         image.unlink()
@@ -80,15 +81,16 @@ class Study:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        path = os.pathsep.join([str(Path(__file__).resolve().parents[1]),
-                                str(folder / 'plugins')])
-        self._environment = {**os.environ, 'PYTHONPATH': path}
+        root = Path(__file__).resolve().parents[1]
+        path = os.pathsep.join([str(root), str(folder / 'plugins')])
+        # Ray gives way to other processes, which a loop of diffseg_replay does not.
+        self._environment = {**os.environ, 'PYTHONPATH': path, 'RAY_worker_niceness': '0'}
+        self._data = Path(os.environ.get('DIFFSEG_DATA', root.parent / 'shared' / 'data')
+                          ) / 'sequences'
         if not folder.exists():
             folder.mkdir(parents=True)
             installed(folder / 'plugins')
-            root = Path(__file__).resolve().parents[1]
-            make_recordings(Path(os.environ.get('DIFFSEG_DATA', root.parent / 'shared' / 'data'))
-                            / 'sequences', folder)
+            make_recordings(self._data, folder)
 
     def _start(self, name: str, *arguments: object) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, '-m', name, *map(str, arguments)],
@@ -99,34 +101,46 @@ class Study:
         return self._start('diffseg_ros.cli.relabel', *arguments, '--output',
                            self.folder / output, *MODEL)
 
+    def _links(self, name: str, times: int, sources: Sequence[Path]) -> list[Path]:
+        """Return links to the sources, several times each, in a folder of the study."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        links = [folder / f'{source.name}_{number}' for number in range(times)
+                 for source in sources]
+        for number, link in enumerate(links):
+            if not link.is_symlink():
+                link.symlink_to(sources[number % len(sources)], target_is_directory=True)
+        return links
+
     def scaling(self) -> None:
-        """Time a loop of diffseg_replay, one process, and 1 and 2 workers."""
-        good = self.folder / 'good'
+        """Time a loop of diffseg_replay, one process, and 1 and 2 workers, all sequences twice."""
+        sources = self._links('long', 2, sorted(self._data.iterdir()))
         loops: dict[str, Callable[[], object]] = {
             'diffseg_replay in a loop': lambda: [self._start(
-                'diffseg_ros.cli.replay', source, '--output', self.folder / 'alone' / source.name,
-                *MODEL).wait() for source in sorted(good.iterdir())],
+                'diffseg_ros.cli.replay', source, '--output', self.folder / 'loop' / source.name,
+                *MODEL).wait() for source in sources],
             'one process without Ray': lambda: self._start(
                 'studies.fleet', self.folder, 'in_one_process').wait(),
-            '1 worker': lambda: self._relabel('one', good, '--workers', 1).wait(),
-            '2 workers': lambda: self._relabel('two', good, '--workers', 2).wait()}
+            '1 worker': lambda: self._relabel('one', *sources, '--workers', 1).wait(),
+            '2 workers': lambda: self._relabel('two', *sources, '--workers', 2).wait()}
         for name, loop in loops.items():
             start = time.monotonic()
             loop()
             seconds = time.monotonic() - start
-            print(f'{name}: {seconds:.1f} s, {60 * GOOD / seconds:.1f} recordings a minute',
-                  flush=True)
+            rate = 60 * len(sources) / seconds
+            print(f'{name}: {seconds:.1f} s, {rate:.1f} recordings a minute', flush=True)
         for output in ('process', 'one', 'two'):
             ends = sorted(path.stat().st_mtime
                           for path in (self.folder / output).glob('*/row.json'))
-            print(f'{output}: first to last result {ends[-1] - ends[0]:.1f} s', flush=True)
+            rate = 60 * (len(ends) - 1) / (ends[-1] - ends[0])
+            print(f'{output}: after the first result {rate:.1f} a minute', flush=True)
 
     def in_one_process(self) -> None:
-        """Label the good recordings as a worker does, but without Ray."""
+        """Label the recordings of `scaling` as a worker does, but without Ray."""
         output = self.folder / 'process'
         output.mkdir(exist_ok=True)
         job = _job(_parser().parse_args(['any', '--output', str(output), *MODEL]))
-        for recording in find_recordings([str(self.folder / 'good')]):
+        for recording in find_recordings(map(str, (self.folder / 'long').iterdir())):
             assert not job.run(recording, 'node', lambda done, total: None).error
 
     def isolation(self) -> None:
@@ -134,6 +148,9 @@ class Study:
         process = self._relabel('all', self.folder / 'good', self.folder / 'bad',
                                 '--continue-on-error', '--timeout', TIMEOUT)
         print(f'exit code {process.wait()}')
+        for source in sorted((self.folder / 'good').iterdir()):
+            self._start('diffseg_ros.cli.replay', source, '--output',
+                        self.folder / 'alone' / source.name, *MODEL).wait()
         rows = read_index(self.folder / 'all')
         for row in rows.values():
             if row.error:
@@ -182,13 +199,8 @@ class Study:
 
     def memory(self) -> None:
         """Print the memory of one worker over 50 recordings."""
-        links = self.folder / 'fifty'
-        links.mkdir(exist_ok=True)
-        for number in range(50):
-            (links / f'{number:02d}').unlink(missing_ok=True)
-            (links / f'{number:02d}').symlink_to(sorted((self.folder / 'good').iterdir())[:6][
-                number % 6], target_is_directory=True)
-        process = self._relabel('fifty_out', *sorted(links.iterdir()), '--workers', 1, '--no-bag',
+        links = self._links('fifty', 9, sorted((self.folder / 'good').iterdir())[:6])[:50]
+        process = self._relabel('fifty_out', *links, '--workers', 1, '--no-bag',
                                 '--limit', 4)
         seen: dict[int, float] = {}
         while process.poll() is None:
