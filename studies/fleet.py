@@ -70,7 +70,7 @@ def make_recordings(data: Path, folder: Path) -> None:
     for name, mark in (('exits', EXIT), ('hangs', HANG)):
         # The first frame is always looked at by the model.
         image = sorted_images(cut(data, 3, bad / name) / 'rgb')[0]
-        pixels = read_image(image)
+        pixels = read_image(image).copy()
         pixels[0, 0] = mark
         image.unlink()
         write_image(image.with_suffix('.png'), pixels)

@@ -118,7 +118,7 @@ class _Run:
         return {'recordings': self.wanted, 'skipped': len(self.kept),
                 'labelled': sum(not row.error for row in rows),
                 'failed': len(self.failures),
-                'not_begun': self.wanted - len(self.kept) - len(self.new),
+                'not_done': self.wanted - len(self.kept) - len(self.new),
                 'frames': frames, 'frames_failed': sum(row.failed for row in rows),
                 'seconds': seconds, 'frames_per_second': frames / seconds,
                 'recordings_per_minute': 60 * len(rows) / seconds, 'stopped': stopped,
@@ -306,7 +306,7 @@ def _print_summary(report: dict[str, Any], output: Path) -> None:
         print(f'failed: {failure["recording"]}: {failure["error"]}', file=sys.stderr)
     print(f'{"stopped early: " if report["stopped"] else ""}{report["labelled"]} recordings '
           f'labelled, {report["skipped"]} done before, {report["failed"]} failed, '
-          f'{report["not_begun"]} not begun; {report["frames"]} frames, '
+          f'{report["not_done"]} not done; {report["frames"]} frames, '
           f'{report["frames_per_second"]:.1f} a second, into {output}')
 
 

@@ -8,7 +8,16 @@ import time
 
 from diffseg_ros.cli.relabel import main as relabel
 from diffseg_ros.fleet.index import read_index
-from fleet_recordings import BROKEN, command, ENDING, FRAMES, GOOD, write_ending, write_recordings
+from fleet_recordings import (
+    BROKEN,
+    command,
+    ENDING,
+    FRAMES,
+    GOOD,
+    write_box,
+    write_ending,
+    write_recordings,
+)
 import pyarrow.parquet as pq
 import pytest
 
@@ -47,6 +56,26 @@ def test_a_killed_run_is_resumed_and_recordings_do_not_harm_each_other(tmp_path)
     assert left == {*GOOD, 'index.parquet', 'tracks.parquet'}
     tracks = pq.read_table(output / 'tracks.parquet')
     assert set(tracks['recording'].to_pylist()) == set(GOOD)
+
+
+@pytest.mark.slow
+def test_an_interrupt_keeps_what_is_whole(tmp_path):
+    box, hang = write_box(tmp_path / 'box'), write_box(tmp_path / 'hang', ENDING['hang'])
+    output = tmp_path / 'out'
+    process = command('relabel', tmp_path / 'plugins', box, hang, '--output', output,
+                      '--json', tmp_path / 'report.json')
+    give_up = time.monotonic() + 120
+    while not list(output.glob('.hang.*.partial')) or not (output / 'box').exists():
+        assert time.monotonic() < give_up and process.poll() is None
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors == ''
+    report = json.loads((tmp_path / 'report.json').read_text())
+    assert report['stopped'] and (report['labelled'], report['not_done']) == (1, 1)
+    assert {path.name for path in output.iterdir()} == {'box', 'index.parquet', 'tracks.parquet'}
+    assert list(read_index(output)) == ['box']
 
 
 @pytest.mark.parametrize(('options', 'word'), [
