@@ -19,7 +19,7 @@ from ray.util import ActorPool
 
 _OBJECT_STORE_BYTES = 100_000_000  # rows and counts are all that Ray moves
 _POLL_SECONDS = 0.5
-_REPORT_SECONDS = 1.0
+_REPORT_SECONDS = 2.0
 
 
 class Job(Protocol):
