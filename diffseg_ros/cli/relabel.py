@@ -21,6 +21,7 @@ from diffseg_ros.cli.replay import add_replay_options, check_replay_options
 from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import positive, topic_names_of_bags
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.settings import updated
 from tqdm import tqdm
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--cpus', type=_amount, default=1.0, metavar='N',
                         help='cores for each worker (1)')
     parser.add_argument('--gpus', type=_amount, default=0.0, metavar='F',
-                        help='GPUs for each worker, a fraction to share one (0)')
+                        help='GPUs for each worker, a fraction to share one (0: the CPU)')
     parser.add_argument('--timeout', type=_amount, default=0.0, metavar='S',
                         help='end a recording that takes longer than this many seconds (0: never)')
     parser.add_argument('--resume', action='store_true',
@@ -179,6 +180,8 @@ def _job(arguments: argparse.Namespace) -> RelabelJob:
     if not arguments.cpus and not arguments.gpus:
         raise DiffsegError('--cpus 0: without a share of a GPU (--gpus) there is no limit to the '
                            'number of workers; give 1 or more')
+    if not arguments.gpus and config.backbone.device == 'auto':
+        config = updated(config, {'backbone.device': 'cpu'})  # a GPU is used where Ray counts it
     model_kind(config.backbone)
     options = argparse.Namespace(**{name: getattr(arguments, name) for name in (
         'every', 'limit', 'clouds', 'no_bag', 'plots')})

@@ -3,5 +3,4 @@
 import os
 
 os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
-os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')
 os.environ.setdefault('RAY_DEDUP_LOGS_SKIP_REGEX', '.')  # rows say why a worker ended

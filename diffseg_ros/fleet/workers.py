@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 import os
 from pathlib import Path
-import sys
 import time
 from typing import Any, Protocol
 
@@ -88,8 +87,6 @@ class _Worker:
 
     def label(self, recording: Recording, board: Any) -> Row:
         node = ray.get_runtime_context().get_node_id()
-        if row := self._job.again(recording, node, _is_alive):
-            return row
         told = 0.0
 
         def tick(done: int, total: int) -> None:
@@ -98,7 +95,8 @@ class _Worker:
                 told = time.monotonic()
                 board.tell.remote(recording.name, done, total)
 
-        row = self._job.run(recording, node, tick)
+        row = (self._job.again(recording, node, _is_alive)
+               or self._job.run(recording, node, tick))
         board.finish.remote(recording.name)
         return row
 
@@ -201,5 +199,4 @@ def _room(crew: Crew) -> int:
 def _python_path() -> str:
     """Return PYTHONPATH with the place that this package came from in front."""
     here = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(dict.fromkeys([here, *os.environ.get('PYTHONPATH', '').split(
-        os.pathsep), *(path for path in sys.path if path)]))
+    return os.pathsep.join(filter(None, [here, os.environ.get('PYTHONPATH')]))
