@@ -86,8 +86,8 @@ class _Run:
         Names of the recordings that were done before.
     wanted
         How many recordings there are with these.
-    new
-        Names of those that were tried.
+    new, newly_failed
+        Names of those that were tried, and how many of them failed.
 
     """
 
@@ -96,21 +96,18 @@ class _Run:
     kept: list[str]
     wanted: int
     new: list[str] = field(default_factory=list)
+    newly_failed: int = 0
     start: float = field(default_factory=time.monotonic)
 
     def add(self, row: Row) -> None:
         self.rows[row.recording] = row
         self.new.append(row.recording)
+        self.newly_failed += bool(row.error)
 
     @property
     def failures(self) -> list[Row]:
         """The recordings that have no results, by this run or an earlier one."""
         return [row for name in sorted(self.kept + self.new) if (row := self.rows[name]).error]
-
-    @property
-    def newly_failed(self) -> int:
-        """How many recordings failed in this run."""
-        return sum(bool(self.rows[name].error) for name in self.new)
 
     def report(self, stopped: bool) -> dict[str, Any]:
         seconds = time.monotonic() - self.start
