@@ -28,7 +28,7 @@ def test_a_killed_run_is_resumed_and_recordings_do_not_harm_each_other(tmp_path)
     sources, ending = write_recordings(tmp_path / 'in'), write_ending(tmp_path / 'ending')
     output, plugins = tmp_path / 'out', tmp_path / 'plugins'
     arguments = ('relabel', plugins, sources, ending, '--output', output, '--continue-on-error',
-                 '--timeout', '3', '--resume', '--json', tmp_path / 'report.json')
+                 '--timeout', '10', '--resume', '--json', tmp_path / 'report.json')
     process = command(*arguments)
     give_up = time.monotonic() + 120
     while not (done := list(output.glob('*/row.json'))):
@@ -50,7 +50,7 @@ def test_a_killed_run_is_resumed_and_recordings_do_not_harm_each_other(tmp_path)
     assert all((rows[name].frames, rows[name].failed) == (FRAMES, 0) for name in GOOD)
     for name, reason in {'cut_off.mcap': 'truncated', 'day__parts_missing': 'parts are missing',
                          'crash': 'Segmentation fault',
-                         'hang': '--timeout 3 seconds; it was in act_out'}.items():
+                         'hang': '--timeout 10 seconds; it was in act_out'}.items():
         assert reason in rows[name].error
         assert f'failed: {name}: {rows[name].error}' in errors
     left = {path.name for path in output.iterdir()}
