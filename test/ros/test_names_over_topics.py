@@ -76,6 +76,7 @@ def test_tracks_are_named_anew_without_new_pictures(rig, tmp_path, photo):
     client = rig.start(
         '-p', f'backbone.model:={model}', '-p', 'backbone.tokens:=64',
         '-p', 'naming.model:=imagenet', '-p', 'naming.budget:=100', '-p', 'naming.margin:=0.0',
+        '-p', 'naming.hold:=1',
         '-p', 'labels_content:=class', '-p', 'tracking.keyframe_interval:=2',
         program=('-m', 'diffseg_ros.cli.node'))
     client.until(lambda: client.values.get('state') == 'active', 60)
