@@ -4,8 +4,8 @@ import os
 from setuptools import find_packages, setup
 
 PACKAGE = 'diffseg_ros'
-COMMANDS = ('benchmark', 'convert', 'demo', 'evaluate', 'map', 'node', 'play', 'replay', 'segment',
-            'train')
+COMMANDS = ('benchmark', 'convert', 'demo', 'evaluate', 'map', 'node', 'play', 'relabel', 'replay',
+            'segment', 'train')
 
 
 def share(folder, pattern):
@@ -49,6 +49,7 @@ setup(
         'names': requirements('library.txt') + requirements('names.txt'),
         'training': requirements('library.txt') + requirements('training.txt'),
         'viewer': requirements('library.txt') + requirements('viewer.txt'),
+        'fleet': requirements('library.txt') + requirements('fleet.txt'),
         'test': requirements('test.txt'),
         'docs': requirements('docs.txt'),
     },

@@ -21,6 +21,7 @@ from diffseg_ros.backbones.loader import load_backbone, model_kind
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.model_defaults import EMBEDDED, open_settings, OTHER, with_model_defaults
+from diffseg_ros.naming.base import NamingModel
 from diffseg_ros.naming.loader import load_naming_model
 from diffseg_ros.naming.namer import TrackNamer
 from diffseg_ros.parameter_file import pipeline_config_from_file
@@ -55,8 +56,8 @@ class Pipeline:
     """Diffusion features, segments, tracks; one instance sees one camera's frames in order."""
 
     def __init__(self, config: PipelineConfig | str | os.PathLike[str] | None = None, *,
-                 backbone: Backbone | None = None, first_id: int = 1,
-                 background: bool = False) -> None:
+                 backbone: Backbone | None = None, naming_model: NamingModel | None = None,
+                 first_id: int = 1, background: bool = False) -> None:
         """
         Load the backbone that `config` names, unless one is given.
 
@@ -64,8 +65,8 @@ class Pipeline:
         ----------
         config
             Settings, or the path of a ROS parameter file such as the node takes.
-        backbone
-            A model that is loaded already.
+        backbone, naming_model
+            Models that are loaded already; the second counts only where naming is on.
         first_id
             Ids rise from here; a process that loads one pipeline after another gives the
             `next_id` of the last, so that no id is used twice.
@@ -89,7 +90,7 @@ class Pipeline:
         self._backbone = backbone or load_backbone(self._config.backbone,
                                                    attention=self._method.needs_attention)
         self._tracker = Tracker(config.tracking, first_id)
-        self._namer = self._load_namer(background)
+        self._namer = self._load_namer(naming_model, background)
         self._last_stamp: int | None = None
         self._thread = (ThreadPoolExecutor(1, 'diffseg_keyframes', yield_to_others)
                         if background else None)
@@ -98,11 +99,11 @@ class Pipeline:
         self._labels: LabelImage | None = None
         self._loaded = self._saved = 0
 
-    def _load_namer(self, background: bool) -> TrackNamer | None:
+    def _load_namer(self, model: NamingModel | None, background: bool) -> TrackNamer | None:
         settings = self._config.naming
         if not settings.model:
             return None
-        model = load_naming_model(settings.model, self._config.backbone)
+        model = model or load_naming_model(settings.model, self._config.backbone)
         return TrackNamer(model, settings, background=background)
 
     @property

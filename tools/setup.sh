@@ -77,8 +77,9 @@ install_requirements() {
     local quiet=()
     [ -t 2 ] || quiet=(--quiet)
     "$VENV/bin/python" -m pip install "${quiet[@]}" --disable-pip-version-check \
-        -r requirements/library.txt -r requirements/training.txt -r requirements/ros.txt \
-        -r requirements/test.txt -r requirements/docs.txt -r requirements/viewer.txt \
+        -r requirements/library.txt -r requirements/training.txt -r requirements/fleet.txt \
+        -r requirements/viewer.txt -r requirements/ros.txt -r requirements/test.txt \
+        -r requirements/docs.txt \
         -c requirements/constraints.txt
     "$VENV/bin/python" -m pip install "${quiet[@]}" --disable-pip-version-check --no-deps \
         -r requirements/names.txt

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from diffseg_ros.cli.command import write_json
 from diffseg_ros.cli.output_folder import OutputFolder
 from diffseg_ros.cli.sequence_plots import add_plots_option, NAMES, SequencePlots
-from diffseg_ros.cli.source_frames import add_frame_options, selected_count, selected_frames
+from diffseg_ros.cli.source_frames import add_frame_options, selected_frames, selected_numbers
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.measure import MeasureSet, Observation
@@ -162,7 +162,7 @@ def _score(source: Source, variant: Variant, config: PipelineConfig, backbone: B
     folder = source if isinstance(source, SequenceFolder) else None
     measures = MeasureSet('tracks', config.measures)
     latencies, inputs = Latencies(), set[str]()
-    plots = SequencePlots(selected_count(source, arguments.every, arguments.limit))
+    plots = SequencePlots(len(selected_numbers(source, arguments.every, arguments.limit)))
     frames = keyframes = failed = 0
     for item in selected_frames(source, arguments.every, arguments.limit):
         try:

@@ -127,6 +127,16 @@ class OutputFolder:
                 folder.rmdir()
 
 
+def foreign_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that no command wrote, or that were changed since."""
+    written = {name: state for (_, name), state in _read_manifest(folder / MANIFEST).items()}
+    for file in sorted(folder.rglob('*')):
+        name = file.relative_to(folder).as_posix()
+        if (file.is_symlink() or not file.is_dir()) and name != MANIFEST:
+            if written.get(name) != _state(file):
+                yield file
+
+
 def _state(file: Path) -> _State:
     status = file.lstat()
     return status.st_size, status.st_mtime_ns

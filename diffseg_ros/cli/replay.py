@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 import sys
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from diffseg_ros.cli.command import add_json_option, run_stoppable, write_json
 from diffseg_ros.cli.compare_options import (
@@ -28,10 +29,17 @@ from diffseg_ros.cli.source_frames import (
     add_frame_options,
     add_topic_options,
     process_frames,
+    selected_numbers,
     topic_names,
 )
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.source import open_source
+from diffseg_ros.io.source import open_source, Source
+
+if TYPE_CHECKING:
+    from diffseg_ros.cli.rerun_file import RerunFile
+    from diffseg_ros.config import PipelineConfig
+    from diffseg_ros.pipeline import Pipeline
+    from diffseg_ros.postprocessing.output_context import OutputContext
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,55 +50,98 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--output', type=Path, required=True, metavar='DIR',
                         help='labels/, overlay/, clouds/, output.mcap, report.json and, with '
                         'naming.model, names.csv go here')
-    add_frame_options(parser)
+    add_replay_options(parser)
     add_follow_option(parser)
-    parser.add_argument('--clouds', type=int, default=1, metavar='N',
-                        help='write the cloud of every Nth frame (1); 0 writes none')
-    parser.add_argument('--no-bag', action='store_true', help='leave output.mcap out')
-    add_plots_option(parser, 'DIR')
     parser.add_argument('--page', action='store_true',
                         help='write DIR/page.html, the replay as a page for a browser')
     add_compare_options(parser, 'DIR')
     parser.add_argument('--rerun', type=Path, metavar='FILE.rrd',
                         help='write images, labels, points, boxes, camera and times for the '
                         'Rerun viewer (extra viewer)')
-    add_topic_options(parser)
-    add_pipeline_options(parser)
     add_json_option(parser)
     return parser
+
+
+def add_replay_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which frames are replayed, how, and what is written."""
+    add_frame_options(parser)
+    parser.add_argument('--clouds', type=int, default=1, metavar='N',
+                        help='write the cloud of every Nth frame (1); 0 writes none')
+    parser.add_argument('--no-bag', action='store_true', help='leave output.mcap out')
+    add_plots_option(parser, 'DIR')
+    add_topic_options(parser)
+    add_pipeline_options(parser)
+
+
+def check_replay_options(arguments: argparse.Namespace) -> None:
+    """Raise DiffsegError for an option of `add_replay_options` that cannot be used."""
+    if arguments.clouds < 0:
+        raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')
 
 
 def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     source = open_source(arguments.source, topic_names(arguments), bag_settings(arguments))
     config = pipeline_config(arguments)
-    if arguments.clouds < 0:
-        raise DiffsegError(f'--clouds {arguments.clouds}: 0 (none) or more is needed')
-    numbers = range(0, source.frame_count, arguments.every)[:arguments.limit]
-    clicks = Clicks(arguments.follow, numbers)
+    check_replay_options(arguments)
+    clicks = Clicks(arguments.follow, selected_numbers(source, arguments.every, arguments.limit))
     tolerances = checked_tolerances(arguments)
 
-    from diffseg_ros.cli.output_folder import OutputFolder
-    from diffseg_ros.cli.replay_output import FILES, ReplayOutput, TopicRecorder
     from diffseg_ros.cli.rerun_file import RerunFile
     from diffseg_ros.comparison.replay_folder import ReplayFolder
-    from diffseg_ros.pipeline import Pipeline
 
     if arguments.compare is not None:
         ReplayFolder.open(arguments.compare)
-    folder = OutputFolder(arguments.output, 'diffseg_replay', FILES,
-                          [arguments.source, *filter(None, [arguments.compare])])
     viewer = None if arguments.rerun is None else RerunFile(
         arguments.rerun, [arguments.source], source.name)
-    with stop.interrupting():
-        pipeline = Pipeline(config)
-        if config.memory.file:
-            print(pipeline.load_at_start(config.memory.file), file=sys.stderr)
+
+    def load() -> Pipeline:
+        from diffseg_ros.pipeline import Pipeline
+
+        with stop.interrupting():
+            pipeline = Pipeline(config)
+            if config.memory.file:
+                print(pipeline.load_at_start(config.memory.file), file=sys.stderr)
+        return pipeline
+
+    report = replay_recording(source, arguments, config, load, stop, clicks=clicks, viewer=viewer,
+                              inputs=list(filter(None, [arguments.compare])))
+    write_json(arguments.json, report)
+    _print_summary(report, arguments.output)
+    return 0 if stop() else _write_pages(arguments, tolerances, stop)
+
+
+def replay_recording(source: Source, arguments: argparse.Namespace, config: PipelineConfig,
+                     load: Callable[[], Pipeline], stop: Callable[[], bool], *,
+                     observe: Callable[[OutputContext], None] | None = None,
+                     clicks: Clicks | None = None, viewer: RerunFile | None = None,
+                     inputs: Sequence[Path] = ()) -> dict[str, Any]:
+    """
+    Write what the pipeline makes of a recording into `arguments.output`; return the report.
+
+    The arguments hold `source` and `output`, and the options of `add_replay_options`. `load` gives
+    a pipeline that has seen nothing; it is called once the output folder proved usable. `observe`
+    is called with each frame that was written. The folder may not hold `inputs`.
+
+    Raises
+    ------
+    DiffsegError
+        No frame can be processed, or the folder cannot be written to.
+
+    """
+    from diffseg_ros.cli.output_folder import OutputFolder
+    from diffseg_ros.cli.replay_output import FILES, ReplayOutput, TopicRecorder
+
+    numbers = selected_numbers(source, arguments.every, arguments.limit)
+    clicks = clicks or Clicks([], numbers)
+    folder = OutputFolder(arguments.output, 'diffseg_replay', FILES, [arguments.source, *inputs])
+    pipeline = load()
     recorder = None if arguments.no_bag else TopicRecorder.create(
         arguments.output / 'output.mcap', config, target=bool(clicks))
     plots = SequencePlots(len(numbers))
     with viewer or nullcontext(), folder:
         with ReplayOutput(folder, config, clouds_every=arguments.clouds, recorder=recorder,
-                          plots=plots if arguments.plots else None, viewer=viewer) as output:
+                          plots=plots if arguments.plots else None, viewer=viewer,
+                          observe=observe) as output:
             failed = process_frames(
                 source, arguments, stop,
                 lambda number, frame: output.write(
@@ -110,9 +161,7 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
                       **pipeline.model, **pipeline.naming, **memory, 'source': source.name,
                       'notes': source.warnings}
         write_json(arguments.output / 'report.json', report)
-    write_json(arguments.json, report)
-    _print_summary(report, arguments.output)
-    return 0 if stop() else _write_pages(arguments, tolerances, stop)
+    return report
 
 
 def _write_pages(arguments: argparse.Namespace, tolerances: dict[str, float],

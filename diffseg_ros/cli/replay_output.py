@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 import sys
 from typing import Any
@@ -35,12 +36,13 @@ class ReplayOutput:
 
     The cloud of every `clouds_every`th frame is written, none for 0. Without `recorder` there is
     no output.mcap, without `plots` there are none, and without `viewer` no file for one. names.csv
-    is written where naming is on.
+    is written where naming is on. `observe` is called with each frame that was written.
     """
 
     def __init__(self, folder: OutputFolder, config: PipelineConfig, *, clouds_every: int,
                  recorder: TopicRecorder | None, plots: SequencePlots | None = None,
-                 viewer: RerunFile | None = None) -> None:
+                 viewer: RerunFile | None = None,
+                 observe: Callable[[OutputContext], None] | None = None) -> None:
         self._output = folder
         self._folder = folder.path
         self._config = config
@@ -48,6 +50,7 @@ class ReplayOutput:
         self._recorder = recorder
         self._plots = plots
         self._viewer = viewer
+        self._observe = observe
         self._encoder = LabelEncoder()
         self._reusable: dict[str, Any] = {}
         self._names = NameTable(config.vocabulary) if config.vocabulary else None
@@ -112,6 +115,8 @@ class ReplayOutput:
         self._counts['clouds'] += cloud is not None
         self._counts['frames_without_cloud'] += cloud_due and cloud is None
         self._counts['ids_without_value'] += self._encoder.unencodable
+        if self._observe is not None:
+            self._observe(context)
 
     def finish(self, title: str) -> dict[str, Any]:
         """

@@ -9,7 +9,6 @@ from pathlib import Path
 import sys
 
 from diffseg_ros.cli.command import progress
-from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.errors import DiffsegError, UsageError, WriteError
 from diffseg_ros.io.base import Source, SourceFrame, TopicNames
 from diffseg_ros.io.source import is_bag
@@ -40,8 +39,7 @@ def topic_names(arguments: argparse.Namespace) -> TopicNames:
 
     Raises DiffsegError if one is named but `arguments.source` has no topics, or is None.
     """
-    given = {role: topic for role in _TOPIC_ROLES
-             if (topic := getattr(arguments, f'{role}_topic')) is not None}
+    given = _given_topics(arguments)
     source: Path | None = arguments.source
     if given and (source is None or (source.exists() and not is_bag(source))):
         role, topic = next(iter(given.items()))
@@ -50,13 +48,23 @@ def topic_names(arguments: argparse.Namespace) -> TopicNames:
     return TopicNames(**given)
 
 
+def topic_names_of_bags(arguments: argparse.Namespace) -> TopicNames:
+    """Return the topics that the options name for those of several sources that are bags."""
+    return TopicNames(**_given_topics(arguments))
+
+
+def _given_topics(arguments: argparse.Namespace) -> dict[str, str]:
+    return {role: topic for role in _TOPIC_ROLES
+            if (topic := getattr(arguments, f'{role}_topic')) is not None}
+
+
 def _topic_option(role: str) -> str:
     return f'--{role.replace("_", "-")}-topic'
 
 
-def selected_count(source: Source, every: int, limit: int | None) -> int:
-    """Return how many frames `selected_frames` yields."""
-    return len(range(0, source.frame_count, every)[:limit])
+def selected_numbers(source: Source, every: int, limit: int | None) -> range:
+    """Return the numbers of the frames that `selected_frames` yields."""
+    return range(0, source.frame_count, every)[:limit]
 
 
 def selected_frames(source: Source, every: int, limit: int | None) -> Iterator[SourceFrame]:
@@ -65,7 +73,7 @@ def selected_frames(source: Source, every: int, limit: int | None) -> Iterator[S
     return islice(frames, 0, None if limit is None else every * (limit - 1) + 1, every)
 
 
-def process_frames(source: Source, arguments: argparse.Namespace, stop: StopSignal,
+def process_frames(source: Source, arguments: argparse.Namespace, stop: Callable[[], bool],
                    process: Callable[[int, Frame], None]) -> int:
     """
     Give number and frame of the selected frames to `process`, in order, until a signal comes.

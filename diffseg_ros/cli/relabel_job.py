@@ -1,0 +1,217 @@
+"""What a worker of diffseg_relabel does with a recording: a replay that appears when whole."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+import hashlib
+import os
+from pathlib import Path
+import re
+import shutil
+import socket
+import time
+from typing import Any, TYPE_CHECKING
+
+from diffseg_ros.cli.output_folder import foreign_files, OutputFolder
+from diffseg_ros.cli.replay import replay_recording
+from diffseg_ros.cli.source_frames import selected_numbers
+from diffseg_ros.config import PipelineConfig
+from diffseg_ros.error_text import describe_error
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.fleet.attempt import node_of_attempt, noted_attempt, reason_of_end, SUFFIX
+from diffseg_ros.fleet.index import read_row, ROW, Row, TRACKS, write_row, write_track_table
+from diffseg_ros.fleet.recordings import local_copy, Recording
+from diffseg_ros.fleet.track_table import TrackTable
+from diffseg_ros.io.base import BagSettings, TopicNames
+from diffseg_ros.io.source import is_bag, open_source
+from diffseg_ros.settings import flatten
+
+if TYPE_CHECKING:
+    from diffseg_ros.backbones.base import Backbone
+    from diffseg_ros.naming.base import NamingModel
+    from diffseg_ros.pipeline import Pipeline
+    from diffseg_ros.postprocessing.output_context import OutputContext
+
+COMMAND = 'diffseg_relabel'
+_PARTIAL, _OLD = '.partial', '.old'
+_LEFT_OVER = re.compile(r'\..+\.[0-9a-f]{12}(\.partial|\.old|\.attempt)')
+_OPTIONS = 'every', 'limit', 'clouds', 'no_bag', 'plots'
+
+
+@dataclass
+class RelabelJob:
+    """
+    Replays recordings into folders of `output`; it loads the models once, where it runs.
+
+    Attributes
+    ----------
+    options
+        Those of `add_replay_options`.
+    run
+        12 hexadecimal digits, other ones in each run of the command.
+    timeout
+        Seconds that a recording may take; 0 is no limit.
+    threads
+        Of PyTorch on a CPU, where the settings leave them open.
+
+    """
+
+    output: Path
+    config: PipelineConfig
+    topics: TopicNames
+    bags: BagSettings
+    options: argparse.Namespace
+    run_id: str
+    version: str
+    timeout: float = 0.0
+    threads: int = 1
+    settings_digest: str = field(default='', init=False)
+    _backbone: Backbone | None = field(default=None, init=False)
+    _naming: NamingModel | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Compute the digest of the settings and of the files that they name."""
+        chosen = {name: getattr(self.options, name) for name in _OPTIONS}
+        values = [(name, value) for name, value, _ in flatten(self.config)]
+        files = [_files_of(self.config.backbone.model), _files_of(self.config.naming.model)]
+        text = repr((chosen, values, self.config.vocabulary, self.topics, self.bags, files))
+        self.settings_digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def blank_row(self, recording: Recording) -> Row:
+        """Return the row of a recording with which nothing was done yet."""
+        return Row(recording.name, recording.address, recording.digest, self.settings_digest,
+                   self.config.backbone.model, self.version,
+                   worker=f'{socket.gethostname()}:{os.getpid()}')
+
+    def done(self, recording: Recording) -> Row | None:
+        """Return the row of an earlier run that made the same, whole; None without one."""
+        place = self.output / recording.name
+        row = read_row(place)
+        if row is None or not row.same_work(self.blank_row(recording)):
+            return None
+        with suppress(OSError):  # a later diffseg_replay into the folder made it another
+            if (place / 'report.json').stat().st_mtime_ns <= (place / ROW).stat().st_mtime_ns:
+                return row
+        return None
+
+    def check_place(self, recording: Recording) -> None:
+        """Raise DiffsegError where results would replace what no command wrote."""
+        place = self.output / recording.name
+        if os.path.lexists(place) and (not place.is_dir() or place.is_symlink()):
+            raise DiffsegError(f'{place}: is in the way of the results of {recording.address}; '
+                               'name another folder, or move it away')
+        if foreign := next(iter(foreign_files(place)), None):
+            raise DiffsegError(f'{foreign}: would be replaced with its folder, but {COMMAND} did '
+                               'not write it, or it was changed since; name another folder, or '
+                               'move it away')
+
+    def remove_left_over(self) -> None:
+        """Remove what a killed run left half-made."""
+        for path in self.output.iterdir():
+            if _LEFT_OVER.fullmatch(path.name):
+                _remove(path)
+
+    def again(self, recording: Recording, node: str, alive: Callable[[str], bool]) -> Row | None:
+        """Return the row of a recording that ended its worker before, None to go on."""
+        note = self._hidden(recording, SUFFIX)
+        before = node_of_attempt(note)
+        if before is None:
+            return None
+        row = replace(self.blank_row(recording), error=reason_of_end(note, self.timeout))
+        _remove(note)
+        _remove(self._hidden(recording, _PARTIAL))
+        return row if alive(before) else None
+
+    def run(self, recording: Recording, node: str, tick: Callable[[int, int], None]) -> Row:
+        """Label a recording; whatever fails is the error of the row."""
+        row = self.blank_row(recording)
+        with noted_attempt(self._hidden(recording, SUFFIX), node) as watch:
+            start = time.monotonic()
+            try:
+                self._load()
+                start = time.monotonic()
+                watch(self.timeout)
+                with local_copy(recording) as path:
+                    return self._replay(row, path, tick, start)
+            except Exception as error:
+                return replace(row, seconds=time.monotonic() - start, error=describe_error(error))
+            finally:
+                _remove(self._hidden(recording, _PARTIAL))
+
+    def _load(self) -> None:
+        """Load the models, unless an earlier recording did."""
+        if self._backbone is not None:
+            return
+        from diffseg_ros.naming.loader import load_naming_model
+        from diffseg_ros.pipeline import Pipeline
+
+        backbone = self.config.backbone
+        if not backbone.cpu_threads:
+            backbone = backbone.replace(cpu_threads=self.threads)
+        if self.config.naming.model:
+            self._naming = load_naming_model(self.config.naming.model, backbone)
+        loaded = Pipeline(self.config.replace(backbone=backbone), naming_model=self._naming)
+        self._backbone = loaded.backbone
+
+    def _pipeline(self) -> Pipeline:
+        from diffseg_ros.pipeline import Pipeline
+
+        return Pipeline(self.config, backbone=self._backbone, naming_model=self._naming)
+
+    def _replay(self, row: Row, path: Path, tick: Callable[[int, int], None], start: float
+                ) -> Row:
+        partial = self._hidden(row, _PARTIAL)
+        _remove(partial)
+        source = open_source(path, self.topics if is_bag(path) else TopicNames(), self.bags)
+        total = len(selected_numbers(source, self.options.every, self.options.limit))
+        tracks, frames = TrackTable(), 0
+
+        def observe(context: OutputContext) -> None:
+            nonlocal frames
+            frames += 1
+            tracks.add(context)
+            tick(frames, total)
+
+        arguments = argparse.Namespace(**vars(self.options) | {'source': path, 'output': partial})
+        report = replay_recording(source, arguments, self.config, self._pipeline, lambda: False,
+                                  observe=observe)
+        row = replace(row, model=report['model'], frames=report['frames'],
+                      failed=report['frames_failed'], tracks=report['tracks'],
+                      seconds=time.monotonic() - start)
+        with OutputFolder(partial, COMMAND, (TRACKS, ROW), clear=False):
+            write_track_table(partial, tracks.table(row.recording))
+            write_row(partial, row)
+        self._move(partial, row)
+        return row
+
+    def _move(self, partial: Path, row: Row) -> None:
+        """Put whole results in the place of earlier ones."""
+        place, old = self.output / row.recording, self._hidden(row, _OLD)
+        if place.exists():
+            place.rename(old)
+        partial.rename(place)
+        _remove(old)
+
+    def _hidden(self, one: Recording | Row, suffix: str) -> Path:
+        name = one.name if isinstance(one, Recording) else one.recording
+        return self.output / f'.{name}.{self.run_id}{suffix}'
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)  # a worker may be ending there
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _files_of(name: str) -> list[Any]:
+    """Return names, sizes and times of the files at a local path, none where there is none."""
+    path = Path(name).expanduser() if name else None
+    if path is None or not path.exists():
+        return []
+    files = sorted(path.rglob('*')) if path.is_dir() else [path]
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files
+            if file.is_file()]

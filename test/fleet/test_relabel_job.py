@@ -1,0 +1,136 @@
+"""What a worker makes of a recording: the files of a replay, whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import os
+from pathlib import Path
+
+from diffseg_ros.cli.relabel import _job, _parser
+from diffseg_ros.cli.relabel_job import RelabelJob
+from diffseg_ros.cli.replay import main as replay
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.fleet.index import Row
+from diffseg_ros.fleet.recordings import find_recordings, Recording
+from diffseg_ros.io.messages import typestore
+from fleet_recordings import FRAMES, GOOD, write_box, write_recordings
+import fsspec
+import pytest
+from rosbags.highlevel import AnyReader
+
+ALWAYS_OTHER = {'.diffseg_manifest.jsonl', 'report.json', 'output.mcap', 'row.json',
+                'tracks.parquet'}
+
+
+def job(output: Path, *options: str) -> RelabelJob:
+    output.mkdir(exist_ok=True)
+    return _job(_parser().parse_args([
+        'any', '--output', str(output), '--set', 'backbone.model=faulty', *options]))
+
+
+def only(source: object) -> Recording:
+    (recording,) = find_recordings([str(source)])
+    return recording
+
+
+def run(work: RelabelJob, recording: Recording) -> Row:
+    return work.run(recording, 'node', lambda done, total: None)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return the files that two replays of the same have in common, byte for byte."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*')
+            if path.is_file() and path.name not in ALWAYS_OTHER}
+
+
+def messages(bag: Path) -> list[tuple[str, int, str]]:
+    """Return what a bag holds; the bytes between the fields of a message may be any."""
+    with AnyReader([bag], default_typestore=typestore()) as reader:
+        return [(connection.topic, stamp, repr(reader.deserialize(data, connection.msgtype)))
+                for connection, stamp, data in reader.messages()]
+
+
+def test_one_worker_makes_of_each_what_a_replay_makes(tmp_path):
+    write_recordings(tmp_path / 'in')
+    work, told = job(tmp_path / 'out'), []
+    for recording in find_recordings([str(tmp_path / 'in')]):
+        row = work.run(recording, 'node', lambda *counts: told.append(counts))
+        assert bool(row.error) == (recording.name not in GOOD)
+        if not row.error:
+            alone = tmp_path / f'alone_{recording.name}'
+            assert replay([recording.address, '--output', str(alone),
+                           '--set', 'backbone.model=faulty']) == 0
+            again = tmp_path / 'out' / recording.name
+            assert files(again) == files(alone) and len(files(again)) == 3 * FRAMES
+            assert messages(again / 'output.mcap') == messages(alone / 'output.mcap')
+    assert told == len(GOOD) * [(number, FRAMES) for number in range(1, FRAMES + 1)]
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == sorted(GOOD)
+
+
+def test_what_was_changed_is_not_done(tmp_path):
+    box = write_box(tmp_path / 'box')
+    work = job(tmp_path / 'out')
+    assert work.done(only(box)) is None
+    row = run(work, only(box))
+    assert job(tmp_path / 'out').done(only(box)) == row
+    assert job(tmp_path / 'out', '--every', '2').done(only(box)) is None
+    assert job(tmp_path / 'out', '--set', 'tracking.max_lost=3').done(only(box)) is None
+    (box / 'times.txt').write_text('1\n2\n3\n')
+    assert work.done(only(box)) is None
+    changed = run(work, only(box))
+    assert work.done(only(box)) == changed and changed.input_digest != row.input_digest
+    assert replay([str(box), '--output', str(tmp_path / 'out' / 'box'), '--limit', '1',
+                   '--set', 'backbone.model=faulty']) == 0
+    assert work.done(only(box)) is None
+
+
+def test_a_recording_that_fails_leaves_the_earlier_results(tmp_path):
+    box, work = write_box(tmp_path / 'box'), job(tmp_path / 'out')
+    run(work, only(box))
+    before = files(tmp_path / 'out' / 'box')
+    for image in (box / 'rgb').iterdir():
+        image.write_bytes(b'no image')
+    assert 'none of 3 frames' in run(work, only(box)).error
+    assert files(tmp_path / 'out' / 'box') == before
+
+
+def test_files_of_the_user_are_not_replaced(tmp_path):
+    box, work = write_box(tmp_path / 'box'), job(tmp_path / 'out')
+    run(work, only(box))
+    work.check_place(only(box))
+    (tmp_path / 'out' / 'box' / 'labels' / 'note.txt').write_text('mine')
+    with pytest.raises(DiffsegError, match='note.txt'):
+        work.check_place(only(box))
+
+
+@pytest.mark.parametrize('alive', [True, False])
+def test_only_the_loss_of_the_node_is_a_reason_to_try_again(tmp_path, alive):
+    box, work = write_box(tmp_path / 'box'), job(tmp_path / 'out')
+    assert work.again(only(box), 'node', lambda node: True) is None
+    note = tmp_path / 'out' / f'.box.{work.run_id}.attempt'
+    note.write_text('lost\n')
+    (tmp_path / 'out' / f'.box.{work.run_id}.partial' / 'labels').mkdir(parents=True)
+    row = work.again(only(box), 'node', lambda node: alive)
+    assert (row is not None and 'without a word' in row.error) == alive
+    assert not list((tmp_path / 'out').iterdir())
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    work = job(tmp_path / 'out')
+    for name in ('.a.0123456789ab.partial/labels', '.a.0123456789ab.old', '.git', 'a'):
+        (tmp_path / 'out' / name).mkdir(parents=True)
+    (tmp_path / 'out' / '.a.0123456789ab.attempt').write_text('')
+    work.remove_left_over()
+    assert sorted(os.listdir(tmp_path / 'out')) == ['.git', 'a']
+
+
+def test_a_store_gives_the_same(tmp_path, s3):
+    box = write_box(tmp_path / 'box')
+    store, root = fsspec.core.url_to_fs(s3)
+    store.put(str(box), f'{root}/box', recursive=True)
+    row = run(job(tmp_path / 'local'), only(box))
+    stored = run(job(tmp_path / 'stored'), only(f'{s3}/box'))
+    assert not stored.error and stored.source == f'{s3}/box'
+    assert files(tmp_path / 'stored' / 'box') == files(tmp_path / 'local' / 'box')
+    same = {'source': '', 'input_digest': '', 'seconds': 0.0}
+    assert replace(stored, **same) == replace(row, **same)
