@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal, TYPE_CHECKING, TypeAlias
 
 from diffseg_ros.backbones.base import BackboneSettings
+from diffseg_ros.depth.base import DepthSettings
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.point_cloud import CloudConfig
 from diffseg_ros.naming.base import NamingSettings
@@ -129,6 +130,7 @@ class PipelineConfig(Settings):
     tracking: TrackingConfig = TrackingConfig()
     memory: MemoryConfig = MemoryConfig()
     naming: NamingSettings = NamingSettings()
+    depth: DepthSettings = DepthSettings()
     cloud: CloudConfig = CloudConfig()
     removal: RemovalConfig = RemovalConfig()
     outputs: OutputsConfig = OutputsConfig()

@@ -101,6 +101,12 @@ class Frame:
     fixed_frame
         Name of the world that `pose` leads to. Places in it can be saved, unless `odom` is in the
         name: odometry begins anew with every start.
+    ranges
+        (N, 3) float32 points in metres, in the camera's optical frame, that another sensor
+        measured, or None.
+    depth_confidence
+        (Hd, Wd) float32: 1 where `depth` was measured, 0 to below 1 where a model predicted it;
+        None where all of it was measured.
 
     """
 
@@ -111,6 +117,8 @@ class Frame:
     intrinsics: Intrinsics | None = None
     pose: Matrix | None = None
     fixed_frame: str = 'map'
+    ranges: npt.NDArray[np.float32] | None = None
+    depth_confidence: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays of another shape or type."""
@@ -126,6 +134,14 @@ class Frame:
                                'HxW float32 metres are needed')
         if self.pose is not None and self.pose.shape != (4, 4):
             raise DiffsegError(f'frame pose: got shape {self.pose.shape}; 4x4 is needed')
+        if self.ranges is not None and (self.ranges.ndim != 2 or self.ranges.shape[1] != 3
+                                        or self.ranges.dtype != np.float32):
+            raise DiffsegError(f'frame ranges: got {self.ranges.dtype} {self.ranges.shape}; '
+                               'Nx3 float32 metres are needed')
+        if self.depth_confidence is not None and (
+                self.depth is None or self.depth_confidence.shape != self.depth.shape):
+            raise DiffsegError(f'frame depth_confidence: got shape {self.depth_confidence.shape}; '
+                               'that of depth is needed')
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Depth from a model that sees the colour image alone, brought to metres."""
