@@ -120,6 +120,25 @@ class Frame:
     ranges: npt.NDArray[np.float32] | None = None
     depth_confidence: npt.NDArray[np.float32] | None = None
 
+    @property
+    def measured(self) -> Frame:
+        """The frame without depth that a model predicted."""
+        if self.depth is None or self.depth_confidence is None:
+            return self
+        sure = self.depth_confidence >= 1
+        if not sure.any():
+            return replace(self, depth=None, depth_confidence=None)
+        return replace(self, depth=np.where(sure, self.depth, np.float32(np.nan)))
+
+    @property
+    def predicted_share(self) -> float:
+        """Share of the pixels with depth whose depth a model predicted."""
+        if self.depth is None or self.depth_confidence is None:
+            return 0.0
+        valid = self.depth > 0
+        predicted = np.count_nonzero(valid & (self.depth_confidence < 1))
+        return predicted / max(1, np.count_nonzero(valid))
+
     def __post_init__(self) -> None:
         """Refuse arrays of another shape or type."""
         if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
@@ -342,6 +361,8 @@ class Result:
 
     Attributes
     ----------
+    frame
+        The frame that was given, where `depth.model` is set with the depth that it predicts.
     labels
         (H, W) int32 persistent segment ids, UNLABELLED (-1) where there is none.
     confidence
@@ -350,8 +371,8 @@ class Result:
         Rises by one with every reset; ids are never reused within a process, but
         `Pipeline.load` gives those of the file back.
     latency_ms
-        Milliseconds of each stage that ran, 'features', 'segmentation', 'tracking' and 'naming',
-        and 'total'. The first two run on keyframes only.
+        Milliseconds of each stage that ran, 'features', 'segmentation', 'tracking', 'depth' and
+        'naming', and 'total'. The first two run on keyframes only.
     keyframe
         Whether the frame was segmented; in others the labels are carried from before.
     tracks

@@ -158,7 +158,9 @@ def replay_recording(source: Source, arguments: argparse.Namespace, config: Pipe
             memory = pipeline.memory if config.memory.file else {}
             report = {**output.finish(source.name), 'frames_failed': failed, 'stopped': stop(),
                       'tracks': pipeline.track_count,
-                      **pipeline.model, **pipeline.naming, **memory, 'source': source.name,
+                      **pipeline.model, **pipeline.naming, **memory,
+                      **({'depth': pipeline.depth} if pipeline.depth else {}),
+                      'source': source.name,
                       'notes': source.warnings}
         write_json(arguments.output / 'report.json', report)
     return report

@@ -1,0 +1,259 @@
+"""Gives frames the depth that a model predicts, in metres and beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from diffseg_ros.depth.alignment import align, Alignment, to_metres
+from diffseg_ros.depth.base import DepthKind, DepthModel, DepthSettings, KnownDepth
+from diffseg_ros.depth.carrier import Carrier, filled_step, Step, View
+from diffseg_ros.depth.completion import complete
+from diffseg_ros.depth.ground import known_from_ground
+from diffseg_ros.depth.ranges import known_from_ranges
+from diffseg_ros.depth.scale_filter import ScaleFilter
+from diffseg_ros.depth.triangulation import Triangulator
+from diffseg_ros.error_text import describe_error
+from diffseg_ros.geometry.label_images import resize_labels
+from diffseg_ros.gpu_memory import is_out_of_gpu_memory, release_gpu_memory
+from diffseg_ros.types import DepthImage, Frame, Mask
+import numpy as np
+import numpy.typing as npt
+
+_BEST, _PER_RESIDUAL = 0.9, 5.0
+_METRIC_RESIDUAL = 0.1
+_PER_FRAME, _WITHOUT_SOURCE = 0.98, 0.5
+_KNOWN_PIXELS = 20_000
+_REMEMBERED_NS = 5_000_000_000
+_LEVEL = np.array([0.0, -1.0, 0.0])
+"""Up in the optical frame of a camera that looks at the horizon."""
+
+
+class Predicted(NamedTuple):
+    """
+    What was made of a keyframe.
+
+    Attributes
+    ----------
+    metres
+        (H, W) float32 at the image's size, NaN where there is no depth; None without scale.
+    confidence
+        Of all its pixels, 0 to below 1.
+    reason
+        Why there are no metres, '' if there are.
+
+    """
+
+    metres: DepthImage | None
+    confidence: float
+    view: View
+    reason: str = ''
+
+
+class DepthEstimator:
+    """
+    Predicts depth in keyframes and carries it into the frames between them.
+
+    For every frame call `follow`, then for a keyframe `begin`, and `give` at last. `predict` may
+    run in another thread, one keyframe at a time; `take` its result before `give`, in the same
+    frame or a later one. Nothing of it raises: what fails costs the depth of some frames.
+    """
+
+    def __init__(self, model: DepthModel, settings: DepthSettings) -> None:
+        self._model = model
+        self._settings = settings
+        self._predicted_frames = self._failed = 0
+        self.failure = ''
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was predicted; no keyframe may be in work."""
+        self._triangulator = Triangulator()
+        self._filter = ScaleFilter()
+        self._alignment: Alignment | None = None
+        self._aligned: int | None = None
+        self._source = ''
+        self._predicted: Predicted | None = None
+        self._carrier: Carrier | None = None
+        self._awaited: Carrier | None = None
+        self.reason = ''
+
+    def configure(self, settings: DepthSettings) -> None:
+        """Apply changed settings from the next frame on; the model stays as loaded."""
+        self._settings = settings
+
+    @property
+    def report(self) -> dict[str, str]:
+        """
+        How it goes, for reports.
+
+        Model, what its values are, the scale and where it comes from, how far the aligned values
+        are off as a share of the depth, the keyframes that were predicted and that failed, and why
+        the last one did or has no scale, '' if it has.
+        """
+        alignment = self._alignment
+        return {
+            'model': self._model.name, 'kind': self._model.kind.value,
+            'scale_source': self._source,
+            'scale': '' if alignment is None else f'{alignment.scale:.4g}',
+            'shift': '' if alignment is None else f'{alignment.shift:.4g}',
+            'residual': '' if alignment is None else f'{alignment.residual:.4g}',
+            'keyframes': str(self._predicted_frames), 'failed': str(self._failed),
+            'failure': self.failure, 'missing': self.reason}
+
+    def wants(self, frame: Frame) -> bool:
+        """Return whether the model is to see a keyframe."""
+        return frame.depth is None or self._settings.use != 'missing'
+
+    def follow(self, index: npt.NDArray[np.intp] | None, known: Mask | None) -> None:
+        """
+        Go on to the next frame.
+
+        (h, w) places of its pixels in the flattened image of the frame before, and which of them
+        are known; None where the frame before is unrelated.
+        """
+        carriers = [one for one in (self._carrier, self._awaited) if one is not None]
+        step: Step | None = None
+        if carriers and index is not None and known is not None:
+            step = filled_step(index, known)
+        for carrier in carriers:
+            carrier.follow(step)
+
+    def begin(self) -> None:
+        """Let the present frame be the next one that is predicted."""
+        self._awaited = Carrier()
+
+    def predict(self, frame: Frame) -> Predicted:
+        """Return what the model makes of a keyframe; why not, where it fails."""
+        try:
+            values = self._model.predict(frame.rgb)
+            metres, confidence, reason = self._in_metres(values, frame)
+            self._predicted_frames += 1
+            self.failure = ''
+            return Predicted(metres, confidence, View.of(frame), reason)
+        except Exception as error:
+            self._failed += 1
+            self.failure = describe_error(error)
+            if is_out_of_gpu_memory(error):
+                release_gpu_memory()
+            return Predicted(None, 0.0, View.of(frame), f'depth model: {self.failure}')
+
+    def take(self, predicted: Predicted | None) -> None:
+        """Use what was predicted in the frame of the last `begin`; None if nothing was."""
+        self._predicted = predicted
+        self._carrier, self._awaited = self._awaited, None
+
+    def give(self, frame: Frame) -> Frame:
+        """Return the frame with depth as `depth.use` says, and with the confidence of each pixel."""
+        use, measured = self._settings.use, frame.depth
+        self.reason = ''
+        if measured is not None and use == 'missing':
+            return _all_measured(frame)
+        try:
+            found = self._present(frame)
+        except Exception as error:
+            found, self.reason = None, f'predicted depth: {describe_error(error)}'
+        if found is None:
+            return _all_measured(frame)
+        depth, confidence = found
+        if measured is not None and use == 'fill':
+            depth = complete(measured, resize_labels(depth, *measured.shape))
+            confidence = np.where(measured > 0, np.float32(1),
+                                  resize_labels(confidence, *measured.shape))
+        return replace(frame, depth=depth, depth_confidence=confidence)
+
+    def _present(self, frame: Frame) -> tuple[DepthImage, npt.NDArray[np.float32]] | None:
+        """Return the predicted depth in a frame and its confidence; note why there is none."""
+        predicted = self._predicted
+        if predicted is None or self._carrier is None:
+            self.reason = 'predicted depth: there is none before the next keyframe'
+            return None
+        if predicted.metres is None:
+            self.reason = predicted.reason
+            return None
+        carried = self._carrier.carry(predicted.metres, predicted.view, frame)
+        if carried is None:
+            self.reason = 'predicted depth: this frame shows another view than the last keyframe'
+            return None
+        depth, known = carried
+        best = predicted.confidence * _PER_FRAME ** self._carrier.frames
+        confidence = np.where(known, np.float32(best), np.float32(best * _WITHOUT_SOURCE))
+        height, width = frame.rgb.shape[:2]
+        return resize_labels(depth, height, width), resize_labels(confidence, height, width)
+
+    def _in_metres(self, values: npt.NDArray[np.float32],
+                   frame: Frame) -> tuple[DepthImage | None, float, str]:
+        """Return the metres of a keyframe, their confidence, and why there are none."""
+        kind, problems = self._model.kind, list[str]()
+        for source, known in self._known(frame, problems):
+            found = align(values, kind, known)
+            if found is not None:
+                self._alignment = self._filter.update(found, frame.stamp)
+                self._aligned, self._source = frame.stamp, source
+                break
+            problems.append(f'{source}: {len(known.metres)} pixels do not fit the prediction')
+        else:
+            if kind is DepthKind.METRIC:
+                self._source, self._alignment = 'model', None
+                return values, _confidence(_METRIC_RESIDUAL), ''
+            if self._aligned is None or frame.stamp - self._aligned > _REMEMBERED_NS:
+                self._source, self._alignment = '', None
+                return None, 0.0, _no_scale(problems)
+            self._source = f'{self._source.removesuffix(_BEFORE)}{_BEFORE}'
+        assert self._alignment is not None
+        return (to_metres(values, kind, self._alignment), _confidence(self._alignment.residual),
+                '')
+
+    def _known(self, frame: Frame, problems: list[str]) -> Iterator[tuple[str, KnownDepth]]:
+        """Yield sources of scale that a frame has, the best first; note why others are none."""
+        shape = frame.rgb.shape[:2]
+        if frame.depth is not None:
+            yield 'sensor', _known_from_sensor(frame.depth, shape)
+        if self._model.kind is DepthKind.METRIC:
+            return
+        if frame.intrinsics is None:
+            problems.append('the camera has no intrinsics, which all other sources of scale need')
+            return
+        camera = frame.intrinsics.resized(shape[1], shape[0])
+        if frame.ranges is not None:
+            yield 'ranges', known_from_ranges(frame.ranges, camera, shape)
+        triangulated = None
+        if frame.pose is not None:
+            triangulated = self._triangulator.update(frame.rgb, frame.pose, camera)
+            if triangulated is None:
+                problems.append('triangulation: the camera has not moved far enough')
+        if triangulated is not None:
+            yield 'triangulation', triangulated
+        if self._settings.camera_height:
+            up = _LEVEL if frame.pose is None else frame.pose[2, :3]
+            yield 'ground', known_from_ground(camera, shape, self._settings.camera_height, up)
+
+
+_BEFORE = ', some seconds ago'
+
+
+def _known_from_sensor(depth: DepthImage, shape: tuple[int, ...]) -> KnownDepth:
+    """Return valid pixels of a depth image at the (H, W) of the colour image, evenly spread."""
+    depth = resize_labels(depth, shape[0], shape[1])
+    step = max(1, round((depth.size / _KNOWN_PIXELS) ** 0.5))
+    rows, columns = np.nonzero(depth[::step, ::step] > 0)
+    rows, columns = rows * step, columns * step
+    return KnownDepth(rows, columns, depth[rows, columns])
+
+
+def _confidence(residual: float) -> float:
+    return _BEST / (1 + _PER_RESIDUAL * residual)
+
+
+def _all_measured(frame: Frame) -> Frame:
+    """Return the frame with 1 as the confidence of its depth, if it has any."""
+    if frame.depth is None:
+        return frame
+    return replace(frame, depth_confidence=np.ones(frame.depth.shape, np.float32))
+
+
+def _no_scale(problems: list[str]) -> str:
+    found = f' ({"; ".join(problems)})' if problems else ''
+    return (f'no scale: the model gives relative depth{found}; give depth.camera_height with the '
+            'ground in view, depth.sparse_topic, or the poses of a moving camera')
