@@ -20,6 +20,7 @@ from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone, model_kind
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.depth.base import DepthModel
+from diffseg_ros.depth.carrier import Step
 from diffseg_ros.depth.estimator import DepthEstimator, Predicted
 from diffseg_ros.depth.loader import load_depth_model
 from diffseg_ros.errors import DiffsegError
@@ -152,7 +153,7 @@ class Pipeline:
 
     @property
     def depth(self) -> dict[str, str]:
-        """How predicting depth goes, for reports, as in `DepthEstimator`; empty where it is off."""
+        """How predicting depth goes, as `DepthEstimator` reports; empty where it is off."""
         return self._depth.report if self._depth else {}
 
     @property
@@ -378,7 +379,7 @@ class Pipeline:
             watch.lap('tracking')
         if self._depth:
             source = self._tracker.source
-            self._depth.follow(source and source.index, source and source.known)
+            self._depth.follow(None if source is None else Step(source.index, source.known))
             watch.lap('depth')
         done = self._finished()
         if prediction.keyframe:

@@ -1,9 +1,8 @@
-"""Predicted depth between keyframes: where pixels were in the keyframe, and how far they are now."""
+"""Predicted depth between keyframes: where pixels were in the keyframe, how far they are now."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import cv2
 from diffseg_ros.geometry.camera import ray_table
@@ -17,7 +16,8 @@ _NEAREST = np.float32(1e-3)
 FlatIndex = npt.NDArray[np.intp]
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """
     Where the pixels of a frame were in an earlier one.
 
@@ -38,30 +38,30 @@ class Step(NamedTuple):
         """Return where pixels were before that, by the step that led to the earlier frame."""
         return Step(earlier.index.take(self.index), earlier.known.take(self.index) & self.known)
 
+    def filled(self) -> Step:
+        """
+        Return the step with a place for each pixel, whatever its place was where it is not known.
 
-def filled_step(index: FlatIndex, known: Mask) -> Step:
-    """
-    Return the step of a source that is known in part, (h, w) both.
-
-    Pixels that are not known are taken to move as the nearest known one: walls without texture
-    keep their shape, and what comes into view beside a moving thing gets what is beside it.
-    """
-    if known.all() or not known.any():
-        return Step(index, known)
-    height, width = known.shape
-    nearest = cv2.distanceTransformWithLabels((~known).view(np.uint8), cv2.DIST_L2, 3,
-                                              labelType=cv2.DIST_LABEL_PIXEL)[1]
-    pixels = np.flatnonzero(~known)
-    # OpenCV numbers the known pixels from 1 in the order of the image.
-    leader = np.flatnonzero(known).take(nearest.ravel().take(pixels) - 1)
-    rows, columns = np.divmod(pixels, width)
-    leader_rows, leader_columns = np.divmod(leader, width)
-    from_rows, from_columns = np.divmod(index.ravel().take(leader), width)
-    rows = (rows + from_rows - leader_rows).clip(0, height - 1)
-    columns = (columns + from_columns - leader_columns).clip(0, width - 1)
-    filled = index.copy()
-    filled.ravel()[pixels] = rows * width + columns
-    return Step(filled, known)
+        Pixels that are not known are taken to move as the nearest known one: walls without texture
+        keep their shape, and what comes into view beside a moving thing gets what is beside it.
+        """
+        index, known = self.index, self.known
+        if known.all() or not known.any():
+            return self
+        height, width = known.shape
+        nearest = cv2.distanceTransformWithLabels((~known).view(np.uint8), cv2.DIST_L2, 3,
+                                                  labelType=cv2.DIST_LABEL_PIXEL)[1]
+        pixels = np.flatnonzero(~known)
+        # OpenCV numbers the known pixels from 1 in the order of the image.
+        leaders = np.flatnonzero(known).take(nearest.ravel().take(pixels) - 1)
+        rows, columns = (
+            (place + source - leader).clip(0, size - 1) for place, source, leader, size in zip(
+                *(np.divmod(places, width)
+                  for places in (pixels, index.ravel().take(leaders), leaders)),
+                (height, width), strict=True))
+        filled = index.copy()
+        filled.ravel()[pixels] = rows * width + columns
+        return Step(filled, known)
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ from typing import NamedTuple
 
 from diffseg_ros.depth.alignment import align, Alignment, to_metres
 from diffseg_ros.depth.base import DepthKind, DepthModel, DepthSettings, KnownDepth
-from diffseg_ros.depth.carrier import Carrier, filled_step, Step, View
+from diffseg_ros.depth.carrier import Carrier, Step, View
 from diffseg_ros.depth.completion import complete
-from diffseg_ros.depth.ground import known_from_ground
+from diffseg_ros.depth.ground import align_to_ground
 from diffseg_ros.depth.ranges import known_from_ranges
 from diffseg_ros.depth.scale_filter import ScaleFilter
 from diffseg_ros.depth.triangulation import Triangulator
 from diffseg_ros.error_text import describe_error
 from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.gpu_memory import is_out_of_gpu_memory, release_gpu_memory
-from diffseg_ros.types import DepthImage, Frame, Mask
+from diffseg_ros.types import DepthImage, Frame
 import numpy as np
 import numpy.typing as npt
 
@@ -106,19 +106,12 @@ class DepthEstimator:
         """Return whether the model is to see a keyframe."""
         return frame.depth is None or self._settings.use != 'missing'
 
-    def follow(self, index: npt.NDArray[np.intp] | None, known: Mask | None) -> None:
-        """
-        Go on to the next frame.
-
-        (h, w) places of its pixels in the flattened image of the frame before, and which of them
-        are known; None where the frame before is unrelated.
-        """
+    def follow(self, step: Step | None) -> None:
+        """Go on to the next frame by a step, None where the frame before is unrelated."""
         carriers = [one for one in (self._carrier, self._awaited) if one is not None]
-        step: Step | None = None
-        if carriers and index is not None and known is not None:
-            step = filled_step(index, known)
+        filled = None if step is None or not carriers else step.filled()
         for carrier in carriers:
-            carrier.follow(step)
+            carrier.follow(filled)
 
     def begin(self) -> None:
         """Let the present frame be the next one that is predicted."""
@@ -145,7 +138,7 @@ class DepthEstimator:
         self._carrier, self._awaited = self._awaited, None
 
     def give(self, frame: Frame) -> Frame:
-        """Return the frame with depth as `depth.use` says, and with the confidence of each pixel."""
+        """Return the frame with depth as `depth.use` says, and the confidence of each pixel."""
         use, measured = self._settings.use, frame.depth
         self.reason = ''
         if measured is not None and use == 'missing':
@@ -186,13 +179,12 @@ class DepthEstimator:
                    frame: Frame) -> tuple[DepthImage | None, float, str]:
         """Return the metres of a keyframe, their confidence, and why there are none."""
         kind, problems = self._model.kind, list[str]()
-        for source, known in self._known(frame, problems):
-            found = align(values, kind, known)
+        for source, found in self._alignments(values, frame, problems):
             if found is not None:
                 self._alignment = self._filter.update(found, frame.stamp)
                 self._aligned, self._source = frame.stamp, source
                 break
-            problems.append(f'{source}: {len(known.metres)} pixels do not fit the prediction')
+            problems.append(f'{source}: it does not tell the scale of what is predicted')
         else:
             if kind is DepthKind.METRIC:
                 self._source, self._alignment = 'model', None
@@ -205,35 +197,37 @@ class DepthEstimator:
         return (to_metres(values, kind, self._alignment), _confidence(self._alignment.residual),
                 '')
 
-    def _known(self, frame: Frame, problems: list[str]) -> Iterator[tuple[str, KnownDepth]]:
-        """Yield sources of scale that a frame has, the best first; note why others are none."""
-        shape = frame.rgb.shape[:2]
+    def _alignments(self, values: npt.NDArray[np.float32], frame: Frame,
+                    problems: list[str]) -> Iterator[tuple[str, Alignment | None]]:
+        """Yield what each source of scale says, the best first; note those that are missing."""
+        (height, width), kind = frame.rgb.shape[:2], self._model.kind
         if frame.depth is not None:
-            yield 'sensor', _known_from_sensor(frame.depth, shape)
-        if self._model.kind is DepthKind.METRIC:
+            yield 'sensor', align(values, kind, _known_from_sensor(frame.depth, (height, width)))
+        if kind is DepthKind.METRIC:
             return
         if frame.intrinsics is None:
-            problems.append('the camera has no intrinsics, which all other sources of scale need')
+            problems.append('without camera intrinsics no other depth tells it')
             return
-        camera = frame.intrinsics.resized(shape[1], shape[0])
+        camera = frame.intrinsics.resized(width, height)
         if frame.ranges is not None:
-            yield 'ranges', known_from_ranges(frame.ranges, camera, shape)
-        triangulated = None
+            known = known_from_ranges(frame.ranges, camera, (height, width))
+            yield 'ranges', align(values, kind, known)
         if frame.pose is not None:
-            triangulated = self._triangulator.update(frame.rgb, frame.pose, camera)
-            if triangulated is None:
-                problems.append('triangulation: the camera has not moved far enough')
-        if triangulated is not None:
-            yield 'triangulation', triangulated
+            corners = self._triangulator.update(frame.rgb, frame.pose, camera)
+            if corners is None:
+                problems.append('triangulation: the camera has not moved enough')
+            else:
+                yield 'triangulation', align(values, kind, corners)
         if self._settings.camera_height:
             up = _LEVEL if frame.pose is None else frame.pose[2, :3]
-            yield 'ground', known_from_ground(camera, shape, self._settings.camera_height, up)
+            yield 'ground', align_to_ground(values, kind, camera, self._settings.camera_height,
+                                            up)
 
 
 _BEFORE = ', some seconds ago'
 
 
-def _known_from_sensor(depth: DepthImage, shape: tuple[int, ...]) -> KnownDepth:
+def _known_from_sensor(depth: DepthImage, shape: tuple[int, int]) -> KnownDepth:
     """Return valid pixels of a depth image at the (H, W) of the colour image, evenly spread."""
     depth = resize_labels(depth, shape[0], shape[1])
     step = max(1, round((depth.size / _KNOWN_PIXELS) ** 0.5))
@@ -243,7 +237,8 @@ def _known_from_sensor(depth: DepthImage, shape: tuple[int, ...]) -> KnownDepth:
 
 
 def _confidence(residual: float) -> float:
-    return _BEST / (1 + _PER_RESIDUAL * residual)
+    """Return that of a keyframe whose metres are off by a share, NaN where that is not known."""
+    return _BEST / (1 + _PER_RESIDUAL * (residual if residual >= 0 else _METRIC_RESIDUAL))
 
 
 def _all_measured(frame: Frame) -> Frame:

@@ -228,9 +228,10 @@ def pack_points(frame: Frame, labels: LabelImage,
     """
     Return the labelled points as (H, W, C) or (N, C) uint32, the data of a PointCloud2.
 
-    POINT_WORDS says what a point holds, and `point_words` how many words that are. `values_of` turns ids into the label values that the
-    points carry; `out` is memory for an organised cloud, used where its shape fits, whose
-    invalid points are NaN and keep colour and label. For the rest see `labelled_cloud`.
+    POINT_WORDS says what a point holds, and `point_words` how many words that are. `values_of`
+    turns ids into the label values that the points carry; `out` is memory for an organised cloud,
+    used where its shape fits, whose invalid points are NaN and keep colour and label. For the rest
+    see `labelled_cloud`.
     """
     config = config or CloudConfig()
     if not config.organised or config.voxel_size:

@@ -50,8 +50,8 @@ def _cloud_points(cloud: Any) -> Points:
     fields = {field.name: field for field in cloud.fields}
     found = [fields[name] for name in 'xyz' if name in fields]
     if len(found) < 3 or any(field.datatype not in _FLOATS for field in found):
-        raise DiffsegError(f'point cloud: its fields are {", ".join(fields) or "none"}; x, y and z '
-                           'as float32 or float64 are needed')
+        raise DiffsegError(f'point cloud: its fields are {", ".join(fields) or "none"}; x, y and '
+                           'z as float32 or float64 are needed')
     data = np.frombuffer(cloud.data, np.uint8)
     width, height = int(cloud.width), int(cloud.height)
     step, row = int(cloud.point_step), int(cloud.row_step) or int(cloud.point_step) * width
@@ -63,6 +63,7 @@ def _cloud_points(cloud: Any) -> Points:
                            f'bytes of data, {needed} are needed; the message is truncated')
     if not needed:
         return np.zeros((0, 3), np.float32)
-    planes = [np.ndarray((height, width), np.dtype(order + _FLOATS[field.datatype]), data,
-                         field.offset, (row, step)) for field in found]
+    planes: list[npt.NDArray[np.floating]] = [
+        np.ndarray((height, width), np.dtype(order + _FLOATS[field.datatype]), data, field.offset,
+                   (row, step)) for field in found]
     return np.stack(planes, axis=-1, dtype=np.float32).reshape(-1, 3)

@@ -56,9 +56,9 @@ class MapBuilder:
         Track one frame and fuse its cloud; frames without depth or pose are counted.
 
         What `removal` chooses is left out where `removal.from_points` is set. With `depth.model`
-        predicted depth counts too. Frames before the first with depth and pose are skipped. After a time jump tracks are
-        forgotten, but the map stays. Raises DiffsegError when the frame cannot be segmented or
-        unprojected, or the model cannot be loaded.
+        predicted depth counts too. Frames before the first with depth and pose are skipped. After
+        a time jump tracks are forgotten, but the map stays. Raises DiffsegError when the frame
+        cannot be segmented or unprojected, or the model cannot be loaded.
         """
         measured = frame.depth is not None and frame.intrinsics is not None
         usable = measured or bool(self._config.depth.model and frame.intrinsics is not None)

@@ -48,7 +48,8 @@ class VoxelMap:
     without a label votes for none. Each voxel counts the votes for 8 labels; one label more
     takes over the counter with the fewest votes, which keeps every label with more than an
     eighth of the votes. Source of that rule: Metwally et al., "Efficient Computation of Frequent
-    and Top-k Elements in Data Streams", 2005. With `predicted` the confidence of depth is kept too.
+    and Top-k Elements in Data Streams", 2005. With `predicted` the confidence of depth is kept
+    too.
     """
 
     def __init__(self, voxel_size: float, *, predicted: bool = False) -> None:

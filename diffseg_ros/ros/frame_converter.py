@@ -31,7 +31,7 @@ class Topics:
 
 
 class NoCloud(NamedTuple):
-    """Why a frame can give no cloud: for want of depth, and of intrinsics; '' where it has them."""
+    """Why a frame can give no cloud: no depth, no intrinsics; '' where it has them."""
 
     depth: str
     intrinsics: str

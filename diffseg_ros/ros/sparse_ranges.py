@@ -1,4 +1,4 @@
-"""The topic `depth.sparse_topic`: ranges of another sensor, which give predicted depth its scale."""
+"""Ranges of another sensor, from the topic `depth.sparse_topic`."""
 
 from __future__ import annotations
 
@@ -74,19 +74,23 @@ class SparseRanges:
         with self._lock:
             message = self._messages.find(stamp, SPARSE_TOLERANCE_NS)
             offset = self._messages.offset(stamp)
-        if message is None:
-            return self._failed('missing', self._why_none(offset))
+        cause, reason = 'missing', self._why_none(offset)
         try:
-            points = decode_ranges(message)
+            if message is not None:
+                points = decode_ranges(message)
+                source = message.header.frame_id
+                transform = self._motion.between(source, frame_id, stamp)
+                if transform is not None:
+                    self.problem = ''
+                    return moved_points(points, transform)
+                cause, reason = 'no_transform', (
+                    f'no transform leads from {source!r} to the camera {frame_id!r} at the stamp '
+                    'of the image: publish it on /tf or /tf_static, with camera_motion auto or tf')
         except DiffsegError as error:
-            return self._failed('unusable', str(error))
-        transform = self._motion.between(message.header.frame_id, frame_id, stamp)
-        if transform is None:
-            return self._failed('no_transform', (
-                f'no transform leads from {message.header.frame_id!r} to the camera '
-                f'{frame_id!r} at the stamp of the image: publish it on /tf or /tf_static'))
-        self.problem = ''
-        return moved_points(points, transform)
+            cause, reason = 'unusable', str(error)
+        self._counters.add(f'fault.sparse_{cause}')
+        self.problem = f'{self._topic}: {reason}'
+        return None
 
     def _why_none(self, offset: int | None) -> str:
         if offset is not None:
@@ -95,10 +99,6 @@ class SparseRanges:
         if self._subscription is None:
             return self._wrong_type or 'nobody publishes it'
         return 'no message came yet'
-
-    def _failed(self, cause: str, reason: str) -> None:
-        self._counters.add(f'fault.sparse_{cause}')
-        self.problem = f'{self._topic}: {reason}'
 
     def _look(self, node: Node) -> None:
         types = dict(node.get_topic_names_and_types()).get(self._topic, [])

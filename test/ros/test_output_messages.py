@@ -557,7 +557,8 @@ def test_label_info_is_published_again_where_the_vocabulary_changes(vision, tmp_
                                naming={'naming_words_unknown': 'lamp'})
     logged: list[str] = []
     processor = FrameProcessor(
-        pipeline, given.config, SimpleNamespace(epoch=0), SimpleNamespace(motion=None), publishers,
+        pipeline, given.config, SimpleNamespace(epoch=0), SimpleNamespace(motion=None, ranges=None),
+        publishers,
         Counters(), info=logged.append, warn=logged.append, clock=lambda: STAMP)
     for change in ({'naming.margin': 0.5}, {'naming.vocabulary': ('table', 'lamp')},
                    {'removal.max_size': 2.0}):
