@@ -19,10 +19,12 @@ import time
 
 from diffseg_ros.cli.convert import main as convert
 from diffseg_ros.cli.relabel import _job, _parser
+from diffseg_ros.comparison.many import compare_trees
 from diffseg_ros.fleet.index import read_index, Row
 from diffseg_ros.fleet.recordings import find_recordings
 from diffseg_ros.io.images import read_image, sorted_images, write_image
 from diffseg_ros.io.messages import typestore
+from diffseg_ros.synthetic.sequence_writer import render_sequence
 from rosbags.highlevel import AnyReader
 
 from studies.fleet_faults import EXIT, HANG, installed
@@ -142,6 +144,24 @@ class Study:
         job = _job(_parser().parse_args(['any', '--output', str(output), *MODEL]))
         for recording in find_recordings(map(str, (self.folder / 'long').iterdir())):
             assert not job.run(recording, 'node', lambda done, total: None).error
+
+    def parts(self) -> None:
+        """Label sequences and rooms whole and in parts; tell which pixels got another id."""
+        for seed in (0, 1):
+            if not (room := self.folder / 'rooms' / f'room_{seed}').exists():
+                for _ in render_sequence(room, 240, seed):
+                    pass
+        # The real ones are short: keyframes follow quickly, so that the overlap is too.
+        quick = '--set', 'tracking.keyframe_interval=5', '--set', 'tracking.confirm_after=2'
+        for name, minutes, options in (('rooms', 80 / 1800, ()), ('real', 20 / 1800, quick)):
+            source = self._data if name == 'real' else self.folder / name
+            common = source, '--no-bag', '--clouds', 0, *options
+            self._relabel(f'{name}_whole', *common).wait()
+            self._relabel(f'{name}_parts', *common, '--split-minutes', minutes).wait()
+            found, notes = compare_trees(self.folder / f'{name}_parts',
+                                         self.folder / f'{name}_whole')
+            for one in found:
+                print(f'{one.name}: {len(one.frames)} frames, {one.figures}', *notes)
 
     def isolation(self) -> None:
         """Label all 24; compare the good ones with those of diffseg_replay."""
@@ -269,6 +289,7 @@ def worker_memory() -> Iterator[float]:
 
 if __name__ == '__main__':
     study = Study(Path(sys.argv[1]).resolve())
-    for part in sys.argv[2:] or ('scaling', 'isolation', 'killed', 'lost_node', 'memory'):
+    for part in sys.argv[2:] or ('scaling', 'isolation', 'killed', 'lost_node', 'memory',
+                                 'parts'):
         print(f'{part}:', flush=True)
         getattr(study, part)()

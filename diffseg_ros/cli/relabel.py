@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
                         help='GPUs for each worker, a fraction to share one (0: the CPU)')
     parser.add_argument('--timeout', type=_amount, default=0.0, metavar='S',
                         help='end a recording that takes longer than this many seconds (0: never)')
+    parser.add_argument('--split-minutes', type=_amount, default=0.0, metavar='M',
+                        help='label recordings that take longer in parts of about M minutes, by '
+                        'several workers, and join the ids (0: never)')
     parser.add_argument('--resume', action='store_true',
                         help='leave out what is done with the same input, settings and release')
     parser.add_argument('--retry-failed', action='store_true',
@@ -95,6 +99,8 @@ class _Run:
         How many recordings there are with these.
     new, newly_failed
         Names of those that were tried, and how many of them failed.
+    parts
+        How many parts of recordings were labelled.
 
     """
 
@@ -104,6 +110,7 @@ class _Run:
     wanted: int
     new: list[str] = field(default_factory=list)
     newly_failed: int = 0
+    parts: int = 0
     start: float = field(default_factory=time.monotonic)
 
     def add(self, row: Row) -> None:
@@ -210,7 +217,7 @@ def _job(arguments: argparse.Namespace) -> RelabelJob:
         'every', 'limit', 'clouds', 'no_bag', 'plots')})
     return RelabelJob(arguments.output.absolute(), config, topic_names_of_bags(arguments),
                       bag_settings(arguments), options, uuid.uuid4().hex[:12], __version__,
-                      arguments.timeout, max(1, int(arguments.cpus)))
+                      arguments.timeout, max(1, int(arguments.cpus)), arguments.split_minutes)
 
 
 def _check_apart(output: Path, recordings: list[Recording]) -> None:
@@ -271,20 +278,31 @@ def _alone_in(output: Path) -> Iterator[None]:
 def _label(run: _Run, todo: list[Recording], arguments: argparse.Namespace, job: RelabelJob,
            stop: StopSignal) -> None:
     """Label the recordings and note their rows, until a signal comes."""
+    from diffseg_ros.fleet.parts import PartRow, PartsInWork
+    from diffseg_ros.fleet.recordings import Recording
     from diffseg_ros.fleet.workers import Crew, Fleet
 
     crew = Crew(arguments.address, arguments.workers or 0, arguments.cpus, arguments.gpus)
     index = _Index(run)
-    with Fleet(crew, job, len(todo)) as fleet, _bar(len(todo)) as bar:
-        for row in fleet.rows(todo, lambda: stop() or bool(
+    left = deque(task for recording in todo for task in job.tasks(recording))
+    parts = PartsInWork(left)
+    joins = sum(task.part is not None and not task.part.number for task in left)
+    with Fleet(crew, job, len(left)) as fleet, _bar(len(left) + joins, joins) as bar:
+        for row in fleet.rows(left, lambda: stop() or bool(
                 run.newly_failed and not arguments.continue_on_error)):
             if stop():
                 break
-            if row is not None:
-                run.add(row)
-            else:
+            found = row and parts.add(row)
+            if isinstance(found, Recording):
+                left.appendleft(found)
+            elif found is not None:
+                run.add(found)
+                for task in [task for task in left if task.name == found.recording]:
+                    left.remove(task)  # parts of what failed
+            run.parts += isinstance(row, PartRow)
+            if row is None:
                 _show(bar, run, fleet)
-            index.update(urgent=row is not None and bool(row.error))
+            index.update(urgent=found is not None and bool(getattr(found, 'error', '')))
 
 
 class _Index:
@@ -312,10 +330,11 @@ class _Index:
             self._cost = self._written - start
 
 
-def _bar(total: int) -> tqdm:
+def _bar(total: int, joins: int) -> tqdm:
+    what = 'tasks' if joins else 'recordings'
     return tqdm(total=total, disable=not sys.stderr.isatty(), leave=False, bar_format=(
-        '{percentage:3.0f}%|{bar}| {n:.1f} of {total} recordings [{elapsed}, {remaining} left'
-        '{postfix}]'))
+        f'{{percentage:3.0f}}%|{{bar}}| {{n:.1f}} of {{total}} {what} [{{elapsed}}, '
+        '{remaining} left{postfix}]'))
 
 
 def _show(bar: tqdm, run: _Run, fleet: Fleet) -> None:
@@ -323,7 +342,7 @@ def _show(bar: tqdm, run: _Run, fleet: Fleet) -> None:
     rate = progress.frames / (time.monotonic() - run.start)
     bar.set_postfix_str(f'{progress.frames} frames, {rate:.1f} a second, {run.newly_failed} '
                         'failed', refresh=False)
-    bar.n = len(run.new) + progress.in_work
+    bar.n = len(run.new) + run.parts + progress.in_work
     bar.refresh()
 
 

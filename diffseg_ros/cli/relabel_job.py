@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 import hashlib
+from itertools import islice
 import os
 from pathlib import Path
 import re
 import shutil
 import socket
 import time
-from typing import Any, TYPE_CHECKING
+from typing import Any, cast, TYPE_CHECKING
 
 from diffseg_ros.cli.output_folder import foreign_files, OutputFolder
 from diffseg_ros.cli.replay import replay_recording
@@ -23,10 +24,12 @@ from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.fleet.attempt import node_of_attempt, noted_attempt, reason_of_end, SUFFIX
 from diffseg_ros.fleet.index import read_row, ROW, Row, TRACKS, write_row, write_track_table
-from diffseg_ros.fleet.recordings import local_copy, Recording
+from diffseg_ros.fleet.part_results import JoinedPipeline, part_writer
+from diffseg_ros.fleet.parts import PartRow, parts_of
+from diffseg_ros.fleet.recordings import local_copy, Part, Recording
 from diffseg_ros.fleet.track_table import TrackTable
 from diffseg_ros.io.base import BagSettings, TopicNames
-from diffseg_ros.io.source import is_bag, open_source
+from diffseg_ros.io.source import is_bag, open_source, Source
 from diffseg_ros.settings import flatten
 
 if TYPE_CHECKING:
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
     from diffseg_ros.postprocessing.output_context import OutputContext
 
 COMMAND = 'diffseg_relabel'
-_PARTIAL, _OLD = '.partial', '.old'
-_LEFT_OVER = re.compile(r'\..+\.[0-9a-f]{12}(\.partial|\.old|\.attempt)')
+_PARTIAL, _OLD, _PARTS = '.partial', '.old', '.parts'
+_LEFT_OVER = re.compile(r'\..+\.[0-9a-f]{12}(\.partial|\.old|\.parts|\.attempt)')
 _OPTIONS = 'every', 'limit', 'clouds', 'no_bag', 'plots'
 
 
@@ -56,6 +59,8 @@ class RelabelJob:
         Seconds that a recording may take; 0 is no limit.
     threads
         Of PyTorch on a CPU, where the settings leave them open.
+    split
+        Minutes that parts of long recordings take; 0 leaves them whole.
 
     """
 
@@ -68,6 +73,7 @@ class RelabelJob:
     version: str
     timeout: float = 0.0
     threads: int = 1
+    split: float = 0.0
     settings_digest: str = field(default='', init=False)
     _backbone: Backbone | None = field(default=None, init=False)
     _naming: NamingModel | None = field(default=None, init=False)
@@ -77,7 +83,8 @@ class RelabelJob:
         chosen = {name: getattr(self.options, name) for name in _OPTIONS}
         values = [(name, value) for name, value, _ in flatten(self.config)]
         files = [_files_of(self.config.backbone.model), _files_of(self.config.naming.model)]
-        text = repr((chosen, values, self.config.vocabulary, self.topics, self.bags, files))
+        text = repr((chosen, self.split, values, self.config.vocabulary, self.topics, self.bags,
+                     files))
         self.settings_digest = hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def blank_row(self, recording: Recording) -> Row:
@@ -96,6 +103,19 @@ class RelabelJob:
             if (place / 'report.json').stat().st_mtime_ns <= (place / ROW).stat().st_mtime_ns:
                 return row
         return None
+
+    def tasks(self, recording: Recording) -> list[Recording]:
+        """Return the parts that a long recording on this machine is labelled in, or itself."""
+        if not self.split or not recording.local:
+            return [recording]
+        try:
+            source = self._open(Path(recording.address))
+        except DiffsegError:  # its row will tell
+            return [recording]
+        count, tracking = len(self._numbers(source)), self.config.tracking
+        length = round(count * 60 * self.split / max(source.seconds, 1e-9))
+        parts = parts_of(count, length, tracking.keyframe_interval * tracking.confirm_after)
+        return [replace(recording, part=part) for part in parts] if parts[1:] else [recording]
 
     def check_place(self, recording: Recording) -> None:
         """Raise DiffsegError where results would replace what no command wrote."""
@@ -135,7 +155,9 @@ class RelabelJob:
                 start = time.monotonic()
                 watch(self.timeout)
                 with local_copy(recording) as path:
-                    return self._replay(row, path, tick, start)
+                    if recording.part is not None:
+                        return self._label_part(row, path, recording.part, tick)
+                    return self._replay(row, path, recording.parts, tick, start)
             except Exception as error:
                 return replace(row, seconds=time.monotonic() - start, error=describe_error(error))
             finally:
@@ -161,30 +183,56 @@ class RelabelJob:
 
         return Pipeline(self.config, backbone=self._backbone, naming_model=self._naming)
 
-    def _replay(self, row: Row, path: Path, tick: Callable[[int, int], None], start: float
-                ) -> Row:
+    def _open(self, path: Path) -> Source:
+        return open_source(path, self.topics if is_bag(path) else TopicNames(), self.bags)
+
+    def _numbers(self, source: Source) -> range:
+        return selected_numbers(source, self.options.every, self.options.limit)
+
+    def _label_part(self, row: Row, path: Path, part: Part, tick: Callable[[int, int], None]
+                    ) -> PartRow:
+        source = self._open(path)
+        numbers = self._numbers(source)[part.first:part.end]
+        frames = islice(source.numbered_frames(numbers.start), 0, len(numbers) * numbers.step,
+                        numbers.step)
+        with part_writer(self._hidden(row, _PARTS), part, self._pipeline()) as writer:
+            for place, item in enumerate(frames, part.first):
+                if item.frame is not None:
+                    writer.process(place, item.frame)
+                tick(place + 1 - part.first, len(numbers))
+        return PartRow(**asdict(row), part=part.number)
+
+    def _replay(self, row: Row, path: Path, parts: Sequence[Part],
+                tick: Callable[[int, int], None], start: float) -> Row:
         partial = self._hidden(row, _PARTIAL)
         _remove(partial)
-        source = open_source(path, self.topics if is_bag(path) else TopicNames(), self.bags)
-        total = len(selected_numbers(source, self.options.every, self.options.limit))
+        source, joined = self._open(path), None
+        total = len(self._numbers(source))
         tracks, frames = TrackTable(), 0
+        if parts:
+            joined = JoinedPipeline(self._hidden(row, _PARTS), parts)
 
         def observe(context: OutputContext) -> None:
             nonlocal frames
             frames += 1
             tracks.add(context)
-            tick(frames, total)
+            if joined is None:  # the frames of parts were counted when they were labelled
+                tick(frames, total)
+
+        def load() -> Pipeline:
+            return cast('Pipeline', joined) if joined else self._pipeline()
 
         arguments = argparse.Namespace(**vars(self.options) | {'source': path, 'output': partial})
-        report = replay_recording(source, arguments, self.config, self._pipeline, lambda: False,
+        report = replay_recording(source, arguments, self.config, load, lambda: False,
                                   observe=observe)
         row = replace(row, model=report['model'], frames=report['frames'],
                       failed=report['frames_failed'], tracks=report['tracks'],
-                      seconds=time.monotonic() - start)
+                      seconds=time.monotonic() - start + (joined.seconds if joined else 0.0))
         with OutputFolder(partial, COMMAND, (TRACKS, ROW), clear=False):
             write_track_table(partial, tracks.table(row.recording))
             write_row(partial, row)
         self._move(partial, row)
+        _remove(self._hidden(row, _PARTS))
         return row
 
     def _move(self, partial: Path, row: Row) -> None:
@@ -196,7 +244,7 @@ class RelabelJob:
         _remove(old)
 
     def _hidden(self, one: Recording | Row, suffix: str) -> Path:
-        name = one.name if isinstance(one, Recording) else one.recording
+        name = one.task if isinstance(one, Recording) else one.recording
         return self.output / f'.{name}.{self.run_id}{suffix}'
 
 

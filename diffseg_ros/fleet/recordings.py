@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import hashlib
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.base import BAG_SUFFIXES
@@ -22,10 +22,23 @@ OURS = '.diffseg_manifest.jsonl'
 _LIST_SUFFIX = '.txt'
 
 
+class Part(NamedTuple):
+    """
+    A part of a recording, in places among the frames in use.
+
+    It is read from `first` on; its results are those from `begin` until before `end`.
+    """
+
+    number: int
+    first: int
+    begin: int
+    end: int
+
+
 @dataclass(frozen=True)
 class Recording:
     """
-    One recording.
+    One recording, or a part of it.
 
     Attributes
     ----------
@@ -37,6 +50,10 @@ class Recording:
         Hash of the names, sizes and times of its files: another one says that it was changed.
     local
         Whether `address` is a local path.
+    part
+        The part of it that is meant, None for all of it.
+    parts
+        The parts that are labelled and only need to be joined.
 
     """
 
@@ -44,6 +61,13 @@ class Recording:
     address: str
     digest: str
     local: bool
+    part: Part | None = None
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """Unique name of what is meant."""
+        return self.name if self.part is None else f'{self.name}.part{self.part.number}'
 
 
 def find_recordings(sources: Iterable[str]) -> list[Recording]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -93,11 +94,11 @@ class _Worker:
             nonlocal told
             if time.monotonic() - told > _REPORT_SECONDS or done == total:
                 told = time.monotonic()
-                board.tell.remote(recording.name, done, total)
+                board.tell.remote(recording.task, done, total)
 
         row = (self._job.again(recording, node, _is_alive)
                or self._job.run(recording, node, tick))
-        board.finish.remote(recording.name)
+        board.finish.remote(recording.task)
         return row
 
 
@@ -142,14 +143,14 @@ class Fleet:
         """End the workers, and Ray where it was started here."""
         ray.shutdown()
 
-    def rows(self, recordings: Sequence[Recording], stop: Callable[[], bool]
-             ) -> Iterator[Row | None]:
+    def rows(self, left: deque[Recording], stop: Callable[[], bool]) -> Iterator[Row | None]:
         """
-        Yield the row of each recording as it is done, and None about twice a second between.
+        Yield what became of each task as it is done, and None about twice a second between.
 
-        Recordings are no longer handed out once `stop` says so; those in work are finished.
+        The tasks are taken out of `left`, which may be changed meanwhile. They are no longer
+        handed out once `stop` says so; those in work are finished.
         """
-        crew, left = self._crew, list(reversed(recordings))
+        crew = self._crew
         count = min(crew.workers or _room(crew), self._most)
         self._board = ray.remote(num_cpus=0, max_restarts=-1)(_Board).remote()
         worker = ray.remote(num_cpus=crew.cpus, num_gpus=crew.gpus, max_restarts=-1,
@@ -157,7 +158,8 @@ class Fleet:
         pool = ActorPool([worker.remote(self._job) for _ in range(count)])
         while True:
             while left and not stop() and pool.has_free():
-                pool.submit(lambda actor, one: actor.label.remote(one, self._board), left.pop())
+                pool.submit(lambda actor, one: actor.label.remote(one, self._board),
+                            left.popleft())
             if not left or stop():
                 # A worker of a node that was lost may wait for the place of one without work.
                 while pool.pop_idle() is not None:

@@ -70,7 +70,7 @@ class Bag(Source):
             info = self._topics.camera_info
             self._first_info = reader.first(info) if info else None
             self._static = [data for _, _, data in reader.messages(self._topics.static)]
-            count = reader.counts[self._topics.rgb]
+            count, self._seconds = reader.counts[self._topics.rgb], reader.seconds
             self._unstamped = [topic for topic in (self._topics.rgb, self._topics.depth)
                                if topic and _all_stamped_alike(reader, topic)]
         resolved = path.resolve()
@@ -86,7 +86,11 @@ class Bag(Source):
                    for kind, count in self._problems.items()]
         return [*self._topics.warnings, *unstamped, *counted, *super().warnings]
 
-    def numbered_frames(self) -> Iterator[SourceFrame]:
+    @property
+    def seconds(self) -> float:
+        return self._seconds
+
+    def numbered_frames(self, first: int = 0) -> Iterator[SourceFrame]:
         self._problems.clear()
         tree = TransformTree()
         for data in self._static:
@@ -98,11 +102,12 @@ class Bag(Source):
                 by_recording_time=bool(self._unstamped))
             recorded = reader.messages(self._topics.streamed)
             for messages in pairing.pair(self._topics.images_of(recorded, self._count)):
-                try:
-                    yield SourceFrame(number, self._frame(messages, tree))
-                except DiffsegError as error:
-                    yield SourceFrame(number, None, f'{self._path} frame {number} (stamp '
-                                                    f'{messages.stamp} ns): {error}')
+                if number >= first:
+                    try:
+                        yield SourceFrame(number, self._frame(messages, tree))
+                    except DiffsegError as error:
+                        yield SourceFrame(number, None, f'{self._path} frame {number} (stamp '
+                                                        f'{messages.stamp} ns): {error}')
                 number += 1
         if number != self.frame_count:
             raise DiffsegError(f'{self._path}: the bag is damaged: its index lists '

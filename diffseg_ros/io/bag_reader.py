@@ -110,6 +110,12 @@ class BagReader:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
+    @property
+    def seconds(self) -> float:
+        """Time between the first and the last message."""
+        return (max(reader.end_time for reader in self._readers)
+                - min(reader.start_time for reader in self._readers)) / 1e9
+
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
         """
         Yield (topic, log time in ns, CDR bytes) in the order of log times.

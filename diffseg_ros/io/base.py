@@ -101,9 +101,14 @@ class Source(ABC):
         return [*self._warnings, f'{len(self._skipped)} of {self.frame_count} frames cannot be '
                                  f'read and were skipped; the first: {self._skipped[0]}']
 
+    @property
+    def seconds(self) -> float:
+        """About how long the recording took."""
+        return self.frame_count * DEFAULT_PERIOD_NS / 1e9
+
     @abstractmethod
-    def numbered_frames(self) -> Iterator[SourceFrame]:
-        """Yield all frames in order; a broken image gives an error in its place."""
+    def numbered_frames(self, first: int = 0) -> Iterator[SourceFrame]:
+        """Yield the frames from `first` on in order; a broken image gives an error instead."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames that can be read."""

@@ -68,6 +68,10 @@ class DownloadedFolder(ImageSequence):
             self._warnings.append(f'{self.frame_count - paired} of {self.frame_count} images '
                                   'have no depth: masks only, no clouds')
 
+    @property
+    def seconds(self) -> float:
+        return (self._content.times[-1] - self._content.times[0]) / 1e9
+
     def _frame(self, number: int) -> Frame:
         content, depth = self._content, self._content.depth[number]
         return Frame(read_image(content.images[number]), content.times[number], CAMERA_FRAME,

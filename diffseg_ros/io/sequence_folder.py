@@ -44,8 +44,8 @@ class ImageSequence(Source):
             [f'{len(bad)} depth images cannot be read: masks only, no clouds there; the first: '
              f'{bad[0]}'] if bad else [])]
 
-    def numbered_frames(self) -> Iterator[SourceFrame]:
-        return (self.read(number) for number in range(self.frame_count))
+    def numbered_frames(self, first: int = 0) -> Iterator[SourceFrame]:
+        return (self.read(number) for number in range(first, self.frame_count))
 
     def add_note(self, note: str) -> None:
         """Add a line to the warnings."""
@@ -118,6 +118,10 @@ class SequenceFolder(ImageSequence):
         if not self._instances:
             raise DiffsegError(f'{self._path}: no instances/; ground truth is needed')
         return read_units(self._instances[number])
+
+    @property
+    def seconds(self) -> float:
+        return (self._times[-1] - self._times[0]) / 1e9
 
     def _frame(self, number: int) -> Frame:
         depth = None

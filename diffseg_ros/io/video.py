@@ -42,7 +42,7 @@ class Video(Source):
             raise DiffsegError(f'{path}: the video has no frames')
         super().__init__(path.stem, count)
 
-    def numbered_frames(self) -> Iterator[SourceFrame]:
+    def numbered_frames(self, first: int = 0) -> Iterator[SourceFrame]:
         import av
         number = 0
         stamp = -DEFAULT_PERIOD_NS
@@ -54,19 +54,22 @@ class Video(Source):
                 try:
                     pictures = packet.decode()
                 except av.error.FFmpegError as error:
-                    yield SourceFrame(number, None, f'{self._path} frame {number}: cannot be '
-                                                    f'decoded ({error.strerror})')
+                    if number >= first:
+                        yield SourceFrame(number, None, f'{self._path} frame {number}: cannot be '
+                                                        f'decoded ({error.strerror})')
                     number += 1
                     continue
                 for picture in pictures:
                     stamp = (stamp + DEFAULT_PERIOD_NS if picture.pts is None else
                              max(0, round((picture.pts - start) * picture.time_base * _NS)))
+                    number += 1
+                    if number <= first:
+                        continue
                     # FFmpeg's angle turns counterclockwise, as that of np.rot90 does.
                     rgb = np.rot90(picture.to_ndarray(format='rgb24'),
                                    round(picture.rotation / 90))
-                    yield SourceFrame(number, Frame(np.ascontiguousarray(rgb), stamp,
-                                                    CAMERA_FRAME))
-                    number += 1
+                    yield SourceFrame(number - 1, Frame(np.ascontiguousarray(rgb), stamp,
+                                                        CAMERA_FRAME))
 
     def _opened(self) -> Any:
         av = load_av(self._path)

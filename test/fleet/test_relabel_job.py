@@ -11,7 +11,8 @@ from diffseg_ros.cli.relabel_job import RelabelJob
 from diffseg_ros.cli.replay import main as replay
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.fleet.index import Row
-from diffseg_ros.fleet.recordings import find_recordings, Recording
+from diffseg_ros.fleet.parts import PartsInWork
+from diffseg_ros.fleet.recordings import find_recordings, Part, Recording
 from diffseg_ros.io.messages import typestore
 from fleet_recordings import FRAMES, GOOD, write_box, write_recordings
 import fsspec
@@ -134,3 +135,32 @@ def test_a_store_gives_the_same(tmp_path, s3):
     assert files(tmp_path / 'stored' / 'box') == files(tmp_path / 'local' / 'box')
     same = {'source': '', 'input_digest': '', 'seconds': 0.0}
     assert replace(stored, **same) == replace(row, **same)
+
+
+def test_a_long_recording_in_parts_gives_the_labels_of_one_piece(tmp_path):
+    box = write_box(tmp_path / 'box')
+    quick = '--set', 'tracking.keyframe_interval=1', '--set', 'tracking.confirm_after=1'
+    work = job(tmp_path / 'out', *quick, '--split-minutes', '0.001')
+    first, second = work.tasks(only(box))
+    assert (first.part, second.part) == (Part(0, 0, 0, 1), Part(1, 0, 1, 3))
+    parts = PartsInWork([first, second])
+    told = []
+    rows = [work.run(task, 'node', lambda *tick: told.append(tick)) for task in (second, first)]
+    assert told == [(1, 3), (2, 3), (3, 3), (1, 1)]
+    assert parts.add(rows[0]) is None
+    row = work.run(parts.add(rows[1]), 'node', lambda *tick: told.append(tick))
+    assert not row.error and row.frames == FRAMES and row.seconds > 0 and len(told) == 4
+    whole = job(tmp_path / 'whole', *quick)
+    assert whole.settings_digest != work.settings_digest
+    assert whole.tasks(only(box)) == [only(box)]
+    assert run(whole, only(box)).tracks == row.tracks > 0
+    assert files(tmp_path / 'out' / 'box') == files(tmp_path / 'whole' / 'box')
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['box']
+
+
+def test_what_cannot_be_opened_is_not_split(tmp_path):
+    broken = tmp_path / 'broken.mcap'
+    broken.write_bytes(b'no bag')
+    work = job(tmp_path / 'out', '--split-minutes', '1')
+    assert work.tasks(only(broken)) == [only(broken)]
+    assert work.run(only(broken), 'node', lambda *tick: None).error

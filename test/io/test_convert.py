@@ -39,6 +39,12 @@ def test_round_trip(sequence, tmp_path, name):
     assert (content['frames'], content['frames_failed']) == (4, 0)
     assert content['messages'] == {
         '/tf': 4, '/rgb/camera_info': 4, '/depth_registered/image_rect': 4, '/rgb/image_raw': 4}
+    for source in map(open_source, (sequence, bag)):
+        assert [item.number for item in source.numbered_frames(2)] == [2, 3]
+        (later,), frames = source.numbered_frames(3), list(source)
+        np.testing.assert_array_equal(later.frame.rgb, frames[3].rgb)
+        seconds = (frames[3].stamp - frames[0].stamp) / 1e9
+        assert source.seconds == pytest.approx(seconds, abs=1e-6)
     with Reader(bag) as reader:
         stamps = {time for _, time, _ in reader.messages()}
     assert stamps == {frame.stamp for frame in open_source(sequence)}

@@ -42,6 +42,9 @@ def test_frames_and_their_times(tmp_path, name):
         assert [round(int(frame.rgb[-4, -4, 2]) / 20) for frame in frames] == list(range(10))
         assert frames[0].rgb.shape == (32, 64, 3) and frames[0].rgb[4, 4].min() > 200
     assert [item.number for item in source.numbered_frames()] == list(range(10))
+    later = list(source.numbered_frames(8))
+    assert [item.number for item in later] == [8, 9]
+    np.testing.assert_array_equal(later[0].frame.rgb, frames[8].rgb)
 
 
 def test_variable_frame_rate_keeps_its_times(tmp_path):
