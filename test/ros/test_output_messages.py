@@ -47,6 +47,7 @@ from visualization_msgs.msg import Marker  # noqa: E402
 STAMP = 1_700_000_000_123_456_789
 HEIGHT, WIDTH = 48, 64
 OF_NAMING = {'features', 'found/markers', 'found/mask', 'found/ranking'}
+OF_MODELS = OF_NAMING | {'depth'}
 TARGET, TARGET_ID = np.s_[16:40, 24:56], 3
 
 
@@ -105,7 +106,7 @@ def headers(message) -> list:
 
 def test_every_output_has_the_stamp_and_frame_of_its_image(vision):
     made = messages(context())
-    assert set(made) == set(available_outputs()) - OF_NAMING
+    assert set(made) == set(available_outputs()) - OF_MODELS
     for name, output in made.items():
         assert isinstance(output, message_class(available_outputs()[name].facts['message']))
         for header in headers(output):
@@ -118,7 +119,7 @@ def test_every_output_has_the_stamp_and_frame_of_its_image(vision):
 def test_nothing_is_made_that_would_mean_no_data(vision, depth, intrinsics, missing):
     made = messages(context(depth, intrinsics))
     missing |= {'points', 'markers', 'detections_3d', 'objects', 'objects/labels', 'target/pose',
-                'target/cloud', *OF_NAMING}
+                'target/cloud', *OF_MODELS}
     assert set(made) == set(available_outputs()) - missing
 
 
@@ -547,7 +548,7 @@ def test_every_output_is_published_and_label_info_is_latched(vision):
     publishers.publish_label_info(7)
     publishers.publish(context().result, publishers.subscribed_outputs(), PipelineConfig())
     assert all(len(publisher.sent) == 1 for topic, publisher in node.publishers.items()
-               if not topic.endswith(tuple(OF_NAMING)))
+               if topic[2:] not in OF_MODELS)
 
 
 def test_label_info_is_published_again_where_the_vocabulary_changes(vision, tmp_path):
@@ -558,8 +559,7 @@ def test_label_info_is_published_again_where_the_vocabulary_changes(vision, tmp_
     logged: list[str] = []
     processor = FrameProcessor(
         pipeline, given.config, SimpleNamespace(epoch=0), SimpleNamespace(motion=None, ranges=None),
-        publishers,
-        Counters(), info=logged.append, warn=logged.append, clock=lambda: STAMP)
+        publishers, Counters(), info=logged.append, warn=logged.append, clock=lambda: STAMP)
     for change in ({'naming.margin': 0.5}, {'naming.vocabulary': ('table', 'lamp')},
                    {'removal.max_size': 2.0}):
         processor.configure(updated(given.config, change))
