@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import gc
 from pathlib import Path
 import sys
 
@@ -11,6 +12,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'backbones'))
 """The tests of the backbones have small diffusion models."""
+
+
+@pytest.fixture(autouse=True, scope='package')
+def nothing_old_to_collect() -> Iterator[None]:
+    """Keep what is imported out of the collections of garbage that end the load of a pipeline."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True, scope='package')
