@@ -14,14 +14,14 @@ FARTHEST = 1000.0
 """Metres from which on predicted depth counts as infinite."""
 
 _LEAST_POINTS, _LEAST_SHARE, _LEAST_SPREAD = 12, 0.4, 0.02
-_STANDARD_ERRORS = 5
+_STANDARD_ERRORS = 10
 _MOST_POINTS, _SCORED, _HYPOTHESES = 5000, 512, 512
 _EXACT = 0.001
 _ROUNDS = 12
 _ROUNDING = 1e-6
 _GAUSSIAN = 1.4826
 """Standard deviation of normal errors over the median of their sizes."""
-_INLIER, _BIWEIGHT = 2.5, 4.685
+_INLIER, _BIWEIGHT = 2.5, 3.0
 
 Array = npt.NDArray[np.float64]
 
@@ -69,16 +69,18 @@ def align(values: npt.NDArray[np.float32], kind: DepthKind, known: KnownDepth) -
 
     - fewer than 12 points are known, or less than 40 % of them agree;
     - the depth of those that agree varies by less than 2 %;
-    - the scale is not above 0 by five times its standard error.
+    - the scale is not above 0 by ten times its standard error.
 
-    Of the lines through 512 pairs of points the one with the least median error is refined by
-    reweighted least squares with Tukey's biweight, with the size of errors found anew each time. Values are regressed on the
+    The lines through 512 pairs of points are scored by the function of Geman and McClure, half
+    as wide as the least median error among them. The best one is refined by reweighted least squares with
+    Tukey's biweight, with the size of errors found anew each time. Values are regressed on the
     known depth and not the other way round: errors of the model are the larger ones, and errors of
     the regressor would flatten the scale. Of more than 5000 points so many are used, the same
     each time.
 
-    Sources: Rousseeuw, "Least median of squares regression", JASA 1984; Huber and Ronchetti,
-    "Robust statistics", 2009, chapter 7, for the refinement; MiDaS (Ranftl et al., TPAMI 2022) for
+    Sources: Rousseeuw, "Least median of squares regression", JASA 1984; Geman and McClure,
+    "Statistical methods for tomographic image reconstruction", 1987; Huber and Ronchetti, "Robust
+    statistics", 2009, chapter 7, for the refinement; MiDaS (Ranftl et al., TPAMI 2022) for
     scale and shift of a whole image.
     """
     rng = np.random.default_rng(0)
@@ -151,13 +153,14 @@ def _robust_line(values: Array, target: Array, rng: np.random.Generator) -> _Lin
     """Return the line that most points agree with, None where it does not rise."""
     # Divided by the target, errors are relative, and the slope becomes the constant term.
     ratio, inverse = values / target, 1 / target
-    start = _least_median(ratio, inverse, rng)
+    start = _best_pair(ratio, inverse, rng)
     if start is None:
         return None
-    slope, offset, deviation = start
+    slope, offset, deviation = start[0], start[1], _GAUSSIAN * start[2]
     errors = np.abs(ratio - slope - offset * inverse) / slope
     for _ in range(_ROUNDS):
-        deviation = _deviation(errors, deviation, 1)
+        # It never grows: what agrees to a little would be smeared over what does not.
+        deviation = min(deviation, _deviation(errors, deviation, 1))
         weight = np.square(1 - np.minimum(np.square(errors / (_BIWEIGHT * deviation)), 1))
         total = weight.sum()
         if not total > 0:
@@ -174,9 +177,9 @@ def _robust_line(values: Array, target: Array, rng: np.random.Generator) -> _Lin
     return _Line(float(slope), float(offset), errors)
 
 
-def _least_median(ratio: Array, inverse: Array,
-                  rng: np.random.Generator) -> tuple[float, float, float] | None:
-    """Return slope, offset and deviation of the line through two points that fits best."""
+def _best_pair(ratio: Array, inverse: Array,
+               rng: np.random.Generator) -> tuple[float, float, float] | None:
+    """Return slope, offset and median error of the line through two points that fits best."""
     if len(ratio) > _SCORED:
         chosen = rng.choice(len(ratio), _SCORED, replace=False)
         ratio, inverse = ratio[chosen], inverse[chosen]
@@ -190,8 +193,10 @@ def _least_median(ratio: Array, inverse: Array,
     if not len(slopes):
         return None
     medians = np.partition(errors, len(ratio) // 2, axis=1)[:, len(ratio) // 2]
-    best = medians.argmin()
-    return float(slopes[best]), float(offsets[best]), float(_GAUSSIAN * medians[best])
+    # Half of the points may show one wall, which any slope fits: all have a say in the end.
+    errors *= 2 / max(medians.min(), _EXACT)
+    best = (1 / (1 + np.square(errors, out=errors))).sum(axis=1).argmax()
+    return float(slopes[best]), float(offsets[best]), float(medians[best])
 
 
 def _deviation(errors: Array, start: float, rounds: int = _ROUNDS) -> float:
