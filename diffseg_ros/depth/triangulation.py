@@ -1,0 +1,207 @@
+"""Known depth from motion: corners seen from two known places."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+import cv2
+from diffseg_ros.depth.base import KnownDepth
+from diffseg_ros.geometry.camera import pixel_rays, project
+from diffseg_ros.types import Intrinsics, Matrix, RgbImage
+import numpy as np
+import numpy.typing as npt
+
+_LONGEST_SIDE, _LEAST_SIDE = 640, 48
+_KEPT, _STEP, _TRIES = 24, 0.02, 2
+_MOST_TURNED = np.cos(np.deg2rad(40))
+_BASELINE = 0.1
+"""Baseline that is aimed at, in depths: 6 degrees between the two rays."""
+_CORNERS, _QUALITY, _SPACING, _PATCH, _LEVELS = 400, 0.01, 8, 15, 3
+_RETURNED, _REPROJECTED = 0.7, 1.0
+"""Largest errors in pixels, of an image of 640."""
+_LEAST_PARALLAX = np.deg2rad(1.5)
+_LEAST_POINTS, _LEAST_AGREEING, _LEAST_APART = 12, 0.5, 0.3
+
+Pixels = npt.NDArray[np.float32]
+Rays = npt.NDArray[np.float64]
+
+
+class _View(NamedTuple):
+    grey: npt.NDArray[np.uint8]
+    pose: Matrix
+    intrinsics: Intrinsics
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width = self.grey.shape
+        return width, height
+
+
+class Triangulator:
+    """
+    Gives the depth of corners of the present image, by an earlier one and the poses of both.
+
+    Views are kept two centimetres or more apart, 24 at most. The one whose baseline is best for the
+    depth of the scene so far is compared; at first the farthest away. Corners are found in the
+    present image and followed to the earlier one by pyramidal Lucas-Kanade, from where their ray
+    leads at that depth. Kept are those that lead back, lie before both cameras, meet the earlier
+    place to a pixel (which is the distance from the epipolar line) and are seen from directions
+    at least 1.5 degrees apart. A standing or turning camera gives none.
+
+    Sources: Shi and Tomasi, CVPR 1994, for the corners; Bouguet, "Pyramidal implementation of the
+    Lucas Kanade feature tracker", 2000; Hartley and Zisserman, "Multiple view geometry", 2004,
+    chapter 12.
+    """
+
+    def __init__(self) -> None:
+        self._views: deque[_View] = deque(maxlen=_KEPT)
+        self._depth: float | None = None
+
+    def reset(self) -> None:
+        """Forget the views, as where time or the world of the poses begins anew."""
+        self._views.clear()
+        self._depth = None
+
+    def update(self, rgb: RgbImage, pose: Matrix, intrinsics: Intrinsics) -> KnownDepth | None:
+        """
+        Return the depth of some pixels of an (H, W, 3) image, None where motion tells none.
+
+        `pose` is the (4, 4) camera-to-world transform, `intrinsics` are of the same view at any
+        size. Views of another size of the image are forgotten, and all where the poses do not
+        explain how the image moved: then they jumped.
+
+        Raises DiffsegError where the distortion model is not supported.
+        """
+        view = _view(rgb, pose, intrinsics)
+        if view is None or not np.isfinite(pose).all():
+            return None
+        if self._views and self._views[-1].grey.shape != view.grey.shape:
+            self.reset()
+        found = None
+        for earlier in self._candidates(view)[:_TRIES]:
+            seen, agreeing = _triangulated(view, earlier, self._depth)
+            if agreeing < _LEAST_AGREEING:
+                self.reset()
+                break
+            if len(seen.metres) >= _LEAST_POINTS:
+                self._depth = float(np.median(seen.metres))
+                found = _at_size(seen, view.size, rgb.shape[1::-1])
+                break
+        if not self._views or _apart(view, self._views[-1]) >= _STEP:
+            self._views.append(view)
+        return found
+
+    def _candidates(self, view: _View) -> list[_View]:
+        """Return the views that may show the same from elsewhere, the best first."""
+        views = [other for other in self._views if _apart(view, other) >= _STEP
+                 and view.pose[:3, 2] @ other.pose[:3, 2] >= _MOST_TURNED]
+        if self._depth is None:
+            return sorted(views, key=lambda other: -_apart(view, other))
+        wanted = _BASELINE * self._depth
+        return sorted(views, key=lambda other: abs(np.log(_apart(view, other) / wanted)))
+
+
+def _view(rgb: RgbImage, pose: Matrix, intrinsics: Intrinsics) -> _View | None:
+    """Return the image in grey, at most 640 pixels long; None of one that is too small."""
+    height, width = rgb.shape[:2]
+    share = min(1.0, _LONGEST_SIDE / max(height, width))
+    size = max(1, round(width * share)), max(1, round(height * share))
+    if min(size) < _LEAST_SIDE:
+        return None
+    grey = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+    return _View(grey, pose, intrinsics.resized(*size))
+
+
+def _apart(one: _View, other: _View) -> float:
+    return float(np.linalg.norm(one.pose[:3, 3] - other.pose[:3, 3]))
+
+
+def _at_size(known: KnownDepth, size: tuple[int, int], wanted: tuple[int, int]) -> KnownDepth:
+    """Return pixels of an image of one (width, height) as those of another one."""
+    columns, rows = (np.minimum(((part + 0.5) * other / own).astype(np.intp), other - 1)
+                     for part, own, other in zip((known.columns, known.rows), size, wanted))
+    return KnownDepth(rows, columns, known.metres)
+
+
+def _triangulated(now: _View, before: _View, depth: float | None) -> tuple[KnownDepth, float]:
+    """
+    Return the corners whose depth two views tell, and how many of those followed fit the poses.
+
+    The share is 1 where too few were followed to tell.
+    """
+    nothing = KnownDepth(*np.zeros((2, 0), np.intp), np.zeros(0, np.float32))
+    motion = np.linalg.inv(before.pose) @ now.pose
+    corners = cv2.goodFeaturesToTrack(now.grey, _CORNERS, _QUALITY, _SPACING)
+    if corners is None:
+        return nothing, 1.0
+    corners = corners[:, 0]
+    rays = _rays(corners, now)
+    # A ray of unknown depth is followed to infinity: by the turn alone.
+    shift = motion[:3, 3] / depth if depth else np.zeros(3)
+    guess = _seen(rays @ motion[:3, :3].T + shift, before)
+    inside = np.isfinite(guess).all(axis=1) & (guess >= 0).all(axis=1)
+    inside &= (guess < before.size).all(axis=1)
+    corners, rays, guess = corners[inside], rays[inside], guess[inside]
+    if len(corners) < _LEAST_POINTS:
+        return nothing, 1.0
+    ends, followed = _followed(now, before, corners, guess)
+    corners, rays, ends = corners[followed], rays[followed], ends[followed]
+    if len(corners) < _LEAST_POINTS:
+        return nothing, 1.0
+    metres, parallax = _depths(rays, _rays(ends, before), motion)
+    points = (rays * metres[:, None]) @ motion[:3, :3].T + motion[:3, 3]
+    error = np.linalg.norm(_seen(points, before) - ends, axis=1)
+    # A point at infinity, whose rays are parallel to a fraction of a pixel, says nothing of it.
+    far = np.linalg.norm(_seen(rays @ motion[:3, :3].T, before) - ends, axis=1)
+    limit = _REPROJECTED * max(before.size) / _LONGEST_SIDE
+    fits = (error <= limit) & (metres > 0) & (points[:, 2] > 0)
+    kept = fits & (parallax >= _LEAST_PARALLAX)
+    # Where few rays are apart, it is mostly errors that set them apart.
+    if kept.sum() < _LEAST_APART * fits.sum():
+        kept[:] = False
+    columns, rows = np.rint(corners[kept]).astype(np.intp).T
+    return (KnownDepth(rows, columns, metres[kept].astype(np.float32)),
+            float(np.mean(fits | (far <= limit))))
+
+
+def _rays(pixels: Pixels, view: _View) -> Rays:
+    """Return the (N, 3) rays through (N, 2) columns and rows, with z 1."""
+    ahead = pixel_rays(pixels[:, 0], pixels[:, 1], view.intrinsics)
+    return np.concatenate([ahead, np.ones((len(ahead), 1))], axis=1)
+
+
+def _seen(points: Rays, view: _View) -> Pixels:
+    """Return the (N, 2) columns and rows of (N, 3) points, NaN behind the camera."""
+    x, y, z = points.T.astype(np.float32)
+    return np.stack(project(x, y, np.where(z > 0, z, np.float32(np.nan)), view.intrinsics), axis=1)
+
+
+def _followed(now: _View, before: _View, corners: Pixels,
+              guess: Pixels) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+    """Return the (N, 2) places of corners in the view before, and which lead back."""
+    options = {'winSize': (_PATCH, _PATCH), 'maxLevel': _LEVELS,
+               'flags': cv2.OPTFLOW_USE_INITIAL_FLOW}
+    ends, there, _ = cv2.calcOpticalFlowPyrLK(now.grey, before.grey, corners, guess.copy(),
+                                              **options)
+    back, here, _ = cv2.calcOpticalFlowPyrLK(before.grey, now.grey, ends, corners + ends - guess,
+                                             **options)
+    followed = (there[:, 0] > 0) & (here[:, 0] > 0)
+    followed &= (ends >= 0).all(axis=1) & (ends < before.size).all(axis=1)
+    limit = _RETURNED * max(before.size) / _LONGEST_SIDE
+    return ends, followed & (np.linalg.norm(back - corners, axis=1) <= limit)
+
+
+def _depths(rays: Rays, other: Rays, motion: Matrix) -> tuple[Rays, Rays]:
+    """
+    Return (N,) depths at which rays meet those of the other view best, and the angles between.
+
+    `motion` leads from the view of `rays` to the other one. Depth times turned ray plus shift is
+    parallel to the other ray: one unknown, by least squares.
+    """
+    turned = rays @ motion[:3, :3].T
+    across = np.cross(other, turned)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        metres = -(across * np.cross(other, motion[:3, 3])).sum(axis=1) / (across**2).sum(axis=1)
+    angle = np.arctan2(np.linalg.norm(across, axis=1), (other * turned).sum(axis=1))
+    return metres, angle
