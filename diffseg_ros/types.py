@@ -16,6 +16,8 @@ LabelImage = npt.NDArray[np.int32]
 """(H, W) int32 segment ids, UNLABELLED where there is none."""
 DepthImage = npt.NDArray[np.float32]
 """(H, W) float32 metres, NaN where invalid."""
+Points = npt.NDArray[np.float32]
+"""(N, 3) float32 metres."""
 Mask = npt.NDArray[np.bool_]
 Matrix = npt.NDArray[np.float64]
 """(4, 4) float64 rigid transform, such as camera to world."""
@@ -117,7 +119,7 @@ class Frame:
     intrinsics: Intrinsics | None = None
     pose: Matrix | None = None
     fixed_frame: str = 'map'
-    ranges: npt.NDArray[np.float32] | None = None
+    ranges: Points | None = None
     depth_confidence: npt.NDArray[np.float32] | None = None
 
     @property

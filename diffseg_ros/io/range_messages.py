@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.types import Matrix
+from diffseg_ros.types import Matrix, Points
 import numpy as np
 import numpy.typing as npt
 
@@ -17,8 +17,6 @@ SPARSE_TOLERANCE_NS = 100_000_000
 
 _FLOATS = {7: 'f4', 8: 'f8'}
 """NumPy type by the number of a PointField's datatype."""
-
-Points = npt.NDArray[np.float32]
 
 
 def decode_ranges(message: Any) -> Points:

@@ -116,8 +116,8 @@ class MapBuilder:
             return ('no frame has a pose, and a map needs them; a sequence folder has them in '
                     'poses.txt, a bag in /tf from a fixed frame (map, odom, world) to the '
                     'camera; or estimate them with --odometry')
-        if self._without_depth and self._pipeline is not None and self._pipeline.depth['missing']:
-            return f'no frame has depth: {self._pipeline.depth["missing"]}'
+        if self._without_depth and (missing := self._predicted('missing')):
+            return f'no frame has depth: {missing}'
         if self._without_depth:
             return ('no frame has depth and intrinsics, and a map needs them; a sequence folder '
                     'has them in depth/ and camera.json, a bag in a registered depth topic and '
@@ -169,6 +169,10 @@ class MapBuilder:
             **(pipeline.naming if pipeline else {}),
             **self._depth_report(),
             **({'names': self._names.rows()} if self._names is not None else {})}
+
+    def _predicted(self, key: str) -> str:
+        """Return what the pipeline reports of predicted depth, '' where it is off."""
+        return self._pipeline.depth.get(key, '') if self._pipeline else ''
 
     def _depth_report(self) -> dict[str, Any]:
         """Return how depth was predicted, nothing where it was not."""

@@ -10,13 +10,13 @@ from diffseg_ros.io.message_buffer import MessageBuffer
 from diffseg_ros.io.range_messages import (
     decode_ranges,
     moved_points,
-    Points,
     RANGE_TYPES,
     SPARSE_TOLERANCE_NS,
 )
 from diffseg_ros.ros.camera_motion import CameraMotion
 from diffseg_ros.ros.counters import Counters
 from diffseg_ros.ros.messages import message_class, stamp_of
+from diffseg_ros.types import Points
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
