@@ -13,7 +13,7 @@ import numpy.typing as npt
 FARTHEST = 1000.0
 """Metres from which on predicted depth counts as infinite."""
 
-_LEAST_POINTS, _LEAST_SHARE, _LEAST_SPREAD = 12, 0.4, 0.02
+_LEAST_POINTS, _LEAST_SHARE, _LEAST_SPREAD, _LARGEST_RESIDUAL = 20, 0.4, 0.02, 0.3
 _STANDARD_ERRORS = 10
 _MOST_POINTS, _SCORED, _HYPOTHESES = 5000, 512, 512
 _EXACT = 0.001
@@ -21,7 +21,7 @@ _ROUNDS = 12
 _ROUNDING = 1e-6
 _GAUSSIAN = 1.4826
 """Standard deviation of normal errors over the median of their sizes."""
-_INLIER, _BIWEIGHT = 2.5, 3.0
+_INLIER, _BIWEIGHT = 2.5, 3.5
 
 Array = npt.NDArray[np.float64]
 
@@ -67,16 +67,16 @@ def align(values: npt.NDArray[np.float32], kind: DepthKind, known: KnownDepth) -
     out, if they are fewer than 60 % or agree on nothing else. Values that are not finite count as
     unknown; METRIC values are only compared. None where no scale can be told:
 
-    - fewer than 12 points are known, or less than 40 % of them agree;
+    - fewer than 20 points are known, less than 40 % of them agree, or to no better than 30 %;
     - the depth of those that agree varies by less than 2 %;
     - the scale is not above 0 by ten times its standard error.
 
-    The lines through 512 pairs of points are scored by the function of Geman and McClure, half
-    as wide as the least median error among them. The best one is refined by reweighted least squares with
-    Tukey's biweight, with the size of errors found anew each time. Values are regressed on the
-    known depth and not the other way round: errors of the model are the larger ones, and errors of
-    the regressor would flatten the scale. Of more than 5000 points so many are used, the same
-    each time.
+    The lines through 512 pairs of points are scored by the function of Geman and McClure, two
+    thirds as wide as the least median error among them. The best one is refined by reweighted
+    least squares with Tukey's biweight, with the size of errors found anew each time. Values are
+    regressed on the known depth and not the other way round: errors of the model are the larger
+    ones, and errors of the regressor would flatten the scale. Of more than 5000 points so many are
+    used, the same each time.
 
     Sources: Rousseeuw, "Least median of squares regression", JASA 1984; Geman and McClure,
     "Statistical methods for tomographic image reconstruction", 1987; Huber and Ronchetti, "Robust
@@ -128,8 +128,10 @@ def _some(known: KnownDepth, rng: np.random.Generator) -> KnownDepth:
     count = len(known.metres)
     if count <= _MOST_POINTS:
         return known
-    chosen = (np.arange(_MOST_POINTS) + rng.random(_MOST_POINTS)) * (count / _MOST_POINTS)
-    return KnownDepth(*(part.take(chosen.astype(np.intp)) for part in known))
+    rows, columns, metres = known
+    chosen = ((np.arange(_MOST_POINTS) + rng.random(_MOST_POINTS))
+              * (count / _MOST_POINTS)).astype(np.intp)
+    return KnownDepth(rows[chosen], columns[chosen], metres[chosen])
 
 
 def _usable(values: npt.NDArray[np.float32], known: KnownDepth) -> tuple[Array, Array]:
@@ -194,7 +196,7 @@ def _best_pair(ratio: Array, inverse: Array,
         return None
     medians = np.partition(errors, len(ratio) // 2, axis=1)[:, len(ratio) // 2]
     # Half of the points may show one wall, which any slope fits: all have a say in the end.
-    errors *= 2 / max(medians.min(), _EXACT)
+    errors *= 1.5 / max(medians.min(), _EXACT)
     best = (1 / (1 + np.square(errors, out=errors))).sum(axis=1).argmax()
     return float(slopes[best]), float(offsets[best]), float(medians[best])
 
@@ -221,7 +223,7 @@ def _share(errors: Array, residual: float) -> float:
 def _certain(inverse: Array, residual: float, share: float) -> bool:
     """Return whether points that agree tell the scale; `inverse` is 1 / target of these."""
     size = np.sqrt(np.square(inverse).mean()) if len(inverse) else 0.0
-    if share < _LEAST_SHARE or not size > 0:
+    if share < _LEAST_SHARE or residual > _LARGEST_RESIDUAL or not size > 0:
         return False
     spread = inverse.std() / size
     return bool(spread >= _LEAST_SPREAD and

@@ -50,7 +50,7 @@ def align_to_ground(values: npt.NDArray[np.float32], kind: DepthKind, intrinsics
     lie 15 % deeper than the ground: then it was a table that was taken for it. A table that fills
     the lower half of the view cannot be told from the ground.
     """
-    known = known_from_ground(intrinsics, values.shape, height, up)
+    known = known_from_ground(intrinsics, (len(values), values.shape[1]), height, up)
     found = align(values, kind, known)
     if found is None or not found.residual <= _LARGEST_RESIDUAL:
         return None

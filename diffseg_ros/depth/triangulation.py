@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 from diffseg_ros.depth.base import KnownDepth
@@ -21,7 +21,7 @@ _CORNERS, _QUALITY, _SPACING, _PATCH, _LEVELS = 400, 0.01, 8, 15, 3
 _RETURNED, _REPROJECTED = 0.7, 1.0
 """Largest errors in pixels, of an image of 640."""
 _LEAST_PARALLAX = np.deg2rad(1.5)
-_LEAST_POINTS, _LEAST_AGREEING, _LEAST_APART = 12, 0.5, 0.3
+_LEAST_POINTS, _LEAST_AGREEING, _LEAST_APART = 20, 0.5, 0.3
 
 Pixels = npt.NDArray[np.float32]
 Rays = npt.NDArray[np.float64]
@@ -42,8 +42,8 @@ class Triangulator:
     """
     Gives the depth of corners of the present image, by an earlier one and the poses of both.
 
-    Views are kept two centimetres or more apart, 24 at most. The one whose baseline is best for the
-    depth of the scene so far is compared; at first the farthest away. Corners are found in the
+    Views are kept two centimetres or more apart, 24 at most. The one whose baseline is best for
+    the depth of the scene so far is compared; at first the farthest away. Corners are found in the
     present image and followed to the earlier one by pyramidal Lucas-Kanade, from where their ray
     leads at that depth. Kept are those that lead back, lie before both cameras, meet the earlier
     place to a pixel (which is the distance from the epipolar line) and are seen from directions
@@ -86,7 +86,7 @@ class Triangulator:
                 break
             if len(seen.metres) >= _LEAST_POINTS:
                 self._depth = float(np.median(seen.metres))
-                found = _at_size(seen, view.size, rgb.shape[1::-1])
+                found = _at_size(seen, view.size, (rgb.shape[1], rgb.shape[0]))
                 break
         if not self._views or _apart(view, self._views[-1]) >= _STEP:
             self._views.append(view)
@@ -130,7 +130,8 @@ def _triangulated(now: _View, before: _View, depth: float | None) -> tuple[Known
 
     The share is 1 where too few were followed to tell.
     """
-    nothing = KnownDepth(*np.zeros((2, 0), np.intp), np.zeros(0, np.float32))
+    none = np.zeros(0, np.intp)
+    nothing = KnownDepth(none, none, np.zeros(0, np.float32))
     motion = np.linalg.inv(before.pose) @ now.pose
     corners = cv2.goodFeaturesToTrack(now.grey, _CORNERS, _QUALITY, _SPACING)
     if corners is None:
@@ -180,12 +181,13 @@ def _seen(points: Rays, view: _View) -> Pixels:
 def _followed(now: _View, before: _View, corners: Pixels,
               guess: Pixels) -> tuple[Pixels, npt.NDArray[np.bool_]]:
     """Return the (N, 2) places of corners in the view before, and which lead back."""
-    options = {'winSize': (_PATCH, _PATCH), 'maxLevel': _LEVELS,
-               'flags': cv2.OPTFLOW_USE_INITIAL_FLOW}
-    ends, there, _ = cv2.calcOpticalFlowPyrLK(now.grey, before.grey, corners, guess.copy(),
-                                              **options)
-    back, here, _ = cv2.calcOpticalFlowPyrLK(before.grey, now.grey, ends, corners + ends - guess,
-                                             **options)
+    def follow(one: _View, other: _View, places: Pixels, start: Pixels) -> Any:
+        return cv2.calcOpticalFlowPyrLK(one.grey, other.grey, places, start.copy(),
+                                        winSize=(_PATCH, _PATCH), maxLevel=_LEVELS,
+                                        flags=cv2.OPTFLOW_USE_INITIAL_FLOW)[:2]
+
+    ends, there = follow(now, before, corners, guess)
+    back, here = follow(before, now, ends, ends - (guess - corners))
     followed = (there[:, 0] > 0) & (here[:, 0] > 0)
     followed &= (ends >= 0).all(axis=1) & (ends < before.size).all(axis=1)
     limit = _RETURNED * max(before.size) / _LONGEST_SIDE
