@@ -434,7 +434,7 @@ class Pipeline:
         """Segment a keyframe; return the result if it takes effect in the frame itself."""
         delay = self._config.tracking.segments_delay
         if self._depth:
-            self._depth.begin()
+            self._depth.begin(frame)
         # Without tracks there is nothing to go on with.
         if not prediction.has_tracks or not (delay or self._thread):
             return self._segment_keyframe(frame, prediction)

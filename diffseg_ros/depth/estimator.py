@@ -15,6 +15,7 @@ from diffseg_ros.depth.ranges import known_from_ranges
 from diffseg_ros.depth.scale_filter import ScaleFilter
 from diffseg_ros.depth.triangulation import Triangulator
 from diffseg_ros.error_text import describe_error
+from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.gpu_memory import is_out_of_gpu_memory, release_gpu_memory
 from diffseg_ros.types import DepthImage, Frame
@@ -25,7 +26,6 @@ _BEST, _PER_RESIDUAL = 0.9, 5.0
 _METRIC_RESIDUAL = 0.1
 _PER_FRAME, _WITHOUT_SOURCE = 0.98, 0.5
 _KNOWN_PIXELS = 20_000
-_REMEMBERED_NS = 5_000_000_000
 _LEVEL = np.array([0.0, -1.0, 0.0])
 """Up in the optical frame of a camera that looks at the horizon."""
 
@@ -72,7 +72,7 @@ class DepthEstimator:
         self._triangulator = Triangulator()
         self._filter = ScaleFilter()
         self._alignment: Alignment | None = None
-        self._aligned: int | None = None
+        self._before: KnownDepth | None = None
         self._source = ''
         self._predicted: Predicted | None = None
         self._carrier: Carrier | None = None
@@ -88,9 +88,10 @@ class DepthEstimator:
         """
         How it goes, for reports.
 
-        Model, what its values are, the scale and where it comes from, how far the aligned values
-        are off as a share of the depth, the keyframes that were predicted and that failed, and why
-        the last one did or has no scale, '' if it has.
+        Model, what its values are, where the scale comes from ('before' is the keyframe before,
+        carried here), scale and shift, how far the aligned values are off as a share of the depth,
+        the keyframes that were predicted and that failed, why the last one did, and why the last
+        frame has no predicted depth, '' if it has.
         """
         alignment = self._alignment
         return {
@@ -113,8 +114,12 @@ class DepthEstimator:
         for carrier in carriers:
             carrier.follow(filled)
 
-    def begin(self) -> None:
+    def begin(self, frame: Frame) -> None:
         """Let the present frame be the next one that is predicted."""
+        try:
+            self._before = self._known_before(frame)
+        except DiffsegError:  # of the lens; `give` says so
+            self._before = None
         self._awaited = Carrier()
 
     def predict(self, frame: Frame) -> Predicted:
@@ -179,30 +184,41 @@ class DepthEstimator:
                    frame: Frame) -> tuple[DepthImage | None, float, str]:
         """Return the metres of a keyframe, their confidence, and why there are none."""
         kind, problems = self._model.kind, list[str]()
-        for source, found in self._alignments(values, frame, problems):
+        measured, source = None, 'model' if kind is DepthKind.METRIC else 'before'
+        for name, found in self._alignments(values, frame, problems):
             if found is not None:
-                self._alignment = self._filter.update(found, frame.stamp)
-                self._aligned, self._source = frame.stamp, source
+                measured, source = found, name
                 break
-            problems.append(f'{source}: it does not tell the scale of what is predicted')
-        else:
-            if kind is DepthKind.METRIC:
-                self._source, self._alignment = 'model', None
-                return values, _confidence(_METRIC_RESIDUAL), ''
-            if self._aligned is None or frame.stamp - self._aligned > _REMEMBERED_NS:
-                self._source, self._alignment = '', None
-                return None, 0.0, _no_scale(problems)
-            self._source = f'{self._source.removesuffix(_BEFORE)}{_BEFORE}'
-        assert self._alignment is not None
-        return (to_metres(values, kind, self._alignment), _confidence(self._alignment.residual),
-                '')
+            problems.append(f'{name}: it does not tell the scale of what is predicted')
+        alignment = self._filter.update(values, kind, measured, self._before, frame.stamp)
+        self._alignment = alignment
+        if alignment is not None:
+            self._source = source
+            return to_metres(values, kind, alignment), _confidence(alignment.residual), ''
+        if kind is DepthKind.METRIC:
+            self._source = source
+            return values, _confidence(_METRIC_RESIDUAL), ''
+        self._source = ''
+        return None, 0.0, _no_scale(problems)
+
+    def _known_before(self, frame: Frame) -> KnownDepth | None:
+        """Return the depth of the last keyframe as far as motion leads to this frame."""
+        predicted, carrier = self._predicted, self._carrier
+        if predicted is None or predicted.metres is None or carrier is None:
+            return None
+        carried = carrier.carry(predicted.metres, predicted.view, frame)
+        if carried is None:
+            return None
+        depth, known = carried
+        return _known_pixels(np.where(known, depth, np.float32(np.nan)))
 
     def _alignments(self, values: npt.NDArray[np.float32], frame: Frame,
                     problems: list[str]) -> Iterator[tuple[str, Alignment | None]]:
         """Yield what each source of scale says, the best first; note those that are missing."""
         (height, width), kind = frame.rgb.shape[:2], self._model.kind
         if frame.depth is not None:
-            yield 'sensor', align(values, kind, _known_from_sensor(frame.depth, (height, width)))
+            measured = _known_pixels(resize_labels(frame.depth, height, width))
+            yield 'sensor', align(values, kind, measured)
         if kind is DepthKind.METRIC:
             return
         if frame.intrinsics is None:
@@ -224,12 +240,8 @@ class DepthEstimator:
                                             up)
 
 
-_BEFORE = ', some seconds ago'
-
-
-def _known_from_sensor(depth: DepthImage, shape: tuple[int, int]) -> KnownDepth:
-    """Return valid pixels of a depth image at the (H, W) of the colour image, evenly spread."""
-    depth = resize_labels(depth, shape[0], shape[1])
+def _known_pixels(depth: DepthImage) -> KnownDepth:
+    """Return valid pixels of (H, W) depth, evenly spread."""
     step = max(1, round((depth.size / _KNOWN_PIXELS) ** 0.5))
     rows, columns = np.nonzero(depth[::step, ::step] > 0)
     rows, columns = rows * step, columns * step
