@@ -117,6 +117,7 @@ class FrameProcessor:
         since = self._busy_since
         return ProcessingStatus(
             failure=self._failure, naming_failure=self._naming.get('naming_failure', ''),
+            depth_failure=self._depth.get('failure', ''),
             no_cloud_reason=self._cloud_warnings.reason,
             unencodable=self.publishers.encoder.unencodable, output_rate=self._output_rate.rate,
             busy_seconds=0.0 if since is None else time.monotonic() - since)

@@ -12,9 +12,9 @@ from sensor_msgs.msg import Image
 @register_output('depth', message=Image, sensor_data=True)
 def depth(context: OutputContext) -> Image | None:
     """
-    Return a 32FC1 image in metres, NaN where invalid, of the view and size of ~/camera_info.
+    Return depth as measured, completed or predicted, 32FC1 in metres; only with `depth.model`.
 
-    There is none unless `depth.model` is set.
+    It has the view and size of ~/camera_info, and is NaN where invalid.
     """
     metres = context.result.frame.depth
     if metres is None or not context.config.depth.model:

@@ -28,7 +28,7 @@ _FIELDS = [
 @register_output('points', message=PointCloud2, sensor_data=True)
 def points(context: OutputContext) -> PointCloud2 | None:
     """
-    Return a cloud of x y z rgb label instance_id, and confidence where `depth.model` is set.
+    Return a cloud of x y z rgb label instance_id, and `confidence` with `depth.model`.
 
     `rgb` is 0x00RRGGBB in the bits of a float; `label` and `instance_id` hold the value of the
     label image, the unlabelled one included; `confidence` is 1 for measured points and less for
