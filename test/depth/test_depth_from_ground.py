@@ -82,3 +82,15 @@ def test_a_table_is_not_taken_for_the_ground_where_the_ground_is_in_view(kind):
     table = plane_depth(up, HEIGHT - 0.75)
     depth[20:, 25:] = table[20:, 25:]
     assert align_to_ground(predict(depth, kind, 2.0, 0.3, 0.01), kind, CAMERA, HEIGHT, up) is None
+
+
+@pytest.mark.parametrize('kind', RELATIVE)
+def test_a_table_before_a_wall_is_not_taken_for_the_ground(kind, monkeypatch):
+    up = tilted(35)
+    table = plane_depth(up, HEIGHT - 0.75)
+    # Its far edge, 0.9 m away; behind it the wall.
+    depth = np.where(table > 0.85, np.float32(2.5), table)
+    values = predict(depth, kind, 2.0, 0.3, 0.01)
+    assert align_to_ground(values, kind, CAMERA, HEIGHT, up) is None
+    monkeypatch.setattr('diffseg_ros.depth.ground._LEAST_FAR', 0)
+    assert align_to_ground(values, kind, CAMERA, HEIGHT, up) is not None
