@@ -31,6 +31,7 @@ from diffseg_ros.synthetic.sequence_writer import render_sequence
 from diffseg_ros.types import DepthImage, Frame, Intrinsics
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 ROOM_FRAMES, EVERY = 40, 4
 NOISE, WAVES, WAVE_LENGTH = 0.03, 0.05, 60
@@ -40,6 +41,8 @@ PATCH_FACTOR = 1.5
 RANGES = 50, 100, 200, 500
 WRONG, ON_GROUND = 0.1, 0.05
 GAIN = 0.3
+TURN_NOISE, SHIFT_NOISE = 0.1, 0.002
+"""Standard deviations of poses that are shaken: degrees and metres."""
 KINDS = DepthKind.AFFINE, DepthKind.INVERSE
 FLOORS = {'redkitchen': (0.010, -0.896, -0.444, 1.519)}
 """Unit vector up in the world and height of the camera at 0; by RANSAC on its depth."""
@@ -240,43 +243,61 @@ def ground(recordings: list[Recording]) -> None:
                 str(sum(error > WRONG for error in scores.scale)), *scores.cells())
 
 
-def triangulated(frames: list[Frame]) -> Iterator[tuple[Frame, KnownDepth | None, float]]:
+def triangulated(frames: list[Frame],
+                 shaken: bool) -> Iterator[tuple[Frame, KnownDepth | None, float]]:
     """Yield frames with a pose, what motion tells of their depth, and the milliseconds."""
-    triangulator = Triangulator()
+    triangulator, rng = Triangulator(), np.random.default_rng(5)
     for frame in frames:
         assert frame.intrinsics is not None
-        if frame.pose is not None:
-            yield frame, *timed(triangulator.update, frame.rgb, frame.pose, frame.intrinsics)
+        if frame.pose is None:
+            continue
+        pose = frame.pose.copy()
+        if shaken:
+            turn = Rotation.from_rotvec(np.deg2rad(TURN_NOISE) * rng.standard_normal(3))
+            pose[:3, :3] = turn.as_matrix() @ pose[:3, :3]
+            pose[:3, 3] += SHIFT_NOISE * rng.standard_normal(3)
+        yield frame, *timed(triangulator.update, frame.rgb, pose, frame.intrinsics)
 
 
 def motion(recordings: list[Recording]) -> None:
     """Print how motion gives known points, and these the scale."""
-    header('Motion, with the poses of the recording; every frame', 'source', 'frames with points',
+    header(f'Motion, every frame; "shaken" are poses off by {TURN_NOISE:g} degrees and '
+           f'{1000 * SHIFT_NOISE:g} mm in each axis', 'source', 'poses', 'frames with points',
            'points', 'error of points, median', '90 % below', 'ms', 'kind', *RESULT[:4])
     for name, frames in recordings:
-        found = list(triangulated(frames))
-        if not found:
-            row(name, '-', '-', 'no poses', *['-'] * 8)
+        if frames[0].pose is None:
+            row(name, 'none', *['-'] * 10)
             continue
-        errors, counts = [], []
-        for frame, known, _ in found:
-            assert frame.depth is not None
-            if known is not None:
-                error = np.abs(known.metres / frame.depth[known.rows, known.columns] - 1)
-                errors.append(error[np.isfinite(error)])
-                counts.append(len(error))
-        every = np.concatenate(errors or [np.full(1, np.nan)])
-        points = [f'{len(counts)} of {len(found)}', f'{np.median(counts or [0]):.0f}',
-                  f'{np.median(every):.2%}', f'{np.quantile(every, 0.9):.1%}',
-                  f'{np.median([ms for *_, ms in found]):.0f}']
-        for kind in KINDS:
-            scores, rng = Scores(), np.random.default_rng(3)
-            for frame, known, _ in found:
-                assert frame.depth is not None
-                truth = predicted(frame.depth, kind, rng)
-                if known is not None:
-                    scores.add(truth, frame.depth, align(truth.values, kind, known))
-            row(name, *points, kind.value, *scores.cells()[:4])
+        for shaken in (False, True):
+            found = list(triangulated(frames, shaken))
+            cells = [name, 'shaken' if shaken else 'as recorded', *point_cells(found)]
+            for kind in KINDS:
+                scores, rng = Scores(), np.random.default_rng(3)
+                for frame, known, _ in found:
+                    assert frame.depth is not None
+                    truth = predicted(frame.depth, kind, rng)
+                    if known is not None:
+                        scores.add(truth, frame.depth, align(truth.values, kind, known))
+                if scores.count:
+                    row(*cells, kind.value, *scores.cells()[:4])
+            if not any(known for _, known, _ in found):
+                row(*cells, *['-'] * 5)
+
+
+def point_cells(found: list[tuple[Frame, KnownDepth | None, float]]) -> list[str]:
+    """Return how many points motion gave, how wrong they are, and the milliseconds."""
+    errors = []
+    for frame, known, _ in found:
+        assert frame.depth is not None
+        if known is not None:
+            error = np.abs(known.metres / frame.depth[known.rows, known.columns] - 1)
+            errors.append(error[np.isfinite(error)])
+    milliseconds = f'{np.median([ms for *_, ms in found]):.0f}'
+    if not errors:
+        return [f'0 of {len(found)}', '-', '-', '-', milliseconds]
+    every = np.concatenate(errors)
+    return [f'{len(errors)} of {len(found)}', f'{np.median([len(part) for part in errors]):.0f}',
+            f'{np.median(every):.2%}', f'{np.quantile(every, 0.9):.1%}', milliseconds]
 
 
 def carried(metres: DepthImage, before: Frame, now: Frame) -> KnownDepth:

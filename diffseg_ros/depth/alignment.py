@@ -190,15 +190,15 @@ def _best_pair(ratio: Array, inverse: Array,
         offsets = (ratio[one] - ratio[other]) / (inverse[one] - inverse[other])
         slopes = ratio[one] - offsets * inverse[one]
         rising = np.isfinite(offsets) & (slopes > 0)
-        slopes, offsets = slopes[rising], offsets[rising]
-        errors = np.abs(ratio / slopes[:, None] - (offsets / slopes)[:, None] * inverse - 1)
+    slopes, offsets = slopes[rising], offsets[rising]
     if not len(slopes):
         return None
+    # Errors of values, not of depth: else one depth for all of a wall were the best line.
+    errors = np.abs(ratio - slopes[:, None] - offsets[:, None] * inverse)
     medians = np.partition(errors, len(ratio) // 2, axis=1)[:, len(ratio) // 2]
-    # Half of the points may show one wall, which any slope fits: all have a say in the end.
-    errors *= 1.5 / max(medians.min(), _EXACT)
+    errors *= 1.5 / max(medians.min(), _ROUNDING)
     best = (1 / (1 + np.square(errors, out=errors))).sum(axis=1).argmax()
-    return float(slopes[best]), float(offsets[best]), float(medians[best])
+    return float(slopes[best]), float(offsets[best]), float(medians[best] / slopes[best])
 
 
 def _deviation(errors: Array, start: float, rounds: int = _ROUNDS) -> float:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 _STEEPNESS = np.sin(np.deg2rad(15))
 _GRID = 128
 _BELOW, _MOST_BELOW = 1.15, 0.05
-_LARGEST_RESIDUAL = 0.1
+_LARGEST_RESIDUAL, _INLIER = 0.1, 2.5
+_FAR, _LEAST_FAR = 2.0, 0.15
 
 
 def known_from_ground(intrinsics: Intrinsics, shape: tuple[int, int], height: float,
@@ -46,13 +47,19 @@ def align_to_ground(values: npt.NDArray[np.float32], kind: DepthKind, intrinsics
     Return the scale and shift by which (H, W) predicted values lie on the ground, or None.
 
     For the rest see `known_from_ground` and `align`. Most of the pixels that look down must show
-    the ground, and these must fit it to 10 %. None also where more than 5 % of the pixels come to
-    lie 15 % deeper than the ground: then it was a table that was taken for it. A table that fills
-    the lower half of the view cannot be told from the ground.
+    the ground, and these must fit it to 10 %. Where a table is taken for the ground, all is too
+    far. Two things tell it, and give None: more than 5 % of the pixels come to lie 15 % deeper
+    than the ground; or it ends, as tables do: of the pixels that look farther than two camera
+    heights less than 15 % agree, or there are none. A table that goes on farther than that cannot
+    be told from the ground.
     """
     known = known_from_ground(intrinsics, (len(values), values.shape[1]), height, up)
     found = align(values, kind, known)
     if found is None or not found.residual <= _LARGEST_RESIDUAL:
         return None
-    depth = to_metres(values, kind, found)[known.rows, known.columns] / known.metres
-    return found if np.mean(depth > _BELOW) <= _MOST_BELOW else None
+    share = to_metres(values, kind, found)[known.rows, known.columns] / known.metres
+    far = known.metres > _FAR * height
+    if not far.any() or np.mean(share > _BELOW) > _MOST_BELOW:
+        return None
+    on_ground = np.abs(share[far] - 1) <= _INLIER * found.residual
+    return found if on_ground.mean() >= _LEAST_FAR else None
