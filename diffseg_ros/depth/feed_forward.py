@@ -81,7 +81,7 @@ class FeedForwardDepth:
                                'backbone.precision to float16, or use a smaller '
                                'model') from error
         if angle is not None:
-            result = 1 / np.maximum(result, np.float32(1 / _FARTHEST))
+            result = np.reciprocal(np.maximum(result, np.float32(1 / _FARTHEST)))
         if self.kind == DepthKind.METRIC:
             result[~((result > 0) & (result < _FARTHEST))] = np.nan
         result[~np.isfinite(result)] = np.nan
