@@ -167,6 +167,7 @@ def without_a_tensor(folder: Path) -> None:
     (rewrite(model_type='prompt_depth_anything'), "of the family 'prompt_depth_anything'"),
     (rewrite(model_type='dpt'), 'weights lack '),
     (rewrite(reassemble_hidden_size='wide'), 'cannot be loaded ('),
+    (rewrite(backbone='someone/dino', backbone_config=None), 'only names its backbone, someone/'),
     (rewrite('preprocessor_config.json', size='wide'), 'values cannot be used ('),
     (rewrite('preprocessor_config.json', size=0), 'values cannot be used (size 0)'),
     (rewrite('preprocessor_config.json', image_std=[0, 0, 0]), 'image_std [0, 0, 0]'),

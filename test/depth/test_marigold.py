@@ -23,9 +23,10 @@ import torch
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
 
 
-def load(folder: Path | str, steps: int = 0) -> MarigoldDepth:
+def load(folder: Path | str, steps: int = 0, **backbone: object) -> MarigoldDepth:
     """Load a pipeline on the CPU."""
-    found = load_depth_model(str(folder), DepthSettings(steps=steps), BackboneConfig(device='cpu'))
+    found = load_depth_model(str(folder), DepthSettings(steps=steps),
+                             BackboneConfig(**{'device': 'cpu', **backbone}))
     assert isinstance(found, MarigoldDepth)
     return found
 
@@ -69,6 +70,12 @@ def test_the_same_image_gives_the_same_values_and_steps_count(
     np.testing.assert_array_equal(longer.predict(NOISE), first)
 
 
+def test_half_precision_is_near(folder: Path, model: MarigoldDepth) -> None:
+    half = load(folder, precision='bfloat16').predict(NOISE)
+    assert half.dtype == np.float32
+    assert np.corrcoef(half.ravel(), model.predict(NOISE).ravel())[0, 1] > 0.9
+
+
 def test_images_of_any_size(model: MarigoldDepth) -> None:
     for size in ((1, 1), (2, 2), (3, 400), (400, 3), (37, 51)):
         values = model.predict(np.resize(NOISE, (*size, 3)))
@@ -98,6 +105,9 @@ def test_disparity_is_inverse_depth_and_steps_must_be_said_by_somebody(copied: P
         model.predict(NOISE)
     model.steps = 1
     assert model.predict(NOISE).shape == (24, 32)
+    model.steps = 5000
+    with pytest.raises(DiffsegError, match='5000 denoising steps are not to be had'):
+        model.predict(NOISE)
 
 
 @pytest.mark.parametrize(('damage', 'reason'), [
