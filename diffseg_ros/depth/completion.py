@@ -50,9 +50,7 @@ def complete(measured: DepthImage, predicted: DepthImage) -> DepthImage:
     known = ~holes & np.isfinite(predicted)
     if not holes.any() or not known.any():
         return np.where(holes, predicted, measured)
-    factor = np.zeros(measured.shape, np.float32)
-    np.log(measured, out=factor, where=known)
-    np.subtract(factor, np.log(predicted, where=known, out=np.zeros_like(factor)), out=factor)
+    factor = np.log(np.divide(measured, predicted, where=known, out=np.ones_like(predicted)))
     filled = predicted * np.exp(_membrane(factor, known & _trusted(factor, known)))
     return np.where(holes, filled, measured)
 

@@ -11,7 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from diffseg_ros.backbones.checkpoints import check_weights, find_weights, TRANSFORMERS_STEM
+from diffseg_ros.backbones.checkpoints import (
+    check_weights,
+    find_weights,
+    read_json,
+    TRANSFORMERS_STEM,
+)
 from diffseg_ros.backbones.preprocess import check_image
 from diffseg_ros.backbones.transformers_model import load_transformers_model
 from diffseg_ros.depth.base import DepthKind
@@ -46,6 +51,12 @@ class FeedForwardDepth:
             The folder lacks something or is damaged.
 
         """
+        config = read_json(folder / 'config.json')
+        if config.get('backbone') and not config.get('backbone_config'):
+            # transformers would ask the hub for it.
+            raise DiffsegError(f'depth model {name}: config.json only names its backbone, '
+                               f'{config["backbone"]}, and has no backbone_config; give a model '
+                               'whose config.json is complete')
         files, variant = find_weights(folder, TRANSFORMERS_STEM, dtype)
         check_weights(files)
         self._model: Any = load_transformers_model(
@@ -81,7 +92,7 @@ class FeedForwardDepth:
                                'backbone.precision to float16, or use a smaller '
                                'model') from error
         if angle is not None:
-            result = 1 / np.maximum(result, np.float32(1 / _FARTHEST))
+            result = np.reciprocal(np.maximum(result, np.float32(1 / _FARTHEST)))
         if self.kind == DepthKind.METRIC:
             result[~((result > 0) & (result < _FARTHEST))] = np.nan
         result[~np.isfinite(result)] = np.nan

@@ -99,6 +99,9 @@ class MarigoldDepth:
             raise DiffsegError(f'depth model {self.name}: out of memory on {self._device}; set '
                                'backbone.precision to float16, or use a smaller '
                                'model') from error
+        except ValueError as error:  # a scheduler that cannot take so many steps
+            raise DiffsegError(f'depth model {self.name}: {steps} denoising steps are not to be '
+                               f'had ({error}); set depth.steps to fewer, or to 0') from error
         if not np.isfinite(values).all():
             raise DiffsegError(f'depth model {self.name}: NaN or infinite depth in '
                                f'{str(self._dtype).removeprefix("torch.")}; set '

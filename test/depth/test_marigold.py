@@ -23,9 +23,10 @@ import torch
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
 
 
-def load(folder: Path | str, steps: int = 0) -> MarigoldDepth:
+def load(folder: Path | str, steps: int = 0, **backbone: object) -> MarigoldDepth:
     """Load a pipeline on the CPU."""
-    found = load_depth_model(str(folder), DepthSettings(steps=steps), BackboneConfig(device='cpu'))
+    found = load_depth_model(str(folder), DepthSettings(steps=steps),
+                             BackboneConfig(**{'device': 'cpu', **backbone}))
     assert isinstance(found, MarigoldDepth)
     return found
 
@@ -36,6 +37,12 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp(request.param) / 'marigold'
     marigold(path, consistency=request.param == 'consistency')
     return path
+
+
+@pytest.fixture(scope='module')
+def model(folder: Path) -> MarigoldDepth:
+    """Return the loaded pipeline."""
+    return load(folder)
 
 
 def test_values_are_those_of_diffusers_own_pipeline(
@@ -51,19 +58,25 @@ def test_values_are_those_of_diffusers_own_pipeline(
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-def test_the_same_image_gives_the_same_values_and_steps_count(folder: Path) -> None:
-    model = load(folder)
+def test_the_same_image_gives_the_same_values_and_steps_count(
+        folder: Path, model: MarigoldDepth) -> None:
     first = model.predict(NOISE)
     model.predict(NOISE[:20])
     np.testing.assert_array_equal(model.predict(NOISE), first)
-    model.steps = 3
-    other = model.predict(NOISE)
+    longer = load(folder, steps=3)
+    other = longer.predict(NOISE)
     assert not np.allclose(other, first, atol=1e-3)
-    np.testing.assert_array_equal(load(folder, steps=3).predict(NOISE), other)
+    longer.steps = 0
+    np.testing.assert_array_equal(longer.predict(NOISE), first)
 
 
-def test_images_of_any_size(folder: Path) -> None:
-    model = load(folder)
+def test_half_precision_is_near(folder: Path, model: MarigoldDepth) -> None:
+    half = load(folder, precision='bfloat16').predict(NOISE)
+    assert half.dtype == np.float32
+    assert np.corrcoef(half.ravel(), model.predict(NOISE).ravel())[0, 1] > 0.9
+
+
+def test_images_of_any_size(model: MarigoldDepth) -> None:
     for size in ((1, 1), (2, 2), (3, 400), (400, 3), (37, 51)):
         values = model.predict(np.resize(NOISE, (*size, 3)))
         assert values.shape == size and np.isfinite(values).all()
@@ -92,6 +105,9 @@ def test_disparity_is_inverse_depth_and_steps_must_be_said_by_somebody(copied: P
         model.predict(NOISE)
     model.steps = 1
     assert model.predict(NOISE).shape == (24, 32)
+    model.steps = 5000
+    with pytest.raises(DiffsegError, match='5000 denoising steps are not to be had'):
+        model.predict(NOISE)
 
 
 @pytest.mark.parametrize(('damage', 'reason'), [
