@@ -139,6 +139,8 @@ class DepthEstimator:
 
     def take(self, predicted: Predicted | None) -> None:
         """Use what was predicted in the frame of the last `begin`; None if nothing was."""
+        if predicted is None:
+            self.failure = ''
         self._predicted = predicted
         self._carrier, self._awaited = self._awaited, None
 
