@@ -188,7 +188,8 @@ class FrameProcessor:
         converted = time.perf_counter()
         result = self.pipeline.process(frame)
         if depth := self._depth:
-            self._cloud_warnings.update(str(_with_predicted(no_cloud, result, depth)))
+            self._cloud_warnings.update(str(_with_predicted(
+                no_cloud, result, depth, in_points=self._config.depth.in_points)))
         self._live_tracks, self._target = len(result.tracks), result.target
         self._clicks.remember(result)
         finished = time.perf_counter()
@@ -236,12 +237,16 @@ class FrameProcessor:
         self._failure = self._last_failure = reason
 
 
-def _with_predicted(reasons: NoCloud, result: Result, depth: dict[str, str]) -> NoCloud:
+def _with_predicted(reasons: NoCloud, result: Result, depth: dict[str, str], *,
+                    in_points: bool) -> NoCloud:
     """Return why there is no cloud where a model predicts depth, of which `depth` reports."""
-    if result.frame.depth is not None:
+    if result.frame.depth is None:
+        predicted = '; '.join(filter(None, (depth['missing'], depth.get('sparse'))))
+    elif in_points or result.frame.measured.depth is not None:
         return reasons._replace(depth='')
-    predicted = '; '.join(filter(None, (depth['missing'], depth.get('sparse'))))
-    return reasons._replace(depth=f'{reasons.depth}, and {predicted}')
+    else:
+        predicted = 'predicted depth is in ~/depth only: depth.in_points is off'
+    return reasons._replace(depth=', and '.join(filter(None, (reasons.depth, predicted))))
 
 
 class _CloudWarnings:

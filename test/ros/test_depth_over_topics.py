@@ -103,3 +103,4 @@ def test_a_colour_camera_gives_clouds_as_soon_as_a_scale_is_known(rig):
     clouds, images = len(client.got['points']), len(client.got['depth'])
     camera.until(lambda: len(client.got['depth']) > images)
     assert len(client.got['points']) == clouds
+    camera.until(lambda: 'depth.in_points is off' in client.sentence)
