@@ -132,33 +132,18 @@ def _triangulated(now: _View, before: _View, depth: float | None) -> tuple[Known
 
     The share is 1 where too few were followed to tell.
     """
-    none = np.zeros(0, np.intp)
-    nothing = KnownDepth(none, none, np.zeros(0, np.float32))
     motion = np.linalg.inv(before.pose) @ now.pose
-    corners = cv2.goodFeaturesToTrack(now.grey, _CORNERS, _QUALITY, _SPACING)
-    if corners is None:
-        return nothing, 1.0
-    corners = corners[:, 0]
-    rays = _rays(corners, now)
-    # A ray of unknown depth is followed to infinity: by the turn alone.
-    shift = motion[:3, 3] / depth if depth else np.zeros(3)
-    guess = _seen(rays @ motion[:3, :3].T + shift, before)
-    inside = np.isfinite(guess).all(axis=1) & (guess >= 0).all(axis=1)
-    inside &= (guess < before.size).all(axis=1)
-    corners, rays, guess = corners[inside], rays[inside], guess[inside]
+    corners, ends = _pairs(now, before, motion, depth)
     if len(corners) < _LEAST_POINTS:
-        return nothing, 1.0
-    ends, followed = _followed(now, before, corners, guess)
-    corners, rays, ends = corners[followed], rays[followed], ends[followed]
-    if len(corners) < _LEAST_POINTS:
-        return nothing, 1.0
-    other = _rays(ends, before)
+        none = np.zeros(0, np.intp)
+        return KnownDepth(none, none, np.zeros(0, np.float32)), 1.0
+    rays, other = _rays(corners, now), _rays(ends, before)
     motion = _with_turn(motion, rays, other, before.intrinsics.fx)
     metres, parallax = _depths(rays, other, motion)
-    points = (rays * metres[:, None]) @ motion[:3, :3].T + motion[:3, 3]
-    error = np.linalg.norm(_seen(points, before) - ends, axis=1)
-    # A point at infinity, whose rays are parallel to a fraction of a pixel, says nothing of it.
-    far = np.linalg.norm(_seen(rays @ motion[:3, :3].T, before) - ends, axis=1)
+    turned = rays @ motion[:3, :3].T
+    points = turned * metres[:, None] + motion[:3, 3]
+    error, at_infinity = (np.linalg.norm(_seen(places, before) - ends, axis=1)
+                          for places in (points, turned))
     limit = _REPROJECTED * max(before.size) / _LONGEST_SIDE
     fits = (error <= limit) & (metres > 0) & (points[:, 2] > 0)
     kept = fits & (parallax >= _LEAST_PARALLAX)
@@ -166,8 +151,31 @@ def _triangulated(now: _View, before: _View, depth: float | None) -> tuple[Known
     if kept.sum() < _LEAST_APART * fits.sum():
         kept[:] = False
     columns, rows = np.rint(corners[kept]).astype(np.intp).T
+    # Far points may come to lie behind the cameras by a fraction of a pixel: these fit as well.
     return (KnownDepth(rows, columns, metres[kept].astype(np.float32)),
-            float(np.mean(fits | (far <= limit))))
+            float(np.mean(fits | (at_infinity <= limit))))
+
+
+def _pairs(now: _View, before: _View, motion: Matrix,
+           depth: float | None) -> tuple[Pixels, Pixels]:
+    """Return (N, 2) columns and rows of corners now, and where these were in the view before."""
+    found = cv2.goodFeaturesToTrack(now.grey, _CORNERS, _QUALITY, _SPACING)
+    corners: Pixels = np.zeros((0, 2), np.float32) if found is None else found[:, 0]
+    # A ray of unknown depth is followed to infinity: by the turn alone.
+    shift = motion[:3, 3] / depth if depth else np.zeros(3)
+    guess = _seen(_rays(corners, now) @ motion[:3, :3].T + shift, before)
+    inside = _inside(guess, before)
+    corners, guess = corners[inside], guess[inside]
+    if not len(corners):
+        return corners, guess
+    ends, followed = _followed(now, before, corners, guess)
+    return corners[followed], ends[followed]
+
+
+def _inside(pixels: Pixels, view: _View) -> npt.NDArray[np.bool_]:
+    x, y = pixels.T
+    width, height = view.size
+    return (x >= 0) & (x < width) & (y >= 0) & (y < height)
 
 
 def _rays(pixels: Pixels, view: _View) -> Rays:
@@ -193,7 +201,7 @@ def _followed(now: _View, before: _View, corners: Pixels,
     ends, there = follow(now, before, corners, guess)
     back, here = follow(before, now, ends, ends - (guess - corners))
     followed = (there[:, 0] > 0) & (here[:, 0] > 0)
-    followed &= (ends >= 0).all(axis=1) & (ends < before.size).all(axis=1)
+    followed &= _inside(ends, before)
     limit = _RETURNED * max(before.size) / _LONGEST_SIDE
     return ends, followed & (np.linalg.norm(back - corners, axis=1) <= limit)
 
