@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
@@ -46,6 +47,8 @@ TURN_NOISE, SHIFT_NOISE = 0.1, 0.002
 KINDS = DepthKind.AFFINE, DepthKind.INVERSE
 FLOORS = {'redkitchen': (0.010, -0.896, -0.444, 1.519)}
 """Unit vector up in the world and height of the camera at 0; by RANSAC on its depth."""
+COLOUR_FOCAL = {'redkitchen': 525.0}
+"""Its camera.json is that of the depth camera; this is what a Kinect's colour camera has."""
 Z_UP = 0.0, 0.0, 1.0, 0.0
 
 _Found = TypeVar('_Found')
@@ -268,9 +271,16 @@ def motion(recordings: list[Recording]) -> None:
         if frames[0].pose is None:
             row(name, 'none', *['-'] * 10)
             continue
-        for shaken in (False, True):
-            found = list(triangulated(frames, shaken))
-            cells = [name, 'shaken' if shaken else 'as recorded', *point_cells(found)]
+        cases = [('as recorded', frames, False), ('shaken', frames, True)]
+        if name in COLOUR_FOCAL:
+            focal = COLOUR_FOCAL[name]
+            cases.append((f'as recorded, focal length {focal:g}', [replace(
+                frame, intrinsics=frame.intrinsics and replace(frame.intrinsics, fx=focal,
+                                                               fy=focal))
+                for frame in frames], False))
+        for poses, changed, shaken in cases:
+            found = list(triangulated(changed, shaken))
+            cells = [name, poses, *point_cells(found)]
             for kind in KINDS:
                 scores, rng = Scores(), np.random.default_rng(3)
                 for frame, known, _ in found:
