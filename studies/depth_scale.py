@@ -273,11 +273,9 @@ def motion(recordings: list[Recording]) -> None:
             continue
         cases = [('as recorded', frames, False), ('shaken', frames, True)]
         if name in COLOUR_FOCAL:
-            focal = COLOUR_FOCAL[name]
-            cases.append((f'as recorded, focal length {focal:g}', [replace(
-                frame, intrinsics=frame.intrinsics and replace(frame.intrinsics, fx=focal,
-                                                               fy=focal))
-                for frame in frames], False))
+            cases.append((f'as recorded, focal length {COLOUR_FOCAL[name]:g}',
+                          [as_colour_camera(frame, COLOUR_FOCAL[name]) for frame in frames],
+                          False))
         for poses, changed, shaken in cases:
             found = list(triangulated(changed, shaken))
             cells = [name, poses, *point_cells(found)]
@@ -292,6 +290,17 @@ def motion(recordings: list[Recording]) -> None:
                     row(*cells, kind.value, *scores.cells()[:4])
             if not any(known for _, known, _ in found):
                 row(*cells, *['-'] * 5)
+
+
+def as_colour_camera(frame: Frame, focal: float) -> Frame:
+    """Return a frame whose camera has another focal length, with its depth where that sees it."""
+    assert frame.intrinsics is not None and frame.depth is not None
+    camera = frame.intrinsics
+    rows, columns = np.indices(frame.depth.shape, dtype=np.float32)
+    depth = cv2.remap(frame.depth, (columns - camera.cx) * (camera.fx / focal) + camera.cx,
+                      (rows - camera.cy) * (camera.fy / focal) + camera.cy, cv2.INTER_NEAREST,
+                      borderMode=cv2.BORDER_CONSTANT, borderValue=np.nan)
+    return replace(frame, depth=depth, intrinsics=replace(camera, fx=focal, fy=focal))
 
 
 def point_cells(found: list[tuple[Frame, KnownDepth | None, float]]) -> list[str]:

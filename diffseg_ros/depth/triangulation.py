@@ -20,7 +20,7 @@ _BASELINE, _SPACING = 0.1, 0.01
 _CORNERS, _QUALITY, _GAP, _PATCH, _LEVELS = 400, 0.01, 8, 15, 3
 _RETURNED, _REPROJECTED = 0.7, 1.0
 """Largest errors in pixels, of an image of 640."""
-_TURN, _ROUNDS = np.deg2rad(0.2), 8
+_TURN, _ROUNDS = np.deg2rad(0.1), 8
 _LEAST_PARALLAX = np.deg2rad(1.5)
 _LEAST_POINTS, _LEAST_AGREEING, _LEAST_APART = 20, 0.5, 0.5
 
@@ -236,7 +236,7 @@ def _with_turn(motion: Matrix, rays: Rays, other: Rays, focal: float) -> Matrix:
     Return the motion with the small turn that brings rays nearest to their epipolar planes.
 
     The turn of poses is often off by tenths of a degree, which are pixels. What the rays do not
-    tell of it is held at 0, by counting it as an error of 0.2 degrees against one of a pixel.
+    tell of it is held at 0, by counting 0.1 degrees as much as an error of one pixel.
     """
     turned, shift = rays @ motion[:3, :3].T, motion[:3, 3]
     across = np.cross(other, shift)
