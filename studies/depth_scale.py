@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
@@ -46,6 +47,8 @@ TURN_NOISE, SHIFT_NOISE = 0.1, 0.002
 KINDS = DepthKind.AFFINE, DepthKind.INVERSE
 FLOORS = {'redkitchen': (0.010, -0.896, -0.444, 1.519)}
 """Unit vector up in the world and height of the camera at 0; by RANSAC on its depth."""
+COLOUR_FOCAL = {'redkitchen': 525.0}
+"""Its camera.json is that of the depth camera; this is what a Kinect's colour camera has."""
 Z_UP = 0.0, 0.0, 1.0, 0.0
 
 _Found = TypeVar('_Found')
@@ -268,9 +271,14 @@ def motion(recordings: list[Recording]) -> None:
         if frames[0].pose is None:
             row(name, 'none', *['-'] * 10)
             continue
-        for shaken in (False, True):
-            found = list(triangulated(frames, shaken))
-            cells = [name, 'shaken' if shaken else 'as recorded', *point_cells(found)]
+        cases = [('as recorded', frames, False), ('shaken', frames, True)]
+        if name in COLOUR_FOCAL:
+            cases.append((f'as recorded, focal length {COLOUR_FOCAL[name]:g}',
+                          [as_colour_camera(frame, COLOUR_FOCAL[name]) for frame in frames],
+                          False))
+        for poses, changed, shaken in cases:
+            found = list(triangulated(changed, shaken))
+            cells = [name, poses, *point_cells(found)]
             for kind in KINDS:
                 scores, rng = Scores(), np.random.default_rng(3)
                 for frame, known, _ in found:
@@ -282,6 +290,17 @@ def motion(recordings: list[Recording]) -> None:
                     row(*cells, kind.value, *scores.cells()[:4])
             if not any(known for _, known, _ in found):
                 row(*cells, *['-'] * 5)
+
+
+def as_colour_camera(frame: Frame, focal: float) -> Frame:
+    """Return a frame whose camera has another focal length, with its depth where that sees it."""
+    assert frame.intrinsics is not None and frame.depth is not None
+    camera = frame.intrinsics
+    rows, columns = np.indices(frame.depth.shape, dtype=np.float32)
+    depth = cv2.remap(frame.depth, (columns - camera.cx) * (camera.fx / focal) + camera.cx,
+                      (rows - camera.cy) * (camera.fy / focal) + camera.cy, cv2.INTER_NEAREST,
+                      borderMode=cv2.BORDER_CONSTANT, borderValue=np.nan)
+    return replace(frame, depth=depth, intrinsics=replace(camera, fx=focal, fy=focal))
 
 
 def point_cells(found: list[tuple[Frame, KnownDepth | None, float]]) -> list[str]:

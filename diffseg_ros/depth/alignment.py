@@ -92,7 +92,8 @@ def align(values: npt.NDArray[np.float32], kind: DepthKind, known: KnownDepth) -
         return Alignment(1.0, 0.0, residual, _share(errors, residual), count)
     if count < _LEAST_POINTS:
         return None
-    middle, spread = float(np.median(predicted)), float(predicted.std())
+    low, middle, high = np.quantile(predicted, (0.1, 0.5, 0.9)).tolist()
+    spread = high - low
     if not spread > _ROUNDING * abs(middle):
         return None
     target = metres if kind is DepthKind.AFFINE else 1 / metres

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, NamedTuple
 
 import cv2
@@ -16,12 +15,12 @@ from scipy.spatial.transform import Rotation
 _LONGEST_SIDE, _LEAST_SIDE = 640, 48
 _KEPT, _STEP, _TRIES = 24, 0.02, 2
 _MOST_TURNED = np.cos(np.deg2rad(40))
-_BASELINE = 0.1
-"""Baseline that is aimed at, in depths: 6 degrees between the two rays."""
-_CORNERS, _QUALITY, _SPACING, _PATCH, _LEVELS = 400, 0.01, 8, 15, 3
+_BASELINE, _SPACING = 0.1, 0.01
+"""Baseline that is aimed at, 6 degrees between the two rays, and that of two views; in depths."""
+_CORNERS, _QUALITY, _GAP, _PATCH, _LEVELS = 400, 0.01, 8, 15, 3
 _RETURNED, _REPROJECTED = 0.7, 1.0
 """Largest errors in pixels, of an image of 640."""
-_TURN, _ROUNDS = np.deg2rad(0.2), 8
+_TURN, _ROUNDS = np.deg2rad(0.1), 8
 _LEAST_PARALLAX = np.deg2rad(1.5)
 _LEAST_POINTS, _LEAST_AGREEING, _LEAST_APART = 20, 0.5, 0.5
 
@@ -44,8 +43,9 @@ class Triangulator:
     """
     Gives the depth of corners of the present image, by an earlier one and the poses of both.
 
-    Views are kept two centimetres or more apart, 24 at most. The one whose baseline is best for
-    the depth of the scene so far is compared; at first the farthest away. Corners are found in the
+    At most 24 views are kept, two centimetres or a hundredth of the depth of the scene apart;
+    while that is unknown, farther and farther. The one whose baseline is best for that depth is
+    compared; at first the one farthest away. Corners are found in the
     present image and followed to the earlier one by pyramidal Lucas-Kanade, from where their ray
     leads at that depth. Kept are those that lead back, lie before both cameras, meet the earlier
     place to a pixel (which is the distance from the epipolar line) and are seen from directions
@@ -57,13 +57,13 @@ class Triangulator:
     """
 
     def __init__(self) -> None:
-        self._views: deque[_View] = deque(maxlen=_KEPT)
-        self._depth: float | None = None
+        self.reset()
 
     def reset(self) -> None:
         """Forget the views, as where time or the world of the poses begins anew."""
-        self._views.clear()
-        self._depth = None
+        self._views: list[_View] = []
+        self._step = _STEP
+        self._depth: float | None = None
 
     def update(self, rgb: RgbImage, pose: Matrix, intrinsics: Intrinsics) -> KnownDepth | None:
         """
@@ -80,19 +80,43 @@ class Triangulator:
             return None
         if self._views and self._views[-1].grey.shape != view.grey.shape:
             self.reset()
-        found = None
-        for earlier in self._candidates(view)[:_TRIES]:
-            seen, agreeing = _triangulated(view, earlier, self._depth)
-            if agreeing < _LEAST_AGREEING:
+        candidates = self._candidates(view)
+        known = self._compared(view, candidates[:_TRIES])
+        if known is not None:
+            self._depth = float(np.median(known.metres))
+            self._step = max(_STEP, _SPACING * self._depth)
+        elif candidates:
+            self._depth = None
+        self._keep(view)
+        return known and _at_size(known, view.size, (rgb.shape[1], rgb.shape[0]))
+
+    def _compared(self, view: _View, candidates: list[_View]) -> KnownDepth | None:
+        """
+        Return what the first view tells that tells enough.
+
+        Views that show something else are forgotten, and all if the poses jumped.
+        """
+        for earlier in candidates:
+            known, agreeing = _triangulated(view, earlier, self._depth)
+            if agreeing is None:
+                self._views = [other for other in self._views if other is not earlier]
+            elif agreeing < _LEAST_AGREEING:
                 self.reset()
-                break
-            if len(seen.metres) >= _LEAST_POINTS:
-                self._depth = float(np.median(seen.metres))
-                found = _at_size(seen, view.size, (rgb.shape[1], rgb.shape[0]))
-                break
-        if not self._views or _apart(view, self._views[-1]) >= _STEP:
-            self._views.append(view)
-        return found
+                return None
+            elif len(known.metres) >= _LEAST_POINTS:
+                return known
+        return None
+
+    def _keep(self, view: _View) -> None:
+        if self._views and _apart(view, self._views[-1]) < self._step:
+            return
+        self._views.append(view)
+        if len(self._views) > _KEPT:
+            if self._depth is None:
+                del self._views[1::2]
+                self._step *= 2
+            else:
+                del self._views[0]
 
     def _candidates(self, view: _View) -> list[_View]:
         """Return the views that may show the same from elsewhere, the best first."""
@@ -126,39 +150,25 @@ def _at_size(known: KnownDepth, size: tuple[int, int], wanted: tuple[int, int]) 
     return KnownDepth(rows, columns, known.metres)
 
 
-def _triangulated(now: _View, before: _View, depth: float | None) -> tuple[KnownDepth, float]:
+def _triangulated(now: _View, before: _View,
+                  depth: float | None) -> tuple[KnownDepth, float | None]:
     """
-    Return the corners whose depth two views tell, and how many of those followed fit the poses.
+    Return the corners whose depth two views tell, and the share of those followed that fits.
 
-    The share is 1 where too few were followed to tell.
+    The share is None where too few were followed to tell.
     """
-    none = np.zeros(0, np.intp)
-    nothing = KnownDepth(none, none, np.zeros(0, np.float32))
     motion = np.linalg.inv(before.pose) @ now.pose
-    corners = cv2.goodFeaturesToTrack(now.grey, _CORNERS, _QUALITY, _SPACING)
-    if corners is None:
-        return nothing, 1.0
-    corners = corners[:, 0]
-    rays = _rays(corners, now)
-    # A ray of unknown depth is followed to infinity: by the turn alone.
-    shift = motion[:3, 3] / depth if depth else np.zeros(3)
-    guess = _seen(rays @ motion[:3, :3].T + shift, before)
-    inside = np.isfinite(guess).all(axis=1) & (guess >= 0).all(axis=1)
-    inside &= (guess < before.size).all(axis=1)
-    corners, rays, guess = corners[inside], rays[inside], guess[inside]
+    corners, ends = _pairs(now, before, motion, depth)
     if len(corners) < _LEAST_POINTS:
-        return nothing, 1.0
-    ends, followed = _followed(now, before, corners, guess)
-    corners, rays, ends = corners[followed], rays[followed], ends[followed]
-    if len(corners) < _LEAST_POINTS:
-        return nothing, 1.0
-    other = _rays(ends, before)
+        none = np.zeros(0, np.intp)
+        return KnownDepth(none, none, np.zeros(0, np.float32)), None
+    rays, other = _rays(corners, now), _rays(ends, before)
     motion = _with_turn(motion, rays, other, before.intrinsics.fx)
     metres, parallax = _depths(rays, other, motion)
-    points = (rays * metres[:, None]) @ motion[:3, :3].T + motion[:3, 3]
-    error = np.linalg.norm(_seen(points, before) - ends, axis=1)
-    # A point at infinity, whose rays are parallel to a fraction of a pixel, says nothing of it.
-    far = np.linalg.norm(_seen(rays @ motion[:3, :3].T, before) - ends, axis=1)
+    turned = rays @ motion[:3, :3].T
+    points = turned * metres[:, None] + motion[:3, 3]
+    error, at_infinity = (np.linalg.norm(_seen(places, before) - ends, axis=1)
+                          for places in (points, turned))
     limit = _REPROJECTED * max(before.size) / _LONGEST_SIDE
     fits = (error <= limit) & (metres > 0) & (points[:, 2] > 0)
     kept = fits & (parallax >= _LEAST_PARALLAX)
@@ -166,8 +176,31 @@ def _triangulated(now: _View, before: _View, depth: float | None) -> tuple[Known
     if kept.sum() < _LEAST_APART * fits.sum():
         kept[:] = False
     columns, rows = np.rint(corners[kept]).astype(np.intp).T
+    # Far points may come to lie behind the cameras by a fraction of a pixel: these fit as well.
     return (KnownDepth(rows, columns, metres[kept].astype(np.float32)),
-            float(np.mean(fits | (far <= limit))))
+            float(np.mean(fits | (at_infinity <= limit))))
+
+
+def _pairs(now: _View, before: _View, motion: Matrix,
+           depth: float | None) -> tuple[Pixels, Pixels]:
+    """Return (N, 2) columns and rows of corners now, and where these were in the view before."""
+    found = cv2.goodFeaturesToTrack(now.grey, _CORNERS, _QUALITY, _GAP)
+    corners: Pixels = np.zeros((0, 2), np.float32) if found is None else found[:, 0]
+    # A ray of unknown depth is followed to infinity: by the turn alone.
+    shift = motion[:3, 3] / depth if depth else np.zeros(3)
+    guess = _seen(_rays(corners, now) @ motion[:3, :3].T + shift, before)
+    inside = _inside(guess, before)
+    corners, guess = corners[inside], guess[inside]
+    if not len(corners):
+        return corners, guess
+    ends, followed = _followed(now, before, corners, guess)
+    return corners[followed], ends[followed]
+
+
+def _inside(pixels: Pixels, view: _View) -> npt.NDArray[np.bool_]:
+    x, y = pixels.T
+    width, height = view.size
+    return (x >= 0) & (x < width) & (y >= 0) & (y < height)
 
 
 def _rays(pixels: Pixels, view: _View) -> Rays:
@@ -193,7 +226,7 @@ def _followed(now: _View, before: _View, corners: Pixels,
     ends, there = follow(now, before, corners, guess)
     back, here = follow(before, now, ends, ends - (guess - corners))
     followed = (there[:, 0] > 0) & (here[:, 0] > 0)
-    followed &= (ends >= 0).all(axis=1) & (ends < before.size).all(axis=1)
+    followed &= _inside(ends, before)
     limit = _RETURNED * max(before.size) / _LONGEST_SIDE
     return ends, followed & (np.linalg.norm(back - corners, axis=1) <= limit)
 
@@ -203,7 +236,7 @@ def _with_turn(motion: Matrix, rays: Rays, other: Rays, focal: float) -> Matrix:
     Return the motion with the small turn that brings rays nearest to their epipolar planes.
 
     The turn of poses is often off by tenths of a degree, which are pixels. What the rays do not
-    tell of it is held at 0, by counting it as an error of 0.2 degrees against one of a pixel.
+    tell of it is held at 0, by counting 0.1 degrees as much as an error of one pixel.
     """
     turned, shift = rays @ motion[:3, :3].T, motion[:3, 3]
     across = np.cross(other, shift)

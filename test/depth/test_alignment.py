@@ -135,6 +135,7 @@ def test_single_bad_values_count_as_unknown(kind):
     values, known = predict(depth, kind, 1.0, 0.2, 0.01), know(depth)
     values[::7], values[1::7], known.metres[::5], known.metres[1::5] = (
         np.nan, np.inf, np.nan, -np.inf)
+    values[2, 3] = 1e30
     found = align(values, kind, known)
     assert found.scale == pytest.approx(1, rel=0.01) and found.points < 0.5 * depth.size
 

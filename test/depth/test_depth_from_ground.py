@@ -85,11 +85,11 @@ def test_a_table_is_not_taken_for_the_ground_where_the_ground_is_in_view(kind):
 
 
 @pytest.mark.parametrize('kind', RELATIVE)
-def test_a_table_before_a_wall_is_not_taken_for_the_ground(kind, monkeypatch):
+def test_a_table_at_a_wall_is_not_taken_for_the_ground(kind, monkeypatch):
     up = tilted(35)
     table = plane_depth(up, HEIGHT - 0.75)
-    # Its far edge, 0.9 m away; behind it the wall.
-    depth = np.where(table > 0.85, np.float32(2.5), table)
+    # It stands at a wall.
+    depth = np.minimum(table, np.float32(0.85))
     values = predict(depth, kind, 2.0, 0.3, 0.01)
     assert align_to_ground(values, kind, CAMERA, HEIGHT, up) is None
     monkeypatch.setattr('diffseg_ros.depth.ground._LEAST_FAR', 0)

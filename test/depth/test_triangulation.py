@@ -99,6 +99,17 @@ def test_poses_that_jump_give_nothing_until_they_are_right_again():
     assert follow(poses[:4], told=[place(0, 0.08 * step) for step in range(4)])[0][-1] is None
 
 
+def test_far_scenes_wait_for_a_long_baseline():
+    triangulator, known, camera = Triangulator(), [], CAMERA.resized(160, 120)
+    for step in range(40):
+        pose = place(0.06 * step)
+        rgb, depth = see(place(0.003 * step), camera)
+        known.append(triangulator.update(rgb, pose, camera))
+    # All is 20 times as large as the wall and the board are.
+    error = np.abs(known[-1].metres / (20 * depth[known[-1].rows, known[-1].columns]) - 1)
+    assert known[20] is None and np.median(error) < 0.03
+
+
 def test_a_change_of_size_begins_anew():
     triangulator, small = Triangulator(), CAMERA.resized(160, 120)
     for step, camera in enumerate((CAMERA, CAMERA, CAMERA, small, small, small)):
