@@ -20,11 +20,16 @@ import time
 from diffseg_ros.cli.convert import main as convert
 from diffseg_ros.cli.relabel import _job, _parser
 from diffseg_ros.comparison.many import compare_trees
+from diffseg_ros.config import PipelineConfig
+from diffseg_ros.evaluation.measure import MeasureSet, Observation
 from diffseg_ros.fleet.index import read_index, Row
 from diffseg_ros.fleet.recordings import find_recordings
-from diffseg_ros.io.images import read_image, sorted_images, write_image
+from diffseg_ros.io.images import read_image, read_units, sorted_images, write_image
 from diffseg_ros.io.messages import typestore
+from diffseg_ros.io.sequence_folder import SequenceFolder
 from diffseg_ros.synthetic.sequence_writer import render_sequence
+from diffseg_ros.types import UNLABELLED
+import numpy as np
 from rosbags.highlevel import AnyReader
 
 from studies.fleet_faults import EXIT, HANG, installed
@@ -146,7 +151,7 @@ class Study:
             assert not job.run(recording, 'node', lambda done, total: None).error
 
     def parts(self) -> None:
-        """Label sequences and rooms whole and in parts; tell which pixels got another id."""
+        """Label sequences and rooms whole and in parts; tell how many pixels got another id."""
         for seed in (0, 1):
             if not (room := self.folder / 'rooms' / f'room_{seed}').exists():
                 for _ in render_sequence(room, 240, seed):
@@ -162,6 +167,9 @@ class Study:
                                          self.folder / f'{name}_whole')
             for one in found:
                 print(f'{one.name}: {len(one.frames)} frames, {one.figures}', *notes)
+            for folder in sorted(source.glob('room*')):
+                for way in ('whole', 'parts'):
+                    print(way, score(folder, self.folder / f'{name}_{way}' / folder.name))
 
     def isolation(self) -> None:
         """Label all 24; compare the good ones with those of diffseg_replay."""
@@ -228,6 +236,19 @@ class Study:
             seen[done] = max(seen.get(done, 0.0), max(worker_memory(), default=0.0))
             time.sleep(0.05)
         print({done: round(megabytes) for done, megabytes in seen.items() if done % 5 == 0})
+
+
+def score(recording: Path, results: Path) -> dict[str, object]:
+    """Return how well the labels of a replay track the true objects of a room."""
+    source, measures = SequenceFolder(recording), MeasureSet('tracks', PipelineConfig().measures)
+    for item in source.numbered_frames():
+        values = read_units(results / 'labels' / f'{item.number:06d}.png').astype(np.int32)
+        labels = np.where(values == 2**16 - 1, np.int32(UNLABELLED), values)
+        measures.update(Observation(
+            labels, item.frame, np.full(labels.shape, 255, np.uint8),
+            source.instances(item.number), background=source.background))
+    found = measures.compute()
+    return {name: found[name] for name in ('stq', 'idf1', 'hota', 'id_switches')}
 
 
 def same_replay(one: Path, other: Path) -> bool:

@@ -6,6 +6,7 @@ from diffseg_ros.fleet.index import Row
 from diffseg_ros.fleet.part_results import JoinedPipeline, part_writer
 from diffseg_ros.fleet.parts import PartRow, parts_of, PartsInWork
 from diffseg_ros.fleet.recordings import Part, Recording
+from diffseg_ros.tracking.memory_file import Memory, write_memory
 from diffseg_ros.types import Frame, Result, Track, TrackState
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,8 +32,16 @@ class Striped:
     model, naming = {'model': 'striped'}, {'naming_failed': '1'}
     depth = {'keyframes': '3', 'failed': '0', 'kind': 'metric'}
 
-    def __init__(self, left, right, fails_at=None):
-        self.ids, self.fails_at = (left, right), fails_at
+    def __init__(self, left, right, fails_at=None, voxels=(), world='map'):
+        self.ids, self.fails_at, self.voxels, self.world = (left, right), fails_at, voxels, world
+
+    def save(self, path):
+        keys, ids = np.array(self.voxels, np.int64).reshape(-1, 2).T
+        none, flags = np.zeros(2, np.int32), np.zeros(2, bool)
+        write_memory(path, Memory(
+            'striped', self.world, 100, np.array(sorted(self.ids), np.int32), none, none, none,
+            flags, flags, np.zeros((2, 4), np.float32), np.zeros((2, 2, 3)), keys,
+            ids.astype(np.int32), np.ones(len(ids), np.int16)))
 
     def process(self, frame):
         if frame.stamp == self.fails_at:
@@ -86,6 +95,22 @@ def test_what_is_elsewhere_in_the_next_part_gets_new_ids(tmp_path):
     assert ids == 6 * [{1, 2}] + 6 * [{3, 4}] and pipeline.track_count == 4
 
 
+@pytest.mark.parametrize(('world', 'wanted'), [('map', [[1, 2], [3, 2], [1, 2]]),
+                                               ('', [[1, 2], [3, 4], [5, 6]])])
+def test_what_comes_back_to_its_place_keeps_its_id(tmp_path, world, wanted):
+    given_frames = frames(9)
+    parts = [Part(number, 3 * number, 3 * number, 3 * number + 3) for number in range(3)]
+    voxels = [((10, 1), (11, 1), (20, 2)), ((20, 8), (21, 8), (30, 7)), ((10, 5), (20, 6))]
+    pipeline = joined(tmp_path / 'parts', [
+        Striped(1, 2, voxels=voxels[0], world=world), Striped(7, 8, voxels=voxels[1], world=world),
+        Striped(5, 6, voxels=voxels[2], world=world)], parts, given_frames)
+    found = []
+    for frame in given_frames:
+        labels = pipeline.process(frame).labels
+        found.append([labels[1, 0], labels[1, -1]])
+    assert found == [ids for ids in wanted for _ in range(3)]
+
+
 def test_depth_that_the_pipeline_made_is_kept_and_a_changed_recording_is_told(tmp_path):
     given_frames, part = frames(2), Part(0, 0, 0, 2)
     depth = np.full((8, 64), 2, np.float32)
@@ -93,7 +118,8 @@ def test_depth_that_the_pipeline_made_is_kept_and_a_changed_recording_is_told(tm
     def process(frame):
         return replace(Striped(1, 2).process(frame), frame=replace(frame, depth=depth))
 
-    maker = SimpleNamespace(process=process, model={}, naming={}, depth={})
+    maker = SimpleNamespace(process=process, model={}, naming={}, depth={},
+                            save=Striped(1, 2).save)
     pipeline = joined(tmp_path / 'parts', [maker], [part], given_frames)
     result = pipeline.process(given_frames[0])
     np.testing.assert_array_equal(result.frame.depth, depth)
