@@ -152,16 +152,13 @@ class DepthEstimator:
             return _all_measured(frame)
         try:
             found = self._present(frame)
+            if found is not None and measured is not None and use == 'fill':
+                found = _filled(measured, *found)
         except Exception as error:
             found, self.reason = None, f'predicted depth: {describe_error(error)}'
         if found is None:
             return _all_measured(frame)
-        depth, confidence = found
-        if measured is not None and use == 'fill':
-            depth = complete(measured, resize_labels(depth, *measured.shape))
-            confidence = np.where(measured > 0, np.float32(1),
-                                  resize_labels(confidence, *measured.shape))
-        return replace(frame, depth=depth, depth_confidence=confidence)
+        return replace(frame, depth=found[0], depth_confidence=found[1])
 
     def _present(self, frame: Frame) -> tuple[DepthImage, npt.NDArray[np.float32]] | None:
         """Return the predicted depth in a frame and its confidence; note why there is none."""
@@ -240,6 +237,14 @@ class DepthEstimator:
             up = _LEVEL if frame.pose is None else frame.pose[2, :3]
             yield 'ground', align_to_ground(values, kind, camera, self._settings.camera_height,
                                             up)
+
+
+def _filled(measured: DepthImage, depth: DepthImage, confidence: npt.NDArray[np.float32]
+            ) -> tuple[DepthImage, npt.NDArray[np.float32]]:
+    """Return measured depth with its holes filled by predicted depth, and the confidence."""
+    confidence = resize_labels(confidence, *measured.shape)
+    return (complete(measured, resize_labels(depth, *measured.shape)),
+            np.where(measured > 0, np.float32(1), confidence))
 
 
 def _known_pixels(depth: DepthImage) -> KnownDepth:

@@ -118,6 +118,14 @@ def test_holes_are_filled_and_measured_pixels_stay(kind):
     assert np.isnan(result.measured.depth[holes]).all()
 
 
+def test_a_sensor_that_sees_nothing_is_filled_by_a_metric_model_alone():
+    blind = np.full(WALK[0].depth.shape, np.nan, np.float32)
+    _, result = given(replace(WALK[0], depth=blind), DepthSettings(model='it', use='fill'),
+                      DepthKind.METRIC)
+    np.testing.assert_allclose(result.depth, WALK[0].depth, rtol=1e-5)
+    assert (result.depth_confidence < 1).all() and result.measured.depth is None
+
+
 def test_always_is_prediction_aligned_to_the_sensor():
     measured = np.where(np.arange(160) < 80, WALK[0].depth, np.float32(np.nan))
     estimator, result = given(replace(WALK[0], depth=measured),
