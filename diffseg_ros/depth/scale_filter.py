@@ -27,8 +27,10 @@ class ScaleFilter:
     things. So the metres of the image before, carried here by motion, are a second set of known
     points, which gives a second scale and shift of the same prediction. The two are averaged by
     their variances, as a Kalman filter does: that of this image from its residual and number of
-    points, that from before grows with time. Where they contradict each other by three standard
-    deviations and 5 % of the depth, the scene or the scale jumped, and this image alone counts.
+    points, that from before grows with time. They contradict each other where they differ by three
+    standard deviations and 5 % of the depth: once, this image is left out as a mistake; twice in a
+    row, the scale jumped, and this image alone counts. At a cut carried depth fits nothing, and
+    this image counts at once.
     """
 
     def __init__(self) -> None:
@@ -39,6 +41,7 @@ class ScaleFilter:
         self._variance = 0.0
         self._stamp: int | None = None
         self._measured = 0
+        self._contradicted = False
 
     def update(self, values: npt.NDArray[np.float32], kind: DepthKind, measured: Alignment | None,
                carried: KnownDepth | None, stamp: int) -> Alignment | None:
@@ -64,20 +67,26 @@ class ScaleFilter:
         self._stamp = stamp
         if expected is None:
             assert measured is not None
-            self._variance = _variance(measured)
-            return measured
+            return self._restarted(measured)
         self._variance += _variance(expected) + _WANDER**2 * elapsed / 1e9
         if measured is None:
             return expected
         return self._joined(values, expected, measured)
+
+    def _restarted(self, measured: Alignment) -> Alignment:
+        self._variance, self._contradicted = _variance(measured), False
+        return measured
 
     def _joined(self, values: npt.NDArray[np.float32], expected: Alignment,
                 measured: Alignment) -> Alignment:
         variance = _variance(measured)
         apart = _difference(values, expected, measured)
         if apart > max(_DEVIATIONS * np.sqrt(self._variance + variance), _LEAST_JUMP):
-            self._variance = variance
-            return measured
+            if self._contradicted:
+                return self._restarted(measured)
+            self._contradicted = True
+            return expected
+        self._contradicted = False
         gain = self._variance / (self._variance + variance)
         self._variance *= 1 - gain
         # Both are of this prediction: between them metres, or 1 / metres, are linear.

@@ -46,19 +46,27 @@ def test_what_was_known_before_makes_depth_steadier(kind):
 
 
 @pytest.mark.parametrize('kind', RELATIVE)
-def test_a_jump_is_followed_at_once(kind):
+def test_a_jump_is_followed_and_a_cut_at_once(kind):
     values = list(predictions(kind, 8))
     # The scale itself: from the fifth image on the source says 1.5 times as far.
     sources = [know(DEPTH * np.float32(1.5 if step > 3 else 1), 0.1, 200, step)
                for step in range(8)]
     found = [np.median(metres / DEPTH) for metres in run(kind, values, sources)]
-    np.testing.assert_allclose(found, [1] * 4 + [1.5] * 4, rtol=0.02)
+    np.testing.assert_allclose(found, [1] * 5 + [1.5] * 3, rtol=0.02)
     # A cut: the depth of before fits nothing.
     other = DEPTH[::-1, ::-1] * np.float32(0.6)
     values[4:] = predictions(kind, 4, depth=other)
     sources = [know(other if step > 3 else DEPTH, 0.1, 200, step) for step in range(8)]
     after = run(kind, values, sources)[4:]
     np.testing.assert_allclose([np.median(metres / other) for metres in after], 1, rtol=0.03)
+
+
+@pytest.mark.parametrize('kind', RELATIVE)
+def test_a_single_wrong_image_does_not_count(kind):
+    sources = [know(DEPTH * np.float32(2 if step == 3 else 1), 0.1, 200, step)
+               for step in range(6)]
+    found = run(kind, predictions(kind, 6), sources)
+    np.testing.assert_allclose([np.median(metres / DEPTH) for metres in found], 1, rtol=0.02)
 
 
 @pytest.mark.parametrize('kind', RELATIVE)
