@@ -19,6 +19,10 @@ from typing import NamedTuple
 from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone, model_kind
 from diffseg_ros.config import PipelineConfig
+from diffseg_ros.depth.base import DepthModel
+from diffseg_ros.depth.carrier import Step
+from diffseg_ros.depth.estimator import DepthEstimator, Predicted
+from diffseg_ros.depth.loader import load_depth_model
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.model_defaults import EMBEDDED, open_settings, OTHER, with_model_defaults
 from diffseg_ros.naming.base import NamingModel
@@ -57,7 +61,8 @@ class Pipeline:
 
     def __init__(self, config: PipelineConfig | str | os.PathLike[str] | None = None, *,
                  backbone: Backbone | None = None, naming_model: NamingModel | None = None,
-                 first_id: int = 1, background: bool = False) -> None:
+                 depth_model: DepthModel | None = None, first_id: int = 1,
+                 background: bool = False) -> None:
         """
         Load the backbone that `config` names, unless one is given.
 
@@ -65,8 +70,9 @@ class Pipeline:
         ----------
         config
             Settings, or the path of a ROS parameter file such as the node takes.
-        backbone, naming_model
-            Models that are loaded already; the second counts only where naming is on.
+        backbone, naming_model, depth_model
+            Models that are loaded already; the second counts only where naming is on, the third
+            where `depth.model` is set.
         first_id
             Ids rise from here; a process that loads one pipeline after another gives the
             `next_id` of the last, so that no id is used twice.
@@ -91,6 +97,7 @@ class Pipeline:
                                                    attention=self._method.needs_attention)
         self._tracker = Tracker(config.tracking, first_id)
         self._namer = self._load_namer(naming_model, background)
+        self._depth = self._load_depth(depth_model)
         self._last_stamp: int | None = None
         self._thread = (ThreadPoolExecutor(1, 'diffseg_keyframes', yield_to_others)
                         if background else None)
@@ -105,6 +112,13 @@ class Pipeline:
             return None
         model = model or load_naming_model(settings.model, self._config.backbone)
         return TrackNamer(model, settings, background=background)
+
+    def _load_depth(self, model: DepthModel | None) -> DepthEstimator | None:
+        settings = self._config.depth
+        if not settings.model:
+            return None
+        model = model or load_depth_model(settings.model, settings, self._config.backbone)
+        return DepthEstimator(model, settings)
 
     @property
     def backbone(self) -> Backbone:
@@ -138,6 +152,11 @@ class Pipeline:
         return self._namer.report if self._namer else {}
 
     @property
+    def depth(self) -> dict[str, str]:
+        """How predicting depth goes, as `DepthEstimator` reports; empty where it is off."""
+        return self._depth.report if self._depth else {}
+
+    @property
     def track_count(self) -> int:
         """How many tracks were ever started."""
         return self._tracker.started
@@ -151,6 +170,8 @@ class Pipeline:
         """Apply changed settings from the next frame on; the backbone stays as loaded."""
         if self._namer:
             self._namer.configure(config.naming)
+        if self._depth:
+            self._depth.configure(config.depth)
         self._apply(config, kind_of(self._backbone))
         self._tracker.configure(config.tracking)
 
@@ -166,8 +187,13 @@ class Pipeline:
         self.finish()
         self._method.reset()
         self._tracker.reset()
-        if self._namer:
-            self._namer.reset()
+        self._reset_models()
+
+    def _reset_models(self) -> None:
+        """Let naming and depth forget what they saw."""
+        for part in (self._namer, self._depth):
+            if part:
+                part.reset()
 
     def follow(self, pixel: tuple[float, float], labels: LabelImage | None = None) -> Target:
         """
@@ -302,8 +328,7 @@ class Pipeline:
         self.finish()
         self._method.reset()
         self._tracker.load(memory)
-        if self._namer:
-            self._namer.reset()
+        self._reset_models()
         self._loaded = len(memory.ids)
         return self._loaded
 
@@ -352,6 +377,10 @@ class Pipeline:
         with one_blas_thread():
             prediction = self._tracker.predict(frame)
             watch.lap('tracking')
+        if self._depth:
+            source = self._tracker.source
+            self._depth.follow(None if source is None else Step(source.index, source.known))
+            watch.lap('depth')
         done = self._finished()
         if prediction.keyframe:
             done = self._begin(frame, prediction)
@@ -361,6 +390,11 @@ class Pipeline:
             target = self._tracker.target(labels)
             watch.lap('tracking')
         self._labels = labels
+        if self._depth:
+            if done:
+                self._depth.take(done.depth)
+            frame = self._depth.give(frame)
+            watch.lap('depth')
         tracks, found = self._tracker.tracks, None
         if self._namer:
             tracks = self._namer.update(frame, labels, tracks, keyframe=done is not None)
@@ -399,6 +433,8 @@ class Pipeline:
     def _begin(self, frame: Frame, prediction: Prediction) -> _Segmented | None:
         """Segment a keyframe; return the result if it takes effect in the frame itself."""
         delay = self._config.tracking.segments_delay
+        if self._depth:
+            self._depth.begin(frame)
         # Without tracks there is nothing to go on with.
         if not prediction.has_tracks or not (delay or self._thread):
             return self._segment_keyframe(frame, prediction)
@@ -437,7 +473,11 @@ class Pipeline:
             watch.lap('tracking')
             segments = with_kinds(frame, self._method.segment(frame, features, prior, attention))
             watch.lap('segmentation')
-        return _Segmented(segments, watch.laps)
+        depth = None
+        if self._depth and self._depth.wants(frame):
+            depth = self._depth.predict(frame)
+            watch.lap('depth')
+        return _Segmented(segments, depth, watch.laps)
 
     def _observe(self, frame: Frame) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None]:
         return observe(self._backbone, frame.rgb, attention=self._method.needs_attention)
@@ -459,9 +499,10 @@ def _label_at(pixel: tuple[float, float], labels: LabelImage) -> int:
 
 
 class _Segmented(NamedTuple):
-    """A keyframe's segments, and what they took by stage."""
+    """A keyframe's segments and depth, and what they took by stage."""
 
     segments: Segments
+    depth: Predicted | None
     milliseconds: dict[str, float]
 
 
@@ -472,7 +513,7 @@ class _Job(NamedTuple):
     due: int = 0
 
 
-_STAGES = 'features', 'segmentation', 'tracking', 'naming'
+_STAGES = 'features', 'segmentation', 'tracking', 'depth', 'naming'
 
 
 class _StopWatch:

@@ -16,6 +16,8 @@ LabelImage = npt.NDArray[np.int32]
 """(H, W) int32 segment ids, UNLABELLED where there is none."""
 DepthImage = npt.NDArray[np.float32]
 """(H, W) float32 metres, NaN where invalid."""
+Points = npt.NDArray[np.float32]
+"""(N, 3) float32 metres."""
 Mask = npt.NDArray[np.bool_]
 Matrix = npt.NDArray[np.float64]
 """(4, 4) float64 rigid transform, such as camera to world."""
@@ -117,8 +119,27 @@ class Frame:
     intrinsics: Intrinsics | None = None
     pose: Matrix | None = None
     fixed_frame: str = 'map'
-    ranges: npt.NDArray[np.float32] | None = None
+    ranges: Points | None = None
     depth_confidence: npt.NDArray[np.float32] | None = None
+
+    @property
+    def measured(self) -> Frame:
+        """The frame without depth that a model predicted."""
+        if self.depth is None or self.depth_confidence is None:
+            return self
+        sure = self.depth_confidence >= 1
+        if not sure.any():
+            return replace(self, depth=None, depth_confidence=None)
+        return replace(self, depth=np.where(sure, self.depth, np.float32(np.nan)))
+
+    @property
+    def predicted_share(self) -> float:
+        """Share of the pixels with depth whose depth a model predicted."""
+        if self.depth is None or self.depth_confidence is None:
+            return 0.0
+        valid = self.depth > 0
+        predicted = np.count_nonzero(valid & (self.depth_confidence < 1))
+        return predicted / max(1, np.count_nonzero(valid))
 
     def __post_init__(self) -> None:
         """Refuse arrays of another shape or type."""
@@ -342,6 +363,8 @@ class Result:
 
     Attributes
     ----------
+    frame
+        The frame that was given, where `depth.model` is set with the depth that it predicts.
     labels
         (H, W) int32 persistent segment ids, UNLABELLED (-1) where there is none.
     confidence
@@ -350,8 +373,8 @@ class Result:
         Rises by one with every reset; ids are never reused within a process, but
         `Pipeline.load` gives those of the file back.
     latency_ms
-        Milliseconds of each stage that ran, 'features', 'segmentation', 'tracking' and 'naming',
-        and 'total'. The first two run on keyframes only.
+        Milliseconds of each stage that ran, 'features', 'segmentation', 'tracking', 'depth' and
+        'naming', and 'total'. The first two run on keyframes only.
     keyframe
         Whether the frame was segmented; in others the labels are carried from before.
     tracks

@@ -75,8 +75,8 @@ def test_parameters_that_the_pages_name_exist(page):
     known = PARAMETERS | {name.rpartition('.')[0] for name in PARAMETERS}
     named = re.findall(rf'`((?:{sections})\.[\w.]+)(?:: [^`]*)?`|--set ([a-z][\w.]+)=', text)
     names = {first or second for first, second in named}
-    of_examples = {name for name in names
-                   if name.startswith('segmentation.grid') or name.endswith('.launch.py')}
+    of_examples = {name for name in names if name.startswith('segmentation.grid')
+                   or name.endswith(('.launch.py', '.txt'))}
     assert names - of_examples <= known
 
 

@@ -37,7 +37,7 @@ AESTHETIC_SCORE = 6.0
 """Score that SDXL refiners are given in place of a target size, their usual one."""
 
 _TEXT_ENCODERS = {kind.__name__: kind for kind in (CLIPTextModel, CLIPTextModelWithProjection)}
-_VAES = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny)}
+VAES = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny)}
 
 
 class LatentEncoder:
@@ -68,10 +68,10 @@ class LatentEncoder:
     def load(folder: PipelineFolder, device: torch.device, dtype: torch.dtype) -> LatentEncoder:
         """Load the pipeline's `vae`; in float32 where its configuration asks for it."""
         config = folder.config('vae')
-        kind = _VAES.get(config['_class_name'])
+        kind = VAES.get(config['_class_name'])
         if kind is None:
             raise DiffsegError(f'model {folder.path}: vae is a {config["_class_name"]}; '
-                               f'supported are {", ".join(_VAES)}')
+                               f'supported are {", ".join(VAES)}')
         vae = create_empty(kind, config, folder.path / 'vae')
         vae.decoder = None
         if kind is AutoencoderKL:

@@ -11,12 +11,14 @@ import torch
 from transformers.utils import logging
 
 
-def load_transformers_model(kind: Any, path: Path, dtype: torch.dtype, **source: Any) -> Any:
+def load_transformers_model(kind: Any, path: Path, dtype: torch.dtype, *,
+                            never_computed: str = 'position_ids', **source: Any) -> Any:
     """
     Return a model of a class `kind` on the CPU, ready for inference.
 
     `source` are arguments of its `from_pretrained`, `path` is what errors tell of. Raises
-    DiffsegError where the weights cannot be read, or some are missing.
+    DiffsegError where the weights cannot be read, or some are missing that do not have
+    `never_computed` in their name.
     """
     shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
@@ -31,7 +33,7 @@ def load_transformers_model(kind: Any, path: Path, dtype: torch.dtype, **source:
         logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
-    missing = sorted(key for key in info['missing_keys'] if 'position_ids' not in key)
+    missing = sorted(key for key in info['missing_keys'] if never_computed not in key)
     if missing:
         raise DiffsegError(f'model folder {path}: weights lack {len(missing)} tensors, such as '
                            f'{missing[0]}; download it again')

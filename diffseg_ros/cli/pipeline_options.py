@@ -49,7 +49,9 @@ def bag_settings(arguments: argparse.Namespace) -> BagSettings:
     values = {field.name: given[field.name] for field in fields(BagSettings)
               if field.name in given}
     node = updated(NodeConfig(), values)
-    return BagSettings(**{name: getattr(node, name) for name in values})
+    depth = pipeline_config(arguments).depth
+    return BagSettings(**{name: getattr(node, name) for name in values},
+                       sparse_topic=depth.sparse_topic if depth.model else '')
 
 
 def _set_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from diffseg_ros.settings import flatten
 
 if TYPE_CHECKING:
     from diffseg_ros.backbones.base import Backbone
+    from diffseg_ros.depth.base import DepthModel
     from diffseg_ros.naming.base import NamingModel
     from diffseg_ros.pipeline import Pipeline
     from diffseg_ros.postprocessing.output_context import OutputContext
@@ -77,6 +78,7 @@ class RelabelJob:
     settings_digest: str = field(default='', init=False)
     _backbone: Backbone | None = field(default=None, init=False)
     _naming: NamingModel | None = field(default=None, init=False)
+    _depth: DepthModel | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Compute the digest of the settings and of the files that they name."""
@@ -167,6 +169,7 @@ class RelabelJob:
         """Load the models, unless an earlier recording did."""
         if self._backbone is not None:
             return
+        from diffseg_ros.depth.loader import load_depth_model
         from diffseg_ros.naming.loader import load_naming_model
         from diffseg_ros.pipeline import Pipeline
 
@@ -175,13 +178,18 @@ class RelabelJob:
             backbone = backbone.replace(cpu_threads=self.threads)
         if self.config.naming.model:
             self._naming = load_naming_model(self.config.naming.model, backbone)
-        loaded = Pipeline(self.config.replace(backbone=backbone), naming_model=self._naming)
+        depth = self.config.depth
+        if depth.model:
+            self._depth = load_depth_model(depth.model, depth, backbone)
+        loaded = Pipeline(self.config.replace(backbone=backbone), naming_model=self._naming,
+                          depth_model=self._depth)
         self._backbone = loaded.backbone
 
     def _pipeline(self) -> Pipeline:
         from diffseg_ros.pipeline import Pipeline
 
-        return Pipeline(self.config, backbone=self._backbone, naming_model=self._naming)
+        return Pipeline(self.config, backbone=self._backbone, naming_model=self._naming,
+                        depth_model=self._depth)
 
     def _open(self, path: Path) -> Source:
         return open_source(path, self.topics if is_bag(path) else TopicNames(), self.bags)

@@ -107,6 +107,8 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
                               inputs=list(filter(None, [arguments.compare])))
     write_json(arguments.json, report)
     _print_summary(report, arguments.output)
+    if report.get('depth') and report['frames_without_cloud']:
+        print(_why_no_cloud(report, source), file=sys.stderr)
     return 0 if stop() else _write_pages(arguments, tolerances, stop)
 
 
@@ -158,7 +160,9 @@ def replay_recording(source: Source, arguments: argparse.Namespace, config: Pipe
             memory = pipeline.memory if config.memory.file else {}
             report = {**output.finish(source.name), 'frames_failed': failed, 'stopped': stop(),
                       'tracks': pipeline.track_count,
-                      **pipeline.model, **pipeline.naming, **memory, 'source': source.name,
+                      **pipeline.model, **pipeline.naming, **memory,
+                      **({'depth': pipeline.depth} if pipeline.depth else {}),
+                      'source': source.name,
                       'notes': source.warnings}
         write_json(arguments.output / 'report.json', report)
     return report
@@ -185,6 +189,15 @@ def _compare(arguments: argparse.Namespace, tolerances: dict[str, float]) -> int
           f'of {len(comparison.frames)} frames), {lost} tracks lost, {gained} gained')
     return write_comparisons(arguments.output, [comparison], tolerances,
                              title=f'{comparison.name}: what changed')
+
+
+def _why_no_cloud(report: dict[str, Any], source: Source) -> str:
+    """Return what some frames of a replay with a depth model lack for a cloud."""
+    reason = report['depth']['missing'] or 'predicted depth was missing in some frames'
+    if source.camera_file and not Path(source.camera_file).exists():
+        reason = (f'the camera has no intrinsics: write them to {source.camera_file}, as '
+                  '{"width": W, "height": H, "fx": FX, "fy": FY, "cx": CX, "cy": CY} in pixels')
+    return f'{report["frames_without_cloud"]} frames without cloud: {reason}'
 
 
 def _print_summary(report: dict[str, Any], output: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 import sys
 from typing import Any
@@ -55,6 +56,7 @@ class ReplayOutput:
         self._reusable: dict[str, Any] = {}
         self._names = NameTable(config.vocabulary) if config.vocabulary else None
         self._latencies = Latencies()
+        self._predicted_shares: list[float] = []
         self._target = TargetCounts()
         self._counts = {'frames': 0, 'clouds': 0, 'frames_without_cloud': 0,
                         'ids_without_value': 0}
@@ -111,6 +113,8 @@ class ReplayOutput:
         if self._names is not None:
             self._names.add(result.tracks)
         self._latencies.add(result.latency_ms)
+        if context.has_points:
+            self._predicted_shares.append(context.frame.predicted_share)
         self._counts['frames'] += 1
         self._counts['clouds'] += cloud is not None
         self._counts['frames_without_cloud'] += cloud_due and cloud is None
@@ -127,6 +131,8 @@ class ReplayOutput:
         if self._plots is not None:
             self._plots.write(self._folder, title)
         report = {**self._counts, **self._target.report(), 'latency_ms': self._latencies.report()}
+        if self._config.depth.model:
+            report['predicted_share'] = float(np.mean(self._predicted_shares or [0.0]))
         if self._names is not None:
             self._names.write(self._folder / 'names.csv')
             report['names'] = self._names.rows()
@@ -137,8 +143,7 @@ class ReplayOutput:
         removed = context.removed_ids if self._config.removal.from_points else None
         cloud = reduced(labelled_cloud(context.frame, context.labels, self._config.cloud,
                                        exclude=removed or ()), self._config.cloud)
-        return LabelledCloud(cloud.points, cloud.rgb,
-                             self._encoder.values(cloud.labels).astype(np.int32))
+        return replace(cloud, labels=self._encoder.values(cloud.labels).astype(np.int32))
 
 
 class TargetCounts:
@@ -176,6 +181,8 @@ class TopicRecorder:
         self._type_name, self._create, self._serialize = (
             type_name, create_message, serialize_message)
         left_out = {'labels/compressed'}
+        if not config.depth.model:
+            left_out.add('depth')
         if config.removal == RemovalConfig() and not config.removed_names:
             left_out |= {'mask', 'depth_filtered'}
         self._outputs = {name: entry for name, entry in available_outputs().items()

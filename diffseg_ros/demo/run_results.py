@@ -14,7 +14,7 @@ from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.masks import grid_labels, region_miou
 from diffseg_ros.evaluation.measure import Observation
 from diffseg_ros.evaluation.tracks import Idf1
-from diffseg_ros.geometry.point_cloud import LabelledCloud, POINT_WORDS
+from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.io.bag_reader import BagReader
 from diffseg_ros.io.bag_writer import BagWriter
 from diffseg_ros.io.images import UNLABELLED_16BIT
@@ -93,7 +93,7 @@ class RunResults:
         with BagReader(self.log) as log:
             message = next(deserialise(data, RECORDED[POINTS])
                            for _, _, data in log.messages([POINTS]) if header_stamp(data) == stamp)
-        words = message.data.view('<u4').reshape(-1, POINT_WORDS)
+        words = message.data.view('<u4').reshape(-1, message.point_step // 4)
         colours = np.stack([words[:, 3] >> 16, words[:, 3] >> 8, words[:, 3]], axis=-1)
         return LabelledCloud(words[:, :3].view(np.float32), colours.astype(np.uint8),
                              _ids(words[:, 4])).compact()

@@ -22,7 +22,8 @@ class DepthSettings(Settings):
         'missing', 'where predicted depth is used: missing is in frames that have no depth, fill '
         'also where pixels of the depth image are invalid, always is everywhere')
     steps: int = setting(
-        0, 'denoising steps of a diffusion model; 0 is what the model says', 0, 50)
+        0, 'denoising steps of a diffusion model; 0 is what the model says', 0, 50,
+        live=False)
     sparse_topic: str = setting(
         '', 'topic of a sensor_msgs/PointCloud2 or LaserScan, with TF to the camera, that gives '
         "relative depth its scale; '' is none", live=False)

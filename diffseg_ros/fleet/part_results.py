@@ -48,7 +48,7 @@ class _Entry:
             result = pipeline.process(frame)
         except DiffsegError as error:
             return cls(place, error=str(error))
-        new_depth = result.frame.depth is not frame.depth
+        new_depth = result.frame is not frame
         kept = (replace(result.frame, rgb=_NO_IMAGE) if new_depth
                 else Frame(_NO_IMAGE, frame.stamp))
         return cls(place, replace(result, frame=kept), new_depth=new_depth)
@@ -70,6 +70,7 @@ class _End:
 
     model: dict[str, str]
     naming: dict[str, str]
+    depth: dict[str, str]
     seconds: float
 
 
@@ -87,7 +88,7 @@ class PartWriter:
     def finish(self, memory: Path) -> None:
         """Write what reports tell of the pipeline, and to a file where its tracks are."""
         self._pipeline.save(memory)
-        pickle.dump(_End(self._pipeline.model, self._pipeline.naming,
+        pickle.dump(_End(self._pipeline.model, self._pipeline.naming, self._pipeline.depth,
                          time.monotonic() - self._start), self._file)
 
 
@@ -107,8 +108,8 @@ class JoinedPipeline:
     """
     Gives, in place of a `Pipeline`, what was written of the parts of a recording, as of one.
 
-    It is to be given the same frames, in order. `model`, `naming` and `seconds`, which all parts
-    took, are known after the last.
+    It is to be given the same frames, in order. `model`, `naming`, `depth` and `seconds`, which
+    all parts took, are known after the last.
     """
 
     def __init__(self, folder: Path, parts: Sequence[Part]) -> None:
@@ -117,6 +118,7 @@ class JoinedPipeline:
         self._next_id = 1
         self.model: dict[str, str] = {}
         self.naming: dict[str, str] = {}
+        self.depth: dict[str, str] = {}
         self.seconds = 0.0
 
     @property
@@ -132,11 +134,10 @@ class JoinedPipeline:
         with gzip.open(self._folder / str(part.number), 'rb') as file:
             while isinstance(found := pickle.load(file), _Entry):
                 yield found
-        failed = sum(int(naming.get('naming_failed', 0)) for naming in (self.naming, found.naming))
         self.seconds += found.seconds
-        self.model, self.naming = found.model, dict(found.naming)
-        if self.naming:
-            self.naming['naming_failed'] = str(failed)
+        self.model = found.model
+        self.naming = _summed(self.naming, found.naming, 'naming_failed')
+        self.depth = _summed(self.depth, found.depth, 'keyframes', 'failed')
 
     def _memory(self, part: Part) -> Memory:
         return read_memory(self._folder / f'{part.number}{_MEMORY}')
@@ -162,6 +163,12 @@ class JoinedPipeline:
                 places.add(self._memory(part), numbers.ids)
                 common = places.overlaps(self._memory(following))
                 entries, numbers = after, numbers.after(overlaps, common, epochs)
+
+
+def _summed(before: dict[str, str], last: dict[str, str], *counts: str) -> dict[str, str]:
+    """Return the report of the last part with the counts of all before added."""
+    return last | {name: str(int(before.get(name, 0)) + int(last[name]))
+                   for name in counts if name in last}
 
 
 class _Numbers:

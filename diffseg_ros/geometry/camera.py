@@ -96,6 +96,18 @@ def ray_table(intrinsics: Intrinsics) -> tuple[FloatArray, FloatArray]:
     return ray_x, ray_y
 
 
+def pixel_rays(columns: npt.NDArray[np.floating], rows: npt.NDArray[np.floating],
+               intrinsics: Intrinsics) -> npt.NDArray[np.float64]:
+    """
+    Return (N, 2) x/z and y/z of the rays through places between pixels.
+
+    NaN where the distortion model has no inverse.
+    """
+    seen = np.stack([(columns - intrinsics.cx) / intrinsics.fx,
+                     (rows - intrinsics.cy) / intrinsics.fy], axis=1, dtype=np.float64)
+    return seen if is_pinhole(intrinsics) or not len(seen) else _undistorted(seen, intrinsics)
+
+
 def _undistorted(seen: npt.NDArray[np.float64],
                  intrinsics: Intrinsics) -> npt.NDArray[np.float64]:
     """Return (N, 2) rays of distorted normalised image points, NaN where there is no inverse."""

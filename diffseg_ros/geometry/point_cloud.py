@@ -16,7 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 POINT_WORDS = 6
-"""Words of a packed point: x, y, z (float32 metres), rgb (0x00RRGGBB), label, instance_id."""
+"""
+Words of a packed point: x, y, z (float32 metres), rgb (0x00RRGGBB), label, instance_id.
+
+Where a frame says what of its depth was measured, the confidence of that (float32) follows.
+"""
 
 PackedPoints = npt.NDArray[np.uint32]
 
@@ -55,12 +59,16 @@ class LabelledCloud:
         (H, W, 3) or (N, 3) uint8.
     labels
         (H, W) or (N,) int32; UNLABELLED (-1) where there is no segment.
+    confidence
+        (H, W) or (N,) float32: 1 where depth was measured, below 1 where a model predicted it;
+        None where all of it was measured.
 
     """
 
     points: npt.NDArray[np.float32]
     rgb: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int32]
+    confidence: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together."""
@@ -69,6 +77,9 @@ class LabelledCloud:
             raise DiffsegError(f'cloud: points {self.points.shape}, rgb {self.rgb.shape}, labels '
                                f'{self.labels.shape}; one point and one colour per label is '
                                'needed')
+        if self.confidence is not None and self.confidence.shape != self.labels.shape:
+            raise DiffsegError(f'cloud: confidence {self.confidence.shape}, labels '
+                               f'{self.labels.shape}; one confidence per label is needed')
 
     def __len__(self) -> int:
         """Return the number of points, the invalid ones of organised clouds included."""
@@ -85,7 +96,9 @@ class LabelledCloud:
         places = np.flatnonzero(self.valid)
         return LabelledCloud(self.points.reshape(-1, 3).take(places, axis=0),
                              self.rgb.reshape(-1, 3).take(places, axis=0),
-                             self.labels.ravel().take(places))
+                             self.labels.ravel().take(places),
+                             self.confidence if self.confidence is None
+                             else self.confidence.ravel().take(places))
 
 
 def labelled_cloud(frame: Frame, labels: LabelImage, config: CloudConfig | None = None, *,
@@ -95,8 +108,8 @@ def labelled_cloud(frame: Frame, labels: LabelImage, config: CloudConfig | None 
 
     Depth and colour of another size are sampled at the label image's pixel centres, the
     intrinsics are scaled to it and lens distortion is removed, so that each point projects
-    into its own pixel. The result is organised (see `reduced`); its `rgb` and `labels` share
-    memory with the inputs where sizes agree.
+    into its own pixel. The result is organised (see `reduced`); its `rgb`, `labels` and
+    `confidence` share memory with the inputs where sizes agree.
 
     Parameters
     ----------
@@ -118,7 +131,8 @@ def labelled_cloud(frame: Frame, labels: LabelImage, config: CloudConfig | None 
     """
     planes = label_points(frame, labels, config, exclude)
     return LabelledCloud(np.stack(planes, axis=-1), resize_labels(frame.rgb, *labels.shape),
-                         labels)
+                         labels, None if frame.depth_confidence is None
+                         else resize_labels(frame.depth_confidence, *labels.shape))
 
 
 def label_points(frame: Frame, labels: LabelImage, config: CloudConfig | None = None,
@@ -192,7 +206,7 @@ def reduced(cloud: LabelledCloud, config: CloudConfig) -> LabelledCloud:
 
 def voxel_downsample(cloud: LabelledCloud, voxel_size: float) -> LabelledCloud:
     """
-    Return the mean position and colour and the most frequent label of each voxel's points.
+    Return mean position, colour and confidence, and the most frequent label, of each voxel.
 
     Voxels are in the order of their first point. Raises DiffsegError when a point lies too far
     from the origin for voxels of this size.
@@ -202,7 +216,9 @@ def voxel_downsample(cloud: LabelledCloud, voxel_size: float) -> LabelledCloud:
     return LabelledCloud(
         group_means(numbers, count, listed.points).astype(np.float32),
         np.rint(group_means(numbers, count, listed.rgb)).astype(np.uint8),
-        majority(numbers, count, listed.labels))
+        majority(numbers, count, listed.labels),
+        None if listed.confidence is None else group_means(
+            numbers, count, listed.confidence[:, None])[:, 0].astype(np.float32))
 
 
 def pack_points(frame: Frame, labels: LabelImage,
@@ -210,37 +226,49 @@ def pack_points(frame: Frame, labels: LabelImage,
                 config: CloudConfig | None = None, *, exclude: Collection[int] = (),
                 out: PackedPoints | None = None) -> PackedPoints:
     """
-    Return the labelled points as (H, W, 6) or (N, 6) uint32, the data of a PointCloud2.
+    Return the labelled points as (H, W, C) or (N, C) uint32, the data of a PointCloud2.
 
-    POINT_WORDS says what a point holds. `values_of` turns ids into the label values that the
-    points carry; `out` is memory for an organised cloud, used where its shape fits, whose
-    invalid points are NaN and keep colour and label. For the rest see `labelled_cloud`.
+    POINT_WORDS says what a point holds, and `point_words` how many words that are. `values_of`
+    turns ids into the label values that the points carry; `out` is memory for an organised cloud,
+    used where its shape fits, whose invalid points are NaN and keep colour and label. For the rest
+    see `labelled_cloud`.
     """
     config = config or CloudConfig()
     if not config.organised or config.voxel_size:
         cloud = reduced(labelled_cloud(frame, labels, config, exclude=exclude), config)
-        listed = np.empty((len(cloud), POINT_WORDS), np.uint32)
+        listed = np.empty((len(cloud), point_words(frame)), np.uint32)
         listed.view(np.float32)[:, :3] = cloud.points
+        if cloud.confidence is not None:
+            listed.view(np.float32)[:, POINT_WORDS] = cloud.confidence
         if len(cloud):
             listed[:, 3] = _colour_words(cloud.rgb[:, None])[:, 0]
         listed[:, 4] = listed[:, 5] = values_of(cloud.labels)
         return listed
     height, width = labels.shape
-    shape = (height, width, POINT_WORDS)
+    shape = (height, width, point_words(frame))
     words = out if out is not None and out.shape == shape else np.empty(shape, np.uint32)
     rgb = resize_labels(frame.rgb, height, width)
+    confidence = frame.depth_confidence
+    if confidence is not None:
+        confidence = resize_labels(confidence, height, width)
     if frame.depth is not None and (frame.depth.shape != labels.shape or config.flying_pixels):
         depth = resize_labels(usable_depth(frame.depth, config), height, width)
-        frame, config = replace(frame, depth=depth), CloudConfig()
+        frame, config = replace(frame, depth=depth, depth_confidence=None), CloudConfig()
     # Bands of rows stay in the processor's cache: half of the time at 1280x720.
     for top in range(0, height, max(1, _BAND_PIXELS // width)):
         rows = slice(top, top + max(1, _BAND_PIXELS // width))
         values = values_of(labels[rows]).astype(np.uint32, copy=False)
         planes = label_points(frame, labels, config, exclude, grid=(rows, slice(None)))
         colours = _colour_words(rgb[rows])
-        cv2.merge([*planes, *(part.view(np.float32) for part in (colours, values, values))],
+        cv2.merge([*planes, *(part.view(np.float32) for part in (colours, values, values)),
+                   *(() if confidence is None else (confidence[rows],))],
                   words[rows].view(np.float32))
     return words
+
+
+def point_words(frame: Frame) -> int:
+    """Return the words of a packed point of a frame: one more where confidence is known."""
+    return POINT_WORDS + (frame.depth_confidence is not None)
 
 
 def _colour_words(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:

@@ -29,8 +29,14 @@ from diffseg_ros.io.messages import (
     nanoseconds,
     TRANSFORMS,
 )
+from diffseg_ros.io.range_messages import (
+    decode_ranges,
+    moved_points,
+    RANGE_TYPES,
+    SPARSE_TOLERANCE_NS,
+)
 from diffseg_ros.time_rules import clock_jumped_back, sufficient_slop
-from diffseg_ros.types import DepthImage, Frame, Intrinsics
+from diffseg_ros.types import DepthImage, Frame, Intrinsics, Points
 
 _HORIZON_NS = 1_000_000_000
 _PATIENCE_NS = 8_000_000_000  # less than transforms are remembered
@@ -48,6 +54,7 @@ class SyncedMessages:
     depth: bytes | None = None
     camera_info: bytes | None = None
     depth_offset: int | None = None
+    ranges: bytes | None = None
 
 
 class Bag(Source):
@@ -66,6 +73,8 @@ class Bag(Source):
         self._settings = settings or BagSettings()
         with BagReader(path) as reader:
             self._topics = choose_topics(reader, topics or TopicNames())
+            if wanted := self._settings.sparse_topic:
+                self._topics = self._topics.with_ranges(wanted, RANGE_TYPES, reader.topics)
             self._types = reader.topics
             info = self._topics.camera_info
             self._first_info = reader.first(info) if info else None
@@ -124,7 +133,8 @@ class Bag(Source):
             self._count(f'no transform from a fixed frame to {frame_id!r}: no pose')
         size = rgb.shape[1], rgb.shape[0]
         return Frame(rgb, messages.stamp, frame_id, self._depth(messages, size, frame_id),
-                     self._camera(messages, size), pose, tree.root(frame_id))
+                     self._camera(messages, size), pose, tree.root(frame_id),
+                     self._ranges(messages, frame_id, tree))
 
     def _depth(self, messages: SyncedMessages, size: Size, frame_id: str) -> DepthImage | None:
         """Return the depth; what cannot be used is counted and costs only the clouds."""
@@ -146,6 +156,28 @@ class Bag(Source):
         except DiffsegError as error:
             self._count(f'{topic}: {error}: masks only, no clouds')
             return None
+
+    def _ranges(self, messages: SyncedMessages, frame_id: str,
+                tree: TransformTree) -> Points | None:
+        """Return ranges in the camera's frame; what cannot be used is counted."""
+        topic = self._topics.ranges
+        if topic is None:
+            return None
+        if messages.ranges is None:
+            self._count(f'{topic}: nothing within {SPARSE_TOLERANCE_NS / 1e6:g} ms of the image')
+            return None
+        try:
+            message = deserialise(messages.ranges, self._types[topic])
+            points = decode_ranges(message)
+        except DiffsegError as error:
+            self._count(f'{topic}: {error}')
+            return None
+        source = message.header.frame_id
+        transform = tree.between(source, frame_id, messages.stamp)
+        if transform is None:
+            self._count(f'{topic}: no transform from {source!r} to the camera {frame_id!r}')
+            return None
+        return moved_points(points, transform)
 
     def _camera(self, messages: SyncedMessages, size: Size) -> Intrinsics | None:
         """Return the intrinsics; a useless camera_info is counted and costs only the clouds."""
@@ -178,11 +210,11 @@ class MessagePairing:
 
     An image is held until messages one second younger were read, and until depth of its stamp
     came, or 32 images or 128 depth images wait; memory is bounded by that. An image gets the
-    depth of equal stamp, else the nearest within `tolerance` (ns); camera_info is the last
-    at or before the image, else the first of the bag. `tree` holds the static transforms and gets
-    the others. A time jump (a looped recording) ends everything before it; depth that is nearer
-    to an image that waits than any before is late, and no jump. With `by_recording_time` the
-    recording times are taken for the stamps.
+    depth of equal stamp, else the nearest within `tolerance` (ns), and the ranges nearest within
+    0.1 s; camera_info is the last at or before the image, else the first of the bag. `tree` holds
+    the static transforms and gets the others. A time jump (a looped recording) ends everything
+    before it; depth that is nearer to an image that waits than any before is late, and no jump.
+    With `by_recording_time` the recording times are taken for the stamps.
     """
 
     def __init__(self, topics: ChosenTopics, first_info: bytes | None,
@@ -197,6 +229,7 @@ class MessagePairing:
         self._newest_image: int | None = None
         self._depths: MessageBuffer[bytes] = MessageBuffer(_MOST_DEPTHS)
         self._infos: MessageBuffer[bytes] = MessageBuffer(_MOST_INFOS)
+        self._ranges: MessageBuffer[bytes] = MessageBuffer(_MOST_DEPTHS)
 
     def pair(self, messages: Iterable[tuple[str, int, bytes]]) -> Iterator[SyncedMessages]:
         """Yield the images; the tree then knows the transforms around each of them."""
@@ -206,6 +239,7 @@ class MessagePairing:
                 self._newest_image = None
                 self._depths.clear()
                 self._infos.clear()
+                self._ranges.clear()
                 self._tree.forget_moving()
             self._add(topic, log_time, data)
             yield from self._released(_MOST_IMAGES, log_time - _HORIZON_NS)
@@ -217,7 +251,7 @@ class MessagePairing:
                                          nanoseconds(item.header.stamp))
                        for item in _transforms(data))
         stamp = self._stamp(log_time, data)
-        if stamp is None or topic == self._topics.camera_info:
+        if stamp is None or topic in (self._topics.camera_info, self._topics.ranges):
             return False
         if topic == self._topics.rgb:
             return clock_jumped_back(self._newest_image, stamp)
@@ -248,6 +282,8 @@ class MessagePairing:
                    key=attrgetter('stamp', 'log_time'))
         elif stamp is not None and topic == self._topics.depth:
             self._depths.add(stamp, data, late=True)
+        elif stamp is not None and topic == self._topics.ranges:
+            self._ranges.add(stamp, data)
         elif stamp is not None:
             self._infos.add(stamp, data)
 
@@ -259,6 +295,7 @@ class MessagePairing:
             image = self._images.pop(0)
             image.depth = self._depths.find(image.stamp, self._tolerance)
             image.depth_offset = self._depths.offset(image.stamp)
+            image.ranges = self._ranges.find(image.stamp, SPARSE_TOLERANCE_NS)
             image.camera_info = self._infos.find_last(image.stamp) or self._first_info
             yield image
             self._depths.discard(before=image.stamp - self._tolerance)

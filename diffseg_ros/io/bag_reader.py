@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 import re
@@ -209,11 +209,23 @@ class ChosenTopics:
     rgb_type: str = IMAGE
     is_video: bool = False
     is_thermal: bool = False
+    ranges: str | None = None
 
     @property
     def streamed(self) -> list[str]:
         """All but the static transforms, which are read first."""
-        return [name for name in (self.rgb, self.depth, self.camera_info, *self.moving) if name]
+        return [name for name in (self.rgb, self.depth, self.camera_info, self.ranges,
+                                  *self.moving) if name]
+
+    def with_ranges(self, topic: str, types: Collection[str],
+                    topics: Mapping[str, str]) -> ChosenTopics:
+        """Return the topics with that of ranges, or a warning if it is not of these types."""
+        name = f'/{topic.lstrip("/")}'
+        if topics.get(name) in types:
+            return replace(self, ranges=name)
+        found = f'; it is {topics[name]}' if name in topics else ''
+        return replace(self, warnings=[
+            *self.warnings, f'no topic {name} of type {" or ".join(types)}{found}: no ranges'])
 
     @property
     def image_type(self) -> str:

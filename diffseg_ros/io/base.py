@@ -44,11 +44,14 @@ class BagSettings:
     sync_slop
         Largest difference in seconds between the stamps of depth and image. 0, the default of
         the node, stands for 0.02 in recordings, which need not wait for a nearer one.
+    sparse_topic
+        PointCloud2 or LaserScan that gives frames their `ranges`; '' is none.
 
     """
 
     depth_scale: float = 0.001
     sync_slop: float = 0.0
+    sparse_topic: str = ''
 
     @property
     def tolerance(self) -> float:
@@ -84,8 +87,12 @@ class Source(ABC):
         Name of the recording, without folder and suffix.
     frame_count
         Number of frames that `numbered_frames` yields, the broken ones included.
+    camera_file
+        File that the intrinsics would be read from if it were there; '' where they come otherwise.
 
     """
+
+    camera_file = ''
 
     def __init__(self, name: str, frame_count: int) -> None:
         self.name = printable(name)

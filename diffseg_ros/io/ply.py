@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 _FIELDS = {'x': 'float', 'y': 'float', 'z': 'float', 'red': 'uchar', 'green': 'uchar',
            'blue': 'uchar', 'label': 'int'}
+_DEPTH_CONFIDENCE = 'depth_confidence'
 _TYPES = {'char': 'i1', 'uchar': 'u1', 'short': '<i2', 'ushort': '<u2', 'int': '<i4',
           'uint': '<u4', 'float': '<f4', 'double': '<f8', 'int8': 'i1', 'uint8': 'u1',
           'int32': '<i4', 'uint32': '<u4', 'float32': '<f4', 'float64': '<f8'}
@@ -24,8 +25,9 @@ def write_ply(path: str | Path, cloud: LabelledCloud,
     """
     Write all valid points with colour and label, and return how many there are.
 
-    `confidence` is that of each label, 0 to 1, in the shape of `cloud.labels`. Missing folders
-    are made, and the file appears whole or not at all.
+    `confidence` is that of each label, 0 to 1, in the shape of `cloud.labels`; that of the cloud
+    becomes the property depth_confidence. Missing folders are made, and the file appears whole or
+    not at all.
 
     Raises
     ------
@@ -38,6 +40,9 @@ def write_ply(path: str | Path, cloud: LabelledCloud,
     if confidence is not None:
         fields['confidence'] = 'float'
         columns.append(confidence[cloud.valid])
+    if listed.confidence is not None:
+        fields[_DEPTH_CONFIDENCE] = 'float'
+        columns.append(listed.confidence)
     vertices = np.rec.fromarrays(columns, [(name, _TYPES[kind]) for name, kind in fields.items()])
     header = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(listed)}',
               *(f'property {kind} {name}' for name, kind in fields.items()), 'end_header\n']
@@ -69,7 +74,9 @@ def read_ply(path: str | Path) -> LabelledCloud:
     columns = [vertices[name] for name in _FIELDS]
     return LabelledCloud(np.stack(columns[:3], axis=-1).astype(np.float32, copy=False),
                          np.stack(columns[3:6], axis=-1).astype(np.uint8, copy=False),
-                         columns[6].astype(np.int32))
+                         columns[6].astype(np.int32),
+                         vertices[_DEPTH_CONFIDENCE].astype(np.float32)
+                         if _DEPTH_CONFIDENCE in (vertex.names or ()) else None)
 
 
 def _read_header(file: BinaryIO, path: str | Path) -> tuple[int, np.dtype[np.void]]:

@@ -29,13 +29,21 @@ _Value = TypeVar('_Value')
 
 
 class ImageSequence(Source):
-    """Image files in order, 1/30 s apart; the `notes` are among its warnings."""
+    """
+    Image files in order, 1/30 s apart; the `notes` are among its warnings.
 
-    def __init__(self, name: str, images: list[Path], *notes: str) -> None:
+    Intrinsics are read from the file `camera`, where it is given and there.
+    """
+
+    def __init__(self, name: str, images: list[Path], *notes: str,
+                 camera: Path | None = None) -> None:
         super().__init__(name, len(images))
         self._images = images
         self._warnings += notes
         self._bad_depth: dict[Path, str] = {}
+        self.intrinsics: Intrinsics | None = None
+        if camera is not None:
+            self.camera_file, self.intrinsics = str(camera), intrinsics_in(camera)
 
     @property
     def warnings(self) -> list[str]:
@@ -67,7 +75,8 @@ class ImageSequence(Source):
             return None
 
     def _frame(self, number: int) -> Frame:
-        return Frame(read_image(self._images[number]), number * DEFAULT_PERIOD_NS, CAMERA_FRAME)
+        return Frame(read_image(self._images[number]), number * DEFAULT_PERIOD_NS, CAMERA_FRAME,
+                     intrinsics=self.intrinsics)
 
 
 class SequenceFolder(ImageSequence):
@@ -101,6 +110,7 @@ class SequenceFolder(ImageSequence):
         self._poses: list[Matrix | None] = poses or [None] * self.frame_count
         camera = path / 'camera.json'
         values = json_object(camera)
+        self.camera_file = str(camera)
         self.intrinsics = camera_intrinsics(camera, values) if values else None
         self._depth_scale = depth_scale(camera, values) if self._depth and values else None
         background = json_object(path / 'sequence.json').get('background')
@@ -161,6 +171,12 @@ def json_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DiffsegError(f'{path}: {type(content).__name__}; an object {{...}} is needed')
     return content
+
+
+def intrinsics_in(camera: Path) -> Intrinsics | None:
+    """Return the intrinsics in a file such as camera.json, None without it; or raise."""
+    values = json_object(camera)
+    return camera_intrinsics(camera, values) if values else None
 
 
 def camera_intrinsics(path: Path, camera: dict[str, Any]) -> Intrinsics:

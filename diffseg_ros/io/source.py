@@ -51,7 +51,8 @@ def open_source(path: str | Path, topics: TopicNames | None = None,
                     f'{1 / settings.depth_scale:g}')
             return folder
         if images := sorted_images(path):
-            return ImageSequence(path.resolve().name, images, _FRAMES_OF_A_CAMERA)
+            return ImageSequence(path.resolve().name, images, _FRAMES_OF_A_CAMERA,
+                                 camera=path / 'camera.json')
         for ros1_bag in sorted(path.glob('*.bag')):
             check_kind(ros1_bag)
         kind = 'neither' if any(path.iterdir()) else 'an empty folder: neither'

@@ -8,6 +8,7 @@ from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.base import CAMERA_FRAME, DEFAULT_PERIOD_NS, Source, SourceFrame
+from diffseg_ros.io.sequence_folder import intrinsics_in
 from diffseg_ros.types import Frame
 import numpy as np
 
@@ -29,7 +30,8 @@ class Video(Source):
     The first video stream of a file.
 
     Frames are stamped with their time in the video, 0 at its start, and turned upright by the
-    rotation that phones write into the file.
+    rotation that phones write into the file. NAME.camera.json beside NAME.mp4 gives the intrinsics
+    of the upright frames.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,6 +43,8 @@ class Video(Source):
         if not count:
             raise DiffsegError(f'{path}: the video has no frames')
         super().__init__(path.stem, count)
+        camera = path.with_suffix('.camera.json')
+        self.camera_file, self._intrinsics = str(camera), intrinsics_in(camera)
 
     def numbered_frames(self, first: int = 0) -> Iterator[SourceFrame]:
         import av
@@ -68,8 +72,9 @@ class Video(Source):
                     # FFmpeg's angle turns counterclockwise, as that of np.rot90 does.
                     rgb = np.rot90(picture.to_ndarray(format='rgb24'),
                                    round(picture.rotation / 90))
-                    yield SourceFrame(number - 1, Frame(np.ascontiguousarray(rgb), stamp,
-                                                        CAMERA_FRAME))
+                    yield SourceFrame(number - 1, Frame(
+                        np.ascontiguousarray(rgb), stamp, CAMERA_FRAME,
+                        intrinsics=self._intrinsics))
 
     def _opened(self) -> Any:
         av = load_av(self._path)

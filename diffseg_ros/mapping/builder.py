@@ -40,7 +40,7 @@ class MapBuilder:
 
     def __init__(self, config: PipelineConfig, voxel_size: float, *,
                  odometry: bool = False) -> None:
-        self._map = VoxelMap(voxel_size)
+        self._map = VoxelMap(voxel_size, predicted=bool(config.depth.model))
         self._agreement_map = VoxelMap(_AGREEMENT_VOXEL)
         self._voxel_size = voxel_size
         self._config = config
@@ -48,23 +48,25 @@ class MapBuilder:
         self._names = NameTable(config.vocabulary) if config.vocabulary else None
         self._odometry = RgbdOdometry(config.cloud.max_depth or 4.0) if odometry else None
         self._frames = self._without_pose = self._without_depth = self._fused_points = 0
+        self._predicted_shares: list[float] = []
         self._first_pose: Matrix = np.eye(4)
 
     def add(self, frame: Frame) -> None:
         """
         Track one frame and fuse its cloud; frames without depth or pose are counted.
 
-        What `removal` chooses is left out where `removal.from_points` is set.
-        Frames before the first with depth and pose are skipped. After a time jump tracks are
-        forgotten, but the map stays. Raises DiffsegError when the frame cannot be segmented or
-        unprojected, or the model cannot be loaded.
+        What `removal` chooses is left out where `removal.from_points` is set. With `depth.model`
+        predicted depth counts too. Frames before the first with depth and pose are skipped. After
+        a time jump tracks are forgotten, but the map stays. Raises DiffsegError when the frame
+        cannot be segmented or unprojected, or the model cannot be loaded.
         """
         measured = frame.depth is not None and frame.intrinsics is not None
-        self._without_depth += not measured
-        pose = frame.pose if measured else None
-        if measured and self._odometry is not None:
-            pose = self._odometry.pose(frame)
-        self._without_pose += measured and pose is None
+        usable = measured or bool(self._config.depth.model and frame.intrinsics is not None)
+        self._without_depth += not usable
+        pose = frame.pose if usable else None
+        if self._odometry is not None:
+            pose = self._odometry.pose(frame) if measured else None
+        self._without_pose += usable and pose is None
         if self._pipeline is None:
             if pose is None:
                 return
@@ -75,12 +77,17 @@ class MapBuilder:
             self._names.add(result.tracks)
         if pose is None:
             return
+        frame = result.frame if config.depth.in_points else result.frame.measured
+        if frame.depth is None:
+            self._without_depth += 1
+            return
         removed: list[int] = []
         if config.removal.from_points:
             removed = removed_ids(config.removal, distinct_labels(labels),
                                   lambda: segment_boxes(frame, labels, config.cloud),
                                   result.tracks, config.removed_names)
         cloud = labelled_cloud(frame, labels, config.cloud, exclude=removed)
+        self._predicted_shares.append(frame.predicted_share)
         self._fused_points += self._map.add(cloud, pose)
         self._agreement_map.add(cloud, pose)
         if not self._frames:
@@ -109,6 +116,8 @@ class MapBuilder:
             return ('no frame has a pose, and a map needs them; a sequence folder has them in '
                     'poses.txt, a bag in /tf from a fixed frame (map, odom, world) to the '
                     'camera; or estimate them with --odometry')
+        if self._without_depth and (missing := self._predicted('missing')):
+            return f'no frame has depth: {missing}'
         if self._without_depth:
             return ('no frame has depth and intrinsics, and a map needs them; a sequence folder '
                     'has them in depth/ and camera.json, a bag in a registered depth topic and '
@@ -158,4 +167,16 @@ class MapBuilder:
             'tracks': pipeline.track_count if pipeline else 0,
             **(pipeline.model if pipeline else {'device': '', 'model': ''}),
             **(pipeline.naming if pipeline else {}),
+            **self._depth_report(),
             **({'names': self._names.rows()} if self._names is not None else {})}
+
+    def _predicted(self, key: str) -> str:
+        """Return what the pipeline reports of predicted depth, '' where it is off."""
+        return self._pipeline.depth.get(key, '') if self._pipeline else ''
+
+    def _depth_report(self) -> dict[str, Any]:
+        """Return how depth was predicted, nothing where it was not."""
+        if self._pipeline is None or not self._pipeline.depth:
+            return {}
+        shares = self._predicted_shares or [0.0]
+        return {'depth': self._pipeline.depth, 'predicted_share': float(np.mean(shares))}

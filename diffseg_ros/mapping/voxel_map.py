@@ -25,8 +25,8 @@ class FusedCloud:
     Attributes
     ----------
     cloud
-        A list: mean position and colour, and the label with most votes, UNLABELLED (-1) where
-        there was no vote.
+        A list: mean position, colour and confidence of depth, and the label with most votes,
+        UNLABELLED (-1) where there was no vote.
     confidence
         (N,) float32: share of the frames that saw the voxel which voted for its label, 0 to 1.
     observations
@@ -48,15 +48,18 @@ class VoxelMap:
     without a label votes for none. Each voxel counts the votes for 8 labels; one label more
     takes over the counter with the fewest votes, which keeps every label with more than an
     eighth of the votes. Source of that rule: Metwally et al., "Efficient Computation of Frequent
-    and Top-k Elements in Data Streams", 2005.
+    and Top-k Elements in Data Streams", 2005. With `predicted` the confidence of depth is kept
+    too.
     """
 
-    def __init__(self, voxel_size: float) -> None:
+    def __init__(self, voxel_size: float, *, predicted: bool = False) -> None:
         if not 0 < voxel_size < np.inf:
             raise DiffsegError(f'map: voxels of {voxel_size:g} m; a size above 0 is needed')
         self._size = voxel_size
-        # Sums of position in the voxel and colour, observations, candidate labels, their votes.
-        sizes = (6, 1, _CANDIDATES, _CANDIDATES)
+        self._predicted = predicted
+        # Sums of position in the voxel, colour and confidence of depth, observations, candidate
+        # labels, their votes.
+        sizes = (6 + predicted, 1, _CANDIDATES, _CANDIDATES)
         self._voxels = core.HashMap(
             _FIRST_CAPACITY, core.int32, core.SizeVector([3]),
             [core.float32, core.int32, core.int32, core.int32],
@@ -88,6 +91,9 @@ class VoxelMap:
         if not count:
             return 0
         seen = np.concatenate([world - keys * self._size, listed.rgb], axis=1)
+        if self._predicted:
+            sure = np.ones(len(world)) if listed.confidence is None else listed.confidence
+            seen = np.column_stack([seen, sure])
         self._observe(keys[first_members(numbers)], group_means(numbers, count, seen),
                       majority(numbers, count, listed.labels))
         return len(world)
@@ -128,7 +134,8 @@ class VoxelMap:
         tied = np.where(votes[slots] == most[:, None], candidates[slots], np.iinfo(np.int32).max)
         labels = np.where(most > 0, tied.min(axis=1, initial=np.iinfo(np.int32).max), UNLABELLED)
         cloud = LabelledCloud((keys * self._size + means[:, :3]).astype(np.float32),
-                              np.rint(means[:, 3:]).clip(0, 255).astype(np.uint8),
-                              labels.astype(np.int32))
+                              np.rint(means[:, 3:6]).clip(0, 255).astype(np.uint8),
+                              labels.astype(np.int32),
+                              means[:, 6].astype(np.float32) if self._predicted else None)
         share = np.minimum(most / np.maximum(seen[:, 0], 1), 1).astype(np.float32)
         return FusedCloud(cloud, share, seen[:, 0].copy())

@@ -41,7 +41,8 @@ class PictureTextModel:
         """
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-        source = {'pretrained_model_name_or_path': folder, 'local_files_only': True}
+        source: dict[str, Any] = {'pretrained_model_name_or_path': folder,
+                                  'local_files_only': True}
         self._model: Any = load_transformers_model(AutoModel, folder, dtype, use_safetensors=True,
                                                    **source)
         if not hasattr(self._model, 'get_text_features'):

@@ -110,10 +110,16 @@ class OutputContext:
         self.depth_encoding = depth_encoding
         self.reusable = {} if reusable is None else reusable
 
-    @property
+    @cached_property
     def frame(self) -> Frame:
-        """The frame, without depth under the static mask."""
-        return self.result.frame
+        """
+        The frame, without depth under the static mask.
+
+        Where `depth.in_points` is off it is without predicted depth too, which is in that of
+        `result` alone.
+        """
+        frame = self.result.frame
+        return frame if self.config.depth.in_points else frame.measured
 
     @property
     def labels(self) -> LabelImage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.calibration import (
@@ -15,6 +15,7 @@ from diffseg_ros.io.calibration import (
 from diffseg_ros.io.messages import check_depth, decode_colour
 from diffseg_ros.ros.camera_motion import CameraMotion
 from diffseg_ros.ros.counters import Counters
+from diffseg_ros.ros.sparse_ranges import SparseRanges
 from diffseg_ros.ros.synchronizer import FrameSynchronizer, SyncedMessages
 from diffseg_ros.time_rules import sufficient_slop
 from diffseg_ros.types import DepthImage, Frame, Intrinsics
@@ -29,24 +30,36 @@ class Topics:
     camera_info: str
 
 
+class NoCloud(NamedTuple):
+    """Why a frame can give no cloud: no depth, no intrinsics; '' where it has them."""
+
+    depth: str
+    intrinsics: str
+
+    def __str__(self) -> str:
+        return ' and '.join(filter(None, self))
+
+
 class FrameConverter:
     """
     Decodes messages. An unusable image is an error; the rest only costs the cloud.
 
-    `depth_scale` is the unit of 16-bit depth in metres.
+    `depth_scale` is the unit of 16-bit depth in metres; `ranges` are those of another sensor.
     """
 
     def __init__(self, synchronizer: FrameSynchronizer, topics: Topics, counters: Counters,
-                 motion: CameraMotion, depth_scale: float = 0.001) -> None:
+                 motion: CameraMotion, depth_scale: float = 0.001,
+                 ranges: SparseRanges | None = None) -> None:
         self._depth_scale = depth_scale
         self.motion = motion
+        self.ranges = ranges
         self._synchronizer = synchronizer
         self._topics = topics
         self._counters = counters
 
-    def convert(self, messages: SyncedMessages) -> tuple[Frame, str]:
+    def convert(self, messages: SyncedMessages) -> tuple[Frame, NoCloud]:
         """
-        Return the frame, and the reason why it can give no cloud ('' when it can).
+        Return the frame, and the reasons why it can give no cloud.
 
         Raises
         ------
@@ -63,9 +76,10 @@ class FrameConverter:
         intrinsics, no_intrinsics_reason = self._intrinsics(messages, size)
         frame_id = messages.image.header.frame_id
         pose = self.motion.pose(frame_id, messages.stamp, self._synchronizer.timeout)
-        frame = Frame(rgb, messages.stamp, frame_id, depth, intrinsics, pose,
-                      self.motion.fixed_frame)
-        return frame, ' and '.join(filter(None, (no_depth_reason, no_intrinsics_reason)))
+        fixed_frame = self.motion.fixed_frame
+        ranges = self.ranges.points(frame_id, messages.stamp) if self.ranges else None
+        frame = Frame(rgb, messages.stamp, frame_id, depth, intrinsics, pose, fixed_frame, ranges)
+        return frame, NoCloud(no_depth_reason, no_intrinsics_reason)
 
     def _depth(self, messages: SyncedMessages, size: Size) -> tuple[DepthImage | None, str]:
         topic, message = self._topics.depth, messages.depth

@@ -19,6 +19,7 @@ from diffseg_ros.ros.frame_converter import FrameConverter
 from diffseg_ros.ros.parameters import Parameters, unknown_parameters
 from diffseg_ros.ros.processor import FrameProcessor
 from diffseg_ros.ros.publishers import OutputPublishers
+from diffseg_ros.ros.sparse_ranges import SparseRanges
 from diffseg_ros.ros.status import NodeStatus, ProcessingStatus, SILENCE_SECONDS
 from diffseg_ros.ros.subscriptions import (
     create_subscriptions,
@@ -162,8 +163,10 @@ class SegmentationNode(LifecycleNode):
         motion = CameraMotion(tf=node.camera_motion in ('auto', 'tf'),
                               odometry=node.camera_motion in ('auto', 'odometry'),
                               base_to_camera=node.base_to_camera)
+        topic = config.depth.sparse_topic if config.depth.model else ''
+        ranges = SparseRanges(topic, motion, self._counters) if topic else None
         converter = FrameConverter(self._synchronizer, self._topics, self._counters, motion,
-                                   node.depth_scale)
+                                   node.depth_scale, ranges)
         publishers = OutputPublishers(self, node, config.tracking.max_misses)
         self._processor = FrameProcessor(
             pipeline, config, self._synchronizer, converter, publishers, self._counters,
@@ -181,6 +184,8 @@ class SegmentationNode(LifecycleNode):
                 self, self._settings.node, self._topics, self._on_image, self._synchronizer,
                 self._processor.motion)
             self._inputs += subscribe_to_clicks(self, self._processor.click)
+            if self._processor.ranges:
+                self._processor.ranges.start(self)
         except Exception:
             self._deactivate()
             raise
@@ -190,6 +195,8 @@ class SegmentationNode(LifecycleNode):
             self.destroy_subscription(subscription)
         self._inputs = []
         if self._processor is not None:
+            if self._processor.ranges:
+                self._processor.ranges.stop(self)
             self._processor.stop()
 
     def _clean_up(self) -> None:

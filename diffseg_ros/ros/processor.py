@@ -12,7 +12,7 @@ from diffseg_ros.error_text import describe_error, without_numbers
 from diffseg_ros.gpu_memory import gpu_memory, is_out_of_gpu_memory, release_gpu_memory
 from diffseg_ros.ros.clicks import Click, Clicks
 from diffseg_ros.ros.counters import Counters, Percentiles, RateMeter
-from diffseg_ros.ros.frame_converter import depth_encoding, FrameConverter
+from diffseg_ros.ros.frame_converter import depth_encoding, FrameConverter, NoCloud
 from diffseg_ros.ros.outputs.target import target_state
 from diffseg_ros.ros.publishers import OutputPublishers
 from diffseg_ros.ros.status import ProcessingStatus
@@ -20,7 +20,7 @@ from diffseg_ros.ros.synchronizer import FrameSynchronizer, SyncedMessages
 
 if TYPE_CHECKING:
     from diffseg_ros.pipeline import Pipeline
-    from diffseg_ros.types import Target
+    from diffseg_ros.types import Result, Target
 
 _FRAMES_BEFORE_WARNING = 3
 
@@ -39,7 +39,7 @@ class FrameProcessor:
                  clock: Callable[[], int]) -> None:
         self.pipeline = pipeline
         self.publishers = publishers
-        self.motion = converter.motion
+        self.motion, self.ranges = converter.motion, converter.ranges
         self._config = config
         self._synchronizer = synchronizer
         self._converter = converter
@@ -117,6 +117,7 @@ class FrameProcessor:
         since = self._busy_since
         return ProcessingStatus(
             failure=self._failure, naming_failure=self._naming.get('naming_failure', ''),
+            depth_failure=self._depth.get('failure', ''),
             no_cloud_reason=self._cloud_warnings.reason,
             unencodable=self.publishers.encoder.unencodable, output_rate=self._output_rate.rate,
             busy_seconds=0.0 if since is None else time.monotonic() - since)
@@ -124,6 +125,13 @@ class FrameProcessor:
     @property
     def _naming(self) -> dict[str, str]:
         return self.pipeline.naming if self._config.naming.model else {}
+
+    @property
+    def _depth(self) -> dict[str, str]:
+        if not self._config.depth.model:
+            return {}
+        sparse = {'sparse': self.ranges.problem} if self.ranges else {}
+        return self.pipeline.depth | sparse
 
     def diagnostics(self) -> dict[str, str]:
         """Return values for /diagnostics by key."""
@@ -137,6 +145,7 @@ class FrameProcessor:
             'target_ids': ' '.join(map(str, self._target.ids if self._target else ())),
             'unencodable_ids': str(self.publishers.encoder.unencodable),
             'last_failure': self._last_failure, **gpu_memory(device), **self._naming,
+            **{f'depth.{key}': value for key, value in self._depth.items()},
             **(self.pipeline.memory if self._config.memory.file else {})}
         for name, summary in self._milliseconds.summary().items():
             values |= {f'{name}.{key}_ms': f'{value:.1f}' for key, value in summary.items()}
@@ -173,10 +182,14 @@ class FrameProcessor:
     def _process(self, messages: SyncedMessages) -> None:
         start = time.perf_counter()
         self._apply_changes(messages.epoch)
-        frame, no_cloud_reason = self._converter.convert(messages)
-        self._cloud_warnings.update(no_cloud_reason)
+        frame, no_cloud = self._converter.convert(messages)
+        if not self._depth:
+            self._cloud_warnings.update(str(no_cloud))
         converted = time.perf_counter()
         result = self.pipeline.process(frame)
+        if depth := self._depth:
+            self._cloud_warnings.update(str(_with_predicted(
+                no_cloud, result, depth, in_points=self._config.depth.in_points)))
         self._live_tracks, self._target = len(result.tracks), result.target
         self._clicks.remember(result)
         finished = time.perf_counter()
@@ -222,6 +235,18 @@ class FrameProcessor:
         if reason != self._failure:
             self._warn(f'image not processed: {reason}')
         self._failure = self._last_failure = reason
+
+
+def _with_predicted(reasons: NoCloud, result: Result, depth: dict[str, str], *,
+                    in_points: bool) -> NoCloud:
+    """Return why there is no cloud where a model predicts depth, of which `depth` reports."""
+    if result.frame.depth is None:
+        predicted = '; '.join(filter(None, (depth['missing'], depth.get('sparse'))))
+    elif in_points or result.frame.measured.depth is not None:
+        return reasons._replace(depth='')
+    else:
+        predicted = 'predicted depth is in ~/depth only: depth.in_points is off'
+    return reasons._replace(depth=', and '.join(filter(None, (reasons.depth, predicted))))
 
 
 class _CloudWarnings:

@@ -29,6 +29,7 @@ class ProcessingStatus:
 
     failure: str = ''
     naming_failure: str = ''
+    depth_failure: str = ''
     no_cloud_reason: str = ''
     unencodable: int = 0  # ids without a label value
     busy_seconds: float = 0.0  # for which the current frame has been processed
@@ -135,6 +136,8 @@ def _output_message(status: NodeStatus) -> tuple[int, str]:
     if processing.no_cloud_reason:
         level = WARN if status.points_subscribed else OK
         return level, f'masks without clouds at {rates}: {processing.no_cloud_reason}'
+    if processing.depth_failure:
+        return WARN, f'clouds of measured depth only: {processing.depth_failure}'
     return OK, f'processing {rates}'
 
 

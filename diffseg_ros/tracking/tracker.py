@@ -95,7 +95,8 @@ class Tracker:
 
     Where segmentation takes longer than a frame, `wait_for` the keyframe's segments and give them
     to a later frame's `update`: they are carried to it. Until then no frame is a keyframe, and
-    `prior` may be called from another thread. `epoch` counts the resets.
+    `prior` may be called from another thread. `epoch` counts the resets; after `predict`, `source`
+    says where the frame's pixels were in the frame before, None if nothing is known of that.
     """
 
     def __init__(self, config: TrackingConfig, first_id: int = 1) -> None:
@@ -114,6 +115,7 @@ class Tracker:
         self._motion = TrackMotion(self._tracks)
         self._follower = TargetFollower(self._tracks)
         self._labels: LabelMap | None = None
+        self.source: Source | None = None
         self._awaited: _Awaited | None = None
         self._last_keyframe = 0
         self._shift_since_keyframe = 0.0
@@ -194,7 +196,7 @@ class Tracker:
                                          pose=config.pose)
         labels = self._labels if len(self._tracks) else None
         moved = self._propagator.propagate(small, labels, self._tracks)
-        self._labels = moved.labels
+        self._labels, self.source = moved.labels, moved.source
         self._tracks.advance(moved.shift)
         ids = self._tracks.ids()
         if labels is None:

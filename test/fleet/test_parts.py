@@ -30,6 +30,7 @@ class Striped:
     """Labels two stripes that move to the right, by ids of its own; fails at one frame."""
 
     model, naming = {'model': 'striped'}, {'naming_failed': '1'}
+    depth = {'keyframes': '3', 'failed': '0', 'kind': 'metric'}
 
     def __init__(self, left, right, fails_at=None, voxels=(), world='map'):
         self.ids, self.fails_at, self.voxels, self.world = (left, right), fails_at, voxels, world
@@ -84,6 +85,7 @@ def test_ids_go_on_from_part_to_part(tmp_path, second, fails_at):
         pipeline.process(given_frames[0])
     assert pipeline.track_count == 2 and pipeline.model == Striped.model
     assert pipeline.naming == {'naming_failed': '2'} and pipeline.seconds > 0
+    assert pipeline.depth == {'keyframes': '6', 'failed': '0', 'kind': 'metric'}
 
 
 def test_what_is_elsewhere_in_the_next_part_gets_new_ids(tmp_path):
@@ -116,7 +118,8 @@ def test_depth_that_the_pipeline_made_is_kept_and_a_changed_recording_is_told(tm
     def process(frame):
         return replace(Striped(1, 2).process(frame), frame=replace(frame, depth=depth))
 
-    maker = SimpleNamespace(process=process, model={}, naming={}, save=Striped(1, 2).save)
+    maker = SimpleNamespace(process=process, model={}, naming={}, depth={},
+                            save=Striped(1, 2).save)
     pipeline = joined(tmp_path / 'parts', [maker], [part], given_frames)
     result = pipeline.process(given_frames[0])
     np.testing.assert_array_equal(result.frame.depth, depth)

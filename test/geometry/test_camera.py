@@ -1,6 +1,7 @@
 from clouds import AZURE, FISHEYE, KINECT, make_frame, projected, WIDE  # noqa: I001
 import cv2
 from diffseg_ros.geometry.camera import (
+    pixel_rays,
     project,
     project_depth,
     ray_table,
@@ -84,3 +85,15 @@ def test_rectified_images_are_opencvs(distortion, model):
     else:
         wanted = cv2.undistort(image, matrix, np.array(distortion))
         assert np.abs(found.astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize(('distortion', 'model'), LENSES)
+def test_rays_between_pixels_lead_back_to_their_places(distortion, model):
+    camera = make_frame(96, 72, distortion=distortion, model=model).intrinsics
+    places = np.random.default_rng(0).uniform((20, 15), (75, 55), (50, 2))
+    rays = pixel_rays(*places.T, camera)
+    np.testing.assert_allclose(projected(np.c_[rays, np.ones(50)], camera), places, atol=1e-3)
+    at_pixels = pixel_rays(np.array([30.0]), np.array([40.0]), camera)
+    table = np.broadcast_arrays(*ray_table(camera))
+    np.testing.assert_allclose(at_pixels[0], [part[40, 30] for part in table], rtol=1e-5)
+    assert pixel_rays(np.zeros(0), np.zeros(0), camera).shape == (0, 2)

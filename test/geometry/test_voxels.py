@@ -59,3 +59,10 @@ def test_nothing_and_one_point():
 def test_points_beyond_the_index_are_named():
     with pytest.raises(DiffsegError, match='1e-09 m'):
         voxel_keys(np.array([[0, 0, 5.0]]), 1e-9)
+
+
+def test_a_voxel_has_the_mean_confidence_of_its_points():
+    points = np.array([[0.1, 0.1, 0.1], [0.2, 0.1, 0.1], [1.5, 0.1, 0.1]], np.float32)
+    cloud = LabelledCloud(points, np.zeros((3, 3), np.uint8), np.zeros(3, np.int32),
+                          np.array([1, 0.5, 0.25], np.float32))
+    assert voxel_downsample(cloud, 1.0).confidence.tolist() == [0.75, 0.25]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.point_cloud import LabelledCloud
 from diffseg_ros.io.ply import read_ply, write_ply
@@ -28,6 +30,19 @@ def test_all_valid_points_come_back(tmp_path):
     written = write_ply(path, cloud)
     assert written == np.count_nonzero(cloud.valid) < cloud.labels.size
     assert_same(cloud.compact(), read_ply(path))
+
+
+def test_the_confidence_of_depth_comes_back(tmp_path):
+    cloud = make_cloud()
+    sure = np.random.default_rng(0).random(cloud.labels.shape, np.float32)
+    write_ply(tmp_path / 'cloud.ply', replace(cloud, confidence=sure), sure / 2)
+    found = read_ply(tmp_path / 'cloud.ply')
+    assert_same(cloud.compact(), found)
+    assert np.array_equal(found.confidence, sure[cloud.valid])
+    write_ply(tmp_path / 'cloud.ply', cloud)
+    assert read_ply(tmp_path / 'cloud.ply').confidence is None
+    with pytest.raises(DiffsegError, match='one confidence per label'):
+        replace(cloud, confidence=sure[:2])
 
 
 def test_open3d_reads_points_colours_and_label(tmp_path):

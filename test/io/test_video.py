@@ -4,6 +4,7 @@ import sys
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.source import open_source
+from diffseg_ros.types import Intrinsics
 import numpy as np
 import pytest
 
@@ -45,6 +46,18 @@ def test_frames_and_their_times(tmp_path, name):
     later = list(source.numbered_frames(8))
     assert [item.number for item in later] == [8, 9]
     np.testing.assert_array_equal(later[0].frame.rgb, frames[8].rgb)
+
+
+def test_intrinsics_of_a_video_lie_beside_it(tmp_path):
+    path = write_video(tmp_path / 'film.mkv')
+    assert next(iter(open_source(path))).intrinsics is None
+    camera = tmp_path / 'film.camera.json'
+    assert open_source(path).camera_file == str(camera)
+    camera.write_text('{"width": 64, "height": 32, "fx": 50, "fy": 51, "cx": 31.5, "cy": 15.5}')
+    assert next(iter(open_source(path))).intrinsics == Intrinsics(64, 32, 50.0, 51.0, 31.5, 15.5)
+    camera.write_text('{"width": 64}')
+    with pytest.raises(DiffsegError, match='camera.json: no number for height, fx'):
+        open_source(path)
 
 
 def test_variable_frame_rate_keeps_its_times(tmp_path):

@@ -1,8 +1,10 @@
-"""What a map leaves out: the segments that `removal` chooses."""
+"""What a map leaves out: the segments that `removal` chooses, and predicted depth on request."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 from diffseg_ros.config import PipelineConfig, RemovalConfig
+from diffseg_ros.depth.base import DepthSettings
 from diffseg_ros.mapping import builder
 from diffseg_ros.types import Frame, Intrinsics, Result, Track, TrackState
 import numpy as np
@@ -32,3 +34,22 @@ def test_what_removal_chooses_is_not_fused(removal, left, monkeypatch):
                   intrinsics=Intrinsics(WIDTH, HEIGHT, 60.0, 60.0, 31.5, 23.5), pose=np.eye(4))
     made.add(frame)
     assert set(made.fused('test', 1).cloud.labels.tolist()) == left
+
+
+@pytest.mark.parametrize(('in_points', 'left'), [(True, {1, 2, 3}), (False, {1})])
+def test_predicted_depth_is_fused_unless_told_otherwise(in_points, left, monkeypatch):
+    depth = np.full((HEIGHT, WIDTH), 2, np.float32)
+    confidence = np.where(np.arange(WIDTH) < WIDTH // 3, 1, 0.5) * np.ones((HEIGHT, 1))
+
+    def process(frame: Frame) -> Result:
+        return result_of(replace(frame, depth=depth,
+                                 depth_confidence=confidence.astype(np.float32)))
+
+    monkeypatch.setattr(builder, 'Pipeline', lambda _: SimpleNamespace(process=process))
+    config = PipelineConfig(depth=DepthSettings(model='it', in_points=in_points))
+    made = builder.MapBuilder(config, 0.02)
+    made.add(Frame(np.zeros((HEIGHT, WIDTH, 3), np.uint8), pose=np.eye(4),
+                   intrinsics=Intrinsics(WIDTH, HEIGHT, 60.0, 60.0, 31.5, 23.5)))
+    cloud = made.fused('test', 1).cloud
+    assert set(cloud.labels.tolist()) == left
+    assert cloud.confidence.min() == (0.5 if in_points else 1.0)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.point_cloud import labelled_cloud, LabelledCloud
 from diffseg_ros.mapping.voxel_map import VoxelMap
@@ -172,3 +174,15 @@ def test_unusable_sizes_and_poses_are_named():
         VoxelMap(0.1).add(make_cloud((0, 0, 1), 1), np.full((4, 4), np.nan))
     with pytest.raises(DiffsegError, match='from the origin'):
         VoxelMap(0.001).add(make_cloud((0, 0, 1), 1), pose_of((1e7, 0, 0)))
+
+
+def test_a_voxel_keeps_the_mean_confidence_of_its_depth():
+    voxels = VoxelMap(1.0, predicted=True)
+    for confidence in (0.25, 0.75):
+        cloud = make_cloud([[0.5, 0.5, 0.5], [2.5, 0.5, 0.5]], 1)
+        voxels.add(replace(cloud, confidence=np.array([confidence, 1], np.float32)), HERE)
+    fused = voxels.extract().cloud
+    assert fused.confidence.tolist() == [0.5, 1.0] and (fused.rgb == (10, 20, 30)).all()
+    voxels.add(make_cloud([[0.5, 0.5, 0.5], [0.6, 0.5, 0.5]], 1), HERE)  # all of it measured
+    assert voxels.extract().cloud.confidence[0] == pytest.approx(2 / 3)
+    assert VoxelMap(1.0).extract().cloud.confidence is None

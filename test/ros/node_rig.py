@@ -34,7 +34,7 @@ WIDTH, HEIGHT = 64, 48
 TIMEOUT = 15.0
 START = 1_600_000_000_000_000_000
 TYPES = {'labels': Image, 'confidence': Image, 'overlay': Image, 'camera_info': CameraInfo,
-         'points': PointCloud2}
+         'points': PointCloud2, 'depth': Image}
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import cv2
 from diffseg_ros.config import CloudConfig, NodeConfig, PipelineConfig, RemovalConfig
+from diffseg_ros.depth.base import DepthSettings
 from diffseg_ros.geometry.boxes import SegmentBox
 from diffseg_ros.io.calibration import intrinsics_from_camera_info
 from diffseg_ros.io.messages import decode_colour, decode_depth
@@ -47,6 +48,7 @@ from visualization_msgs.msg import Marker  # noqa: E402
 STAMP = 1_700_000_000_123_456_789
 HEIGHT, WIDTH = 48, 64
 OF_NAMING = {'features', 'found/markers', 'found/mask', 'found/ranking'}
+OF_MODELS = OF_NAMING | {'depth'}
 TARGET, TARGET_ID = np.s_[16:40, 24:56], 3
 
 
@@ -105,7 +107,7 @@ def headers(message) -> list:
 
 def test_every_output_has_the_stamp_and_frame_of_its_image(vision):
     made = messages(context())
-    assert set(made) == set(available_outputs()) - OF_NAMING
+    assert set(made) == set(available_outputs()) - OF_MODELS
     for name, output in made.items():
         assert isinstance(output, message_class(available_outputs()[name].facts['message']))
         for header in headers(output):
@@ -118,7 +120,7 @@ def test_every_output_has_the_stamp_and_frame_of_its_image(vision):
 def test_nothing_is_made_that_would_mean_no_data(vision, depth, intrinsics, missing):
     made = messages(context(depth, intrinsics))
     missing |= {'points', 'markers', 'detections_3d', 'objects', 'objects/labels', 'target/pose',
-                'target/cloud', *OF_NAMING}
+                'target/cloud', *OF_MODELS}
     assert set(made) == set(available_outputs()) - missing
 
 
@@ -197,6 +199,47 @@ def test_compressed_labels_are_the_labels(encoding):
 
 def test_32_bit_labels_are_not_compressed():
     assert message(context(encoder=LabelEncoder('32SC1')), 'labels/compressed') is None
+
+
+def predicted(**depth: object) -> OutputContext:
+    """Return a context whose depth was predicted in its right half."""
+    given = context()
+    confidence = np.ones((HEIGHT, WIDTH), np.float32)
+    confidence[:, WIDTH // 2:] = 0.5
+    frame = replace(given.frame, depth_confidence=confidence)
+    config = PipelineConfig(depth=DepthSettings(model='it', **depth),
+                            cloud=CloudConfig(organised=False))
+    return OutputContext(replace(given.result, frame=frame), LabelEncoder(), config)
+
+
+def test_predicted_points_and_depth_are_marked():
+    given = predicted()
+    valid = np.isfinite(given.frame.depth)
+    cloud = message(given, 'points')
+    assert [field.name for field in cloud.fields][6:] == ['confidence'] and cloud.point_step == 28
+    words = np.frombuffer(cloud.data, '<f4').reshape(-1, 7)
+    assert np.array_equal(words[:, 2], given.frame.depth[valid])
+    assert np.array_equal(words[:, 6], given.frame.depth_confidence[valid])
+    whole = OutputContext(given.result, LabelEncoder(), updated(
+        given.config, {'cloud.organised': True}))
+    words = np.frombuffer(message(whole, 'points').data, '<f4').reshape(HEIGHT, WIDTH, 7)
+    assert np.array_equal(words[..., 6], given.frame.depth_confidence)
+    assert message(given, 'target/cloud').point_step == 28
+    depth = message(given, 'depth')
+    assert depth.encoding == '32FC1'
+    assert np.array_equal(decode_depth(depth), given.frame.depth, equal_nan=True)
+
+
+def test_predicted_points_are_left_out_on_request_but_stay_in_depth():
+    given = predicted(in_points=False)
+    words = np.frombuffer(message(given, 'points').data, '<f4').reshape(-1, 7)
+    valid = np.isfinite(given.result.frame.depth)
+    valid[:, WIDTH // 2:] = False
+    assert len(words) == valid.sum() and (words[:, 6] == 1).all()
+    filtered = decode_depth(message(given, 'depth_filtered'))
+    assert np.array_equal(np.isfinite(filtered), valid)
+    depth = decode_depth(message(given, 'depth'))
+    assert np.array_equal(depth, given.result.frame.depth, equal_nan=True)
 
 
 def test_removed_segments_leave_depth_and_points_and_make_the_mask():
@@ -547,7 +590,7 @@ def test_every_output_is_published_and_label_info_is_latched(vision):
     publishers.publish_label_info(7)
     publishers.publish(context().result, publishers.subscribed_outputs(), PipelineConfig())
     assert all(len(publisher.sent) == 1 for topic, publisher in node.publishers.items()
-               if not topic.endswith(tuple(OF_NAMING)))
+               if not topic.endswith(tuple(OF_MODELS)))
 
 
 def test_label_info_is_published_again_where_the_vocabulary_changes(vision, tmp_path):
@@ -557,8 +600,9 @@ def test_label_info_is_published_again_where_the_vocabulary_changes(vision, tmp_
                                naming={'naming_words_unknown': 'lamp'})
     logged: list[str] = []
     processor = FrameProcessor(
-        pipeline, given.config, SimpleNamespace(epoch=0), SimpleNamespace(motion=None), publishers,
-        Counters(), info=logged.append, warn=logged.append, clock=lambda: STAMP)
+        pipeline, given.config, SimpleNamespace(epoch=0),
+        SimpleNamespace(motion=None, ranges=None), publishers, Counters(),
+        info=logged.append, warn=logged.append, clock=lambda: STAMP)
     for change in ({'naming.margin': 0.5}, {'naming.vocabulary': ('table', 'lamp')},
                    {'removal.max_size': 2.0}):
         processor.configure(updated(given.config, change))

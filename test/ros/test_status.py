@@ -38,6 +38,7 @@ PROCESSING = ProcessingStatus(output_rate=4.0)
     ({'images': 0, 'no_images_reason': 'nobody publishes it', 'seconds_without_image': 12.4}, WARN,
      'no image yet on /rgb/image_raw for 12 s: nobody publishes it'),
     ({'naming_failure': 'no room'}, WARN, 'segments get no new names: no room'),
+    ({'depth_failure': 'no room'}, WARN, 'clouds of measured depth only: no room'),
     ({'busy_seconds': 12.0}, ERROR, 'in processing for 12 s'),
     ({'images': 0, 'seconds_without_image': 0.5}, OK,
      'waiting for the first image on /rgb/image_raw'),

@@ -16,6 +16,7 @@ from diffseg_ros.ros.messages import message_class
 from diffseg_ros.ros.outputs import (  # noqa: F401
     camera_info,
     confidence,
+    depth,
     depth_filtered,
     detections,
     features,

@@ -6,7 +6,7 @@ import array
 from functools import lru_cache
 import sys
 
-from diffseg_ros.geometry.point_cloud import pack_points, PackedPoints, POINT_WORDS
+from diffseg_ros.geometry.point_cloud import pack_points, PackedPoints, point_words
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.registry import register_output
 from diffseg_ros.ros.messages import header_of
@@ -22,16 +22,17 @@ _FIELDS = [
     for word, (name, datatype) in enumerate([
         ('x', PointField.FLOAT32), ('y', PointField.FLOAT32), ('z', PointField.FLOAT32),
         ('rgb', PointField.FLOAT32), ('label', PointField.UINT32),
-        ('instance_id', PointField.UINT32)])]
+        ('instance_id', PointField.UINT32), ('confidence', PointField.FLOAT32)])]
 
 
 @register_output('points', message=PointCloud2, sensor_data=True)
 def points(context: OutputContext) -> PointCloud2 | None:
     """
-    Return a cloud of x y z rgb label instance_id.
+    Return a cloud of x y z rgb label instance_id, and `confidence` with `depth.model`.
 
     `rgb` is 0x00RRGGBB in the bits of a float; `label` and `instance_id` hold the value of the
-    label image, the unlabelled one included. Invalid points of an organised cloud are NaN; a
+    label image, the unlabelled one included; `confidence` is 1 for measured points and less for
+    predicted ones. Invalid points of an organised cloud are NaN; a
     list holds valid points only and is dense.
 
     Raises
@@ -46,8 +47,9 @@ def points(context: OutputContext) -> PointCloud2 | None:
     organised = cloud.organised and not cloud.voxel_size
     # In the memory of the last message where it fits: new pages take as long as the points.
     message = context.reusable.setdefault('points', PointCloud2())
-    if organised and len(message.data) != labels.size * POINT_WORDS * 4:
-        message.data = array.array('B', bytes(labels.size * POINT_WORDS * 4))
+    size = labels.size * point_words(context.frame) * 4
+    if organised and len(message.data) != size:
+        message.data = array.array('B', bytes(size))
     out = np.frombuffer(message.data, np.uint32).reshape(*labels.shape, -1) if organised else None
     removed = context.removed_ids if context.config.removal.from_points else None
     words = pack_points(context.frame, labels, context.encoder.point_values, cloud,
@@ -80,7 +82,7 @@ def _colour(words: PackedPoints, context: OutputContext) -> None:
 
 
 def _list_message(words: PackedPoints, context: OutputContext) -> PointCloud2:
-    """Return a cloud of (N, 6) valid points."""
+    """Return a cloud of (N, C) valid points."""
     message = PointCloud2(is_dense=True)
     message.data = array.array('B', words.tobytes())
     return _described(message, (1, len(words)), context)
@@ -89,9 +91,10 @@ def _list_message(words: PackedPoints, context: OutputContext) -> PointCloud2:
 def _described(message: PointCloud2, shape: tuple[int, ...],
                context: OutputContext) -> PointCloud2:
     """Return the message with all that describes its data, (height, width) points."""
-    message.header, message.fields = header_of(context.frame), _FIELDS
+    words = point_words(context.frame)
+    message.header, message.fields = header_of(context.frame), _FIELDS[:words]
     message.height, message.width = shape
-    message.point_step, message.row_step = POINT_WORDS * 4, shape[1] * POINT_WORDS * 4
+    message.point_step, message.row_step = words * 4, shape[1] * words * 4
     message.is_bigendian = sys.byteorder == 'big'
     return message
 

@@ -1,0 +1,138 @@
+"""Predicted depth between keyframes: where pixels were in the keyframe, how far they are now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+from diffseg_ros.geometry.camera import ray_table
+from diffseg_ros.geometry.label_images import resize_labels
+from diffseg_ros.types import DepthImage, Frame, Intrinsics, Mask, Matrix
+import numpy as np
+import numpy.typing as npt
+
+_NEAREST = np.float32(1e-3)
+
+FlatIndex = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    Where the pixels of a frame were in an earlier one.
+
+    Attributes
+    ----------
+    index
+        (h, w) intp places in the flattened (h, w) image of the earlier frame; of pixels that are
+        not known a guess.
+    known
+        (h, w) bool.
+
+    """
+
+    index: FlatIndex
+    known: Mask
+
+    def after(self, earlier: Step) -> Step:
+        """Return where pixels were before that, by the step that led to the earlier frame."""
+        return Step(earlier.index.take(self.index), earlier.known.take(self.index) & self.known)
+
+    def filled(self) -> Step:
+        """
+        Return the step with a place for each pixel, whatever its place was where it is not known.
+
+        Pixels that are not known are taken to move as the nearest known one: walls without texture
+        keep their shape, and what comes into view beside a moving thing gets what is beside it.
+        """
+        index, known = self.index, self.known
+        if known.all() or not known.any():
+            return self
+        height, width = known.shape
+        nearest = cv2.distanceTransformWithLabels((~known).view(np.uint8), cv2.DIST_L2, 3,
+                                                  labelType=cv2.DIST_LABEL_PIXEL)[1]
+        pixels = np.flatnonzero(~known)
+        # OpenCV numbers the known pixels from 1 in the order of the image.
+        leaders = np.flatnonzero(known).take(nearest.ravel().take(pixels) - 1)
+        rows, columns = (
+            (place + source - leader).clip(0, size - 1) for place, source, leader, size in zip(
+                *(np.divmod(places, width)
+                  for places in (pixels, index.ravel().take(leaders), leaders)),
+                (height, width), strict=True))
+        filled = index.copy()
+        filled.ravel()[pixels] = rows * width + columns
+        return Step(filled, known)
+
+
+@dataclass(frozen=True)
+class View:
+    """What a keyframe's points need to be moved: where its camera was, as far as known."""
+
+    intrinsics: Intrinsics | None
+    pose: Matrix | None
+    fixed_frame: str
+
+    @classmethod
+    def of(cls, frame: Frame) -> View:
+        """Return that of a frame."""
+        return cls(frame.intrinsics, frame.pose, frame.fixed_frame)
+
+    def motion_to(self, frame: Frame) -> Matrix | None:
+        """Return the (4, 4) transform of points to the camera of a later frame, or None."""
+        if (self.intrinsics is None or self.pose is None or frame.pose is None
+                or self.fixed_frame != frame.fixed_frame):
+            return None
+        motion: Matrix = np.linalg.inv(frame.pose) @ self.pose
+        return motion
+
+
+class Carrier:
+    """
+    Carries the depth of a keyframe along with the labels.
+
+    The steps of all frames since are composed, so that each frame's depth is that of the keyframe
+    itself: errors of distance do not add up. Where both poses are known, the points are moved with
+    the camera.
+    """
+
+    def __init__(self) -> None:
+        self._way: Step | None = None
+        self._lost = False
+        self.frames = 0
+
+    def follow(self, step: Step | None) -> None:
+        """Go on to the next frame; without a step there is no way back to the keyframe."""
+        self.frames += 1
+        if step is None or (self._way is not None
+                            and self._way.index.shape != step.index.shape):
+            self._lost = True
+        elif not self._lost:
+            self._way = step if self._way is None else step.after(self._way)
+
+    def carry(self, metres: DepthImage, view: View, frame: Frame
+              ) -> tuple[DepthImage, Mask] | None:
+        """
+        Return the depth of the keyframe as it is in a frame, or None where that is not known.
+
+        `metres` are the (H, W) float32 of the keyframe, which had the `view`. The depth comes at
+        that size with an (H, W) bool mask of the pixels whose source is known.
+        """
+        if self._lost:
+            return None
+        if self._way is None:
+            return metres, np.ones(metres.shape, bool)
+        height, width = metres.shape
+        small = resize_labels(metres, *self._way.index.shape)
+        motion = view.motion_to(frame)
+        if motion is not None and view.intrinsics is not None:
+            small = _moved(small, view.intrinsics.resized(*small.shape[::-1]), motion)
+        return (resize_labels(small.take(self._way.index), height, width),
+                resize_labels(self._way.known, height, width))
+
+
+def _moved(metres: DepthImage, intrinsics: Intrinsics, motion: Matrix) -> DepthImage:
+    """Return how far from another camera the points of all pixels are, NaN if behind it."""
+    ray_x, ray_y = ray_table(intrinsics)
+    x, y, z, shift = motion[2].astype(np.float32)
+    moved = ((x * ray_x + z) + y * ray_y) * metres + shift
+    return np.where(moved > _NEAREST, moved, np.float32(np.nan))

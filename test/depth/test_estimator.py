@@ -1,0 +1,146 @@
+from dataclasses import replace
+
+from diffseg_ros.depth.base import DepthKind, DepthSettings
+from diffseg_ros.depth.estimator import DepthEstimator
+from hall import frame, HEIGHT
+import numpy as np
+import pytest
+from stand_in import KnowingModel
+
+WALK = [frame(number, right=0.06 * number) for number in range(4)]
+LEVEL = frame(tilt=0.0)
+
+
+def bare(item, **changes):
+    """Return a frame of the hall as a colour camera without poses gives it."""
+    return replace(item, **{'depth': None, 'pose': None} | changes)
+
+
+def given(item, settings=None, kind=DepthKind.INVERSE):
+    """Return the estimator and the frame after one keyframe."""
+    estimator = DepthEstimator(KnowingModel([*WALK, LEVEL], kind),
+                               settings or DepthSettings(model='it'))
+    return estimator, keyframe(estimator, item)
+
+
+def keyframe(estimator, item):
+    estimator.begin(item)
+    estimator.take(estimator.predict(item) if estimator.wants(item) else None)
+    return estimator.give(item)
+
+
+def points_of(item, count):
+    """Return `count` true points of a frame in its optical frame."""
+    pixels = np.random.default_rng(0).choice(item.depth.size, count, replace=False)
+    rows, columns = np.divmod(pixels, item.depth.shape[1])
+    camera, metres = item.intrinsics, item.depth.ravel()[pixels]
+    return np.stack([(columns - camera.cx) / camera.fx * metres,
+                     (rows - camera.cy) / camera.fy * metres, metres], axis=1).astype(np.float32)
+
+
+def check(result, truth, source, estimator, tolerance=0.01):
+    assert estimator.report['scale_source'] == source and estimator.reason == ''
+    assert np.median(np.abs(result.depth / truth - 1)) < tolerance
+    assert result.depth_confidence.shape == result.depth.shape
+    assert (result.depth_confidence > 0.5).all() and (result.depth_confidence < 1).all()
+
+
+def test_ranges_of_another_sensor_give_the_scale():
+    estimator, result = given(bare(WALK[0], ranges=points_of(WALK[0], 200)))
+    check(result, WALK[0].depth, 'ranges', estimator)
+    assert float(estimator.report['scale']) == pytest.approx(0.3, rel=0.01)
+    assert float(estimator.report['residual']) < 0.01
+
+
+@pytest.mark.parametrize('item', [bare(WALK[0], pose=WALK[0].pose), bare(LEVEL)])
+def test_the_ground_gives_the_scale_by_the_pose_or_to_a_level_camera(item):
+    estimator, result = given(item, DepthSettings(model='it', camera_height=HEIGHT))
+    check(result, (WALK[0] if item.pose is not None else LEVEL).depth, 'ground', estimator)
+
+
+def test_a_camera_that_moves_gives_the_scale():
+    estimator = DepthEstimator(KnowingModel(WALK), DepthSettings(model='it'))
+    first = keyframe(estimator, bare(WALK[0], pose=WALK[0].pose))
+    assert first.depth is None and 'triangulation: the camera has not moved' in estimator.reason
+    result = [keyframe(estimator, bare(item, pose=item.pose)) for item in WALK[1:]][-1]
+    check(result, WALK[-1].depth, 'triangulation', estimator, 0.05)
+
+
+def test_without_any_scale_one_line_says_what_to_give():
+    estimator, result = given(bare(WALK[0]))
+    assert result.depth is None and result.depth_confidence is None
+    assert estimator.reason == (
+        'no scale: the model gives relative depth; give depth.camera_height with the ground in '
+        'view, depth.sparse_topic, or the poses of a moving camera')
+    _, result = given(bare(WALK[0], intrinsics=None))
+    assert result.depth is None
+    estimator, _ = given(bare(WALK[0], intrinsics=None), DepthSettings(model='it',
+                                                                        camera_height=1.0))
+    assert 'without camera intrinsics' in estimator.reason
+
+
+def test_the_scale_is_remembered_for_some_seconds():
+    estimator, _ = given(bare(WALK[0], ranges=points_of(WALK[0], 200)))
+    result = keyframe(estimator, bare(WALK[1]))
+    check(result, WALK[1].depth, 'before', estimator, 0.03)
+    assert keyframe(estimator, bare(WALK[2], stamp=9 * 10**9)).depth is None
+    estimator.reset()
+    assert keyframe(estimator, bare(WALK[3])).depth is None
+
+
+def test_a_metric_model_is_taken_as_it_is():
+    estimator, result = given(bare(WALK[0], intrinsics=None), kind=DepthKind.METRIC)
+    check(result, WALK[0].depth, 'model', estimator)
+    assert np.array_equal(result.depth, WALK[0].depth)
+
+
+def test_measured_depth_is_kept_where_only_missing_depth_is_predicted():
+    model = KnowingModel(WALK)
+    estimator = DepthEstimator(model, DepthSettings(model='it'))
+    result = keyframe(estimator, WALK[0])
+    assert not model.seen and np.array_equal(result.depth, WALK[0].depth)
+    assert (result.depth_confidence == 1).all()
+
+
+@pytest.mark.parametrize('kind', [DepthKind.INVERSE, DepthKind.METRIC])
+def test_holes_are_filled_and_measured_pixels_stay(kind):
+    holes = np.zeros(WALK[0].depth.shape, bool)
+    holes[30:70, 60:110] = True
+    measured = np.where(holes, np.float32(np.nan), WALK[0].depth + np.float32(0.01))
+    estimator, result = given(replace(WALK[0], depth=measured),
+                              DepthSettings(model='it', use='fill'), kind)
+    assert np.array_equal(result.depth[~holes], measured[~holes])
+    assert (result.depth_confidence[~holes] == 1).all()
+    assert (result.depth_confidence[holes] < 1).all()
+    assert np.median(np.abs(result.depth / WALK[0].depth - 1)[holes]) < 0.02
+    assert estimator.report['scale_source'] == 'sensor'
+    assert result.predicted_share == pytest.approx(holes.mean())
+    assert np.isnan(result.measured.depth[holes]).all()
+
+
+def test_a_sensor_that_sees_nothing_is_filled_by_a_metric_model_alone():
+    blind = np.full(WALK[0].depth.shape, np.nan, np.float32)
+    _, result = given(replace(WALK[0], depth=blind), DepthSettings(model='it', use='fill'),
+                      DepthKind.METRIC)
+    np.testing.assert_allclose(result.depth, WALK[0].depth, rtol=1e-5)
+    assert (result.depth_confidence < 1).all() and result.measured.depth is None
+
+
+def test_always_is_prediction_aligned_to_the_sensor():
+    measured = np.where(np.arange(160) < 80, WALK[0].depth, np.float32(np.nan))
+    estimator, result = given(replace(WALK[0], depth=measured),
+                              DepthSettings(model='it', use='always'))
+    check(result, WALK[0].depth, 'sensor', estimator)
+    assert result.measured.depth is None
+
+
+@pytest.mark.parametrize('use', ['missing', 'fill', 'always'])
+def test_a_model_that_fails_costs_predicted_depth_only(use):
+    estimator = DepthEstimator(KnowingModel(WALK), DepthSettings(model='it', use=use))
+    dark = replace(bare(WALK[0]), rgb=np.zeros_like(WALK[0].rgb))
+    assert keyframe(estimator, dark).depth is None
+    assert estimator.reason == 'depth model: the lens is covered'
+    result = keyframe(estimator, replace(dark, depth=WALK[0].depth))
+    assert np.array_equal(result.depth, WALK[0].depth) and (result.depth_confidence == 1).all()
+    assert estimator.report['failed'] == ('1' if use == 'missing' else '2')
+    assert estimator.report['failure'] == ('' if use == 'missing' else 'the lens is covered')
