@@ -22,6 +22,8 @@ import time
 from typing import NamedTuple
 
 import cv2
+from diffseg_ros.depth.alignment import align, to_metres
+from diffseg_ros.depth.base import DepthKind, KnownDepth
 from diffseg_ros.depth.completion import complete
 from diffseg_ros.io.images import write_image
 from diffseg_ros.io.sequence_folder import SequenceFolder
@@ -77,16 +79,12 @@ def stand_in(truth: DepthImage, strength: Strength,
 
 
 def aligned(values: npt.NDArray[np.float32], measured: DepthImage) -> DepthImage:
-    """Return metres: values by the scale and shift of least relative deviations."""
-    known = np.flatnonzero(np.isfinite(measured))[::37]
-    metres = measured.flat[known].astype(np.float64)
-    inputs = np.stack([values.flat[known], np.ones(len(known))], axis=1) / metres[:, None]
-    weights: npt.NDArray[np.floating] = np.ones(len(known))
-    found: npt.NDArray[np.floating] = np.zeros(2)
-    for _ in range(20):
-        found, *_ = np.linalg.lstsq(inputs * weights[:, None], weights, rcond=None)
-        weights = 1 / np.sqrt(np.maximum(np.abs(inputs @ found - 1), 1e-3))
-    return np.maximum(values * np.float32(found[0]) + np.float32(found[1]), np.float32(0.05))
+    """Return metres: values by the scale and shift that the measured depth tells."""
+    rows, columns = np.nonzero(np.isfinite(measured))
+    alignment = align(values, DepthKind.AFFINE,
+                      KnownDepth(rows, columns, measured[rows, columns]))
+    assert alignment is not None
+    return np.fmax(to_metres(values, DepthKind.AFFINE, alignment), np.float32(0.05))
 
 
 def model_alone(rgb: RgbImage, measured: DepthImage, predicted: DepthImage) -> DepthImage:

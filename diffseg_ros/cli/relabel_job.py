@@ -84,7 +84,8 @@ class RelabelJob:
         """Compute the digest of the settings and of the files that they name."""
         chosen = {name: getattr(self.options, name) for name in _OPTIONS}
         values = [(name, value) for name, value, _ in flatten(self.config)]
-        files = [_files_of(self.config.backbone.model), _files_of(self.config.naming.model)]
+        files = [_files_of(section.model) for section in (
+            self.config.backbone, self.config.naming, self.config.depth)]
         text = repr((chosen, self.split, values, self.config.vocabulary, self.topics, self.bags,
                      files))
         self.settings_digest = hashlib.sha256(text.encode()).hexdigest()[:16]
