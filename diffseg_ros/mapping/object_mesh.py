@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffseg_ros.mapping.object_surface import fuse, MeasuredObject, Surface
-from diffseg_ros.mapping.object_views import ObjectView, Points
-from diffseg_ros.mapping.symmetry import symmetry_planes, SymmetryPlane
+from diffseg_ros.mapping.object_views import ObjectView
+from diffseg_ros.mapping.symmetry import (
+    LEAST_SUPPORT,
+    MOST_FREE,
+    symmetry_planes,
+    SymmetryPlane,
+)
 from diffseg_ros.mapping.view_evidence import evidence
 from diffseg_ros.types import Mask
 import numpy as np
@@ -20,7 +25,7 @@ COMPLETED_RGB = (70, 130, 255)
 
 _LEAST_GAIN = 0.01
 """Share of the measured area below which what a plane adds is left out."""
-_SEAM = 1.5
+_SIDEWAYS = 1.5
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,10 @@ class ObjectMesh:
         best = self.best
         if best.fits:
             return 'nothing completed: its symmetry adds nothing to what was measured'
-        return (f'nothing completed: about the best plane the residual is '
-                f'{best.residual * 1e3:.0f} mm (up to {best.tolerance * 1e3:.0f} mm fit), '
-                f'{best.free:.0%} would lie where cameras saw through, and {best.support:.0%} is '
-                'seen on both sides')
+        return ('nothing completed: the best plane has a residual of '
+                f'{best.residual * 1e3:.0f} mm (allowed {best.tolerance * 1e3:.0f}), '
+                f'{best.free:.0%} of its image in free space (allowed {MOST_FREE:.0%}), and '
+                f'{best.support:.0%} seen on both sides (needed {LEAST_SUPPORT:.0%})')
 
     def report(self) -> dict[str, Any]:
         """Return what the JSON report has of an object; lengths in metres."""
@@ -117,8 +122,7 @@ def object_mesh(views: Sequence[ObjectView], *, complete: bool = True) -> Object
 def _completed(measured: MeasuredObject, planes: Sequence[SymmetryPlane]
                ) -> tuple[Surface, Mask, list[SymmetryPlane]]:
     """
-    Return the surface with the images of it that planes which fit add, which vertices were
-    measured, and the planes that added something.
+    Return the completed surface, which vertices were measured, and the planes that added to it.
 
     An image is added where no surface is yet and no view speaks against one.
     """
@@ -126,24 +130,39 @@ def _completed(measured: MeasuredObject, planes: Sequence[SymmetryPlane]
     count, area = len(whole.vertices), measured.surface.areas.sum()
     for plane in planes:
         if plane.fits:
-            part = _image(measured, plane, whole.vertices)
+            part = _image(measured, plane, whole)
             if part.areas.sum() >= _LEAST_GAIN * area:
                 whole = _joined(whole, part)
                 used.append(plane)
     return whole, np.arange(len(whole.vertices)) < count, used
 
 
-def _image(measured: MeasuredObject, plane: SymmetryPlane, known: Points) -> Surface:
-    """Return what of a surface's image in a plane is new against known vertices, and possible."""
+def _image(measured: MeasuredObject, plane: SymmetryPlane, known: Surface) -> Surface:
+    """Return what of a surface's image in a plane is new against a known one, and possible."""
     surface = measured.surface
-    vertices = plane.reflect(surface.vertices)
-    far = cKDTree(known).query(vertices)[0] > max(_SEAM * measured.voxel, measured.tolerance / 2)
-    seen = evidence(vertices, measured.views, measured.voxel, measured.noise)
+    image = Surface(plane.reflect(surface.vertices), surface.triangles[:, ::-1],
+                    _tinted(surface.rgb))
+    seen = evidence(image.vertices, measured.views, measured.voxel, measured.noise)
+    new = ~_covered(image, known, _SIDEWAYS * measured.voxel, 2 * measured.tolerance)
     triangles = surface.triangles
     # A triangle across the seam is kept: a small overlap instead of a gap.
-    kept = far[triangles].any(axis=1) & ~seen.contradicted[triangles].any(axis=1)
-    image = Surface(vertices, triangles[:, ::-1], _tinted(surface.rgb))
+    kept = np.any(new[triangles], axis=1) & ~np.any(seen.contradicted[triangles], axis=1)
     return image.with_triangles(kept).without_small_parts(_LEAST_GAIN)
+
+
+def _covered(surface: Surface, known: Surface, sideways: float, height: float) -> Mask:
+    """
+    Return which vertices lie over or under a known surface that faces the same way.
+
+    They are at most `sideways` metres beside one of its vertices, and `height` above or below.
+    """
+    nearest = cKDTree(known.vertices).query(surface.vertices)[1]
+    normals = known.normals[nearest]
+    away = surface.vertices - known.vertices[nearest]
+    above = (away * normals).sum(axis=1)
+    beside = np.linalg.norm(away - above[:, None] * normals, axis=1)
+    alike = (surface.normals * normals).sum(axis=1) > 0
+    return alike & (beside <= sideways) & (np.abs(above) <= height)
 
 
 def _joined(one: Surface, other: Surface) -> Surface:

@@ -55,6 +55,14 @@ class Surface:
         a, b, c = self.vertices[self.triangles].transpose(1, 0, 2)
         return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
 
+    @property
+    def normals(self) -> Points:
+        """(V, 3) unit vectors outwards: the mean of the triangles around each vertex."""
+        a, b, c = self.vertices[self.triangles].transpose(1, 0, 2)
+        corners, flat = self.triangles.ravel(), np.cross(b - a, c - a).repeat(3, axis=0)
+        sums = np.stack([np.bincount(corners, axis, len(self.vertices)) for axis in flat.T], 1)
+        return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-20)
+
     def with_triangles(self, kept: Mask) -> Surface:
         """Return the surface of some of its triangles, without vertices that none of them has."""
         triangles = self.triangles[kept]
@@ -125,6 +133,7 @@ def fuse(views: Sequence[ObjectView]) -> MeasuredObject:
     """
     if not views:
         raise DiffsegError('no view of it has measured depth')
+    views = _without_strays(views)
     points = np.concatenate([view.points for view in views])
     origin = np.median(points, axis=0)
     views = [_moved(view, -origin) for view in views]
@@ -140,11 +149,30 @@ def fuse(views: Sequence[ObjectView]) -> MeasuredObject:
         noise = _noise(surface, views)
     seen = evidence(surface.vertices, views, voxel, noise)
     mine = (seen.object > 0) & (seen.object >= seen.other)
-    surface = surface.with_triangles(mine[surface.triangles].all(axis=1))
+    surface = surface.with_triangles(np.all(mine[surface.triangles], axis=1))
     surface = surface.without_small_parts(_LEAST_PART)
     if not len(surface.triangles):
         raise DiffsegError(f'{len(views)} views of it give no surface that is the same in them')
     return MeasuredObject(surface, views, origin, voxel, noise)
+
+
+def _without_strays(views: Sequence[ObjectView]) -> list[ObjectView]:
+    """
+    Return the views whose masks leave out what lies too far away to be of the object.
+
+    That is more than its diagonal from its middle, both as the median of the views has it.
+    """
+    middle = np.median([np.median(view.points, axis=0) for view in views], axis=0)
+    sizes = [np.linalg.norm(np.ptp(np.percentile(view.points, [2, 98], axis=0), axis=0))
+             for view in views]
+    kept = []
+    for view in views:
+        rows, columns = np.nonzero(view.measured)
+        stray = np.linalg.norm(view.points - middle, axis=1) > np.median(sizes)
+        mask = view.mask.copy()
+        mask[rows[stray], columns[stray]] = False
+        kept.append(replace(view, mask=mask))
+    return [view for view in kept if view.pixels]
 
 
 def _moved(view: ObjectView, shift: npt.NDArray[np.float64]) -> ObjectView:
@@ -155,14 +183,15 @@ def _moved(view: ObjectView, shift: npt.NDArray[np.float64]) -> ObjectView:
 
 def _extracted(views: Sequence[ObjectView], voxel: float, truncation: float) -> Surface:
     grid = open3d.t.geometry.VoxelBlockGrid(
-        ('tsdf', 'weight', 'color'), (core.float32,) * 3, ((1,), (1,), (3,)), voxel, 16, _BLOCKS)
+        ('tsdf', 'weight', 'color'), (core.float32,) * 3,
+        [core.SizeVector([channels]) for channels in (1, 1, 3)], voxel, 16, _BLOCKS)
     for view in views:
-        camera = core.Tensor(camera_matrix(view.intrinsics))
-        pose = core.Tensor(np.linalg.inv(view.pose))
+        camera = core.Tensor.from_numpy(camera_matrix(view.intrinsics))
+        pose = core.Tensor.from_numpy(np.linalg.inv(view.pose))
         blocks = grid.compute_unique_block_coordinates(
             _image(view.measured), camera, pose, 1.0, 100.0, truncation / voxel)
         grid.integrate(blocks, _image(np.nan_to_num(view.depth)),
-                       _image(view.rgb.astype(np.float32) / 255), camera, pose, 1.0, 100.0,
+                       _image(view.rgb / np.float32(255)), camera, pose, 1.0, 100.0,
                        truncation / voxel)
     mesh = grid.extract_triangle_mesh(min(_WEIGHT, len(views)) - 0.5)
     if not len(mesh.vertex.positions):
@@ -172,16 +201,16 @@ def _extracted(views: Sequence[ObjectView], voxel: float, truncation: float) -> 
                    mesh.triangle.indices.numpy().astype(np.int32), colours)
 
 
-def _image(values: npt.NDArray[np.float32]) -> Any:
-    return open3d.t.geometry.Image(np.ascontiguousarray(values))
+def _image(values: npt.NDArray[np.floating]) -> Any:
+    return open3d.t.geometry.Image(np.ascontiguousarray(values, np.float32))
 
 
 def _noise(surface: Surface, views: Sequence[ObjectView]) -> float:
     """Return the standard deviation of measured depth against a surface, by its median."""
-    off = [np.zeros(0, np.float32)]
+    off = [np.zeros(0)]
     for view in views:
         z, pixels, _ = view.seen(surface.vertices)
-        off.append((view.depth.take(pixels) - z)[view.mask.take(pixels)])
-    every = np.concatenate(off)
-    every = every[np.isfinite(every)]
-    return float(1.4826 * np.median(np.abs(every))) if len(every) else 0.0
+        off.append(np.abs(view.depth.take(pixels) - z)[view.mask.take(pixels)])
+    known = np.concatenate(off)
+    known = known[np.isfinite(known)]
+    return float(1.4826 * np.median(known)) if len(known) else 0.0

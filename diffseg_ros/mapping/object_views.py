@@ -107,9 +107,10 @@ class ObjectView:
         points they are.
         """
         turn = self.pose[:3, :3].astype(np.float32)
-        local = (points - self.pose[:3, 3]).astype(np.float32) @ turn
+        local: npt.NDArray[np.float32] = (points - self.pose[:3, 3]).astype(np.float32) @ turn
         rows, columns, which = visible_pixels(local, self.intrinsics)
-        return local[which, 2], rows * self.intrinsics.width + columns.astype(np.intp), which
+        pixels = np.ravel_multi_index((rows, columns), self.depth.shape)
+        return local[which, 2], pixels, which
 
     @property
     def worth(self) -> float:

@@ -13,6 +13,8 @@ _REACH = 0.75
 _SAMPLE, _TRIPLES = 2000, 300
 _LEAST_SHARE = 0.25
 _REFITS = 3
+_HIDDEN = 0.5
+"""Share of the object's height by which what is seen of it may end above its support."""
 
 
 def support_normal(measured: MeasuredObject) -> npt.NDArray[np.float64] | None:
@@ -43,7 +45,9 @@ def support_normal(measured: MeasuredObject) -> npt.NDArray[np.float64] | None:
         heights = vertices @ normal - offset
         if np.median(heights) < 0:
             normal, heights = -normal, -heights
-        if abs(np.percentile(heights, 2)) < near:
+        low, high = np.percentile(heights, [2, 98])
+        # The lowest part of a round thing is hidden.
+        if -near < low < near + _HIDDEN * (high - low):
             return normal
     return None
 

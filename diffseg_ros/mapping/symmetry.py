@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from diffseg_ros.mapping.object_surface import MeasuredObject
-from diffseg_ros.mapping.support_plane import support_normal
 from diffseg_ros.mapping.object_views import Points
+from diffseg_ros.mapping.support_plane import support_normal
 from diffseg_ros.mapping.view_evidence import evidence
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,15 @@ LEAST_SUPPORT = 0.2
 MOST_FREE = 0.05
 """Share of the reflected points that may lie where there can be no surface."""
 
-_SAMPLE, _FEW = 600, 150
-_UPRIGHT, _ANY = 72, 300
+_SAMPLE, _FEW = 600, 120
+_UPRIGHT, _ANY = 72, 200
 """Directions that are tried where the support is known, and where it is not."""
 _OFFSETS = 25
 _OFFSET_RANGE = 0.1, 0.9
 _JUDGED_PER_DIRECTION, _JUDGED = 3, 120
 _REFINED, _ROUNDS = 12, 4
+_SPARSE = 3
+"""Every so many points judge planes that are not final."""
 _FIRST_TURN = np.deg2rad(2.5)
 _APART = 2.0
 """Tolerances from the plane below which a point is no evidence: its image is near itself."""
@@ -105,9 +107,8 @@ def symmetry_planes(measured: MeasuredObject) -> list[SymmetryPlane]:
     sample = vertices[np.random.default_rng(0).permutation(sound)[:_SAMPLE]]
     judge = _Judge(measured, sample)
     up = support_normal(measured)
-    planes = judge.planes(*_promising(judge, _directions(up)), every=3)
-    planes = judge.refined(_distinct(planes)[:_REFINED], up)
-    return _distinct(planes)
+    planes = judge.planes(*_promising(judge, _directions(up)), every=_SPARSE)
+    return _distinct(judge.refined(_distinct(planes)[:_REFINED], up))
 
 
 def _distinct(planes: Sequence[SymmetryPlane]) -> list[SymmetryPlane]:
@@ -132,16 +133,17 @@ def _directions(up: Vector | None) -> Points:
 
 def _tangents(normal: Vector) -> tuple[Vector, Vector]:
     """Return two unit vectors perpendicular to a unit vector and to each other."""
-    one = np.cross(normal, np.eye(3)[np.abs(normal).argmin()])
+    one: Vector = np.cross(normal, np.eye(3)[np.abs(normal).argmin()])
     one /= np.linalg.norm(one)
-    return one, np.cross(normal, one)
+    other: Vector = np.cross(normal, one)
+    return one, other
 
 
 def _promising(judge: _Judge, directions: Points) -> tuple[Points, Vector]:
     """Return normals and offsets of the planes that reflect most points onto the surface."""
-    along = judge.sample @ directions.T
-    low, high = along.min(axis=0), along.max(axis=0)
-    offsets = (low + np.linspace(*_OFFSET_RANGE, _OFFSETS)[:, None] * (high - low)).T
+    along = directions @ judge.sample.T
+    low, high = along.min(axis=1, keepdims=True), along.max(axis=1, keepdims=True)
+    offsets = low + np.linspace(*_OFFSET_RANGE, _OFFSETS) * (high - low)
     counts = judge.matches(np.repeat(directions, _OFFSETS, axis=0), offsets.ravel())
     counts = counts.reshape(offsets.shape)
     best = np.argsort(-counts, axis=1, kind='stable')[:, :_JUDGED_PER_DIRECTION]
@@ -181,32 +183,34 @@ class _Judge:
         enough = apart.mean(axis=1) >= _LEAST_APART
         matched = np.count_nonzero(apart & (distances <= measured.tolerance), axis=1)
         support = np.where(enough, matched / np.maximum(np.count_nonzero(apart, axis=1), 1), 0)
-        return [SymmetryPlane(normal, float(offset), *values, measured.tolerance)
-                for normal, offset, values in zip(
-                    normals, offsets, np.stack([residual, free, support], axis=1).tolist())]
+        return [SymmetryPlane(normals[index], float(offsets[index]), float(residual[index]),
+                              float(free[index]), float(support[index]), measured.tolerance)
+                for index in range(len(normals))]
 
     def refined(self, planes: list[SymmetryPlane], up: Vector | None) -> list[SymmetryPlane]:
         """Return each plane turned and moved a little, in ever smaller steps, to fit best."""
-        steps = np.array([-1, 0, 1])
         for number in range(_ROUNDS):
             turn, shift = (first / 2**number for first in (_FIRST_TURN, self._measured.tolerance))
-            tried = []
-            for plane in planes:
-                axes = _tangents(plane.normal) if up is None else (np.cross(up, plane.normal),)
-                turns = np.stack(np.meshgrid(*[steps * turn] * len(axes)), -1).reshape(-1,
-                                                                                     len(axes))
-                normals = plane.normal + turns @ np.array(axes)
-                normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-                tried.append((np.repeat(normals, len(steps), axis=0),
-                              plane.offset + np.tile(steps * shift, len(normals))))
-            if not tried:
-                return []
-            judged = self.planes(*map(np.concatenate, zip(*tried)), every=3 if number < _ROUNDS - 1
-                                 else 1)
+            tried = [_neighbours(plane, up, turn, shift) for plane in planes]
+            judged = self.planes(np.concatenate([normals for normals, _ in tried]),
+                                 np.concatenate([offsets for _, offsets in tried]),
+                                 _SPARSE if number < _ROUNDS - 1 else 1)
             share = len(judged) // len(planes)
             planes = [max(judged[first:first + share], key=lambda plane: plane.merit)
                       for first in range(0, len(judged), share)]
         return planes
+
+
+def _neighbours(plane: SymmetryPlane, up: Vector | None, turn: float, shift: float
+                ) -> tuple[Points, Vector]:
+    """Return a plane and those turned by an angle and moved by metres, both ways."""
+    axes = [np.cross(up, plane.normal)] if up is not None else _tangents(plane.normal)
+    steps = np.array([-1, 0, 1])
+    turns = np.stack(np.meshgrid(*[steps * turn] * len(axes)), axis=-1).reshape(-1, len(axes))
+    normals = plane.normal + turns @ np.array(axes)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    return (np.repeat(normals, len(steps), axis=0),
+            plane.offset + np.tile(steps * shift, len(normals)))
 
 
 def _images(points: Points, normals: Points, offsets: Vector) -> tuple[Points, Points]:

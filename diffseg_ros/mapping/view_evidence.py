@@ -10,7 +10,6 @@ from diffseg_ros.types import Mask
 import numpy as np
 import numpy.typing as npt
 
-
 _SURE, _LIKELY = 4.0, 2.0
 """Standard deviations: of one measurement that is no chance, and of a mean that is none."""
 
