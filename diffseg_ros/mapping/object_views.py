@@ -210,10 +210,29 @@ def _crop(frame: ObjectView, mask: Mask, camera: Intrinsics | None) -> ObjectVie
     part = frame.intrinsics
     part = replace(part, width=columns.stop - columns.start, height=rows.stop - rows.start,
                    cx=part.cx - columns.start, cy=part.cy - rows.start)
+    seen = frame.depth[rows, columns]
+    mask = _main_surface(mask[rows, columns], seen, part.fx)
     # Copies: a view of the frame would keep the whole frame in memory.
-    view = ObjectView(frame.rgb[rows, columns].copy(), frame.depth[rows, columns].copy(),
-                      mask[rows, columns].copy(), part, frame.pose, whole)
+    view = ObjectView(frame.rgb[rows, columns].copy(), seen.copy(), mask, part, frame.pose, whole)
     return view if view.pixels >= _LEAST_PIXELS else None
+
+
+def _main_surface(mask: Mask, depth: DepthImage, focal: float) -> Mask:
+    """
+    Return a mask without parts that lie beyond a step in depth from its largest part.
+
+    Parts stay that are no farther before or behind it than it is large. Masks that spill over
+    the rim of an object show a part of what lies far behind it.
+    """
+    count, parts, boxes, _ = cv2.connectedComponentsWithStats(
+        (mask & np.isfinite(depth)).astype(np.uint8), connectivity=4)
+    if count < 3:
+        return mask.copy()
+    middles = np.array([np.inf, *(np.median(depth[parts == part]) for part in range(1, count))])
+    main = 1 + int(boxes[1:, cv2.CC_STAT_AREA].argmax())
+    sides = boxes[main, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
+    near = np.abs(middles - middles[main]) <= np.hypot(*sides) * middles[main] / focal
+    return mask & (near[parts] | (parts == 0))
 
 
 def _chosen(views: list[ObjectView]) -> list[ObjectView]:

@@ -133,10 +133,10 @@ def _directions(up: Vector | None) -> Points:
 
 def _tangents(normal: Vector) -> tuple[Vector, Vector]:
     """Return two unit vectors perpendicular to a unit vector and to each other."""
-    one: Vector = np.cross(normal, np.eye(3)[np.abs(normal).argmin()])
+    one = np.cross(normal, np.eye(3)[np.abs(normal).argmin()])
     one /= np.linalg.norm(one)
-    other: Vector = np.cross(normal, one)
-    return one, other
+    other = np.cross(normal, one)
+    return one.astype(np.float64), other.astype(np.float64)
 
 
 def _promising(judge: _Judge, directions: Points) -> tuple[Points, Vector]:
