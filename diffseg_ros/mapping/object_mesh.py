@@ -13,6 +13,7 @@ from diffseg_ros.mapping.symmetry import (
     MOST_FREE,
     symmetry_planes,
     SymmetryPlane,
+    trusted_planes,
 )
 from diffseg_ros.mapping.view_evidence import evidence
 from diffseg_ros.types import Mask
@@ -128,12 +129,11 @@ def _completed(measured: MeasuredObject, planes: Sequence[SymmetryPlane]
     """
     whole, used = measured.surface, []
     count, area = len(whole.vertices), measured.surface.areas.sum()
-    for plane in planes:
-        if plane.fits:
-            part = _image(measured, plane, whole)
-            if part.areas.sum() >= _LEAST_GAIN * area:
-                whole = _joined(whole, part)
-                used.append(plane)
+    for plane in trusted_planes(planes):
+        part = _image(measured, plane, whole)
+        if part.areas.sum() >= _LEAST_GAIN * area:
+            whole = _joined(whole, part)
+            used.append(plane)
     return whole, np.arange(len(whole.vertices)) < count, used
 
 

@@ -71,6 +71,18 @@ class Surface:
         numbers = np.cumsum(used, dtype=np.int32) - 1
         return Surface(self.vertices[used], numbers[triangles], self.rgb[used])
 
+    def in_order(self) -> Surface:
+        """Return the same surface in the order of its coordinates: Open3D's differs every time."""
+        order = np.lexsort(self.vertices.T)
+        numbers = np.empty(len(order), np.int32)
+        numbers[order] = np.arange(len(order))
+        triangles = numbers[self.triangles]
+        # The lowest corner first, which keeps the way round.
+        turn = (triangles.argmin(axis=1)[:, None] + np.arange(3)) % 3
+        triangles = np.take_along_axis(triangles, turn, axis=1)
+        return Surface(self.vertices[order], triangles[np.lexsort(triangles.T[::-1])],
+                       self.rgb[order])
+
     def without_small_parts(self, least: float) -> Surface:
         """Return the surface without connected parts of less than a share of the largest area."""
         if not len(self.triangles):
@@ -128,12 +140,15 @@ def fuse(views: Sequence[ObjectView]) -> MeasuredObject:
     Raises
     ------
     DiffsegError
-        There are no views, or they give no surface.
+        There are no views, they show no common place, or they give no surface.
 
     """
     if not views:
         raise DiffsegError('no view of it has measured depth')
     views = _without_strays(views)
+    if not views:
+        raise DiffsegError('its views show it in different places; does it move, or is the pose '
+                           'wrong?')
     points = np.concatenate([view.points for view in views])
     origin = np.median(points, axis=0)
     views = [_moved(view, -origin) for view in views]
@@ -162,13 +177,14 @@ def _without_strays(views: Sequence[ObjectView]) -> list[ObjectView]:
 
     That is more than its diagonal from its middle, both as the median of the views has it.
     """
-    middle = np.median([np.median(view.points, axis=0) for view in views], axis=0)
-    sizes = [np.linalg.norm(np.ptp(np.percentile(view.points, [2, 98], axis=0), axis=0))
-             for view in views]
+    clouds = [view.points for view in views]
+    middle = np.median([np.median(points, axis=0) for points in clouds], axis=0)
+    sizes = [np.linalg.norm(np.ptp(np.percentile(points, [2, 98], axis=0), axis=0))
+             for points in clouds]
     kept = []
-    for view in views:
+    for view, points in zip(views, clouds):
         rows, columns = np.nonzero(view.measured)
-        stray = np.linalg.norm(view.points - middle, axis=1) > np.median(sizes)
+        stray = np.linalg.norm(points - middle, axis=1) > np.median(sizes)
         mask = view.mask.copy()
         mask[rows[stray], columns[stray]] = False
         kept.append(replace(view, mask=mask))
@@ -198,7 +214,7 @@ def _extracted(views: Sequence[ObjectView], voxel: float, truncation: float) -> 
         return Surface(np.zeros((0, 3)), np.zeros((0, 3), np.int32), np.zeros((0, 3), np.uint8))
     colours = np.rint(mesh.vertex.colors.numpy() * 255).clip(0, 255).astype(np.uint8)
     return Surface(mesh.vertex.positions.numpy().astype(np.float64),
-                   mesh.triangle.indices.numpy().astype(np.int32), colours)
+                   mesh.triangle.indices.numpy().astype(np.int32), colours).in_order()
 
 
 def _image(values: npt.NDArray[np.floating]) -> Any:

@@ -80,9 +80,9 @@ class ObjectView:
         """How many pixels have measured depth of the object."""
         return int(np.count_nonzero(self.measured))
 
-    @cached_property
+    @property
     def points(self) -> Points:
-        """(N, 3) measured points of the object in the world."""
+        """(N, 3) measured points of the object in the world; computed anew each time."""
         rows, columns = np.nonzero(self.measured)
         local = unproject_pixels(self.depth, self.intrinsics, rows, columns)
         return local @ self.pose[:3, :3].T + self.pose[:3, 3]

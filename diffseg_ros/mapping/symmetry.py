@@ -15,10 +15,12 @@ from scipy.spatial import cKDTree
 
 LEAST_SUPPORT = 0.2
 """Share of an object, away from the plane, that must be seen on both sides of it."""
+OBLIQUE_SUPPORT = 0.3
+"""The same for a plane that is not perpendicular to a better one: only round things have both."""
 MOST_FREE = 0.05
 """Share of the reflected points that may lie where there can be no surface."""
 
-_SAMPLE, _FEW = 600, 120
+_SAMPLE, _FEW = 1000, 120
 _UPRIGHT, _ANY = 72, 200
 """Directions that are tried where the support is known, and where it is not."""
 _OFFSETS = 25
@@ -31,7 +33,7 @@ _FIRST_TURN = np.deg2rad(2.5)
 _APART = 2.0
 """Tolerances from the plane below which a point is no evidence: its image is near itself."""
 _LEAST_APART = 0.3
-_ALIKE = np.cos(np.deg2rad(10))
+_ALIKE, _PERPENDICULAR = np.cos(np.deg2rad([10, 80]))
 
 Vector = npt.NDArray[np.float64]
 
@@ -93,7 +95,8 @@ def symmetry_planes(measured: MeasuredObject) -> list[SymmetryPlane]:
     Planes perpendicular to what the object stands on are tried, of any direction where that is
     not known. Those that reflect most points onto the measured surface are judged by what the
     views saw, and the best of these are moved a little to where they fit best. Of planes
-    within 10 degrees of each other the best is returned.
+    within 10 degrees of each other the best is returned. Boxes have two that are perpendicular:
+    one that is so to the best plane, and fits, is the second, though others may fit better.
 
     Sources: Bohg et al., "Mind the gap - robotic grasping under incomplete observation", ICRA 2011
     (planes perpendicular to the support); Thrun and Wegbreit, "Shape from Symmetry", ICCV 2005
@@ -108,13 +111,38 @@ def symmetry_planes(measured: MeasuredObject) -> list[SymmetryPlane]:
     judge = _Judge(measured, sample)
     up = support_normal(measured)
     planes = judge.planes(*_promising(judge, _directions(up)), every=_SPARSE)
-    return _distinct(judge.refined(_distinct(planes)[:_REFINED], up))
+    planes = _distinct(judge.refined(_distinct(planes)[:_REFINED], up, _FIRST_TURN))
+    if up is None or not planes or not planes[0].fits:
+        return planes
+    across = np.cross(up, planes[0].normal)[None].astype(np.float64)
+    tried = judge.planes(*_promising(judge, across), every=_SPARSE)
+    second = _best_first(judge.refined(tried, up, 0.0))[0]
+    return _apart([planes[0], second, *planes[1:]] if second.fits else planes)
+
+
+def trusted_planes(planes: Sequence[SymmetryPlane]) -> list[SymmetryPlane]:
+    """Return those that fit and, where oblique to a better one, have the support for that."""
+    kept: list[SymmetryPlane] = []
+    for plane in planes:
+        oblique = any(abs(plane.normal @ other.normal) > _PERPENDICULAR for other in kept)
+        if plane.fits and (plane.support >= OBLIQUE_SUPPORT or not oblique):
+            kept.append(plane)
+    return kept
 
 
 def _distinct(planes: Sequence[SymmetryPlane]) -> list[SymmetryPlane]:
-    """Return planes of different directions, those that fit first, by merit."""
+    """Return planes of different directions, the best first."""
+    return _apart(_best_first(planes))
+
+
+def _best_first(planes: Sequence[SymmetryPlane]) -> list[SymmetryPlane]:
+    return sorted(planes, key=lambda plane: (not plane.fits, -plane.merit))
+
+
+def _apart(planes: Sequence[SymmetryPlane]) -> list[SymmetryPlane]:
+    """Return planes without those that are nearly parallel to an earlier one."""
     kept: list[SymmetryPlane] = []
-    for plane in sorted(planes, key=lambda plane: (not plane.fits, -plane.merit)):
+    for plane in planes:
         if all(abs(plane.normal @ other.normal) < _ALIKE for other in kept):
             kept.append(plane)
     return kept
@@ -187,10 +215,15 @@ class _Judge:
                               float(free[index]), float(support[index]), measured.tolerance)
                 for index in range(len(normals))]
 
-    def refined(self, planes: list[SymmetryPlane], up: Vector | None) -> list[SymmetryPlane]:
-        """Return each plane turned and moved a little, in ever smaller steps, to fit best."""
+    def refined(self, planes: list[SymmetryPlane], up: Vector | None,
+                first_turn: float) -> list[SymmetryPlane]:
+        """
+        Return each plane turned and moved a little, in ever smaller steps, to fit best.
+
+        It is turned about `up`, where that is known, by `first_turn` radians at first.
+        """
         for number in range(_ROUNDS):
-            turn, shift = (first / 2**number for first in (_FIRST_TURN, self._measured.tolerance))
+            turn, shift = (first / 2**number for first in (first_turn, self._measured.tolerance))
             tried = [_neighbours(plane, up, turn, shift) for plane in planes]
             judged = self.planes(np.concatenate([normals for normals, _ in tried]),
                                  np.concatenate([offsets for _, offsets in tried]),
