@@ -202,10 +202,13 @@ def _extracted(views: Sequence[ObjectView], voxel: float, truncation: float) -> 
         ('tsdf', 'weight', 'color'), (core.float32,) * 3,
         [core.SizeVector([channels]) for channels in (1, 1, 3)], voxel, 16, _BLOCKS)
     for view in views:
+        # A view says nothing of blocks in which it has no point of the object: what few masks
+        # spill over to then stays below the least weight.
+        points = core.Tensor.from_numpy(view.points.astype(np.float32))
+        blocks = grid.compute_unique_block_coordinates(open3d.t.geometry.PointCloud(points),
+                                                       truncation / voxel)
         camera = core.Tensor.from_numpy(camera_matrix(view.intrinsics))
         pose = core.Tensor.from_numpy(np.linalg.inv(view.pose))
-        blocks = grid.compute_unique_block_coordinates(
-            _image(view.measured), camera, pose, 1.0, 100.0, truncation / voxel)
         grid.integrate(blocks, _image(np.nan_to_num(view.depth)),
                        _image(view.rgb / np.float32(255)), camera, pose, 1.0, 100.0,
                        truncation / voxel)
