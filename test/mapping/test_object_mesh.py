@@ -78,7 +78,7 @@ def test_box_gets_the_side_that_no_camera_saw(box_mesh):
     assert (far > 0.02).mean() > 0.9
     near = cKDTree(vertices[~measured]).query(back_of_box())[0]
     assert (near < 0.015).mean() > 0.9
-    np.testing.assert_allclose(mesh.extents, SIZE, atol=0.02)
+    np.testing.assert_allclose(mesh.extents, SIZE, atol=0.03)
     assert 0.2 < mesh.completed_share < 0.6 and 'completed by' in mesh.outcome
     # All planes stand upright, and one lies in the middle of the depth.
     assert max(abs(plane.normal[2]) for plane in mesh.planes) < 0.05
