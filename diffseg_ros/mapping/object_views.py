@@ -137,13 +137,13 @@ class ObjectViews:
     def add(self, frame: Frame, labels: LabelImage, pose: Matrix,
             tracks: Iterable[Track] = ()) -> None:
         """
-        Take what a frame shows, which has depth and intrinsics.
+        Take what a frame shows; one without depth or intrinsics shows nothing.
 
         `labels` are (H, W) ids of the same view, `pose` is the (4, 4) camera-to-world transform.
         Raises DiffsegError when the distortion model is not supported.
         """
         present = [number for number in self._ids if (labels == number).any()]
-        if not present:
+        if not present or frame.depth is None or frame.intrinsics is None:
             return
         moving = {track.id for track in tracks if track.moving}
         whole = _whole_view(frame, pose, self._config)

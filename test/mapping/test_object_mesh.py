@@ -141,6 +141,7 @@ def test_without_views_or_depth_there_is_one_line():
                   labels, frame.pose)
         views.add(Frame(frame.rgb, depth=frame.depth, intrinsics=CAMERA,
                         depth_confidence=np.full_like(frame.depth, 0.7)), labels, frame.pose)
+        views.add(Frame(frame.rgb, intrinsics=CAMERA), labels, frame.pose)
     assert views.views(THING) == [] and views.frames(THING) == 2
     assert views.views(99) == [] and views.frames(99) == 0
 
