@@ -46,11 +46,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--odometry', action='store_true',
                         help='estimate the poses from the images and depth, in the frame of the '
                         'first camera, instead of reading them')
+    parser.add_argument('--complete', type=_identifier, nargs='+', default=[], metavar='ID',
+                        help='also write MAP.object_ID.ply, a mesh of each of these objects of '
+                        'the map, completed by its symmetry; ids are those of an earlier run of '
+                        'the same command (runs are repeatable), and an unknown one lists them')
     add_frame_options(parser)
     add_topic_options(parser)
     add_pipeline_options(parser)
     add_json_option(parser)
     return parser
+
+
+def _identifier(text: str) -> int:
+    """Parse the id of a track."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r}: an id of the map is needed, 0 or more')
+    return int(text)
 
 
 def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
@@ -68,12 +79,17 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
 
     names = [arguments.output.with_suffix(suffix).name
              for suffix in (arguments.output.suffix, '.png', _TABLE)]
+    meshes = {number: arguments.output.with_suffix(f'.object_{number}.ply')
+              for number in arguments.complete}
+    names += [file.name for file in meshes.values()]
     folder = OutputFolder(arguments.output.parent, 'diffseg_map', names, [arguments.source],
                           beside=True, clear=False)
 
     from diffseg_ros.mapping.builder import MapBuilder
+    from diffseg_ros.mapping.object_files import missing_objects, write_objects
 
-    builder = MapBuilder(config, arguments.voxel_size, odometry=arguments.odometry)
+    builder = MapBuilder(config, arguments.voxel_size, odometry=arguments.odometry,
+                         complete=meshes)
     with folder:
         failed = process_frames(source, arguments, stop, lambda _, frame: builder.add(frame))
         try:
@@ -85,13 +101,20 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
         picture = builder.write(arguments.output, fused)
         if config.vocabulary is None:  # a table of an earlier map would not fit this one
             arguments.output.with_suffix(_TABLE).unlink(missing_ok=True)
+        known = builder.names(fused)
+        objects, lines = write_objects(meshes, builder.objects, known)
     report = {**builder.report(fused), 'frames_failed': failed, 'stopped': stop(),
-              'source': source.name, 'notes': source.warnings}
+              'source': source.name, 'notes': source.warnings,
+              **({'objects': objects} if objects else {})}
     write_json(arguments.json, report)
     print(f'{"stopped early: " if stop() else ""}{report["frames"]} frames ({failed} failed, '
           f'{report["frames_without_pose"]} without pose, {report["frames_without_depth"]} '
           f'without depth), {report["points"]} points, {report["labels"]} labels, mean confidence '
           f'{report["confidence"]:.2f}, into {arguments.output} and {picture}')
+    for line in lines:
+        print(line)
+    if failure := missing_objects(objects, known):
+        raise DiffsegError(failure)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Labelled clouds as binary PLY files, which Open3D, CloudCompare and MeshLab read."""
+"""Labelled clouds and meshes as binary PLY files, which Open3D, CloudCompare and MeshLab read."""
 
 from __future__ import annotations
 
@@ -48,6 +48,29 @@ def write_ply(path: str | Path, cloud: LabelledCloud,
               *(f'property {kind} {name}' for name, kind in fields.items()), 'end_header\n']
     write_bytes(Path(path), '\n'.join(header).encode(), vertices.tobytes())
     return len(listed)
+
+
+def write_mesh(path: Path, vertices: npt.NDArray[np.floating],
+               triangles: npt.NDArray[np.integer], rgb: npt.NDArray[np.uint8],
+               measured: npt.NDArray[np.bool_]) -> None:
+    """
+    Write a mesh whose vertices know whether they were measured, as binary PLY.
+
+    `vertices` are (V, 3) metres, `triangles` (T, 3) their numbers, `rgb` (V, 3), and `measured`
+    (V,) becomes a property that is 1 or 0. The file appears whole or not at all; raises
+    DiffsegError when it cannot be written.
+    """
+    fields = {name: kind for name, kind in _FIELDS.items() if name != 'label'}
+    fields['measured'] = 'uchar'
+    table = np.rec.fromarrays([*vertices.T, *rgb.T, measured],
+                              [(name, _TYPES[kind]) for name, kind in fields.items()])
+    faces = np.rec.fromarrays([np.full(len(triangles), 3), triangles],
+                              [('count', 'u1'), ('corners', '<i4', 3)])
+    header = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(table)}',
+              *(f'property {kind} {name}' for name, kind in fields.items()),
+              f'element face {len(faces)}', 'property list uchar int vertex_indices',
+              'end_header\n']
+    write_bytes(path, '\n'.join(header).encode(), table.tobytes(), faces.tobytes())
 
 
 def read_ply(path: str | Path) -> LabelledCloud:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from diffseg_ros.geometry.label_images import distinct_labels
 from diffseg_ros.geometry.point_cloud import labelled_cloud
 from diffseg_ros.io.images import write_image
 from diffseg_ros.io.ply import write_ply
+from diffseg_ros.mapping.object_views import ObjectViews
 from diffseg_ros.mapping.odometry import RgbdOdometry
 from diffseg_ros.mapping.voxel_map import FusedCloud, VoxelMap
 from diffseg_ros.pipeline import Pipeline
@@ -35,11 +37,11 @@ class MapBuilder:
     Segments and tracks frames, and fuses their labelled clouds into voxels of a size in metres.
 
     With `odometry` poses are estimated from the images and depth instead of read. The model is
-    loaded when the first usable frame comes.
+    loaded when the first usable frame comes. `objects` collects views of the tracks `complete`.
     """
 
     def __init__(self, config: PipelineConfig, voxel_size: float, *,
-                 odometry: bool = False) -> None:
+                 odometry: bool = False, complete: Collection[int] = ()) -> None:
         self._map = VoxelMap(voxel_size, predicted=bool(config.depth.model))
         self._agreement_map = VoxelMap(_AGREEMENT_VOXEL)
         self._voxel_size = voxel_size
@@ -47,6 +49,7 @@ class MapBuilder:
         self._pipeline: Pipeline | None = None
         self._names = NameTable(config.vocabulary) if config.vocabulary else None
         self._odometry = RgbdOdometry(config.cloud.max_depth or 4.0) if odometry else None
+        self.objects = ObjectViews(complete, config.cloud)
         self._frames = self._without_pose = self._without_depth = self._fused_points = 0
         self._predicted_shares: list[float] = []
         self._first_pose: Matrix = np.eye(4)
@@ -81,6 +84,7 @@ class MapBuilder:
         if frame.depth is None:
             self._without_depth += 1
             return
+        self.objects.add(frame, labels, pose, result.tracks)
         removed: list[int] = []
         if config.removal.from_points:
             removed = removed_ids(config.removal, distinct_labels(labels),
@@ -144,6 +148,12 @@ class MapBuilder:
             render_cloud(seen, colours, *_PICTURE_SIZE, view=view, point_size=self._voxel_size)
             for colours in (fused.cloud.rgb, label_colours(fused.cloud.labels))]))
         return picture
+
+    def names(self, fused: FusedCloud) -> dict[int, str]:
+        """Return the name of each id of the map, '' where it has none."""
+        named = {row['id']: row['name'] for row in self._names.rows()} if self._names else {}
+        ids = distinct_labels(fused.cloud.labels).tolist()
+        return {number: named.get(number, '') for number in ids if number != UNLABELLED}
 
     def report(self, fused: FusedCloud) -> dict[str, Any]:
         """Return the counts of the map and how well its frames agree."""

@@ -83,6 +83,39 @@ def test_map_of_a_known_scene(run, posed, tmp_path):
     assert 0.1 < drawn.mean() and (photo != labels)[drawn].any()
 
 
+def test_objects_of_the_map_become_meshes(run, posed, tmp_path, capsys):
+    import open3d
+    _, output = run(posed)
+    cloud, before = read_ply(output), output.read_bytes()
+    front = (np.abs(cloud.points - [-0.5, 0.2, 2.3]) < [0.2, 0.2, 0.01]).all(axis=1)
+    box = int(np.bincount(cloud.labels[front & (cloud.labels >= 0)]).argmax())
+    assert not list(output.parent.glob('*.object_*'))
+
+    code, _ = run(posed, '--complete', str(box))
+    assert code == 0 and output.read_bytes() == before
+    mesh = open3d.io.read_triangle_mesh(str(output.with_name(f'map.object_{box}.ply')))
+    report, = json.loads((tmp_path / 'report.json').read_text())['objects']
+    assert report['id'] == box and report['views'] == FRAMES
+    assert report['vertices'] == len(mesh.vertices) > 100
+    assert {'residual', 'completed_share', 'extents', 'planes'} <= set(report)
+    assert f'object {box}: {FRAMES} views' in capsys.readouterr().out
+
+    code, _ = run(posed, '--complete', '999', str(box))
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert code == 2 and 'no such id in the map' in error and str(box) in error
+    assert [path.name for path in output.parent.glob('*.object_*')] == [f'map.object_{box}.ply']
+    rows = json.loads((tmp_path / 'report.json').read_text())['objects']
+    assert [set(row) >= {'error'} for row in sorted(rows, key=lambda row: row['id'])] == [
+        False, True]
+
+
+@pytest.mark.parametrize('number', ['-1', 'mug', '1.5'])
+def test_id_that_is_no_number_is_named(run, posed, capsys, number):
+    with pytest.raises(SystemExit):
+        run(posed, f'--complete={number}')
+    assert 'an id of the map is needed' in capsys.readouterr().err
+
+
 def test_bag_and_folder_give_the_same_map(run, posed, tmp_path):
     assert convert([str(posed), str(tmp_path / 'posed.mcap')]) == 0
     _, folder_map = run(posed)
