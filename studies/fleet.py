@@ -138,7 +138,7 @@ class Study:
             print(f'{name}: {seconds:.1f} s, {rate:.1f} recordings a minute', flush=True)
         for output in ('process', 'one', 'two'):
             ends = sorted(path.stat().st_mtime
-                          for path in (self.folder / output).glob('*/row.json'))
+                          for path in (self.folder / output).glob('[!.]*/row.json'))
             rate = 60 * (len(ends) - 1) / (ends[-1] - ends[0])
             print(f'{output}: after the first result {rate:.1f} a minute', flush=True)
 
@@ -192,11 +192,11 @@ class Study:
         arguments = (self.folder / 'good', self.folder / 'bad', '--continue-on-error',
                      '--timeout', TIMEOUT, '--resume')
         process, output = self._relabel('killed', *arguments), self.folder / 'killed'
-        wait_for(lambda: len(list(output.glob('*/row.json'))) >= GOOD // 2)
+        wait_for(lambda: len(list(output.glob('[!.]*/row.json'))) >= GOOD // 2)
         process.send_signal(signal.SIGKILL)
         process.wait()
         time.sleep(5)
-        done = {path: path.stat().st_mtime_ns for path in output.glob('*/row.json')}
+        done = {path: path.stat().st_mtime_ns for path in output.glob('[!.]*/row.json')}
         code = self._relabel('killed', *arguments).wait()
         print(f'killed with {len(done)} whole; then exit code {code}')
         again = sum(path.stat().st_mtime_ns != before for path, before in done.items())
@@ -213,7 +213,7 @@ class Study:
         nodes = [cluster.add_node(num_cpus=1, object_store_memory=10**8) for _ in range(2)]
         process = self._relabel('nodes', self.folder / 'good', '--address', cluster.address)
         output = self.folder / 'nodes'
-        wait_for(lambda: len(list(output.glob('*/row.json'))) >= 6)
+        wait_for(lambda: len(list(output.glob('[!.]*/row.json'))) >= 6)
         print(f'in work: {sorted(path.name for path in output.glob(".*.attempt"))}', flush=True)
         cluster.remove_node(nodes[1], allow_graceful=False)
         code = process.wait()
@@ -232,7 +232,7 @@ class Study:
                                 '--limit', 4)
         seen: dict[int, float] = {}
         while process.poll() is None:
-            done = len(list((self.folder / 'fifty_out').glob('*/row.json')))
+            done = len(list((self.folder / 'fifty_out').glob('[!.]*/row.json')))
             seen[done] = max(seen.get(done, 0.0), max(worker_memory(), default=0.0))
             time.sleep(0.05)
         print({done: round(megabytes) for done, megabytes in seen.items() if done % 5 == 0})

@@ -188,6 +188,7 @@ def test_ids_go_on_rising_when_the_clock_jumps_back_and_memory_of_it_is_gone(rig
     assert len(client.got['points']) == len(client.got['labels']) == 30
 
 
+@pytest.mark.large
 def test_start_to_first_labels_is_quick(rig):
     """Little more than the imports of what it runs on take, on any machine."""
     subprocess.run([sys.executable, '-c', LIBRARIES], check=True)

@@ -27,7 +27,7 @@ def photo(seed):
 
 
 @pytest.mark.parametrize('strength', STRENGTHS)
-@pytest.mark.parametrize('seed', [0, 1])
+@pytest.mark.parametrize('seed', [0])
 def test_diffcut(seed, strength):
     rgb, truth = photo(seed)
     features = stand_in_features(rgb, truth, STRENGTHS[strength], seed, 1024)

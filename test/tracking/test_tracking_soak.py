@@ -13,9 +13,9 @@ from tracking_soak import judge, Record, soak  # noqa: E402
 @pytest.mark.slow
 def test_tracker_neither_slows_down_nor_grows():
     # So short a run on a busy machine says little of a fifth; it sees what grows every frame.
-    report = judge(soak(1200), slower=2.0)
+    report = judge(soak(600), slower=2.0)
     assert report['problems'] == []
-    assert report['tracks_started'] > 80 and report['most_awake'] >= 10
+    assert report['tracks_started'] > 40 and report['most_awake'] >= 10
 
 
 def record(*, slows=0.0, grows=0.0, asleep=3):
