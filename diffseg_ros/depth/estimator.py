@@ -15,7 +15,6 @@ from diffseg_ros.depth.ranges import known_from_ranges
 from diffseg_ros.depth.scale_filter import ScaleFilter
 from diffseg_ros.depth.triangulation import Triangulator
 from diffseg_ros.error_text import describe_error
-from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.gpu_memory import is_out_of_gpu_memory, release_gpu_memory
 from diffseg_ros.types import DepthImage, Frame
@@ -72,7 +71,6 @@ class DepthEstimator:
         self._triangulator = Triangulator()
         self._filter = ScaleFilter()
         self._alignment: Alignment | None = None
-        self._before: KnownDepth | None = None
         self._source = ''
         self._predicted: Predicted | None = None
         self._carrier: Carrier | None = None
@@ -114,19 +112,23 @@ class DepthEstimator:
         for carrier in carriers:
             carrier.follow(filled)
 
-    def begin(self, frame: Frame) -> None:
-        """Let the present frame be the next one that is predicted."""
-        try:
-            self._before = self._known_before(frame)
-        except DiffsegError:  # of the lens; `give` says so
-            self._before = None
-        self._awaited = Carrier()
+    def begin(self, frame: Frame) -> KnownDepth | None:
+        """
+        Let the present frame be the next one that is predicted.
 
-    def predict(self, frame: Frame) -> Predicted:
+        Returns the depth of the last keyframe as far as motion leads here, for `predict`.
+        """
+        self._awaited = Carrier()
+        try:
+            return self._known_before(frame)
+        except Exception:  # such as of the lens; `give` says so
+            return None
+
+    def predict(self, frame: Frame, before: KnownDepth | None) -> Predicted:
         """Return what the model makes of a keyframe; why not, where it fails."""
         try:
             values = self._model.predict(frame.rgb)
-            metres, confidence, reason = self._in_metres(values, frame)
+            metres, confidence, reason = self._in_metres(values, frame, before)
             self._predicted_frames += 1
             self.failure = ''
             return Predicted(metres, confidence, View.of(frame), reason)
@@ -179,8 +181,8 @@ class DepthEstimator:
         height, width = frame.rgb.shape[:2]
         return resize_labels(depth, height, width), resize_labels(confidence, height, width)
 
-    def _in_metres(self, values: npt.NDArray[np.float32],
-                   frame: Frame) -> tuple[DepthImage | None, float, str]:
+    def _in_metres(self, values: npt.NDArray[np.float32], frame: Frame,
+                   before: KnownDepth | None) -> tuple[DepthImage | None, float, str]:
         """Return the metres of a keyframe, their confidence, and why there are none."""
         kind, problems = self._model.kind, list[str]()
         measured, source = None, 'model' if kind is DepthKind.METRIC else 'before'
@@ -189,7 +191,7 @@ class DepthEstimator:
                 measured, source = found, name
                 break
             problems.append(f'{name}: it does not tell the scale of what is predicted')
-        alignment = self._filter.update(values, kind, measured, self._before, frame.stamp)
+        alignment = self._filter.update(values, kind, measured, before, frame.stamp)
         self._alignment = alignment
         if alignment is not None:
             self._source = source
@@ -208,8 +210,8 @@ class DepthEstimator:
         carried = carrier.carry(predicted.metres, predicted.view, frame)
         if carried is None:
             return None
-        depth, known = carried
-        return _known_pixels(np.where(known, depth, np.float32(np.nan)))
+        depth = np.where(carried[1], carried[0], np.float32(np.nan))
+        return _known_pixels(resize_labels(depth, *frame.rgb.shape[:2]))
 
     def _alignments(self, values: npt.NDArray[np.float32], frame: Frame,
                     problems: list[str]) -> Iterator[tuple[str, Alignment | None]]:

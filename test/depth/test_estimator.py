@@ -24,8 +24,8 @@ def given(item, settings=None, kind=DepthKind.INVERSE):
 
 
 def keyframe(estimator, item):
-    estimator.begin(item)
-    estimator.take(estimator.predict(item) if estimator.wants(item) else None)
+    before = estimator.begin(item)
+    estimator.take(estimator.predict(item, before) if estimator.wants(item) else None)
     return estimator.give(item)
 
 
@@ -86,6 +86,16 @@ def test_the_scale_is_remembered_for_some_seconds():
     assert keyframe(estimator, bare(WALK[2], stamp=9 * 10**9)).depth is None
     estimator.reset()
     assert keyframe(estimator, bare(WALK[3])).depth is None
+
+
+def test_the_scale_is_remembered_where_the_size_of_images_changes():
+    large = replace(WALK[0], rgb=WALK[0].rgb.repeat(2, 0).repeat(2, 1),
+                    depth=WALK[0].depth.repeat(2, 0).repeat(2, 1), stamp=10**8)
+    for first, then in ((WALK[0], large), (large, replace(WALK[0], stamp=2 * 10**8))):
+        estimator = DepthEstimator(KnowingModel([first, then]), DepthSettings(model='it'))
+        keyframe(estimator, bare(first, ranges=points_of(WALK[0], 200)))
+        result = keyframe(estimator, bare(then))
+        check(result, then.depth, 'before', estimator)
 
 
 def test_a_metric_model_is_taken_as_it_is():
