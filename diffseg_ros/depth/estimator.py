@@ -22,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 _BEST, _PER_RESIDUAL = 0.9, 5.0
-_METRIC_RESIDUAL = 0.1
 _PER_FRAME, _WITHOUT_SOURCE = 0.98, 0.5
 _KNOWN_PIXELS = 20_000
+_AS_IT_IS = Alignment(1.0, 0.0, residual=0.1, inliers=0.0)
+"""That of a metric model where nothing is known besides."""
 _LEVEL = np.array([0.0, -1.0, 0.0])
 """Up in the optical frame of a camera that looks at the horizon."""
 
@@ -187,20 +188,19 @@ class DepthEstimator:
         kind, problems = self._model.kind, list[str]()
         measured, source = None, 'model' if kind is DepthKind.METRIC else 'before'
         for name, found in self._alignments(values, frame, problems):
-            if found is not None:
+            if found is not None and found.points:
                 measured, source = found, name
                 break
             problems.append(f'{name}: it does not tell the scale of what is predicted')
         alignment = self._filter.update(values, kind, measured, before, frame.stamp)
         self._alignment = alignment
-        if alignment is not None:
-            self._source = source
-            return to_metres(values, kind, alignment), _confidence(alignment.residual), ''
-        if kind is DepthKind.METRIC:
-            self._source = source
-            return values, _confidence(_METRIC_RESIDUAL), ''
-        self._source = ''
-        return None, 0.0, _no_scale(problems)
+        if alignment is None and kind is DepthKind.METRIC:
+            alignment = _AS_IT_IS
+        if alignment is None:
+            self._source = ''
+            return None, 0.0, _no_scale(problems)
+        self._source = source
+        return to_metres(values, kind, alignment), _confidence(alignment.residual), ''
 
     def _known_before(self, frame: Frame) -> KnownDepth | None:
         """Return the depth of the last keyframe as far as motion leads to this frame."""
@@ -258,8 +258,8 @@ def _known_pixels(depth: DepthImage) -> KnownDepth:
 
 
 def _confidence(residual: float) -> float:
-    """Return that of a keyframe whose metres are off by a share, NaN where that is not known."""
-    return _BEST / (1 + _PER_RESIDUAL * (residual if residual >= 0 else _METRIC_RESIDUAL))
+    """Return that of a keyframe whose metres are off by a share."""
+    return _BEST / (1 + _PER_RESIDUAL * residual)
 
 
 def _all_measured(frame: Frame) -> Frame:

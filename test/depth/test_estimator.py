@@ -104,6 +104,15 @@ def test_a_metric_model_is_taken_as_it_is():
     assert np.array_equal(result.depth, WALK[0].depth)
 
 
+@pytest.mark.parametrize('measured', [None, WALK[0].depth])
+def test_what_a_metric_model_gives_beyond_all_things_is_no_depth(measured):
+    model = KnowingModel(WALK, DepthKind.METRIC)
+    model.predict = lambda _: np.where(np.arange(160) < 9, np.float32(9e3), WALK[0].depth)
+    estimator = DepthEstimator(model, DepthSettings(model='it', use='always'))
+    result = keyframe(estimator, replace(WALK[0], depth=measured))
+    assert np.array_equal(np.isnan(result.depth), np.arange(160) < np.full((120, 1), 9))
+
+
 def test_measured_depth_is_kept_where_only_missing_depth_is_predicted():
     model = KnowingModel(WALK)
     estimator = DepthEstimator(model, DepthSettings(model='it'))
@@ -130,8 +139,9 @@ def test_holes_are_filled_and_measured_pixels_stay(kind):
 
 def test_a_sensor_that_sees_nothing_is_filled_by_a_metric_model_alone():
     blind = np.full(WALK[0].depth.shape, np.nan, np.float32)
-    _, result = given(replace(WALK[0], depth=blind), DepthSettings(model='it', use='fill'),
-                      DepthKind.METRIC)
+    estimator, result = given(replace(WALK[0], depth=blind),
+                              DepthSettings(model='it', use='fill'), DepthKind.METRIC)
+    assert estimator.report['scale_source'] == 'model' and not estimator.report['residual']
     np.testing.assert_allclose(result.depth, WALK[0].depth, rtol=1e-5)
     assert (result.depth_confidence < 1).all() and result.measured.depth is None
 
