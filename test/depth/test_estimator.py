@@ -66,6 +66,14 @@ def test_a_camera_that_moves_gives_the_scale():
     check(result, WALK[-1].depth, 'triangulation', estimator, 0.05)
 
 
+def test_ranges_out_of_view_are_named():
+    behind = points_of(WALK[0], 30) * np.float32(-1)
+    estimator, result = given(bare(WALK[0], ranges=behind))
+    assert result.depth is None
+    assert ('ranges: it does not tell the scale of what is predicted; 0 pixels show one of its 30 '
+            'points') in estimator.reason
+
+
 def test_without_any_scale_one_line_says_what_to_give():
     estimator, result = given(bare(WALK[0]))
     assert result.depth is None and result.depth_confidence is None
