@@ -136,7 +136,7 @@ class DepthEstimator:
         except Exception as error:
             self._failed += 1
             self.failure = describe_error(error)
-            if is_out_of_gpu_memory(error):
+            if is_out_of_gpu_memory(error.__cause__ or error):  # models say it in their own words
                 release_gpu_memory()
             return Predicted(None, 0.0, View.of(frame), f'depth model: {self.failure}')
 

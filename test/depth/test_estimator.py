@@ -2,10 +2,12 @@ from dataclasses import replace
 
 from diffseg_ros.depth.base import DepthKind, DepthSettings
 from diffseg_ros.depth.estimator import DepthEstimator
+from diffseg_ros.errors import DiffsegError
 from hall import frame, HEIGHT
 import numpy as np
 import pytest
 from stand_in import KnowingModel
+import torch
 
 WALK = [frame(number, right=0.06 * number) for number in range(4)]
 LEVEL = frame(tilt=0.0)
@@ -160,6 +162,25 @@ def test_always_is_prediction_aligned_to_the_sensor():
                               DepthSettings(model='it', use='always'))
     check(result, WALK[0].depth, 'sensor', estimator)
     assert result.measured.depth is None
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_a_full_gpu_is_emptied(wrapped, monkeypatch):
+    def predict(_):
+        try:
+            raise torch.OutOfMemoryError('20 GiB')
+        except torch.OutOfMemoryError as error:
+            if wrapped:
+                raise DiffsegError('use a smaller model') from error
+            raise
+
+    emptied = []
+    monkeypatch.setattr('diffseg_ros.depth.estimator.release_gpu_memory',
+                        lambda: emptied.append(True))
+    model = KnowingModel(WALK)
+    model.predict = predict
+    result = keyframe(DepthEstimator(model, DepthSettings(model='it')), bare(WALK[0]))
+    assert result.depth is None and emptied == [True]
 
 
 @pytest.mark.parametrize('use', ['missing', 'fill', 'always'])
