@@ -229,7 +229,8 @@ class DepthEstimator:
         if frame.ranges is not None:
             known = known_from_ranges(frame.ranges, camera, (height, width))
             yield 'ranges', align(values, kind, known)
-            problems.append(f'{len(known.metres)} pixels show one of its {len(frame.ranges)} points')
+            problems.append(f'{len(known.metres)} pixels show one of its {len(frame.ranges)} '
+                            'points')
         if frame.pose is not None:
             corners = self._triangulator.update(frame.rgb, frame.pose, camera)
             if corners is None:
