@@ -55,9 +55,10 @@ class DepthEstimator:
     """
     Predicts depth in keyframes and carries it into the frames between them.
 
-    For every frame call `follow`, then for a keyframe `begin`, and `give` at last. `predict` may
-    run in another thread, one keyframe at a time; `take` its result before `give`, in the same
-    frame or a later one. Nothing of it raises: what fails costs the depth of some frames.
+    For every frame call `follow`, then for a keyframe `begin`, and `give` at last. `predict` gets
+    what `begin` returned and may run in another thread, one keyframe at a time; `take` its result
+    before `give`, in the same frame or a later one. Nothing of it raises: what fails costs the
+    depth of some frames.
     """
 
     def __init__(self, model: DepthModel, settings: DepthSettings) -> None:
