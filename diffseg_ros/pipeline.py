@@ -19,7 +19,7 @@ from typing import NamedTuple
 from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone, model_kind
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.depth.base import DepthModel
+from diffseg_ros.depth.base import DepthModel, KnownDepth
 from diffseg_ros.depth.carrier import Step
 from diffseg_ros.depth.estimator import DepthEstimator, Predicted
 from diffseg_ros.depth.loader import load_depth_model
@@ -433,18 +433,18 @@ class Pipeline:
     def _begin(self, frame: Frame, prediction: Prediction) -> _Segmented | None:
         """Segment a keyframe; return the result if it takes effect in the frame itself."""
         delay = self._config.tracking.segments_delay
-        if self._depth:
-            self._depth.begin(frame)
+        before = self._depth.begin(frame) if self._depth else None
         # Without tracks there is nothing to go on with.
         if not prediction.has_tracks or not (delay or self._thread):
-            return self._segment_keyframe(frame, prediction)
+            return self._segment_keyframe(frame, prediction, before)
         prediction = self._tracker.wait_for(prediction)
         if self._thread:
-            self._job = _Job(self._thread.submit(self._segment_keyframe, frame, prediction))
+            self._job = _Job(self._thread.submit(self._segment_keyframe, frame, prediction,
+                                                 before))
             return None
         result: Future[_Segmented] = Future()
         try:
-            result.set_result(self._segment_keyframe(frame, prediction))
+            result.set_result(self._segment_keyframe(frame, prediction, before))
         except Exception as error:
             result.set_exception(error)
         self._job = _Job(result, self._number + delay)
@@ -463,8 +463,9 @@ class Pipeline:
             self._tracker.give_up()
             raise
 
-    def _segment_keyframe(self, frame: Frame, prediction: Prediction) -> _Segmented:
-        """Segment a frame, told where its tracks are predicted to be."""
+    def _segment_keyframe(self, frame: Frame, prediction: Prediction,
+                          before: KnownDepth | None) -> _Segmented:
+        """Segment a frame, told where its tracks are predicted to be, and its depth `before`."""
         watch = _StopWatch()
         features, attention = self._observe(frame)
         watch.lap('features')
@@ -475,7 +476,7 @@ class Pipeline:
             watch.lap('segmentation')
         depth = None
         if self._depth and self._depth.wants(frame):
-            depth = self._depth.predict(frame)
+            depth = self._depth.predict(frame, before)
             watch.lap('depth')
         return _Segmented(segments, depth, watch.laps)
 

@@ -108,7 +108,7 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     write_json(arguments.json, report)
     _print_summary(report, arguments.output)
     if report.get('depth') and report['frames_without_cloud']:
-        print(_why_no_cloud(report, source), file=sys.stderr)
+        print(_why_no_cloud(report, source, config), file=sys.stderr)
     return 0 if stop() else _write_pages(arguments, tolerances, stop)
 
 
@@ -191,9 +191,13 @@ def _compare(arguments: argparse.Namespace, tolerances: dict[str, float]) -> int
                              title=f'{comparison.name}: what changed')
 
 
-def _why_no_cloud(report: dict[str, Any], source: Source) -> str:
+def _why_no_cloud(report: dict[str, Any], source: Source, config: PipelineConfig) -> str:
     """Return what some frames of a replay with a depth model lack for a cloud."""
-    reason = report['depth']['missing'] or 'predicted depth was missing in some frames'
+    reason = report['depth']['missing']
+    if not reason and config.depth.in_points:
+        reason = 'they lack predicted depth, or the intrinsics of the camera'
+    elif not reason:
+        reason = 'predicted depth gives none, because depth.in_points is off'
     if source.camera_file and not Path(source.camera_file).exists():
         reason = (f'the camera has no intrinsics: write them to {source.camera_file}, as '
                   '{"width": W, "height": H, "fx": FX, "fy": FY, "cx": CX, "cy": CY} in pixels')

@@ -15,7 +15,6 @@ from diffseg_ros.depth.ranges import known_from_ranges
 from diffseg_ros.depth.scale_filter import ScaleFilter
 from diffseg_ros.depth.triangulation import Triangulator
 from diffseg_ros.error_text import describe_error
-from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.gpu_memory import is_out_of_gpu_memory, release_gpu_memory
 from diffseg_ros.types import DepthImage, Frame
@@ -23,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 _BEST, _PER_RESIDUAL = 0.9, 5.0
-_METRIC_RESIDUAL = 0.1
 _PER_FRAME, _WITHOUT_SOURCE = 0.98, 0.5
 _KNOWN_PIXELS = 20_000
+_AS_IT_IS = Alignment(1.0, 0.0, residual=0.1, inliers=0.0)
+"""That of a metric model where nothing is known besides."""
 _LEVEL = np.array([0.0, -1.0, 0.0])
 """Up in the optical frame of a camera that looks at the horizon."""
 
@@ -55,9 +55,10 @@ class DepthEstimator:
     """
     Predicts depth in keyframes and carries it into the frames between them.
 
-    For every frame call `follow`, then for a keyframe `begin`, and `give` at last. `predict` may
-    run in another thread, one keyframe at a time; `take` its result before `give`, in the same
-    frame or a later one. Nothing of it raises: what fails costs the depth of some frames.
+    For every frame call `follow`, then for a keyframe `begin`, and `give` at last. `predict` gets
+    what `begin` returned and may run in another thread, one keyframe at a time; `take` its result
+    before `give`, in the same frame or a later one. Nothing of it raises: what fails costs the
+    depth of some frames.
     """
 
     def __init__(self, model: DepthModel, settings: DepthSettings) -> None:
@@ -72,7 +73,6 @@ class DepthEstimator:
         self._triangulator = Triangulator()
         self._filter = ScaleFilter()
         self._alignment: Alignment | None = None
-        self._before: KnownDepth | None = None
         self._source = ''
         self._predicted: Predicted | None = None
         self._carrier: Carrier | None = None
@@ -114,26 +114,30 @@ class DepthEstimator:
         for carrier in carriers:
             carrier.follow(filled)
 
-    def begin(self, frame: Frame) -> None:
-        """Let the present frame be the next one that is predicted."""
-        try:
-            self._before = self._known_before(frame)
-        except DiffsegError:  # of the lens; `give` says so
-            self._before = None
-        self._awaited = Carrier()
+    def begin(self, frame: Frame) -> KnownDepth | None:
+        """
+        Let the present frame be the next one that is predicted.
 
-    def predict(self, frame: Frame) -> Predicted:
+        Returns the depth of the last keyframe as far as motion leads here, for `predict`.
+        """
+        self._awaited = Carrier()
+        try:
+            return self._known_before(frame)
+        except Exception:  # such as of the lens; `give` says so
+            return None
+
+    def predict(self, frame: Frame, before: KnownDepth | None) -> Predicted:
         """Return what the model makes of a keyframe; why not, where it fails."""
         try:
             values = self._model.predict(frame.rgb)
-            metres, confidence, reason = self._in_metres(values, frame)
+            metres, confidence, reason = self._in_metres(values, frame, before)
             self._predicted_frames += 1
             self.failure = ''
             return Predicted(metres, confidence, View.of(frame), reason)
         except Exception as error:
             self._failed += 1
             self.failure = describe_error(error)
-            if is_out_of_gpu_memory(error):
+            if is_out_of_gpu_memory(error.__cause__ or error):  # models say it in their own words
                 release_gpu_memory()
             return Predicted(None, 0.0, View.of(frame), f'depth model: {self.failure}')
 
@@ -179,26 +183,25 @@ class DepthEstimator:
         height, width = frame.rgb.shape[:2]
         return resize_labels(depth, height, width), resize_labels(confidence, height, width)
 
-    def _in_metres(self, values: npt.NDArray[np.float32],
-                   frame: Frame) -> tuple[DepthImage | None, float, str]:
+    def _in_metres(self, values: npt.NDArray[np.float32], frame: Frame,
+                   before: KnownDepth | None) -> tuple[DepthImage | None, float, str]:
         """Return the metres of a keyframe, their confidence, and why there are none."""
         kind, problems = self._model.kind, list[str]()
         measured, source = None, 'model' if kind is DepthKind.METRIC else 'before'
         for name, found in self._alignments(values, frame, problems):
-            if found is not None:
+            if found is not None and found.points:
                 measured, source = found, name
                 break
             problems.append(f'{name}: it does not tell the scale of what is predicted')
-        alignment = self._filter.update(values, kind, measured, self._before, frame.stamp)
+        alignment = self._filter.update(values, kind, measured, before, frame.stamp)
         self._alignment = alignment
-        if alignment is not None:
-            self._source = source
-            return to_metres(values, kind, alignment), _confidence(alignment.residual), ''
-        if kind is DepthKind.METRIC:
-            self._source = source
-            return values, _confidence(_METRIC_RESIDUAL), ''
-        self._source = ''
-        return None, 0.0, _no_scale(problems)
+        if alignment is None and kind is DepthKind.METRIC:
+            alignment = _AS_IT_IS
+        if alignment is None:
+            self._source = ''
+            return None, 0.0, _no_scale(problems)
+        self._source = source
+        return to_metres(values, kind, alignment), _confidence(alignment.residual), ''
 
     def _known_before(self, frame: Frame) -> KnownDepth | None:
         """Return the depth of the last keyframe as far as motion leads to this frame."""
@@ -208,8 +211,8 @@ class DepthEstimator:
         carried = carrier.carry(predicted.metres, predicted.view, frame)
         if carried is None:
             return None
-        depth, known = carried
-        return _known_pixels(np.where(known, depth, np.float32(np.nan)))
+        depth = np.where(carried[1], carried[0], np.float32(np.nan))
+        return _known_pixels(resize_labels(depth, *frame.rgb.shape[:2]))
 
     def _alignments(self, values: npt.NDArray[np.float32], frame: Frame,
                     problems: list[str]) -> Iterator[tuple[str, Alignment | None]]:
@@ -227,6 +230,8 @@ class DepthEstimator:
         if frame.ranges is not None:
             known = known_from_ranges(frame.ranges, camera, (height, width))
             yield 'ranges', align(values, kind, known)
+            problems.append(f'{len(known.metres)} pixels show one of its {len(frame.ranges)} '
+                            'points')
         if frame.pose is not None:
             corners = self._triangulator.update(frame.rgb, frame.pose, camera)
             if corners is None:
@@ -256,8 +261,8 @@ def _known_pixels(depth: DepthImage) -> KnownDepth:
 
 
 def _confidence(residual: float) -> float:
-    """Return that of a keyframe whose metres are off by a share, NaN where that is not known."""
-    return _BEST / (1 + _PER_RESIDUAL * (residual if residual >= 0 else _METRIC_RESIDUAL))
+    """Return that of a keyframe whose metres are off by a share."""
+    return _BEST / (1 + _PER_RESIDUAL * residual)
 
 
 def _all_measured(frame: Frame) -> Frame:

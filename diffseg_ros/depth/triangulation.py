@@ -45,11 +45,11 @@ class Triangulator:
 
     At most 24 views are kept, two centimetres or a hundredth of the depth of the scene apart;
     while that is unknown, farther and farther. The one whose baseline is best for that depth is
-    compared; at first the one farthest away. Corners are found in the
-    present image and followed to the earlier one by pyramidal Lucas-Kanade, from where their ray
-    leads at that depth. Kept are those that lead back, lie before both cameras, meet the earlier
-    place to a pixel (which is the distance from the epipolar line) and are seen from directions
-    at least 1.5 degrees apart. A standing or turning camera gives none.
+    compared; at first the one farthest away. Corners are found in the present image and followed
+    to the earlier one by pyramidal Lucas-Kanade, from where their ray leads at that depth. Kept
+    are those that lead back, lie before both cameras, meet the earlier place to a pixel (which is
+    the distance from the epipolar line) and are seen from directions at least 1.5 degrees apart. A
+    standing or turning camera gives none.
 
     Sources: Shi and Tomasi, CVPR 1994, for the corners; Bouguet, "Pyramidal implementation of the
     Lucas Kanade feature tracker", 2000; Hartley and Zisserman, "Multiple view geometry", 2004,
@@ -194,6 +194,8 @@ def _pairs(now: _View, before: _View, motion: Matrix,
     if not len(corners):
         return corners, guess
     ends, followed = _followed(now, before, corners, guess)
+    # Where a lens has no inverse there are no rays.
+    followed &= np.isfinite(_rays(ends, before)).all(axis=1)
     return corners[followed], ends[followed]
 
 

@@ -211,7 +211,7 @@ class MessagePairing:
     An image is held until messages one second younger were read, and until depth of its stamp
     came, or 32 images or 128 depth images wait; memory is bounded by that. An image gets the
     depth of equal stamp, else the nearest within `tolerance` (ns), and the ranges nearest within
-    0.1 s; camera_info is the last at or before the image, else the first of the bag. `tree` holds
+    0.2 s; camera_info is the last at or before the image, else the first of the bag. `tree` holds
     the static transforms and gets the others. A time jump (a looped recording) ends everything
     before it; depth that is nearer to an image that waits than any before is late, and no jump.
     With `by_recording_time` the recording times are taken for the stamps.
@@ -299,6 +299,7 @@ class MessagePairing:
             image.camera_info = self._infos.find_last(image.stamp) or self._first_info
             yield image
             self._depths.discard(before=image.stamp - self._tolerance)
+            self._ranges.discard(before=image.stamp - SPARSE_TOLERANCE_NS)
 
     def _expects_depth(self, image: SyncedMessages, until: int) -> bool:
         """Return whether depth of the image's stamp may still follow, however late."""

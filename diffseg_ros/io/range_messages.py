@@ -12,8 +12,9 @@ import numpy.typing as npt
 POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 LASER_SCAN = 'sensor_msgs/msg/LaserScan'
 RANGE_TYPES = (POINT_CLOUD, LASER_SCAN)
-SPARSE_TOLERANCE_NS = 100_000_000
-"""How far the stamps of ranges and of an image may lie apart: one turn of a lidar at 10 Hz."""
+SPARSE_TOLERANCE_NS = 200_000_000
+"""How far the stamps of ranges and of an image may lie apart: two turns of a lidar at 10 Hz. Its
+stamp is that of the first ray, and its message comes a turn later, when the next one has begun."""
 
 _FLOATS = {7: 'f4', 8: 'f8'}
 """NumPy type by the number of a PointField's datatype."""

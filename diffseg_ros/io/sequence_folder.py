@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.camera import same_view
 from diffseg_ros.geometry.transforms import pose_from_quaternion
 from diffseg_ros.io.base import CAMERA_FRAME, DEFAULT_PERIOD_NS, Source, SourceFrame
 from diffseg_ros.io.images import (
@@ -18,7 +19,7 @@ from diffseg_ros.io.images import (
     read_units,
     sorted_images,
 )
-from diffseg_ros.types import DepthImage, Frame, Intrinsics, Matrix
+from diffseg_ros.types import DepthImage, Frame, Intrinsics, Matrix, RgbImage
 import numpy as np
 import numpy.typing as npt
 
@@ -75,8 +76,9 @@ class ImageSequence(Source):
             return None
 
     def _frame(self, number: int) -> Frame:
-        return Frame(read_image(self._images[number]), number * DEFAULT_PERIOD_NS, CAMERA_FRAME,
-                     intrinsics=self.intrinsics)
+        rgb = read_image(self._images[number])
+        return Frame(rgb, number * DEFAULT_PERIOD_NS, CAMERA_FRAME,
+                     intrinsics=of_view(rgb, self.intrinsics, self.camera_file))
 
 
 class SequenceFolder(ImageSequence):
@@ -177,6 +179,16 @@ def intrinsics_in(camera: Path) -> Intrinsics | None:
     """Return the intrinsics in a file such as camera.json, None without it; or raise."""
     values = json_object(camera)
     return camera_intrinsics(camera, values) if values else None
+
+
+def of_view(rgb: RgbImage, intrinsics: Intrinsics | None, camera: str) -> Intrinsics | None:
+    """Return the intrinsics in a file; raise DiffsegError where an image shows another view."""
+    size = rgb.shape[1], rgb.shape[0]
+    if intrinsics is not None and not same_view((intrinsics.width, intrinsics.height), size):
+        raise DiffsegError(f'{camera}: of {intrinsics.width}x{intrinsics.height} pixels, and the '
+                           f'image has {size[0]}x{size[1]}; give the intrinsics of upright '
+                           'images, at any size of the same view')
+    return intrinsics
 
 
 def camera_intrinsics(path: Path, camera: dict[str, Any]) -> Intrinsics:

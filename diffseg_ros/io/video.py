@@ -8,7 +8,7 @@ from typing import Any
 
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.io.base import CAMERA_FRAME, DEFAULT_PERIOD_NS, Source, SourceFrame
-from diffseg_ros.io.sequence_folder import intrinsics_in
+from diffseg_ros.io.sequence_folder import intrinsics_in, of_view
 from diffseg_ros.types import Frame
 import numpy as np
 
@@ -74,7 +74,7 @@ class Video(Source):
                                    round(picture.rotation / 90))
                     yield SourceFrame(number - 1, Frame(
                         np.ascontiguousarray(rgb), stamp, CAMERA_FRAME,
-                        intrinsics=self._intrinsics))
+                        intrinsics=of_view(rgb, self._intrinsics, self.camera_file)))
 
     def _opened(self) -> Any:
         av = load_av(self._path)

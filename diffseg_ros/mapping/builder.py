@@ -116,11 +116,14 @@ class MapBuilder:
     def _reason_for_no_map(self) -> str:
         if self._without_pose:
             if self._odometry is not None:
-                return 'odometry found no camera motion; give a recording with poses'
+                return ('odometry found no camera motion in measured depth; give a recording '
+                        'with poses')
             return ('no frame has a pose, and a map needs them; a sequence folder has them in '
                     'poses.txt, a bag in /tf from a fixed frame (map, odom, world) to the '
                     'camera; or estimate them with --odometry')
-        if self._without_depth and (missing := self._predicted('missing')):
+        if self._without_depth and self._depth_report():
+            missing = self._predicted('missing') or ('it would be predicted, and depth.in_points '
+                                                     'is off')
             return f'no frame has depth: {missing}'
         if self._without_depth:
             return ('no frame has depth and intrinsics, and a map needs them; a sequence folder '

@@ -114,10 +114,10 @@ class FrameProcessor:
 
     def status(self) -> ProcessingStatus:
         """Return how processing goes."""
-        since = self._busy_since
+        since, depth = self._busy_since, self._depth
         return ProcessingStatus(
             failure=self._failure, naming_failure=self._naming.get('naming_failure', ''),
-            depth_failure=self._depth.get('failure', ''),
+            depth_failure=depth.get('failure') or depth.get('missing', ''),
             no_cloud_reason=self._cloud_warnings.reason,
             unencodable=self.publishers.encoder.unencodable, output_rate=self._output_rate.rate,
             busy_seconds=0.0 if since is None else time.monotonic() - since)

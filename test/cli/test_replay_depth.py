@@ -6,8 +6,12 @@ import json
 
 from box_recording import write_sequence
 from diffseg_ros import pipeline
+from diffseg_ros.cli.replay import _why_no_cloud
+from diffseg_ros.config import PipelineConfig
 from diffseg_ros.depth.base import DepthKind
 from diffseg_ros.io.ply import read_ply
+from diffseg_ros.io.source import open_source
+from diffseg_ros.settings import updated
 import numpy as np
 import pytest
 
@@ -63,6 +67,15 @@ def test_the_last_line_says_what_is_missing(run, colour_only, capsys):
     assert code == 0 and report_of(output)['clouds'] == 0
     last = capsys.readouterr().err.splitlines()[-1]
     assert '5 frames without cloud: no scale: the model gives relative depth; give ' in last
+
+
+@pytest.mark.parametrize(('in_points', 'reason'), [
+    (True, 'they lack predicted depth, or the intrinsics'), (False, 'depth.in_points is off')])
+def test_frames_without_cloud_where_nothing_failed(sequence, in_points, reason):
+    config = updated(PipelineConfig(), {'depth.in_points': in_points})
+    report = {'depth': {'missing': ''}, 'frames_without_cloud': 3}
+    line = _why_no_cloud(report, open_source(sequence), config)
+    assert line.startswith('3 frames without cloud: ') and reason in line
 
 
 def test_a_map_of_predicted_depth_says_so(weights, colour_only, tmp_path):

@@ -2,10 +2,12 @@ from dataclasses import replace
 
 from diffseg_ros.depth.base import DepthKind, DepthSettings
 from diffseg_ros.depth.estimator import DepthEstimator
+from diffseg_ros.errors import DiffsegError
 from hall import frame, HEIGHT
 import numpy as np
 import pytest
 from stand_in import KnowingModel
+import torch
 
 WALK = [frame(number, right=0.06 * number) for number in range(4)]
 LEVEL = frame(tilt=0.0)
@@ -24,8 +26,8 @@ def given(item, settings=None, kind=DepthKind.INVERSE):
 
 
 def keyframe(estimator, item):
-    estimator.begin(item)
-    estimator.take(estimator.predict(item) if estimator.wants(item) else None)
+    before = estimator.begin(item)
+    estimator.take(estimator.predict(item, before) if estimator.wants(item) else None)
     return estimator.give(item)
 
 
@@ -66,6 +68,14 @@ def test_a_camera_that_moves_gives_the_scale():
     check(result, WALK[-1].depth, 'triangulation', estimator, 0.05)
 
 
+def test_ranges_out_of_view_are_named():
+    behind = points_of(WALK[0], 30) * np.float32(-1)
+    estimator, result = given(bare(WALK[0], ranges=behind))
+    assert result.depth is None
+    assert ('ranges: it does not tell the scale of what is predicted; 0 pixels show one of its 30 '
+            'points') in estimator.reason
+
+
 def test_without_any_scale_one_line_says_what_to_give():
     estimator, result = given(bare(WALK[0]))
     assert result.depth is None and result.depth_confidence is None
@@ -88,10 +98,29 @@ def test_the_scale_is_remembered_for_some_seconds():
     assert keyframe(estimator, bare(WALK[3])).depth is None
 
 
+def test_the_scale_is_remembered_where_the_size_of_images_changes():
+    large = replace(WALK[0], rgb=WALK[0].rgb.repeat(2, 0).repeat(2, 1),
+                    depth=WALK[0].depth.repeat(2, 0).repeat(2, 1), stamp=10**8)
+    for first, then in ((WALK[0], large), (large, replace(WALK[0], stamp=2 * 10**8))):
+        estimator = DepthEstimator(KnowingModel([first, then]), DepthSettings(model='it'))
+        keyframe(estimator, bare(first, ranges=points_of(WALK[0], 200)))
+        result = keyframe(estimator, bare(then))
+        check(result, then.depth, 'before', estimator)
+
+
 def test_a_metric_model_is_taken_as_it_is():
     estimator, result = given(bare(WALK[0], intrinsics=None), kind=DepthKind.METRIC)
     check(result, WALK[0].depth, 'model', estimator)
     assert np.array_equal(result.depth, WALK[0].depth)
+
+
+@pytest.mark.parametrize('measured', [None, WALK[0].depth])
+def test_what_a_metric_model_gives_beyond_all_things_is_no_depth(measured):
+    model = KnowingModel(WALK, DepthKind.METRIC)
+    model.predict = lambda _: np.where(np.arange(160) < 9, np.float32(9e3), WALK[0].depth)
+    estimator = DepthEstimator(model, DepthSettings(model='it', use='always'))
+    result = keyframe(estimator, replace(WALK[0], depth=measured))
+    assert np.array_equal(np.isnan(result.depth), np.arange(160) < np.full((120, 1), 9))
 
 
 def test_measured_depth_is_kept_where_only_missing_depth_is_predicted():
@@ -120,8 +149,9 @@ def test_holes_are_filled_and_measured_pixels_stay(kind):
 
 def test_a_sensor_that_sees_nothing_is_filled_by_a_metric_model_alone():
     blind = np.full(WALK[0].depth.shape, np.nan, np.float32)
-    _, result = given(replace(WALK[0], depth=blind), DepthSettings(model='it', use='fill'),
-                      DepthKind.METRIC)
+    estimator, result = given(replace(WALK[0], depth=blind),
+                              DepthSettings(model='it', use='fill'), DepthKind.METRIC)
+    assert estimator.report['scale_source'] == 'model' and not estimator.report['residual']
     np.testing.assert_allclose(result.depth, WALK[0].depth, rtol=1e-5)
     assert (result.depth_confidence < 1).all() and result.measured.depth is None
 
@@ -132,6 +162,25 @@ def test_always_is_prediction_aligned_to_the_sensor():
                               DepthSettings(model='it', use='always'))
     check(result, WALK[0].depth, 'sensor', estimator)
     assert result.measured.depth is None
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_a_full_gpu_is_emptied(wrapped, monkeypatch):
+    def predict(_):
+        try:
+            raise torch.OutOfMemoryError('20 GiB')
+        except torch.OutOfMemoryError as error:
+            if wrapped:
+                raise DiffsegError('use a smaller model') from error
+            raise
+
+    emptied = []
+    monkeypatch.setattr('diffseg_ros.depth.estimator.release_gpu_memory',
+                        lambda: emptied.append(True))
+    model = KnowingModel(WALK)
+    model.predict = predict
+    result = keyframe(DepthEstimator(model, DepthSettings(model='it')), bare(WALK[0]))
+    assert result.depth is None and emptied == [True]
 
 
 @pytest.mark.parametrize('use', ['missing', 'fill', 'always'])

@@ -60,6 +60,15 @@ def test_a_moving_camera_knows_the_depth_of_corners(distortion, model):
     assert known[-1].metres.min() < 1.7 and known[-1].metres.max() > 2.6
 
 
+def test_what_a_lens_does_not_tell_costs_its_corners_only():
+    camera = Intrinsics(320, 240, 220.0, 220.0, 160.0, 120.0, (-0.35, 0.0, 0.0, 0.0, 0.0))
+    known, depth = follow([place(0.06 * step, 0.02 * step, 0.02 * step, (0, step, 2 * step))
+                           for step in range(5)], camera)
+    assert known[2] is not None
+    error = np.abs(known[-1].metres / depth[known[-1].rows, known[-1].columns] - 1)
+    assert len(error) > 40 and np.median(error) < 0.02
+
+
 def test_depth_is_given_at_pixels_of_a_large_image():
     camera = CAMERA.resized(960, 720)
     known, depth = follow([place(0.08 * step) for step in range(4)], camera)

@@ -4,9 +4,12 @@ from types import SimpleNamespace
 
 from bag_recipes import image, message, record, START, transform
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.io.base import BagSettings
+from diffseg_ros.geometry.transforms import TransformTree
+from diffseg_ros.io.bag import MessagePairing
+from diffseg_ros.io.bag_reader import BagReader, choose_topics
+from diffseg_ros.io.base import BagSettings, TopicNames
 from diffseg_ros.io.messages import header, typestore
-from diffseg_ros.io.range_messages import decode_ranges, LASER_SCAN, POINT_CLOUD
+from diffseg_ros.io.range_messages import decode_ranges, LASER_SCAN, POINT_CLOUD, RANGE_TYPES
 from diffseg_ros.io.source import open_source
 import numpy as np
 import pytest
@@ -76,15 +79,27 @@ def test_frames_of_a_bag_have_the_ranges_of_the_nearest_message(tmp_path):
     assert next(iter(open_source(path))).ranges is None
 
 
+def test_ranges_are_kept_no_longer_than_they_are_needed(tmp_path):
+    items = [item for number in range(60) for item in (
+        image(number, 100 * number),
+        message('/lidar', 100 * number + 30, lambda stamp: cloud(stamp=stamp)))]
+    with BagReader(record(tmp_path / 'bag.mcap', *items)) as reader:
+        topics = choose_topics(reader, TopicNames()).with_ranges('/lidar', RANGE_TYPES,
+                                                                 reader.topics)
+        pairing = MessagePairing(topics, None, TransformTree())
+        kept = [len(pairing._ranges) for _ in pairing.pair(reader.messages(topics.streamed))]
+    assert len(kept) == 60 and max(kept) < 20
+
+
 def test_what_a_bag_lacks_of_ranges_is_said(tmp_path):
-    items = [image(0, 0), image(1, 100), image(2, 1000),
+    items = [image(0, 0), image(1, 180), image(2, 1000),
              message('/lidar', 0, lambda stamp: cloud(stamp=stamp))]
     path = record(tmp_path / 'bag.mcap', *items)
     source = open_source(path, settings=BagSettings(sparse_topic='/lidar'))
     assert all(frame.ranges is None for frame in source)
     lines = ' | '.join(source.warnings)
     assert "no transform from 'lidar' to the camera 'camera' (2 of 3 frames)" in lines
-    assert '/lidar: nothing within 100 ms of the image (1 of 3 frames)' in lines
+    assert '/lidar: nothing within 200 ms of the image (1 of 3 frames)' in lines
     source = open_source(path, settings=BagSettings(sparse_topic='/rgb/image_raw'))
     assert 'no topic /rgb/image_raw of type sensor_msgs/msg/PointCloud2' in ' '.join(
         source.warnings)

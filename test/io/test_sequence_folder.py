@@ -151,6 +151,11 @@ def test_images_without_a_sequence_folder(sequence, tmp_path):
     frames = list(source)
     assert [frame.stamp for frame in frames] == [0, 33_333_333, 99_999_999]
     np.testing.assert_array_equal(frames[0].rgb, read_image(folder / '9.png'))
+    (folder / 'camera.json').write_text(json.dumps(CAMERA))
+    assert next(iter(open_source(folder))).intrinsics.fx == CAMERA['fx']
+    (folder / 'camera.json').write_text(json.dumps(CAMERA | {'height': 3 * CAMERA['height']}))
+    item = next(open_source(folder).numbered_frames())
+    assert item.frame is None and 'camera.json: of ' in item.error
     single = open_source(folder / '10.png')
     assert (single.name, single.frame_count) == ('10', 1)
     np.testing.assert_array_equal(next(iter(single)).rgb, frames[1].rgb)

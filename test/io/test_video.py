@@ -55,6 +55,9 @@ def test_intrinsics_of_a_video_lie_beside_it(tmp_path):
     assert open_source(path).camera_file == str(camera)
     camera.write_text('{"width": 64, "height": 32, "fx": 50, "fy": 51, "cx": 31.5, "cy": 15.5}')
     assert next(iter(open_source(path))).intrinsics == Intrinsics(64, 32, 50.0, 51.0, 31.5, 15.5)
+    camera.write_text('{"width": 32, "height": 64, "fx": 50, "fy": 51, "cx": 15.5, "cy": 31.5}')
+    with pytest.raises(DiffsegError, match='camera.json: of 32x64 pixels, and .* has 64x32; give'):
+        next(iter(open_source(path)))
     camera.write_text('{"width": 64}')
     with pytest.raises(DiffsegError, match='camera.json: no number for height, fx'):
         open_source(path)

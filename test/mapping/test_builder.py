@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 from diffseg_ros.config import PipelineConfig, RemovalConfig
 from diffseg_ros.depth.base import DepthSettings
+from diffseg_ros.errors import DiffsegError
 from diffseg_ros.mapping import builder
 from diffseg_ros.types import Frame, Intrinsics, Result, Track, TrackState
 import numpy as np
@@ -53,3 +54,19 @@ def test_predicted_depth_is_fused_unless_told_otherwise(in_points, left, monkeyp
     cloud = made.fused('test', 1).cloud
     assert set(cloud.labels.tolist()) == left
     assert cloud.confidence.min() == (0.5 if in_points else 1.0)
+
+
+@pytest.mark.parametrize(('odometry', 'reason'), [
+    (False, 'no frame has depth: it would be predicted, and depth.in_points is off'),
+    (True, 'odometry found no camera motion in measured depth')])
+def test_a_map_without_frames_says_why_predicted_depth_is_not_in_it(odometry, reason, monkeypatch):
+    depth = np.full((HEIGHT, WIDTH), 2, np.float32)
+    monkeypatch.setattr(builder, 'Pipeline', lambda _: SimpleNamespace(
+        depth={'missing': ''}, process=lambda frame: result_of(replace(
+            frame, depth=depth, depth_confidence=depth / 4))))
+    config = PipelineConfig(depth=DepthSettings(model='it', in_points=False))
+    made = builder.MapBuilder(config, 0.02, odometry=odometry)
+    made.add(Frame(np.zeros((HEIGHT, WIDTH, 3), np.uint8), pose=np.eye(4),
+                   intrinsics=Intrinsics(WIDTH, HEIGHT, 60.0, 60.0, 31.5, 23.5)))
+    with pytest.raises(DiffsegError, match=reason):
+        made.fused('test', 1)

@@ -614,6 +614,17 @@ def test_label_info_is_published_again_where_the_vocabulary_changes(vision, tmp_
     assert logged == ['naming model imagenet does not know: lamp']
 
 
+@pytest.mark.parametrize('failure', ['', 'no room'])
+def test_holes_that_stay_although_a_model_is_to_fill_them_are_named(failure):
+    pipeline = SimpleNamespace(depth={'failure': failure, 'missing': 'no scale'})
+    config = PipelineConfig(depth=DepthSettings(model='it', use='fill'))
+    processor = FrameProcessor(
+        pipeline, config, SimpleNamespace(epoch=0), SimpleNamespace(motion=None, ranges=None),
+        SimpleNamespace(encoder=LabelEncoder()), Counters(), info=print, warn=print,
+        clock=lambda: STAMP)
+    assert processor.status().depth_failure == (failure or 'no scale')
+
+
 def test_an_output_that_fails_keeps_no_other_back(vision, monkeypatch):
     node = RecordingNode()
     publishers = OutputPublishers(node, NodeConfig(), 15)

@@ -32,8 +32,8 @@ def points(context: OutputContext) -> PointCloud2 | None:
 
     `rgb` is 0x00RRGGBB in the bits of a float; `label` and `instance_id` hold the value of the
     label image, the unlabelled one included; `confidence` is 1 for measured points and less for
-    predicted ones. Invalid points of an organised cloud are NaN; a
-    list holds valid points only and is dense.
+    predicted ones. Invalid points of an organised cloud are NaN; a list holds valid points only
+    and is dense.
 
     Raises
     ------
