@@ -113,11 +113,12 @@ class RelabelJob:
             return [recording]
         try:
             source = self._open(Path(recording.address))
-        except DiffsegError:  # its row will tell
+        except Exception:  # its row will tell
             return [recording]
-        count, tracking = len(self._numbers(source)), self.config.tracking
-        length = round(count * 60 * self.split / max(source.seconds, 1e-9))
-        parts = parts_of(count, length, tracking.keyframe_interval * tracking.confirm_after)
+        every, tracking = self.options.every, self.config.tracking
+        length = round(source.frame_count / every * 60 * self.split / max(source.seconds, 1e-9))
+        parts = parts_of(len(self._numbers(source)), length,
+                         tracking.keyframe_interval * tracking.confirm_after)
         return [replace(recording, part=part) for part in parts] if parts[1:] else [recording]
 
     def check_place(self, recording: Recording) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 from diffseg_ros.cli.relabel import _job, _parser
 from diffseg_ros.cli.relabel_job import RelabelJob
@@ -137,8 +138,11 @@ def test_a_store_gives_the_same(tmp_path, s3):
     assert replace(stored, **same) == replace(row, **same)
 
 
-def test_a_long_recording_in_parts_gives_the_labels_of_one_piece(tmp_path):
+@pytest.mark.parametrize('readable', [FRAMES, FRAMES - 1])
+def test_a_long_recording_in_parts_gives_the_labels_of_one_piece(tmp_path, readable):
     box = write_box(tmp_path / 'box')
+    if readable < FRAMES:  # all of the first part
+        (box / 'rgb' / '000000.png').write_bytes(b'no image')
     quick = '--set', 'tracking.keyframe_interval=1', '--set', 'tracking.confirm_after=1'
     work = job(tmp_path / 'out', *quick, '--split-minutes', '0.001')
     first, second = work.tasks(only(box))
@@ -149,7 +153,8 @@ def test_a_long_recording_in_parts_gives_the_labels_of_one_piece(tmp_path):
     assert told == [(1, 3), (2, 3), (3, 3), (1, 1)]
     assert parts.add(rows[0]) is None
     row = work.run(parts.add(rows[1]), 'node', lambda *tick: told.append(tick))
-    assert not row.error and row.frames == FRAMES and row.seconds > 0 and len(told) == 4
+    assert not row.error and (row.frames, row.failed) == (readable, FRAMES - readable)
+    assert row.seconds > 0 and len(told) == 4
     whole = job(tmp_path / 'whole', *quick)
     assert whole.settings_digest != work.settings_digest
     assert whole.tasks(only(box)) == [only(box)]
@@ -158,9 +163,21 @@ def test_a_long_recording_in_parts_gives_the_labels_of_one_piece(tmp_path):
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['box']
 
 
-def test_what_cannot_be_opened_is_not_split(tmp_path):
+@pytest.mark.parametrize(('options', 'ends'), [
+    ([], [1800, 3600]), (['--every', '2'], [900, 1800]), (['--limit', '900'], [])])
+def test_parts_take_the_minutes_asked_for(tmp_path, monkeypatch, options, ends):
+    recording = Recording('long', '/long', 'digest', True)
+    source = SimpleNamespace(frame_count=3600, seconds=120.0)
+    monkeypatch.setattr(RelabelJob, '_open', lambda *_: source)
+    tasks = job(tmp_path / 'out', '--split-minutes', '1', *options).tasks(recording)
+    assert [task.part.end for task in tasks if task.part] == ends
+
+
+def test_what_cannot_be_opened_is_not_split(tmp_path, monkeypatch):
     broken = tmp_path / 'broken.mcap'
     broken.write_bytes(b'no bag')
     work = job(tmp_path / 'out', '--split-minutes', '1')
     assert work.tasks(only(broken)) == [only(broken)]
     assert work.run(only(broken), 'node', lambda *tick: None).error
+    monkeypatch.setattr(RelabelJob, '_open', None)  # whatever fails
+    assert work.tasks(only(broken)) == [only(broken)]
