@@ -122,7 +122,7 @@ class RelabelJob:
         return [replace(recording, part=part) for part in parts] if parts[1:] else [recording]
 
     def check_place(self, recording: Recording) -> None:
-        """Raise DiffsegError where results would replace what no command wrote."""
+        """Raise DiffsegError where results would replace another recording's or foreign files."""
         place = self.output / recording.name
         if os.path.lexists(place) and (not place.is_dir() or place.is_symlink()):
             raise DiffsegError(f'{place}: is in the way of the results of {recording.address}; '
@@ -131,6 +131,10 @@ class RelabelJob:
             raise DiffsegError(f'{foreign}: would be replaced with its folder, but {COMMAND} did '
                                'not write it, or it was changed since; name another folder, or '
                                'move it away')
+        if (row := read_row(place)) and row.source != recording.address:
+            raise DiffsegError(f'{place}: holds the results of {row.source}, which those of '
+                               f'{recording.address} would replace; name another folder, or move '
+                               'it away')
 
     def remove_left_over(self) -> None:
         """Remove what a killed run left half-made."""

@@ -235,7 +235,7 @@ class _Places:
         self._ids: Ids = np.zeros(0, np.int64)
 
     def add(self, memory: Memory, epoch: int, ids: Mapping[int, int]) -> None:
-        """Add the places of a part that ended in an epoch, whose ids are these of the recording."""
+        """Add the places of a part, at its last epoch; its ids are these of the recording."""
         if (memory.fixed_frame, epoch) != self._world:
             self._world = memory.fixed_frame, epoch
             self._keys, self._ids = self._keys[:0], self._ids[:0]

@@ -103,6 +103,10 @@ def test_files_of_the_user_are_not_replaced(tmp_path):
     (tmp_path / 'out' / 'box' / 'labels' / 'note.txt').write_text('mine')
     with pytest.raises(DiffsegError, match='note.txt'):
         work.check_place(only(box))
+    (tmp_path / 'out' / 'box' / 'labels' / 'note.txt').unlink()
+    other = write_box(tmp_path / 'other' / 'box')
+    with pytest.raises(DiffsegError, match=f'holds the results of {box}.* {other} would replace'):
+        work.check_place(only(other))
 
 
 @pytest.mark.parametrize('alive', [True, False])
