@@ -2,8 +2,8 @@
 What the pipeline made of the parts of a recording, written down and joined to one.
 
 A part begins some frames early. Where it overlaps the part before, the ids of both that have the
-most pixels in common are the same thing. Of the others, those are that have most of the places in
-the world in common, where camera poses and depth tell these; all others are new.
+most pixels in common are the same thing. The others are matched by the places in the world that
+they have in common, where camera poses and depth tell these; what has no match is new.
 """
 
 from __future__ import annotations
