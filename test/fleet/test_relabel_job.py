@@ -173,8 +173,10 @@ def test_parts_take_the_minutes_asked_for(tmp_path, monkeypatch, options, ends):
     recording = Recording('long', '/long', 'digest', True)
     source = SimpleNamespace(frame_count=3600, seconds=120.0)
     monkeypatch.setattr(RelabelJob, '_open', lambda *_: source)
-    tasks = job(tmp_path / 'out', '--split-minutes', '1', *options).tasks(recording)
-    assert [task.part.end for task in tasks if task.part] == ends
+    work = job(tmp_path / 'out', '--split-minutes', '1', *options)
+    assert [task.part.end for task in work.tasks(recording) if task.part] == ends
+    stored = replace(recording, local=False)
+    assert work.tasks(stored) == [stored]
 
 
 def test_what_cannot_be_opened_is_not_split(tmp_path, monkeypatch):
