@@ -1,5 +1,5 @@
 """
-Many recordings with diffseg_relabel: isolation, a killed run, a lost node, scaling and memory.
+Many recordings by diffseg_relabel: isolation, a killed run, a lost node, scaling, memory, parts.
 
 `python -m studies.fleet FOLDER` cuts recordings from the sequences in $DIFFSEG_DATA (default
 ../shared/data), works in FOLDER and prints the figures; a name after it runs that part alone.

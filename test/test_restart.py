@@ -128,6 +128,7 @@ def test_a_file_of_another_place_is_left_as_it_is(tmp_path):
     file = tmp_path / 'memory'
     assert 'not there yet' in pipeline.load_at_start(str(file))
     assert 'no tracks' in pipeline.save_at_end(str(file)) and not file.exists()
+    assert pipeline.save(file) == 0 == Pipeline(backbone=Colour()).load(file)
     pipeline.process(scene())
     assert '2 tracks saved' in pipeline.save_at_end(str(file))
     again = Pipeline(backbone=Colour())

@@ -284,7 +284,8 @@ def _label(run: _Run, todo: list[Recording], arguments: argparse.Namespace, job:
 
     crew = Crew(arguments.address, arguments.workers or 0, arguments.cpus, arguments.gpus)
     index = _Index(run)
-    left = deque(task for recording in todo for task in job.tasks(recording))
+    with stop.interrupting():
+        left = deque(task for recording in todo for task in job.tasks(recording))
     parts = PartsInWork(left)
     joins = sum(task.part is not None and not task.part.number for task in left)
     with Fleet(crew, job, len(left)) as fleet, _bar(len(left) + joins, joins) as bar:

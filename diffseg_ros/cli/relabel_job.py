@@ -113,15 +113,16 @@ class RelabelJob:
             return [recording]
         try:
             source = self._open(Path(recording.address))
-        except DiffsegError:  # its row will tell
+        except Exception:  # its row will tell
             return [recording]
-        count, tracking = len(self._numbers(source)), self.config.tracking
-        length = round(count * 60 * self.split / max(source.seconds, 1e-9))
-        parts = parts_of(count, length, tracking.keyframe_interval * tracking.confirm_after)
+        every, tracking = self.options.every, self.config.tracking
+        length = round(source.frame_count / every * 60 * self.split / max(source.seconds, 1e-9))
+        parts = parts_of(len(self._numbers(source)), length,
+                         tracking.keyframe_interval * tracking.confirm_after)
         return [replace(recording, part=part) for part in parts] if parts[1:] else [recording]
 
     def check_place(self, recording: Recording) -> None:
-        """Raise DiffsegError where results would replace what no command wrote."""
+        """Raise DiffsegError where results would replace another recording's or foreign files."""
         place = self.output / recording.name
         if os.path.lexists(place) and (not place.is_dir() or place.is_symlink()):
             raise DiffsegError(f'{place}: is in the way of the results of {recording.address}; '
@@ -130,6 +131,10 @@ class RelabelJob:
             raise DiffsegError(f'{foreign}: would be replaced with its folder, but {COMMAND} did '
                                'not write it, or it was changed since; name another folder, or '
                                'move it away')
+        if (row := read_row(place)) and row.source != recording.address:
+            raise DiffsegError(f'{place}: holds the results of {row.source}, which those of '
+                               f'{recording.address} would replace; name another folder, or move '
+                               'it away')
 
     def remove_left_over(self) -> None:
         """Remove what a killed run left half-made."""

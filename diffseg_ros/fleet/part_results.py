@@ -2,8 +2,8 @@
 What the pipeline made of the parts of a recording, written down and joined to one.
 
 A part begins some frames early. Where it overlaps the part before, the ids of both that have the
-most pixels in common are the same thing. Of the others, those are that have most of the places in
-the world in common, where camera poses and depth tell these; all others are new.
+most pixels in common are the same thing. The others are matched by the places in the world that
+they have in common, where camera poses and depth tell these; what has no match is new.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 if TYPE_CHECKING:
     from diffseg_ros.pipeline import Pipeline
 
-_MEMORY = '.memory'
+_MEMORY, _END = '.memory', '.end'
 _NO_IMAGE = np.zeros((2, 2, 3), np.uint8)
 
 
@@ -66,12 +66,13 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _End:
-    """What reports tell of the pipeline of a part."""
+    """What reports tell of the pipeline of a part, and the epoch that it ended in."""
 
     model: dict[str, str]
     naming: dict[str, str]
     depth: dict[str, str]
     seconds: float
+    epoch: int
 
 
 class PartWriter:
@@ -79,17 +80,22 @@ class PartWriter:
 
     def __init__(self, file: IO[bytes], pipeline: Pipeline) -> None:
         self._file, self._pipeline = file, pipeline
-        self._start = time.monotonic()
+        self._start, self._epoch = time.monotonic(), 0
 
     def process(self, place: int, frame: Frame) -> None:
         """Process the frame that is at a place among those in use."""
-        pickle.dump(_Entry.of(place, frame, self._pipeline), self._file)
+        entry = _Entry.of(place, frame, self._pipeline)
+        if entry.result is not None:
+            self._epoch = entry.result.epoch
+        pickle.dump(entry, self._file)
 
-    def finish(self, memory: Path) -> None:
-        """Write what reports tell of the pipeline, and to a file where its tracks are."""
-        self._pipeline.save(memory)
-        pickle.dump(_End(self._pipeline.model, self._pipeline.naming, self._pipeline.depth,
-                         time.monotonic() - self._start), self._file)
+    def finish(self, path: Path) -> None:
+        """End the file, and write beside a path what is known of the pipeline and its tracks."""
+        pickle.dump(None, self._file)
+        self._pipeline.save(path.with_suffix(_MEMORY))
+        path.with_suffix(_END).write_bytes(pickle.dumps(_End(
+            self._pipeline.model, self._pipeline.naming, self._pipeline.depth,
+            time.monotonic() - self._start, self._epoch)))
 
 
 @contextmanager
@@ -100,7 +106,7 @@ def part_writer(folder: Path, part: Part, pipeline: Pipeline) -> Iterator[PartWr
     with gzip.open(partial, 'wb', compresslevel=1) as file:
         writer = PartWriter(cast(IO[bytes], file), pipeline)
         yield writer
-        writer.finish(folder / f'{part.number}{_MEMORY}')
+        writer.finish(partial)
     partial.rename(folder / str(part.number))
 
 
@@ -108,18 +114,18 @@ class JoinedPipeline:
     """
     Gives, in place of a `Pipeline`, what was written of the parts of a recording, as of one.
 
-    It is to be given the same frames, in order. `model`, `naming`, `depth` and `seconds`, which
-    all parts took, are known after the last.
+    It is to be given the same frames, in order. `seconds` is what all parts took.
     """
 
     def __init__(self, folder: Path, parts: Sequence[Part]) -> None:
         self._folder = folder
         self._entries = self._joined(parts)
         self._next_id = 1
-        self.model: dict[str, str] = {}
-        self.naming: dict[str, str] = {}
-        self.depth: dict[str, str] = {}
-        self.seconds = 0.0
+        ends = [self._end(part) for part in parts]
+        self.model = ends[-1].model
+        self.naming = _summed([end.naming for end in ends], 'naming_failed')
+        self.depth = _summed([end.depth for end in ends], 'keyframes', 'failed')
+        self.seconds = sum(end.seconds for end in ends)
 
     @property
     def track_count(self) -> int:
@@ -132,12 +138,12 @@ class JoinedPipeline:
 
     def _read(self, part: Part) -> Iterator[_Entry]:
         with gzip.open(self._folder / str(part.number), 'rb') as file:
-            while isinstance(found := pickle.load(file), _Entry):
-                yield found
-        self.seconds += found.seconds
-        self.model = found.model
-        self.naming = _summed(self.naming, found.naming, 'naming_failed')
-        self.depth = _summed(self.depth, found.depth, 'keyframes', 'failed')
+            while (entry := cast('_Entry | None', pickle.load(file))) is not None:
+                yield entry
+
+    def _end(self, part: Part) -> _End:
+        end: _End = pickle.loads((self._folder / f'{part.number}{_END}').read_bytes())
+        return end
 
     def _memory(self, part: Part) -> Memory:
         return read_memory(self._folder / f'{part.number}{_MEMORY}')
@@ -153,21 +159,27 @@ class JoinedPipeline:
                 if following and entry.place >= following.first:
                     twin = next(after).result
                 if entry.result is not None:
+                    epoch = numbers.epochs + entry.result.epoch
                     if twin is not None:
                         overlaps.append(frame_overlaps(entry.result.labels, twin.labels))
-                        epochs = numbers.epochs + entry.result.epoch - twin.epoch
+                        epochs = epoch - twin.epoch
+                    elif not overlaps:
+                        epochs = epoch
                     result, self._next_id = numbers.apply(entry.result, self._next_id)
                     entry = replace(entry, result=result)
                 yield entry
             if following:
-                places.add(self._memory(part), numbers.ids)
-                common = places.overlaps(self._memory(following))
+                places.add(self._memory(part), numbers.epochs + self._end(part).epoch,
+                           numbers.ids)
+                common = places.overlaps(self._memory(following),
+                                         epochs + self._end(following).epoch)
                 entries, numbers = after, numbers.after(overlaps, common, epochs)
 
 
-def _summed(before: dict[str, str], last: dict[str, str], *counts: str) -> dict[str, str]:
-    """Return the report of the last part with the counts of all before added."""
-    return last | {name: str(int(before.get(name, 0)) + int(last[name]))
+def _summed(reports: Sequence[dict[str, str]], *counts: str) -> dict[str, str]:
+    """Return the report of the last part with the counts of all."""
+    last = reports[-1]
+    return last | {name: str(sum(int(report[name]) for report in reports))
                    for name in counts if name in last}
 
 
@@ -211,17 +223,21 @@ class _Numbers:
 
 
 class _Places:
-    """Which id of a recording each voxel of the world was last seen to be of."""
+    """
+    Which id of a recording each voxel of the world was last seen to be of.
+
+    A new epoch, after a time jump, is another world: no id of before comes back.
+    """
 
     def __init__(self) -> None:
-        self._fixed_frame = ''
+        self._world = '', 0
         self._keys: Ids = np.zeros(0, np.int64)
         self._ids: Ids = np.zeros(0, np.int64)
 
-    def add(self, memory: Memory, ids: Mapping[int, int]) -> None:
-        """Add the places of a part, whose ids are these of the recording."""
-        if memory.fixed_frame != self._fixed_frame:
-            self._fixed_frame = memory.fixed_frame
+    def add(self, memory: Memory, epoch: int, ids: Mapping[int, int]) -> None:
+        """Add the places of a part, at its last epoch; its ids are these of the recording."""
+        if (memory.fixed_frame, epoch) != self._world:
+            self._world = memory.fixed_frame, epoch
             self._keys, self._ids = self._keys[:0], self._ids[:0]
         numbers = np.array([ids.get(identity, UNLABELLED)
                             for identity in memory.voxel_ids.tolist()], np.int64)
@@ -229,10 +245,10 @@ class _Places:
         self._keys, first = np.unique(keys, return_index=True)
         self._ids = np.concatenate([numbers, self._ids])[first]
 
-    def overlaps(self, memory: Memory) -> Overlaps:
+    def overlaps(self, memory: Memory, epoch: int) -> Overlaps:
         """Return how many voxels the ids so far and those of the next part have in common."""
         found = np.zeros((0, 3), np.int64)
-        if memory.fixed_frame and memory.fixed_frame == self._fixed_frame:
+        if memory.fixed_frame and (memory.fixed_frame, epoch) == self._world:
             _, own, other = np.intersect1d(self._keys, memory.voxel_keys, return_indices=True)
             pairs, counts = np.unique(
                 np.stack([self._ids[own], memory.voxel_ids[other].astype(np.int64)]), axis=1,

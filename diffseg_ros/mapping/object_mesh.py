@@ -104,19 +104,19 @@ class ObjectMesh:
                         'support': plane.support} for plane in self.planes]}
 
 
-def object_mesh(views: Sequence[ObjectView], *, complete: bool = True) -> ObjectMesh:
+def object_mesh(views: Sequence[ObjectView]) -> ObjectMesh:
     """
     Return the mesh of the object that views show, with the sides that its symmetry tells of.
 
     Raises DiffsegError where the views give no surface.
     """
     measured = fuse(views)
-    planes = symmetry_planes(measured) if complete else []
+    planes = symmetry_planes(measured)
     surface, is_measured, used = _completed(measured, planes)
     origin = measured.origin
     surface = Surface(surface.vertices + origin, surface.triangles, surface.rgb)
     used, best = ([plane.moved(origin) for plane in some] for some in (used, planes[:1]))
-    return ObjectMesh(surface, is_measured, len(views), measured.voxel, measured.noise,
+    return ObjectMesh(surface, is_measured, len(measured.views), measured.voxel, measured.noise,
                       tuple(used), best[0] if best else None)
 
 

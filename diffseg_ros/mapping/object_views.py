@@ -194,9 +194,8 @@ def _without_edges(depth: DepthImage) -> DepthImage:
     return np.where(valid & (farthest - nearest <= _EDGE * nearest), depth, np.float32(np.nan))
 
 
-def _crop(frame: ObjectView, mask: Mask, camera: Intrinsics | None) -> ObjectView | None:
+def _crop(frame: ObjectView, mask: Mask, camera: Intrinsics) -> ObjectView | None:
     """Return the part of a frame around a mask, None where too little of it is measured."""
-    assert camera is not None
     height, width = frame.depth.shape
     small = resize_labels(mask, height, width).astype(np.uint8)
     mask = rectify(small, camera.resized(width, height), cv2.INTER_NEAREST) > 0

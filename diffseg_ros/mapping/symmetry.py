@@ -200,7 +200,8 @@ class _Judge:
         """Return the (K,) planes with how well they fit, by every so many points."""
         measured = self._measured
         side, images = _images(self.sample[::every], normals, offsets)
-        distances = self._tree.query(images)[0].reshape(side.shape)
+        farthest = max(self._most, 2 * measured.tolerance)  # beyond, how far does not count
+        distances = self._tree.query(images, distance_upper_bound=farthest)[0].reshape(side.shape)
         seen = evidence(images, measured.views, measured.voxel, measured.noise)
         exposed = seen.exposed.reshape(side.shape)
         far = np.where(exposed, np.minimum(distances, self._most), 0).sum(axis=1)

@@ -101,7 +101,8 @@ class Memory:
             np.array([track.confirmed for track in every], bool),
             np.array([track.dynamic for track in every], bool),
             np.array([unknown[0] if track.embedding is None or track.embedding.shape != shape
-                      else track.embedding for track in every], np.float32).reshape(-1, *shape),
+                      else track.embedding for track in every], np.float32
+                     ).reshape(len(ids), *shape),
             np.array([positions.get(track.number, unknown[1]) for track in every]
                      ).reshape(-1, 2, 3), *voxels)
 

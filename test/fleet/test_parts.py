@@ -32,8 +32,9 @@ class Striped:
     model, naming = {'model': 'striped'}, {'naming_failed': '1'}
     depth = {'keyframes': '3', 'failed': '0', 'kind': 'metric'}
 
-    def __init__(self, left, right, fails_at=None, voxels=(), world='map'):
+    def __init__(self, left, right, fails_at=None, voxels=(), world='map', jumps_at=99):
         self.ids, self.fails_at, self.voxels, self.world = (left, right), fails_at, voxels, world
+        self.jumps_at = jumps_at
 
     def save(self, path):
         keys, ids = np.array(self.voxels, np.int64).reshape(-1, 2).T
@@ -50,8 +51,8 @@ class Striped:
         labels[:, :10 + frame.stamp] = self.ids[0]
         labels[0, 0] = -1
         tracks = tuple(Track(one, TrackState.CONFIRMED, 1, 0, 9) for one in sorted(self.ids))
-        return Result(frame, labels, np.full((8, 64), 200, np.uint8), 0, {'total': 1.0},
-                      tracks=tracks)
+        return Result(frame, labels, np.full((8, 64), 200, np.uint8),
+                      int(frame.stamp >= self.jumps_at), {'total': 1.0}, tracks=tracks)
 
 
 def frames(count):
@@ -81,11 +82,11 @@ def test_ids_go_on_from_part_to_part(tmp_path, second, fails_at):
         assert result.frame.rgb is frame.rgb and result.epoch == 0
         np.testing.assert_array_equal(result.labels, wanted.labels)
         assert [track.id for track in result.tracks] == [1, 2]
-    with pytest.raises(StopIteration):
-        pipeline.process(given_frames[0])
     assert pipeline.track_count == 2 and pipeline.model == Striped.model
     assert pipeline.naming == {'naming_failed': '2'} and pipeline.seconds > 0
     assert pipeline.depth == {'keyframes': '6', 'failed': '0', 'kind': 'metric'}
+    with pytest.raises(StopIteration):
+        pipeline.process(given_frames[0])
 
 
 def test_what_is_elsewhere_in_the_next_part_gets_new_ids(tmp_path):
@@ -95,19 +96,22 @@ def test_what_is_elsewhere_in_the_next_part_gets_new_ids(tmp_path):
     assert ids == 6 * [{1, 2}] + 6 * [{3, 4}] and pipeline.track_count == 4
 
 
-@pytest.mark.parametrize(('world', 'wanted'), [('map', [[1, 2], [3, 2], [1, 2]]),
-                                               ('', [[1, 2], [3, 4], [5, 6]])])
-def test_what_comes_back_to_its_place_keeps_its_id(tmp_path, world, wanted):
+@pytest.mark.parametrize(('world', 'jumps_at', 'wanted'), [
+    ('map', 99, [[1, 2], [3, 2], [1, 2]]), ('', 99, [[1, 2], [3, 4], [5, 6]]),
+    ('map', 4, [[1, 2], [3, 4], [5, 4]])])
+def test_what_comes_back_to_its_place_keeps_its_id(tmp_path, world, jumps_at, wanted):
     given_frames = frames(9)
     parts = [Part(number, 3 * number, 3 * number, 3 * number + 3) for number in range(3)]
     voxels = [((10, 1), (11, 1), (20, 2)), ((20, 8), (21, 8), (30, 7)), ((10, 5), (20, 6))]
     pipeline = joined(tmp_path / 'parts', [
-        Striped(1, 2, voxels=voxels[0], world=world), Striped(7, 8, voxels=voxels[1], world=world),
+        Striped(1, 2, voxels=voxels[0], world=world),
+        Striped(7, 8, voxels=voxels[1], world=world, jumps_at=jumps_at),
         Striped(5, 6, voxels=voxels[2], world=world)], parts, given_frames)
     found = []
     for frame in given_frames:
-        labels = pipeline.process(frame).labels
-        found.append([labels[1, 0], labels[1, -1]])
+        result = pipeline.process(frame)
+        found.append([result.labels[1, 0], result.labels[1, -1]])
+        assert result.epoch == (frame.stamp >= jumps_at)
     assert found == [ids for ids in wanted for _ in range(3)]
 
 

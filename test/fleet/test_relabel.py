@@ -22,13 +22,16 @@ from fleet_recordings import (
 import pyarrow.parquet as pq
 import pytest
 
+IN_PARTS = ('--split-minutes', '0.001', '--set', 'tracking.keyframe_interval=1',
+            '--set', 'tracking.confirm_after=1')
+
 
 @pytest.mark.slow
 def test_a_killed_run_is_resumed_and_recordings_do_not_harm_each_other(tmp_path, capsys):
     sources, ending = write_recordings(tmp_path / 'in'), write_ending(tmp_path / 'ending')
     output, plugins = tmp_path / 'out', tmp_path / 'plugins'
     arguments = ('relabel', plugins, sources, ending, '--output', output, '--continue-on-error',
-                 '--timeout', '10', '--resume', '--json', tmp_path / 'report.json')
+                 '--timeout', '10', '--resume', '--json', tmp_path / 'report.json', *IN_PARTS)
     process = command(*arguments)
     give_up = time.monotonic() + 120
     while not (done := list(output.glob('[!.]*/row.json'))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 from diffseg_ros.cli.relabel import _job, _parser
 from diffseg_ros.cli.relabel_job import RelabelJob
@@ -102,6 +103,10 @@ def test_files_of_the_user_are_not_replaced(tmp_path):
     (tmp_path / 'out' / 'box' / 'labels' / 'note.txt').write_text('mine')
     with pytest.raises(DiffsegError, match='note.txt'):
         work.check_place(only(box))
+    (tmp_path / 'out' / 'box' / 'labels' / 'note.txt').unlink()
+    other = write_box(tmp_path / 'other' / 'box')
+    with pytest.raises(DiffsegError, match=f'holds the results of {box}.* {other} would replace'):
+        work.check_place(only(other))
 
 
 @pytest.mark.parametrize('alive', [True, False])
@@ -137,8 +142,11 @@ def test_a_store_gives_the_same(tmp_path, s3):
     assert replace(stored, **same) == replace(row, **same)
 
 
-def test_a_long_recording_in_parts_gives_the_labels_of_one_piece(tmp_path):
+@pytest.mark.parametrize('readable', [FRAMES, FRAMES - 1])
+def test_a_long_recording_in_parts_gives_the_labels_of_one_piece(tmp_path, readable):
     box = write_box(tmp_path / 'box')
+    if readable < FRAMES:  # all of the first part
+        (box / 'rgb' / '000000.png').write_bytes(b'no image')
     quick = '--set', 'tracking.keyframe_interval=1', '--set', 'tracking.confirm_after=1'
     work = job(tmp_path / 'out', *quick, '--split-minutes', '0.001')
     first, second = work.tasks(only(box))
@@ -149,7 +157,8 @@ def test_a_long_recording_in_parts_gives_the_labels_of_one_piece(tmp_path):
     assert told == [(1, 3), (2, 3), (3, 3), (1, 1)]
     assert parts.add(rows[0]) is None
     row = work.run(parts.add(rows[1]), 'node', lambda *tick: told.append(tick))
-    assert not row.error and row.frames == FRAMES and row.seconds > 0 and len(told) == 4
+    assert not row.error and (row.frames, row.failed) == (readable, FRAMES - readable)
+    assert row.seconds > 0 and len(told) == 4
     whole = job(tmp_path / 'whole', *quick)
     assert whole.settings_digest != work.settings_digest
     assert whole.tasks(only(box)) == [only(box)]
@@ -158,9 +167,23 @@ def test_a_long_recording_in_parts_gives_the_labels_of_one_piece(tmp_path):
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['box']
 
 
-def test_what_cannot_be_opened_is_not_split(tmp_path):
+@pytest.mark.parametrize(('options', 'ends'), [
+    ([], [1800, 3600]), (['--every', '2'], [900, 1800]), (['--limit', '900'], [])])
+def test_parts_take_the_minutes_asked_for(tmp_path, monkeypatch, options, ends):
+    recording = Recording('long', '/long', 'digest', True)
+    source = SimpleNamespace(frame_count=3600, seconds=120.0)
+    monkeypatch.setattr(RelabelJob, '_open', lambda *_: source)
+    work = job(tmp_path / 'out', '--split-minutes', '1', *options)
+    assert [task.part.end for task in work.tasks(recording) if task.part] == ends
+    stored = replace(recording, local=False)
+    assert work.tasks(stored) == [stored]
+
+
+def test_what_cannot_be_opened_is_not_split(tmp_path, monkeypatch):
     broken = tmp_path / 'broken.mcap'
     broken.write_bytes(b'no bag')
     work = job(tmp_path / 'out', '--split-minutes', '1')
     assert work.tasks(only(broken)) == [only(broken)]
     assert work.run(only(broken), 'node', lambda *tick: None).error
+    monkeypatch.setattr(RelabelJob, '_open', None)  # whatever fails
+    assert work.tasks(only(broken)) == [only(broken)]

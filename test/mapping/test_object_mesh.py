@@ -1,8 +1,11 @@
 """Objects of known shapes, seen from one side: what is fused, completed and refused."""
 
+from dataclasses import replace
+
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.camera import ray_table
 from diffseg_ros.io.ply import write_mesh
+from diffseg_ros.mapping import object_files
 from diffseg_ros.mapping.object_mesh import object_mesh
 from diffseg_ros.mapping.object_surface import fuse
 from diffseg_ros.mapping.object_views import MOST_VIEWS, ObjectViews
@@ -166,6 +169,15 @@ def test_pose_that_jumps_and_masks_that_spill_over_are_no_surface():
     assert view.measured.max() < 2
 
 
+def test_view_that_is_elsewhere_does_not_count(monkeypatch):
+    monkeypatch.setattr('diffseg_ros.mapping.object_mesh.symmetry_planes', lambda _: [])
+    views = views_of(BALL, [-30, 0, 30])
+    away = views[0].pose.copy()
+    away[0, 3] += 5
+    views.append(replace(views[0], pose=away))
+    assert object_mesh(views).views == 3
+
+
 def test_of_many_views_few_from_all_sides_are_kept():
     views = views_of(BALL, [*[0] * 4, *range(0, 78, 3)])
     assert len(views) == MOST_VIEWS
@@ -196,6 +208,28 @@ def test_crops_are_small_and_leave_out_what_is_uncertain():
     # Its outline is a step in depth: nothing at it is measured.
     assert np.abs(np.linalg.norm(view.points - ORIGIN - [0, 0, RADIUS], axis=1)
                   - RADIUS).max() < 0.002
+
+
+def test_files_of_objects_and_what_is_told_of_those_without_a_mesh(box_mesh, tmp_path,
+                                                                   monkeypatch):
+    views = ObjectViews([2, THING, 99])
+    for frame, labels in seen(BOX, [0]):
+        views.add(frame, labels, frame.pose)
+        views.add(frame, np.where(labels == THING, 2, -1), frame.pose,
+                  [Track(2, TrackState.CONFIRMED, 9, 0, 50, True, 0.0)])
+    monkeypatch.setattr(object_files, 'object_mesh', lambda _: box_mesh)
+    files = {number: tmp_path / f'{number}.ply' for number in (99, THING, 2)}
+    files[99].write_text('of an earlier map')
+    known = {2: '', THING: 'box'}
+    rows, lines = object_files.write_objects(files, views, known)
+    assert [(row['id'], row['name'], 'error' in row) for row in rows] == [
+        (2, '', True), (THING, 'box', False), (99, '', True)]
+    assert list(tmp_path.iterdir()) == [files[THING]] and rows[1]['file'] == '7.ply'
+    assert len(lines) == 1 and lines[0].startswith('object 7 (box): 6 views, ')
+    told = object_files.missing_objects(rows, known)
+    assert told.startswith('--complete 2: none of the 1 frames with depth and pose that show it ')
+    assert told.endswith('; 99: no such id in the map; its ids are 2, 7 (box)')
+    assert object_files.missing_objects(rows[1:2], known) == ''
 
 
 def test_mesh_file_is_read_by_others(box_mesh, tmp_path):
