@@ -13,6 +13,7 @@ from pathlib import Path
 import re
 import shutil
 import socket
+from tempfile import gettempdir
 import time
 from typing import Any, cast, TYPE_CHECKING
 
@@ -149,8 +150,8 @@ class RelabelJob:
         if before is None:
             return None
         row = replace(self.blank_row(recording), error=reason_of_end(note, self.timeout))
-        _remove(note)
-        _remove(self._hidden(recording, _PARTIAL))
+        for left in (note, self._hidden(recording, _PARTIAL), self._copy(recording)):
+            _remove(left)
         return row if alive(before) else None
 
     def run(self, recording: Recording, node: str, tick: Callable[[int, int], None]) -> Row:
@@ -162,7 +163,7 @@ class RelabelJob:
                 self._load()
                 start = time.monotonic()
                 watch(self.timeout)
-                with local_copy(recording) as path:
+                with local_copy(recording, self._copy(recording)) as path:
                     if recording.part is not None:
                         return self._label_part(row, path, recording.part, tick)
                     return self._replay(row, path, recording.parts, tick, start)
@@ -256,6 +257,10 @@ class RelabelJob:
             place.rename(old)
         partial.rename(place)
         _remove(old)
+
+    def _copy(self, recording: Recording) -> Path:
+        """Return where what lies elsewhere is copied to, on the machine of the worker."""
+        return Path(gettempdir()) / f'diffseg_{self.run_id}.{recording.task}'
 
     def _hidden(self, one: Recording | Row, suffix: str) -> Path:
         name = one.task if isinstance(one, Recording) else one.recording

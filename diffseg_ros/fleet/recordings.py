@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import hashlib
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+import shutil
 from typing import Any, NamedTuple
 
 from diffseg_ros.errors import DiffsegError
@@ -99,16 +99,18 @@ def find_recordings(sources: Iterable[str]) -> list[Recording]:
 
 
 @contextmanager
-def local_copy(recording: Recording) -> Iterator[Path]:
-    """Give the local path of a recording; what lies elsewhere is copied for the block."""
+def local_copy(recording: Recording, folder: Path) -> Iterator[Path]:
+    """Give the local path of a recording; what lies elsewhere is in `folder` for the block."""
     if recording.local:
         yield Path(recording.address)
         return
-    with TemporaryDirectory(prefix='diffseg_') as folder:
+    try:
         store, path = fsspec.core.url_to_fs(recording.address)
-        target = Path(folder) / PurePosixPath(path).name
+        target = folder / PurePosixPath(path).name
         store.get(path, str(target), recursive=bool(store.isdir(path)))
         yield target
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _without_lists(sources: Iterable[str]) -> Iterator[str]:

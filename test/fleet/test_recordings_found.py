@@ -71,7 +71,7 @@ def test_what_is_not_there_is_named(tmp_path, source):
         find_recordings([given])
 
 
-def test_a_store_is_searched_and_read(tree, s3):
+def test_a_store_is_searched_and_read(tree, s3, tmp_path):
     store, root = fsspec.core.url_to_fs(s3)
     store.put(str(tree), f'{root}/runs', recursive=True)
     found = find_recordings([f'{s3}/runs'])
@@ -79,7 +79,7 @@ def test_a_store_is_searched_and_read(tree, s3):
     assert [one.digest for one in find_recordings([f'{s3}/runs'])] == [
         one.digest for one in found]
     for recording in found:
-        with local_copy(recording) as path:
+        with local_copy(recording, tmp_path / 'copy') as path:
             original = tree / recording.address.removeprefix(f'{s3}/runs/')
             files = sorted(original.rglob('*')) if original.is_dir() else [original]
             for file in files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 import os
 from pathlib import Path
+import tempfile
 from types import SimpleNamespace
 
 from diffseg_ros.cli.relabel import _job, _parser
@@ -110,15 +111,18 @@ def test_files_of_the_user_are_not_replaced(tmp_path):
 
 
 @pytest.mark.parametrize('alive', [True, False])
-def test_only_the_loss_of_the_node_is_a_reason_to_try_again(tmp_path, alive):
+def test_only_the_loss_of_the_node_is_a_reason_to_try_again(tmp_path, monkeypatch, alive):
     box, work = write_box(tmp_path / 'box'), job(tmp_path / 'out')
     assert work.again(only(box), 'node', lambda node: True) is None
     note = tmp_path / 'out' / f'.box.{work.run_id}.attempt'
     note.write_text('lost\n')
     (tmp_path / 'out' / f'.box.{work.run_id}.partial' / 'labels').mkdir(parents=True)
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'temporary'))
+    copy = tmp_path / 'temporary' / f'diffseg_{work.run_id}.box'  # as of a recording of a store
+    copy.mkdir(parents=True)
     row = work.again(only(box), 'node', lambda node: alive)
     assert (row is not None and 'without a word' in row.error) == alive
-    assert not list((tmp_path / 'out').iterdir())
+    assert not list((tmp_path / 'out').iterdir()) and not copy.exists()
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path):
