@@ -124,7 +124,6 @@ class Fleet:
     def __enter__(self) -> Fleet:
         """Connect to the cluster, or start Ray here."""
         crew = self._crew
-        os.environ.setdefault('RAY_BACKEND_LOG_LEVEL', 'fatal')  # failures come as exceptions
         common = {'log_to_driver': False, 'logging_level': 'ERROR'}
         try:
             if crew.address:

@@ -86,7 +86,9 @@ def test_an_interrupt_keeps_what_is_whole(tmp_path):
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and errors == ''
+    # Ray itself may note that it ends with tasks in work.
+    assert process.returncode == 130
+    assert not [line for line in errors.splitlines() if 'task_manager.cc' not in line]
     report = json.loads((tmp_path / 'report.json').read_text())
     assert report['stopped'] and (report['labelled'], report['not_done']) == (1, 1)
     assert {path.name for path in output.iterdir()} == {'box', 'index.parquet', 'tracks.parquet'}

@@ -15,7 +15,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from node_rig import camera_info, Client, depth, image, own_domain, Rig  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-EXAMPLES = 80
+EXAMPLES = 200
 ENCODINGS = ['rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', 'mono16', '16UC1', '32FC1', '64FC1',
              '8UC2', 'bayer_rggb8', 'yuv422', 'nv21', 'RGB8', '', 'rgb8\x00', 'ü' * 40]
 NUMBERS = st.sampled_from([float('nan'), float('inf'), -float('inf'), 0.0, -1.0, 1e-300, 1e300])
