@@ -12,8 +12,9 @@ setup:  ## make .venv with everything pinned; does nothing when nothing changed
 demo: setup  ## run the node on a generated scene over real topics; results in out/demo
 	@$(PYTHON_BIN)/diffseg_demo --output out/demo
 
+# Three workers on two cores: those that test the node mostly wait.
 test: lint docs  ## linters, documentation and all tests
-	@$(PYTHON_BIN)/python -m pytest -n 2 --dist loadfile
+	@$(PYTHON_BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: setup  ## the ament linters' rules, static types, and the direction of imports
 	@$(PYTHON_BIN)/ruff check

@@ -33,7 +33,7 @@ def segmented(observed, **settings):
 @pytest.mark.parametrize('method', METHODS)
 def test_segments_rise_with_granularity(observed, method):
     counts = [np.mean([len(segments.embeddings) for segments, _ in
-                       segmented(observed[::3], method=method, granularity=level)])
+                       segmented(observed[::5], method=method, granularity=level)])
               for level in LEVELS]
     assert counts == sorted(counts) and counts[-1] > 2 * counts[0]
 

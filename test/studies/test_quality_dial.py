@@ -59,8 +59,9 @@ def test_the_default_gains_most_on_known_truth(patchworks: Path) -> None:
     assert gain['regions'] > 0.05 + max(gain['local merging'], gain['local merging, features 3'])
 
 
+@pytest.mark.large
 def test_the_default_gains_most_on_real_data(real_masks: Path) -> None:
-    gain = gains([real_masks / name for name in SETS], every=20)
+    gain = gains([real_masks / name for name in SETS], every=10)
     assert gain['regions'] > 0.04
     assert gain['regions'] > 0.01 + max(gain['local merging'], gain['local merging, features 3'])
 

@@ -30,7 +30,8 @@ class View:
     things: np.ndarray
 
 
-@pytest.fixture(scope='module', params=[0, 2], ids='room {}'.format)
+@pytest.fixture(scope='module', params=[
+    0, pytest.param(2, marks=pytest.mark.large)], ids='room {}'.format)
 def views(request):
     """Return the views before, during and after the look away."""
     scene = create_scene(request.param)
