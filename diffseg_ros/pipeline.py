@@ -20,7 +20,6 @@ from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone, model_kind
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.depth.base import DepthModel, KnownDepth
-from diffseg_ros.depth.carrier import Step
 from diffseg_ros.depth.estimator import DepthEstimator, Predicted
 from diffseg_ros.depth.loader import load_depth_model
 from diffseg_ros.errors import DiffsegError
@@ -378,8 +377,7 @@ class Pipeline:
             prediction = self._tracker.predict(frame)
             watch.lap('tracking')
         if self._depth:
-            source = self._tracker.source
-            self._depth.follow(None if source is None else Step(source.index, source.known))
+            self._depth.follow(self._tracker.source)
             watch.lap('depth')
         done = self._finished()
         if prediction.keyframe:

@@ -24,7 +24,8 @@ from typing import NamedTuple
 import cv2
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.depth.base import DepthKind
-from diffseg_ros.depth.carrier import Carrier, Step, View
+from diffseg_ros.depth.carrier import Carrier, View
+from diffseg_ros.geometry.pixel_source import Source
 from diffseg_ros.io.source import open_source
 from diffseg_ros.pipeline import Pipeline
 from diffseg_ros.settings import updated
@@ -129,7 +130,7 @@ def milliseconds(repeats: int = 30) -> list[float]:
     carrier, laps = Carrier(), list[list[float]]()
     for _ in range(repeats):
         marks = [thread_time()]
-        step = Step(index, known).filled()
+        step = Source(index, known).filled()
         marks.append(thread_time())
         carrier.follow(step)
         marks.append(thread_time())

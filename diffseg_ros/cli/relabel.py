@@ -293,17 +293,17 @@ def _label(run: _Run, todo: list[Recording], arguments: argparse.Namespace, job:
                 run.newly_failed and not arguments.continue_on_error)):
             if stop():
                 break
-            found = row and parts.add(row)
-            if isinstance(found, Recording):
+            failed = run.newly_failed
+            if row is None:
+                _show(bar, run, fleet)
+            elif isinstance(found := parts.add(row), Recording):
                 left.appendleft(found)
             elif found is not None:
                 run.add(found)
                 for task in [task for task in left if task.name == found.recording]:
                     left.remove(task)  # parts of what failed
             run.parts += isinstance(row, PartRow)
-            if row is None:
-                _show(bar, run, fleet)
-            index.update(urgent=found is not None and bool(getattr(found, 'error', '')))
+            index.update(urgent=run.newly_failed > failed)
 
 
 class _Index:

@@ -4,64 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 from diffseg_ros.geometry.camera import ray_table
 from diffseg_ros.geometry.label_images import resize_labels
+from diffseg_ros.geometry.pixel_source import Source
 from diffseg_ros.types import DepthImage, Frame, Intrinsics, Mask, Matrix
 import numpy as np
-import numpy.typing as npt
 
 _NEAREST = np.float32(1e-3)
-
-FlatIndex = npt.NDArray[np.intp]
-
-
-@dataclass(frozen=True)
-class Step:
-    """
-    Where the pixels of a frame were in an earlier one.
-
-    Attributes
-    ----------
-    index
-        (h, w) intp places in the flattened (h, w) image of the earlier frame; of pixels that are
-        not known a guess.
-    known
-        (h, w) bool.
-
-    """
-
-    index: FlatIndex
-    known: Mask
-
-    def after(self, earlier: Step) -> Step:
-        """Return where pixels were before that, by the step that led to the earlier frame."""
-        return Step(earlier.index.take(self.index), earlier.known.take(self.index) & self.known)
-
-    def filled(self) -> Step:
-        """
-        Return the step with a place for each pixel, whatever its place was where it is not known.
-
-        Pixels that are not known are taken to move as the nearest known one: walls without texture
-        keep their shape, and what comes into view beside a moving thing gets what is beside it.
-        """
-        index, known = self.index, self.known
-        if known.all() or not known.any():
-            return self
-        height, width = known.shape
-        nearest = cv2.distanceTransformWithLabels((~known).view(np.uint8), cv2.DIST_L2, 3,
-                                                  labelType=cv2.DIST_LABEL_PIXEL)[1]
-        pixels = np.flatnonzero(~known)
-        # OpenCV numbers the known pixels from 1 in the order of the image.
-        leaders = np.flatnonzero(known).take(nearest.ravel().take(pixels) - 1)
-        rows, columns = (
-            (place + source - leader).clip(0, size - 1) for place, source, leader, size in zip(
-                *(np.divmod(places, width)
-                  for places in (pixels, index.ravel().take(leaders), leaders)),
-                (height, width), strict=True))
-        filled = index.copy()
-        filled.ravel()[pixels] = rows * width + columns
-        return Step(filled, known)
 
 
 @dataclass(frozen=True)
@@ -96,11 +45,11 @@ class Carrier:
     """
 
     def __init__(self) -> None:
-        self._way: Step | None = None
+        self._way: Source | None = None
         self._lost = False
         self.frames = 0
 
-    def follow(self, step: Step | None) -> None:
+    def follow(self, step: Source | None) -> None:
         """Go on to the next frame; without a step there is no way back to the keyframe."""
         self.frames += 1
         if step is None or (self._way is not None

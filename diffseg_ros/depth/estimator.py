@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from diffseg_ros.depth.alignment import align, Alignment, to_metres
 from diffseg_ros.depth.base import DepthKind, DepthModel, DepthSettings, KnownDepth
-from diffseg_ros.depth.carrier import Carrier, Step, View
+from diffseg_ros.depth.carrier import Carrier, View
 from diffseg_ros.depth.completion import complete
 from diffseg_ros.depth.ground import align_to_ground
 from diffseg_ros.depth.ranges import known_from_ranges
@@ -16,6 +16,7 @@ from diffseg_ros.depth.scale_filter import ScaleFilter
 from diffseg_ros.depth.triangulation import Triangulator
 from diffseg_ros.error_text import describe_error
 from diffseg_ros.geometry.label_images import resize_labels
+from diffseg_ros.geometry.pixel_source import Source
 from diffseg_ros.gpu_memory import is_out_of_gpu_memory, release_gpu_memory
 from diffseg_ros.types import DepthImage, Frame
 import numpy as np
@@ -107,7 +108,7 @@ class DepthEstimator:
         """Return whether the model is to see a keyframe."""
         return frame.depth is None or self._settings.use != 'missing'
 
-    def follow(self, step: Step | None) -> None:
+    def follow(self, step: Source | None) -> None:
         """Go on to the next frame by a step, None where the frame before is unrelated."""
         carriers = [one for one in (self._carrier, self._awaited) if one is not None]
         filled = None if step is None or not carriers else step.filled()

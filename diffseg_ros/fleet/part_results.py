@@ -20,7 +20,7 @@ from typing import cast, IO, TYPE_CHECKING
 from diffseg_ros.comparison.matching import frame_overlaps, Ids, match_ids, Overlaps, summed
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.fleet.recordings import Part
-from diffseg_ros.geometry.label_images import distinct_labels
+from diffseg_ros.geometry.label_images import compact, distinct_labels
 from diffseg_ros.tracking.memory_file import Memory, read_memory
 from diffseg_ros.types import Frame, Result, UNLABELLED
 import numpy as np
@@ -119,9 +119,9 @@ class JoinedPipeline:
 
     def __init__(self, folder: Path, parts: Sequence[Part]) -> None:
         self._folder = folder
-        self._entries = self._joined(parts)
         self._next_id = 1
         ends = [self._end(part) for part in parts]
+        self._entries = self._joined(parts, [end.epoch for end in ends])
         self.model = ends[-1].model
         self.naming = _summed([end.naming for end in ends], 'naming_failed')
         self.depth = _summed([end.depth for end in ends], 'keyframes', 'failed')
@@ -148,9 +148,10 @@ class JoinedPipeline:
     def _memory(self, part: Part) -> Memory:
         return read_memory(self._folder / f'{part.number}{_MEMORY}')
 
-    def _joined(self, parts: Sequence[Part]) -> Iterator[_Entry]:
+    def _joined(self, parts: Sequence[Part], last_epochs: Sequence[int]) -> Iterator[_Entry]:
         entries, numbers, places = self._read(parts[0]), _Numbers(), _Places()
-        for part, following in zip(parts, [*parts[1:], None], strict=True):
+        memory = self._memory(parts[0])
+        for place, following in enumerate([*parts[1:], None]):
             after = self._read(following) if following else iter(())
             overlaps: list[Overlaps] = []
             epochs = numbers.epochs
@@ -169,10 +170,9 @@ class JoinedPipeline:
                     entry = replace(entry, result=result)
                 yield entry
             if following:
-                places.add(self._memory(part), numbers.epochs + self._end(part).epoch,
-                           numbers.ids)
-                common = places.overlaps(self._memory(following),
-                                         epochs + self._end(following).epoch)
+                places.add(memory, numbers.epochs + last_epochs[place], numbers.ids)
+                memory = self._memory(following)
+                common = places.overlaps(memory, epochs + last_epochs[place + 1])
                 entries, numbers = after, numbers.after(overlaps, common, epochs)
 
 
@@ -192,16 +192,15 @@ class _Numbers:
 
     def apply(self, result: Result, next_id: int) -> tuple[Result, int]:
         """Return a result of the part as one of the recording, and the next id that is free."""
-        present = distinct_labels(result.labels).tolist()
+        present: list[int] = distinct_labels(result.labels).tolist()
         for identity in sorted({*present, *(track.id for track in result.tracks)}):
             if identity not in self.ids:
                 self.ids[identity] = next_id
                 next_id += 1
-        known = np.array(sorted(present))
-        values = np.array([self.ids[identity] for identity in known.tolist()], np.int32)
+        values = np.array([self.ids[identity] for identity in present], np.int32)
         tracks = sorted((replace(track, id=self.ids[track.id]) for track in result.tracks),
                         key=lambda track: track.id)
-        return replace(result, labels=values[np.searchsorted(known, result.labels)],
+        return replace(result, labels=values.take(compact(result.labels)),
                        tracks=tuple(tracks), epoch=result.epoch + self.epochs), next_id
 
     def after(self, overlaps: Sequence[Overlaps], places: Overlaps, epochs: int) -> _Numbers:

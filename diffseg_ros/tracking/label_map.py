@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
+from diffseg_ros.geometry.pixel_source import Source
 from diffseg_ros.tracking.tracking_frame import FloatArray, Indices
-from diffseg_ros.tracking.warp import Source
 from diffseg_ros.types import DepthImage, Mask
 import numpy as np
 import numpy.typing as npt

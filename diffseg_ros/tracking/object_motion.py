@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
+from diffseg_ros.geometry.pixel_source import Source
 from diffseg_ros.tracking.label_map import CAPACITY, resize_nearest, SlotImage
 from diffseg_ros.tracking.track_manager import Table
 from diffseg_ros.tracking.tracking_frame import FloatArray, Indices, TrackingFrame
-from diffseg_ros.tracking.warp import ImageMotion, Source
+from diffseg_ros.tracking.warp import ImageMotion
 from diffseg_ros.types import DepthImage, Mask
 import numpy as np
 import numpy.typing as npt

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from diffseg_ros.config import TrackingConfig
+from diffseg_ros.geometry.pixel_source import Source
 from diffseg_ros.tracking.free_space import FreeSpace, MovedPoints
 from diffseg_ros.tracking.label_map import coarse_places, LabelMap
 from diffseg_ros.tracking.localizer import camera_motion, CameraLocalizer, CameraState
@@ -20,7 +21,6 @@ from diffseg_ros.tracking.warp import (
     OpticalFlow,
     RELATIVE_TOLERANCE,
     rigid_source,
-    Source,
 )
 from diffseg_ros.tracking.world_map import Position, VoxelLabelMap, VoxelLabels, WorldPoints
 from diffseg_ros.types import Mask, Matrix

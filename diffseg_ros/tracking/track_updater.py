@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 
 from diffseg_ros.config import TrackingConfig
+from diffseg_ros.geometry.pixel_source import Source
 from diffseg_ros.tracking.association import (
     Appearance,
     associate,
@@ -17,7 +18,6 @@ from diffseg_ros.tracking.label_map import CAPACITY, LabelMap, resize_nearest, S
 from diffseg_ros.tracking.split_merge import SplitDetector, TrackMerger
 from diffseg_ros.tracking.track_manager import TrackManager, TrackRecord, update_appearance
 from diffseg_ros.tracking.tracking_frame import FloatArray
-from diffseg_ros.tracking.warp import Source
 from diffseg_ros.tracking.world_map import WorldPoints
 from diffseg_ros.types import Mask, SegmentKind, Segments
 import numpy as np

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import cv2
 from diffseg_ros.config import TrackingConfig
+from diffseg_ros.geometry.pixel_source import Source
 from diffseg_ros.tracking.association import count_overlap
 from diffseg_ros.tracking.correspondence import Correspondence
 from diffseg_ros.tracking.label_map import LabelMap, resize_nearest, SlotImage, subsample
@@ -19,7 +20,6 @@ from diffseg_ros.tracking.track_manager import slots_of, Table, TrackManager
 from diffseg_ros.tracking.track_motion import TrackMotion
 from diffseg_ros.tracking.track_updater import SegmentMap, TrackUpdater
 from diffseg_ros.tracking.tracking_frame import TrackingFrame
-from diffseg_ros.tracking.warp import Source
 from diffseg_ros.types import Frame, LabelImage, Segments, Target, Track
 import numpy as np
 import numpy.typing as npt

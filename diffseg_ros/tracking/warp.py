@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 from diffseg_ros.geometry.camera import project_depth
+from diffseg_ros.geometry.pixel_source import FlatIndex, Source
 from diffseg_ros.tracking.tracking_frame import FloatArray, Indices, TrackingFrame
 from diffseg_ros.types import Mask, Matrix
 import numpy as np
@@ -15,42 +16,9 @@ DEPTH_TOLERANCE = 0.05
 """Metres by which the depth met may differ; farther away RELATIVE_TOLERANCE of the depth."""
 RELATIVE_TOLERANCE = 0.02
 
-_SHIFT_STEP = 8
 _SLACK, _SLACK_SHARE = 1.0, 0.05
 _MINIMUM_SIDE = 16
 _PATCH, _BRIGHTNESS_CHANGE = 5, 20
-
-FlatIndex = npt.NDArray[np.intp]
-
-
-@dataclass(frozen=True)
-class Source:
-    """The (H, W) intp place of each pixel in the flattened image before, where it is `known`."""
-
-    index: FlatIndex
-    known: Mask
-
-    def after(self, earlier: Source) -> Source:
-        """Return where pixels were before that, by the source of the frame before."""
-        return Source(earlier.index.take(self.index), earlier.known.take(self.index) & self.known)
-
-    @property
-    def unknown_share(self) -> float:
-        """Share of the pixels without a known source."""
-        return 1 - np.count_nonzero(self.known) / self.known.size
-
-    @property
-    def mean_shift(self) -> float:
-        """How far pixels moved on average, in image widths; 0 where no source is known."""
-        index, known = (part[::_SHIFT_STEP, ::_SHIFT_STEP] for part in (self.index, self.known))
-        if not known.any():
-            return 0.0
-        width = self.index.shape[1]
-        rows, columns = np.nonzero(known)
-        from_rows, from_columns = np.divmod(index[known], width)
-        return float(np.hypot(from_rows - rows * _SHIFT_STEP,
-                              from_columns - columns * _SHIFT_STEP).mean()) / width
-
 
 def rigid_source(now: TrackingFrame, before: TrackingFrame,
                  motion: Matrix) -> tuple[Source, float]:

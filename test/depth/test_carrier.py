@@ -1,4 +1,5 @@
-from diffseg_ros.depth.carrier import Carrier, Step, View
+from diffseg_ros.depth.carrier import Carrier, View
+from diffseg_ros.geometry.pixel_source import Source
 from hall import frame
 import numpy as np
 import pytest
@@ -7,11 +8,11 @@ SHAPE = 120, 160
 HERE = np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE)
 
 
-def shifted(columns: int) -> Step:
+def shifted(columns: int) -> Source:
     """Return the step of an image that moved to the right."""
     known = np.ones(SHAPE, bool)
     known[:, :columns] = False
-    return Step(np.where(known, HERE - columns, 0), known)
+    return Source(np.where(known, HERE - columns, 0), known)
 
 
 def test_depth_of_the_keyframe_itself_is_as_predicted():
@@ -35,7 +36,7 @@ def test_where_motion_is_not_known_it_is_that_of_the_nearest_pixel():
     step = shifted(3)
     holes = np.zeros(SHAPE, bool)
     holes[40:60, 80:100] = True
-    filled = Step(np.where(holes, 0, step.index), step.known & ~holes).filled()
+    filled = Source(np.where(holes, 0, step.index), step.known & ~holes).filled()
     assert np.array_equal(filled.index[holes], step.index[holes])
     assert not filled.known[holes].any()
 
@@ -43,7 +44,7 @@ def test_where_motion_is_not_known_it_is_that_of_the_nearest_pixel():
 def test_points_come_nearer_as_the_camera_moves_ahead():
     there, here = frame(), frame(ahead=0.5)
     carrier = Carrier()
-    carrier.follow(Step(HERE, np.ones(SHAPE, bool)))
+    carrier.follow(Source(HERE, np.ones(SHAPE, bool)))
     depth, _ = carrier.carry(there.depth, View.of(there), here)
     # A camera that moves along its axis by s sees what it looked at nearer by s.
     along = 0.5 * np.cos(0.15)
@@ -54,7 +55,7 @@ def test_points_come_nearer_as_the_camera_moves_ahead():
     assert np.array_equal(elsewhere, there.depth)
 
 
-@pytest.mark.parametrize('step', [None, Step(HERE[::2, ::2], np.ones((60, 80), bool))])
+@pytest.mark.parametrize('step', [None, Source(HERE[::2, ::2], np.ones((60, 80), bool))])
 def test_an_unrelated_frame_has_no_depth(step):
     there, carrier = frame(), Carrier()
     carrier.follow(shifted(1).filled())
@@ -66,7 +67,7 @@ def test_an_unrelated_frame_has_no_depth(step):
 def test_depth_is_carried_at_the_size_of_tracking():
     there, carrier = frame(), Carrier()
     small = np.arange(60 * 80).reshape(60, 80)
-    carrier.follow(Step(small, np.ones((60, 80), bool)))
+    carrier.follow(Source(small, np.ones((60, 80), bool)))
     depth, known = carrier.carry(there.depth, View.of(there), there)
     assert depth.shape == known.shape == SHAPE
     assert np.median(np.abs(depth - there.depth) / there.depth) < 0.02
