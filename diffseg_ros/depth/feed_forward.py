@@ -20,6 +20,7 @@ from diffseg_ros.backbones.checkpoints import (
 from diffseg_ros.backbones.preprocess import check_image
 from diffseg_ros.backbones.transformers_model import load_transformers_model
 from diffseg_ros.depth.base import DepthKind
+from diffseg_ros.depth.inference import reproducible_inference
 from diffseg_ros.depth.preprocessing import Preprocessing
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.types import RgbImage
@@ -77,20 +78,14 @@ class FeedForwardDepth:
         """
         check_image(rgb)
         height, width = rgb.shape[:2]
-        try:
-            with torch.inference_mode(), torch.backends.cudnn.flags(
-                    enabled=True, benchmark=False, deterministic=True):
-                found = self._model(self._preprocessing.tensor(rgb).to(self._device, self._dtype))
-                values = found.predicted_depth[0].float()
-                angle = getattr(found, 'field_of_view', None)
-                if angle is not None:
-                    # Depth Pro gives 1 / metres of a camera whose focal length is its width.
-                    values = values * (2 * torch.tan(torch.deg2rad(angle.float()) / 2))
-                result = self._preprocessing.restore(values, height, width)
-        except torch.OutOfMemoryError as error:
-            raise DiffsegError(f'depth model {self.name}: out of memory on {self._device}; set '
-                               'backbone.precision to float16, or use a smaller '
-                               'model') from error
+        with reproducible_inference(self.name, self._device):
+            found = self._model(self._preprocessing.tensor(rgb).to(self._device, self._dtype))
+            values = found.predicted_depth[0].float()
+            angle = getattr(found, 'field_of_view', None)
+            if angle is not None:
+                # Depth Pro gives 1 / metres of a camera whose focal length is its width.
+                values = values * (2 * torch.tan(torch.deg2rad(angle.float()) / 2))
+            result = self._preprocessing.restore(values, height, width)
         if angle is not None:
             result = np.reciprocal(np.maximum(result, np.float32(1 / _FARTHEST)))
         if self.kind == DepthKind.METRIC:

@@ -17,6 +17,7 @@ from diffseg_ros.backbones.checkpoints import create_empty, PipelineFolder, read
 from diffseg_ros.backbones.latent import embed_empty_prompt, VAES
 from diffseg_ros.backbones.preprocess import check_image, image_tensor
 from diffseg_ros.depth.base import DepthKind
+from diffseg_ros.depth.inference import reproducible_inference
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.types import RgbImage
 from diffusers import DDIMScheduler, LCMScheduler, MarigoldDepthPipeline, UNet2DConditionModel
@@ -86,8 +87,7 @@ class MarigoldDepth:
         # Noise from the CPU is the same on all devices.
         noise = torch.Generator('cpu').manual_seed(_SEED)
         try:
-            with self._lock, torch.inference_mode(), torch.backends.cudnn.flags(
-                    enabled=True, benchmark=False, deterministic=True):
+            with self._lock, reproducible_inference(self.name, self._device):
                 image = (image_tensor(rgb, *size) + 1) / 2
                 small = self._pipeline(
                     image.clamp(0, 1).to(self._device, self._dtype), steps, generator=noise,
@@ -95,10 +95,6 @@ class MarigoldDepth:
                     output_type='pt').prediction
                 found = functional.interpolate(small.float(), rgb.shape[:2], mode='bilinear')
                 values: npt.NDArray[np.float32] = found[0, 0].cpu().numpy().copy()
-        except torch.OutOfMemoryError as error:
-            raise DiffsegError(f'depth model {self.name}: out of memory on {self._device}; set '
-                               'backbone.precision to float16, or use a smaller '
-                               'model') from error
         except ValueError as error:  # a scheduler that cannot take so many steps
             raise DiffsegError(f'depth model {self.name}: {steps} denoising steps are not to be '
                                f'had ({error}); set depth.steps to fewer, or to 0') from error
