@@ -227,7 +227,7 @@ def test_committed_weights_adapt_to_a_recording(real_sequences, tmp_path):
     """The whole sequence folder is given, depth and all."""
     output, report = tmp_path / 'w', tmp_path / 'report.json'
     assert train(words(real_sequences / 'redkitchen', output, '--resume', WEIGHTS,
-                       '--minutes', 0.05, '--json', report)) == 0
+                       '--minutes', 0.15, '--json', report)) == 0
     counts = json.loads(report.read_text())
     assert (counts['photos'], counts['unreadable'], counts['skipped']) == (45, 0, {})
     before, after = committed_losses(output)
