@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 import time
 from types import TracebackType
@@ -52,10 +52,15 @@ class Recorder:
                  trace: TracebackType | None) -> None:
         self._writer.finish()
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether every topic has a publisher."""
-        return all(item.get_publisher_count() for item in self._subscriptions)
+    def is_connected(self, outputs: Collection[str]) -> bool:
+        """
+        Return whether every topic is connected, as seen from here and by the node.
+
+        `outputs` are those that the node knows subscribers of. Either side may be the later one.
+        """
+        known = {DIAGNOSTICS, *(f'{NODE}/{name}' for name in outputs)}
+        return known >= set(RECORDED) and all(
+            item.get_publisher_count() for item in self._subscriptions)
 
     def _storing(self, topic: str, type_name: str) -> Callable[[bytes], None]:
         """Return a callback that writes serialised messages with the time of their reception."""

@@ -97,16 +97,12 @@ def run_session(frames: Iterable[Frame], log: Path, node_log: Path, *, domain_id
                     yield serialised_click(sent[-1], click.pixel)
                 stamp += PERIOD_NS
 
-        def pause() -> None:
-            player.wait_for(lambda: False, _DELIVERY_SECONDS)
-
         monitor = _Monitor(player)
         _wait_until_ready(player, monitor, node, recorder, patience)
-        pause()  # a publisher knows its subscriber before the subscriber knows it
         player.play(messages())
         _wait_until_settled(player, monitor, node)
         node.stop()
-        pause()  # the node's last counters have to reach the recorder
+        player.wait_for(lambda: False, _DELIVERY_SECONDS)  # of the node's last counters
     return sent
 
 
@@ -150,9 +146,12 @@ class _Monitor:
 def _wait_until_ready(player: Player, monitor: _Monitor, node: Child, recorder: Recorder,
                       patience: float) -> None:
     """Wait until the node is active and all topics are connected."""
+    cameras = set(map(player.node.resolve_topic_name, _CAMERA_TOPICS))
+
     def is_ready() -> bool:
+        inputs, outputs = (monitor.status.get(name, '').split() for name in ('inputs', 'outputs'))
         return (monitor.state == 'active' and player.has_subscribers(*_CAMERA_TOPICS)
-                and recorder.is_connected)
+                and cameras <= set(inputs) and recorder.is_connected(outputs))
 
     def has_answered() -> bool:
         node.check()

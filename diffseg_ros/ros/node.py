@@ -313,6 +313,8 @@ class SegmentationNode(LifecycleNode):
             points_subscribed='points' in subscribed, labels_encoding=node.labels_encoding,
             label_pool_size=node.label_pool_size, input_rate=self._input_rate.rate,
             processing=ProcessingStatus() if processor is None else processor.status())
+        inputs = (item.topic_name for item in self._inputs if item.get_publisher_count())
         values = {'state': self._state, 'epoch': str(self._synchronizer.epoch),
+                  'inputs': ' '.join(inputs), 'outputs': ' '.join(sorted(subscribed)),
                   'input_rate_hz': f'{status.input_rate:.2f}', **process_memory()}
         return status, values | ({} if processor is None else processor.diagnostics())

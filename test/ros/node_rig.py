@@ -152,9 +152,10 @@ class Client:
         """Wait until the node hears the camera and its outputs reach this client."""
         publishers = publishers or (self.images, self.depths, self.infos)
         self.until(lambda: all(item.get_subscription_count() for item in publishers))
-        self.until(lambda: 'nobody subscribes' not in self.sentence)
-        # A writer knows its reader before the reader knows it, and best effort does not resend.
-        self.spin(1.0)
+        # A writer may know its reader before the reader knows it, and best effort sends once.
+        topics = {item.topic_name for item in publishers}
+        self.until(lambda: topics <= set(self.values.get('inputs', '').split())
+                   and set(self.got) <= set(self.values['outputs'].split()))
 
     def send(self, number: int, *, with_depth: bool = True, **options: Any) -> None:
         if with_depth:

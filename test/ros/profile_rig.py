@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from diffseg_ros.config_files import load_profile
 from diffseg_ros.io.bag_reader import BagReader
 from diffseg_ros.io.bag_writer import BagWriter
@@ -94,6 +95,8 @@ class ProfileRig:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self.got: dict[str, list[Any]] = {}
+        self._values: dict[str, dict[str, str]] = {}
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._take, 50)
 
     def start(self, name: str, parameters: Mapping[str, str], namespace: str = '') -> None:
         """Start the node of a profile, in the namespace of its name; the camera's is the root."""
@@ -126,8 +129,12 @@ class ProfileRig:
         self._until(lambda: all(publisher.get_subscription_count() == len(self._processes)
                                 for publisher in publishers.values()))
         self._until(lambda: all(self.node.count_publishers(topic) for topic in self.got))
-        # A writer knows its reader before the reader knows it, and best effort does not resend.
-        self._spin(1.5)
+        # A writer may know its reader before the reader knows it, and best effort sends once.
+        self._until(lambda: len(self._values) == len(self._processes)
+                    and all(set(CAMERA) <= set(values['inputs'].split())
+                            for values in self._values.values())
+                    and len(self.got) == sum(len(values['outputs'].split())
+                                             for values in self._values.values()))
         with BagReader(recording) as bag:
             played = 0
             for topic, _, data in bag.messages(CAMERA):
@@ -138,10 +145,9 @@ class ProfileRig:
                     self._until(lambda: all(len(messages) == frames
                                             for messages in self.got.values()))
 
-    def _spin(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self._executor.spin_once(timeout_sec=0.02)
+    def _take(self, diagnostics: DiagnosticArray) -> None:
+        for status in diagnostics.status:
+            self._values[status.name] = {item.key: item.value for item in status.values}
 
     def _until(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + _TIMEOUT
