@@ -97,19 +97,19 @@ def test_tracks_are_named_anew_without_new_pictures(rig, tmp_path, photo):
     # From now on no keyframe, so that no picture is taken.
     assert client.set_parameter('tracking.keyframe_interval', 10000)[0]
     assert client.set_parameter('tracking.keyframe_change', 1.0)[0]
-    for _ in range(5):
-        before = labels()
-        client.spin(0.5)
-    assert np.array_equal(labels(), before)
-    entries = [concept.model_dump() | {'id': concept.id + 100}
-               for concept in load_vocabulary([]).concepts]
-    file = tmp_path / 'words.yaml'
-    file.write_text(yaml.safe_dump([{key: list(value) if isinstance(value, tuple) else value
-                                     for key, value in entry.items()} for entry in entries]))
-    assert client.set_parameter('naming.vocabulary', [str(file)]) == (True, '')
-    after = labels()
+
+    def renamed(offset: int) -> np.ndarray:
+        entries = [concept.model_dump() | {'id': concept.id + offset}
+                   for concept in load_vocabulary([]).concepts]
+        file = tmp_path / f'{offset}.yaml'
+        file.write_text(yaml.safe_dump([{key: list(value) if isinstance(value, tuple) else value
+                                         for key, value in entry.items()} for entry in entries]))
+        assert client.set_parameter('naming.vocabulary', [str(file)]) == (True, '')
+        return labels().astype(int)
+
+    # A name that was held may give way at first to the one of the mean of all pictures.
+    before, after = renamed(100), renamed(200)
     named = (before > 0) & (before < 65535)
-    # A name that was held may give way to the one that the mean of all pictures speaks for.
-    assert (after[named] == before[named] + 100).mean() > 0.5
-    assert ((after == 0) | (after > 100)).all()
-    assert ((after > 100) & (after < 65535)).mean() > 0.5
+    assert named.mean() > 0.5 and before[named].min() > 100
+    # Carrying the labels still moves a few pixels at the borders.
+    assert (after == np.where(named, before + 100, before)).mean() > 0.999
