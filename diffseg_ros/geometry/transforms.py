@@ -166,6 +166,19 @@ class TransformTree:
         pose: Matrix = np.linalg.inv(ways[1].pose) @ ways[0].pose
         return pose
 
+    def moved(self, source: str, source_stamp: int, target: str, stamp: int) -> Matrix | None:
+        """
+        Return the (4, 4) pose of `source` at its stamp in `target` at another, or None.
+
+        It needs `pose` of both, in one fixed frame: what was seen from `source` is taken to have
+        stayed there since.
+        """
+        poses = self.pose(source, source_stamp), self.pose(target, stamp)
+        if poses[0] is None or poses[1] is None or self.root(source) != self.root(target):
+            return None
+        pose: Matrix = np.linalg.inv(poses[1]) @ poses[0]
+        return pose
+
     def _to_root(self, frame: str, stamp: int) -> _Way | None:
         """Return the way from a frame to the root above it; None if a part is not known."""
         pose, moving, visited = np.eye(4), False, set[str]()

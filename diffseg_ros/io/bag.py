@@ -148,13 +148,13 @@ class Bag(Source):
                 f', the nearest is {offset / 1e6:+.1f} ms off'
                 + (f' (sync_slop: {slop:g} accepts it)' if slop else ''))
             self._count(f'{topic}: no depth within {self._settings.tolerance * 1e3:g} ms of the '
-                        f'image{nearest}: masks only, no clouds')
+                        f'image{nearest}: clouds only with depth.model')
             return None
         try:
             return registered_depth(deserialise(messages.depth, self._types[topic]), size,
                                     frame_id, self._settings.depth_scale)
         except DiffsegError as error:
-            self._count(f'{topic}: {error}: masks only, no clouds')
+            self._count(f'{topic}: {error}: clouds only with depth.model')
             return None
 
     def _ranges(self, messages: SyncedMessages, frame_id: str,
@@ -173,7 +173,10 @@ class Bag(Source):
             self._count(f'{topic}: {error}')
             return None
         source = message.header.frame_id
-        transform = tree.between(source, frame_id, messages.stamp)
+        transform = tree.moved(source, nanoseconds(message.header.stamp), frame_id,
+                               messages.stamp)
+        if transform is None:
+            transform = tree.between(source, frame_id, messages.stamp)
         if transform is None:
             self._count(f'{topic}: no transform from {source!r} to the camera {frame_id!r}')
             return None

@@ -289,7 +289,7 @@ class _Chooser:
         """Return the depth topic; one that holds no depth is refused only if it was named."""
         depth = self._partner('depth', _IMAGES, rgb, self._depth_candidates(rgb))
         if depth is None:
-            self._warnings.append(f'{self._no_depth(rgb)}: masks only, no clouds')
+            self._warnings.append(f'{self._no_depth(rgb)}: clouds only with depth.model')
             return None
         fault = self._fault(depth, check_depth)
         if not fault and depth == rgb:
@@ -298,7 +298,7 @@ class _Chooser:
             return depth
         if self._names.depth != TopicNames().depth:
             raise DiffsegError(f'{self._reader.path}: {fault}')
-        self._warnings.append(f'{fault}: masks only, no clouds')
+        self._warnings.append(f'{fault}: clouds only with depth.model')
         return None
 
     def _fault(self, topic: str, check: Callable[[Any], None]) -> str:

@@ -66,7 +66,7 @@ class DownloadedFolder(ImageSequence):
             content.depth = [None] * self.frame_count
         elif paired < self.frame_count:
             self._warnings.append(f'{self.frame_count - paired} of {self.frame_count} images '
-                                  'have no depth: masks only, no clouds')
+                                  'have no depth: clouds only with depth.model')
 
     @property
     def seconds(self) -> float:

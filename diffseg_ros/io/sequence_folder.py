@@ -50,8 +50,8 @@ class ImageSequence(Source):
     def warnings(self) -> list[str]:
         bad = [*self._bad_depth.values()]
         return [*super().warnings, *(
-            [f'{len(bad)} depth images cannot be read: masks only, no clouds there; the first: '
-             f'{bad[0]}'] if bad else [])]
+            [f'{len(bad)} depth images cannot be read: clouds there only with depth.model; the '
+             f'first: {bad[0]}'] if bad else [])]
 
     def numbered_frames(self, first: int = 0) -> Iterator[SourceFrame]:
         return (self.read(number) for number in range(first, self.frame_count))
@@ -120,7 +120,7 @@ class SequenceFolder(ImageSequence):
         if not times:
             self._warnings.append('no times.txt: frames are stamped 1/30 s apart')
         if not self._depth:
-            self._warnings.append('no depth: masks only, no clouds')
+            self._warnings.append('no depth: clouds only with depth.model')
         elif self._depth_scale is None:
             self._warnings.append('no camera.json: depth without scale and intrinsics is not '
                                   'used: masks only, no clouds')

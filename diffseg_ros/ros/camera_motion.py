@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import threading
 import time
 from typing import Any
@@ -78,11 +78,27 @@ class CameraMotion:
     def between(self, source: str, target: str, stamp: int) -> Matrix | None:
         """Return the (4, 4) pose of a frame in another at a stamp, by TF or odometry, or None."""
         with self._changed:
-            found = self._tf.between(source, target, stamp) if self._use_tf else None
-            if found is None and self._use_odometry and self._base:
-                self._add_base_to_camera(target)
-                found = self._odometry.between(source, target, stamp)
-            return found
+            return self._first(target, lambda tree: tree.between(source, target, stamp))
+
+    def moved(self, source: str, source_stamp: int, target: str, stamp: int) -> Matrix | None:
+        """
+        Return the (4, 4) pose of a frame at its stamp in another frame at another, or None.
+
+        Where no motion is known for both stamps it is that of `between`.
+        """
+        with self._changed:
+            found = self._first(target,
+                                lambda tree: tree.moved(source, source_stamp, target, stamp))
+        return self.between(source, target, stamp) if found is None else found
+
+    def _first(self, target: str,
+               find: Callable[[TransformTree], Matrix | None]) -> Matrix | None:
+        """Return what is found in the tree of TF, or else in that of odometry."""
+        found = find(self._tf) if self._use_tf else None
+        if found is None and self._use_odometry and self._base:
+            self._add_base_to_camera(target)
+            found = find(self._odometry)
+        return found
 
     def _add(self, tree: TransformTree, parent: str, child: str, stamp: int | None, place: Any,
              turn: Any) -> None:

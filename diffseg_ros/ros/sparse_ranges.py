@@ -79,7 +79,7 @@ class SparseRanges:
             if message is not None:
                 points = decode_ranges(message)
                 source = message.header.frame_id
-                transform = self._motion.between(source, frame_id, stamp)
+                transform = self._motion.moved(source, stamp_of(message), frame_id, stamp)
                 if transform is not None:
                     self.problem = ''
                     return moved_points(points, transform)

@@ -84,3 +84,17 @@ def test_a_frame_is_known_in_any_other_of_its_tree():
     assert tree.between('other', 'camera', 50) is None
     assert tree.between('stranger', 'camera', 50) is None
     assert tree.between('odom', 'camera', 500) is None
+
+
+def test_what_a_moving_sensor_saw_stays_in_its_place():
+    tree, quarter = TransformTree(), (0, 0, np.sqrt(0.5), np.sqrt(0.5))
+    tree.add('odom', 'base', 0, (0, 0, 0), (0, 0, 0, 1))
+    tree.add('odom', 'base', 100, (2, 0, 0), quarter)
+    tree.add('base', 'lidar', None, (0, 0, 1), (0, 0, 0, 1))
+    seen = tree.moved('lidar', 0, 'base', 100) @ (5, 3, 0, 1)
+    np.testing.assert_allclose(seen, (3, -3, 1, 1), atol=1e-9)
+    np.testing.assert_allclose(tree.moved('lidar', 100, 'base', 100),
+                               tree.between('lidar', 'base', 100))
+    assert tree.moved('lidar', 101, 'base', 100) is None
+    tree.add('robot', 'other', None, (0, 0, 0), (0, 0, 0, 1))
+    assert tree.moved('other', 50, 'base', 50) is None

@@ -222,7 +222,7 @@ def test_depth_topic_that_carries_colour(tmp_path, kind, shift):
     note, = [note for note in source.warnings if 'depth' in note]
     assert note == (f"{wrong.topic}: image encoding '{encoding}' is not supported as a depth "
                     'image; supported are 16SC1, 16UC1, 32FC1, 64FC1, mono16; this is a colour '
-                    'image: name the topic of the depth: masks only, no clouds')
+                    'image: name the topic of the depth: clouds only with depth.model')
     with pytest.raises(DiffsegError, match=f'{wrong.topic}: image encoding .{encoding}'):
         open_source(path, TopicNames(depth=wrong.topic))
 

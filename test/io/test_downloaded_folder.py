@@ -47,7 +47,7 @@ def test_tum(tum):
     (tum / 'camera.json').write_text(json.dumps(CAMERA))
     source = open_source(tum)
     frames = list(source)
-    assert source.warnings == ['1 of 5 images have no depth: masks only, no clouds']
+    assert source.warnings == ['1 of 5 images have no depth: clouds only with depth.model']
     depths = [None if frame.depth is None else frame.depth[0, 0] for frame in frames]
     assert depths == pytest.approx([1, 1.0002, None, 1.0006, 1.0008])
     assert frames[1].stamp - frames[0].stamp == 33_333_000
@@ -71,7 +71,7 @@ def test_listed_depth_that_is_missing_costs_only_the_clouds(tum):
         file.unlink()
     source = open_source(tum)
     assert [frame.depth for frame in source] == [None] * 5
-    assert source.warnings[-1].startswith('4 depth images cannot be read: masks only')
+    assert source.warnings[-1].startswith('4 depth images cannot be read: clouds there only')
 
 
 def test_tum_in_units_of_its_own(tum):
@@ -119,4 +119,4 @@ def test_rgb_and_depth_that_pair_by_name(tmp_path):
     source = open_source(tmp_path)
     assert [None if frame.depth is None else frame.depth[0, 0] for frame in source] == (
         pytest.approx([None, 1.004, 1.007]))
-    assert source.warnings[-1] == '1 of 3 images have no depth: masks only, no clouds'
+    assert source.warnings[-1] == '1 of 3 images have no depth: clouds only with depth.model'

@@ -79,6 +79,18 @@ def test_frames_of_a_bag_have_the_ranges_of_the_nearest_message(tmp_path):
     assert next(iter(open_source(path))).ranges is None
 
 
+def test_the_motion_of_the_robot_since_the_ranges_is_undone(tmp_path):
+    items = [transform(0.0, 0, 'base', 'camera', '/tf_static'),
+             transform(1.0, 0, 'base', 'lidar', '/tf_static')]
+    items += [transform(time / 100, time, 'odom', 'base') for time in range(0, 301, 50)]
+    items += [image(1, 100), image(2, 200),
+              message('/lidar', 50, lambda stamp: cloud(stamp=stamp))]
+    path = record(tmp_path / 'bag.mcap', *items)
+    frames = list(open_source(path, settings=BagSettings(sparse_topic='lidar')))
+    for frame, metres in zip(frames, (0.5, -0.5), strict=True):
+        np.testing.assert_allclose(frame.ranges, POINTS + (metres, 0, 0), rtol=1e-5, atol=1e-6)
+
+
 def test_ranges_are_kept_no_longer_than_they_are_needed(tmp_path):
     items = [item for number in range(60) for item in (
         image(number, 100 * number),

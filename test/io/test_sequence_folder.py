@@ -38,7 +38,7 @@ def test_everything_is_read(sequence):
 
 
 @pytest.mark.parametrize(('removed', 'note'), [
-    ('depth', 'no depth: masks only, no clouds'),
+    ('depth', 'no depth: clouds only with depth.model'),
     ('camera.json', 'no camera.json: .*masks only, no clouds'),
     ('times.txt', 'no times.txt')])
 def test_optional_parts(sequence, removed, note):
@@ -110,7 +110,8 @@ def test_bad_depth_costs_only_the_clouds_and_is_counted(sequence):
     for _ in range(2):
         assert [frame.depth is None for frame in source] == [False, True, True, False]
     note, = source.warnings
-    assert note.startswith('2 depth images cannot be read: masks only') and str(bad[0]) in note
+    assert note.startswith('2 depth images cannot be read: clouds there only')
+    assert str(bad[0]) in note
 
 
 def test_broken_image_in_the_middle(sequence):

@@ -160,3 +160,18 @@ def test_points_in_other_frames_lead_to_the_camera_by_tf_or_odometry():
     assert motion.between('moon', 'camera', S) is None
     motion.add_transforms(transforms(0, 'camera', 'hand', 0, 3, 0), static=True)
     assert motion.between('hand', 'camera', S)[:3, 3].tolist() == [0, 3, 0]
+
+
+def test_the_motion_between_two_stamps_is_undone_where_it_is_known():
+    motion = CameraMotion()
+    motion.add_transforms(transforms(0, 'base', 'camera', 0, 0, 1), static=True)
+    motion.add_transforms(transforms(0, 'base', 'lidar', 0, 0, 2), static=True)
+    assert motion.moved('lidar', S, 'camera', 2 * S)[:3, 3].tolist() == [0, 0, 1]
+    for second in (1, 2):
+        motion.add_odometry(odometry(second * S, float(second)))
+    assert motion.moved('lidar', S, 'camera', 2 * S)[:3, 3].tolist() == [-1, 0, 1]
+    assert motion.moved('lidar', S - 1, 'camera', 2 * S)[:3, 3].tolist() == [0, 0, 1]
+    for second in (1, 2):
+        motion.add_transforms(transforms(second * S, 'odom', 'base', 3 * second, 0, 0),
+                              static=False)
+    assert motion.moved('lidar', S, 'camera', 2 * S)[:3, 3].tolist() == [-3, 0, 1]
