@@ -109,6 +109,9 @@ class Frame:
     depth_confidence
         (Hd, Wd) float32: 1 where `depth` was measured, 0 to below 1 where a model predicted it;
         None where all of it was measured.
+    up
+        (3,) direction away from the ground, of any length, in the camera's optical frame, where
+        it is known without `pose`; or None.
 
     """
 
@@ -121,6 +124,7 @@ class Frame:
     fixed_frame: str = 'map'
     ranges: Points | None = None
     depth_confidence: npt.NDArray[np.float32] | None = None
+    up: npt.NDArray[np.float64] | None = None
 
     @property
     def measured(self) -> Frame:
@@ -155,6 +159,8 @@ class Frame:
                                'HxW float32 metres are needed')
         if self.pose is not None and self.pose.shape != (4, 4):
             raise DiffsegError(f'frame pose: got shape {self.pose.shape}; 4x4 is needed')
+        if self.up is not None and (self.up.shape != (3,) or not self.up.any()):
+            raise DiffsegError(f'frame up: got {self.up}; 3 values, not all 0, are needed')
         if self.ranges is not None and (self.ranges.ndim != 2 or self.ranges.shape[1] != 3
                                         or self.ranges.dtype != np.float32):
             raise DiffsegError(f'frame ranges: got {self.ranges.dtype} {self.ranges.shape}; '

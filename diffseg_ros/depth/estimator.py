@@ -240,9 +240,9 @@ class DepthEstimator:
             else:
                 yield 'triangulation', align(values, kind, corners)
         if self._settings.camera_height:
-            up = _LEVEL if frame.pose is None else frame.pose[2, :3]
+            up = frame.up if frame.pose is None else frame.pose[2, :3]
             yield 'ground', align_to_ground(values, kind, camera, self._settings.camera_height,
-                                            up)
+                                            _LEVEL if up is None else up)
 
 
 def _filled(measured: DepthImage, depth: DepthImage, confidence: npt.NDArray[np.float32]

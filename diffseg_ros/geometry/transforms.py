@@ -10,9 +10,11 @@ from typing import NamedTuple
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.types import Matrix
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial.transform import Rotation, Slerp
 
 _FIXED_FRAMES = frozenset({'map', 'odom', 'world', 'earth'})
+_BASES = frozenset({'base_link', 'base_footprint'})
 _KEPT_NS = 10_000_000_000
 _PRUNE_ABOVE = 4096
 
@@ -157,6 +159,17 @@ class TransformTree:
         if way is None or way.root == frame_name(frame):
             return None
         return way.pose if way.moving or way.root in _FIXED_FRAMES else None
+
+    def up(self, frame: str, stamp: int) -> npt.NDArray[np.float64] | None:
+        """
+        Return (3,) up in a frame that hangs on a robot whose own pose is not known, or None.
+
+        Up is the z axis of base_link or base_footprint at the root of the tree (REP 103, 105).
+        """
+        way = self._to_root(frame, stamp)
+        if way is None or way.root.rpartition('/')[2] not in _BASES:
+            return None
+        return way.pose[2, :3]
 
     def between(self, source: str, target: str, stamp: int) -> Matrix | None:
         """Return the (4, 4) pose of a frame in another of the same tree at a stamp, or None."""

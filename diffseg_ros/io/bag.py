@@ -134,7 +134,8 @@ class Bag(Source):
         size = rgb.shape[1], rgb.shape[0]
         return Frame(rgb, messages.stamp, frame_id, self._depth(messages, size, frame_id),
                      self._camera(messages, size), pose, tree.root(frame_id),
-                     self._ranges(messages, frame_id, tree))
+                     self._ranges(messages, frame_id, tree),
+                     up=tree.up(frame_id, messages.stamp) if pose is None else None)
 
     def _depth(self, messages: SyncedMessages, size: Size, frame_id: str) -> DepthImage | None:
         """Return the depth; what cannot be used is counted and costs only the clouds."""

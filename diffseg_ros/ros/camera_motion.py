@@ -11,6 +11,8 @@ from diffseg_ros.geometry.transforms import frame_name, TransformTree
 from diffseg_ros.ros.messages import stamp_of
 from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.types import Matrix
+import numpy as np
+import numpy.typing as npt
 
 _TIMEOUTS_IN_A_ROW = 3
 _POLL_SECONDS = 0.02
@@ -90,6 +92,11 @@ class CameraMotion:
             found = self._first(target,
                                 lambda tree: tree.moved(source, source_stamp, target, stamp))
         return self.between(source, target, stamp) if found is None else found
+
+    def up(self, frame_id: str, stamp: int) -> npt.NDArray[np.float64] | None:
+        """Return (3,) up in the camera's frame where no pose is known, or None."""
+        with self._changed:
+            return self._tf.up(frame_id, stamp)
 
     def _first(self, target: str,
                find: Callable[[TransformTree], Matrix | None]) -> Matrix | None:

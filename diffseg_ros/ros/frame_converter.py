@@ -78,7 +78,9 @@ class FrameConverter:
         pose = self.motion.pose(frame_id, messages.stamp, self._synchronizer.timeout)
         fixed_frame = self.motion.fixed_frame
         ranges = self.ranges.points(frame_id, messages.stamp) if self.ranges else None
-        frame = Frame(rgb, messages.stamp, frame_id, depth, intrinsics, pose, fixed_frame, ranges)
+        up = self.motion.up(frame_id, messages.stamp) if pose is None else None
+        frame = Frame(rgb, messages.stamp, frame_id, depth, intrinsics, pose, fixed_frame, ranges,
+                      up=up)
         return frame, NoCloud(no_depth_reason, no_intrinsics_reason)
 
     def _depth(self, messages: SyncedMessages, size: Size) -> tuple[DepthImage | None, str]:

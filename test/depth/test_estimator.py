@@ -54,10 +54,11 @@ def test_ranges_of_another_sensor_give_the_scale():
     assert float(estimator.report['residual']) < 0.01
 
 
-@pytest.mark.parametrize('item', [bare(WALK[0], pose=WALK[0].pose), bare(LEVEL)])
-def test_the_ground_gives_the_scale_by_the_pose_or_to_a_level_camera(item):
-    estimator, result = given(item, DepthSettings(model='it', camera_height=HEIGHT))
-    check(result, (WALK[0] if item.pose is not None else LEVEL).depth, 'ground', estimator)
+@pytest.mark.parametrize(('item', 'known'), [
+    (WALK[0], {'pose': WALK[0].pose}), (WALK[0], {'up': WALK[0].pose[2, :3]}), (LEVEL, {})])
+def test_the_ground_gives_the_scale_by_the_pose_or_up_or_to_a_level_camera(item, known):
+    estimator, result = given(bare(item, **known), DepthSettings(model='it', camera_height=HEIGHT))
+    check(result, item.depth, 'ground', estimator)
 
 
 def test_a_camera_that_moves_gives_the_scale():

@@ -86,6 +86,17 @@ def test_a_frame_is_known_in_any_other_of_its_tree():
     assert tree.between('odom', 'camera', 500) is None
 
 
+def test_up_is_known_on_a_robot_whose_place_is_not():
+    tree, on_its_side = TransformTree(), (np.sqrt(0.5), 0, 0, np.sqrt(0.5))
+    tree.add('robot/base_link', 'mast', None, (0, 0, 1), (0, 0, 0, 1))
+    tree.add('mast', 'camera', None, (0, 0, 0), on_its_side)
+    tree.add('depth_optical', 'rgb_optical', None, (0.05, 0, 0), (0, 0, 0, 1))
+    np.testing.assert_allclose(tree.up('camera', 0), (0, 1, 0), atol=1e-9)
+    assert tree.up('rgb_optical', 0) is None and tree.up('stranger', 0) is None
+    tree.add('mast', 'camera', None, (0, 0, 0), (0, 0, 0, 0))
+    assert tree.up('camera', 0) is None
+
+
 def test_what_a_moving_sensor_saw_stays_in_its_place():
     tree, quarter = TransformTree(), (0, 0, np.sqrt(0.5), np.sqrt(0.5))
     tree.add('odom', 'base', 0, (0, 0, 0), (0, 0, 0, 1))

@@ -119,7 +119,8 @@ def test_place_on_the_robot_is_no_pose(tmp_path):
                    transform(1, 0, 'base_link', 'camera', '/tf_static'), image(0, 0))
     fixed = record(tmp_path / 'fixed.mcap',
                    transform(1, 0, 'map', 'camera', '/tf_static'), image(0, 0))
-    assert frames_of(robot)[0].pose is None
+    frame, = frames_of(robot)
+    assert frame.pose is None and frame.up.tolist() == [0, 0, 1]
     np.testing.assert_allclose(frames_of(fixed)[0].pose, pose_at(1))
 
 

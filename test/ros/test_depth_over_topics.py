@@ -23,17 +23,17 @@ class Camera:
 
     def __init__(self, client) -> None:
         self._client = client
-        self._sent = 0
+        self.sent = 0
 
     def send(self) -> None:
-        client, header = self._client, make_header(stamp_of(self._sent), 'optical')
+        client, header = self._client, make_header(stamp_of(self.sent), 'optical')
         labels = len(client.got['labels'])
         client.infos.publish(CameraInfo(
             header=header, width=CAMERA.width, height=CAMERA.height, k=[
                 CAMERA.fx, 0.0, CAMERA.cx, 0.0, CAMERA.fy, CAMERA.cy, 0.0, 0.0, 1.0]))
         client.images.publish(image_message(FRAME.rgb, 'rgb8', header))
         client.until(lambda: len(client.got['labels']) > labels)
-        self._sent += 1
+        self.sent += 1
 
     def until(self, condition) -> None:
         def met() -> bool:
@@ -89,18 +89,15 @@ def test_a_colour_camera_gives_clouds_as_soon_as_a_scale_is_known(rig):
     metres = np.frombuffer(client.got['depth'][-1].data, '<f4').reshape(120, 160)
     assert np.median(np.abs(metres / FRAME.depth - 1)) < 0.01
 
-    client.until(lambda: lidar.get_subscription_count())
-    lidar.publish(lidar_message(stamp_of(camera._sent)))
-    client.spin(0.3)
-    camera.send()
-    camera.send()
-    client.until(lambda: client.values['depth.scale_source'] == 'ranges')
+    def with_ranges() -> bool:
+        lidar.publish(lidar_message(stamp_of(camera.sent)))
+        return client.values['depth.scale_source'] == 'ranges'
+
+    camera.until(with_ranges)
     assert client.values['depth.failed'] == '0'
 
     assert client.set_parameter('depth.in_points', False)[0]
-    camera.send()
-    client.spin(0.2)
+    camera.until(lambda: 'depth.in_points is off' in client.sentence)
     clouds, images = len(client.got['points']), len(client.got['depth'])
     camera.until(lambda: len(client.got['depth']) > images)
     assert len(client.got['points']) == clouds
-    camera.until(lambda: 'depth.in_points is off' in client.sentence)

@@ -68,6 +68,9 @@ def test_static_transforms_lead_from_odometry_to_the_camera():
     motion = CameraMotion()
     motion.add_transforms(transforms(0, 'base', 'mast', 0, 0, 1), static=True)
     motion.add_transforms(transforms(0, 'mast', 'camera', 0, 1, 0), static=True)
+    assert motion.up('camera', S) is None
+    motion.add_transforms(transforms(0, 'base_link', 'base', 0, 0, 0), static=True)
+    assert motion.up('camera', S).tolist() == [0, 0, 1]
     motion.add_odometry(odometry(S, 5.0))
     assert position(motion, S) == [5, 1, 1]
     assert motion.source == 'odometry'
