@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -116,17 +115,34 @@ def read_index(output: Path) -> dict[str, Row]:
 
 
 def write_tracks(output: Path, rows: Iterable[Row]) -> None:
-    """Write tracks.parquet from the tables of the recordings, a group of rows each."""
-    partial = output / f'.{TRACKS}.{os.getpid()}.partial'
+    """
+    Write tracks.parquet from the tables of the recordings, a group of rows each.
+
+    Raises
+    ------
+    DiffsegError
+        The table of a recording cannot be read.
+
+    """
+    partial = output / f'.{TRACKS}.partial'  # a later run writes over that of a killed one
     try:
         with pq.ParquetWriter(partial, TRACK_SCHEMA) as writer:
             for row in sorted(rows, key=lambda row: row.recording):
                 table = output / row.recording / TRACKS
                 if not row.error and table.exists():
-                    writer.write_table(pq.read_table(table, schema=TRACK_SCHEMA))
+                    writer.write_table(_read_tracks(table))
         partial.replace(output / TRACKS)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _read_tracks(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, schema=TRACK_SCHEMA)
+    except (OSError, ValueError, TypeError) as error:
+        reason = ' '.join(str(error).split())
+        raise DiffsegError(f'{path}: cannot be read ({reason}); remove its folder and run again '
+                           f'with --resume: {TRACKS} is not written without it') from error
 
 
 def write_track_table(folder: Path, table: pa.Table) -> None:

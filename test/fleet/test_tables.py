@@ -1,5 +1,8 @@
 """The index and the tracks: what is written, and what is refused."""
 
+import os
+from pathlib import Path
+
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.fleet.index import (
@@ -11,7 +14,7 @@ from diffseg_ros.fleet.index import (
     write_track_table,
     write_tracks,
 )
-from diffseg_ros.fleet.track_table import TrackTable
+from diffseg_ros.fleet.track_table import TRACK_SCHEMA, TrackTable
 from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.types import Frame, Intrinsics, Result, Track, TrackState
@@ -79,6 +82,39 @@ def test_tracks_of_all_recordings_that_have_results(tmp_path):
         rows.append(Row(name, name, '', '', '', '', error='broken' if name == 'c' else ''))
     write_tracks(tmp_path, rows)
     assert pq.read_table(tmp_path / 'tracks.parquet')['recording'].to_pylist() == ['a', 'b']
+
+
+def test_a_broken_table_of_a_recording_is_told(tmp_path):
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a' / 'tracks.parquet').write_bytes(b'PAR1')
+    with pytest.raises(DiffsegError, match='a/tracks.parquet: cannot be read'):
+        write_tracks(tmp_path, [Row('a', '/data/a', '', '', '', '')])
+    assert [path.name for path in tmp_path.iterdir()] == ['a']
+
+
+def test_columns_without_any_value_keep_their_types(tmp_path):
+    row = Row('a', '/data/a', '', '', '', '')
+    (tmp_path / 'a').mkdir()
+    table = TrackTable()
+    table.add(context(100, 0, depth=0.0))
+    write_track_table(tmp_path / 'a', table.table('a'))
+    write_tracks(tmp_path, [row])
+    assert pq.read_schema(tmp_path / 'tracks.parquet').equals(TRACK_SCHEMA)
+
+
+def test_a_killed_run_leaves_no_second_file(tmp_path, monkeypatch):
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, 'replace', kill)
+        patched.setattr(Path, 'unlink', lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            write_tracks(tmp_path, [])
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(os, 'getpid', lambda: 1)
+    write_tracks(tmp_path, [])
+    assert [path.name for path in tmp_path.iterdir()] == ['tracks.parquet']
 
 
 @pytest.mark.parametrize('name', ['index.parquet', 'tracks.parquet'])
