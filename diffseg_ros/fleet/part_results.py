@@ -18,7 +18,7 @@ import time
 from typing import cast, IO, TYPE_CHECKING
 
 from diffseg_ros.comparison.matching import frame_overlaps, Ids, match_ids, Overlaps, summed
-from diffseg_ros.errors import DiffsegError
+from diffseg_ros.errors import DiffsegError, UsageError
 from diffseg_ros.fleet.recordings import Part
 from diffseg_ros.geometry.label_images import compact, distinct_labels
 from diffseg_ros.tracking.memory_file import Memory, read_memory
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from diffseg_ros.pipeline import Pipeline
 
 _MEMORY, _END = '.memory', '.end'
+_CHANGED = ('the recording was changed, or read differently, while its parts were labelled; label '
+            'it again')
 _NO_IMAGE = np.zeros((2, 2, 3), np.uint8)
 
 
@@ -54,11 +56,15 @@ class _Entry:
         return cls(place, replace(result, frame=kept), new_depth=new_depth)
 
     def with_frame(self, frame: Frame) -> Result:
-        """Return the result with the image again; raise DiffsegError where there is none."""
+        """
+        Return the result with the image again.
+
+        Raises DiffsegError where there is none, and UsageError where it is of another frame.
+        """
         if self.result is None:
             raise DiffsegError(self.error)
         if self.result.frame.stamp != frame.stamp:
-            raise DiffsegError('the recording was changed while its parts were labelled')
+            raise UsageError(_CHANGED)
         if self.new_depth:
             frame = replace(self.result.frame, rgb=frame.rgb)
         return replace(self.result, frame=frame)
@@ -133,8 +139,14 @@ class JoinedPipeline:
         return self._next_id - 1
 
     def process(self, frame: Frame) -> Result:
-        """Return the result of the next frame; raise DiffsegError where there is none."""
-        return next(self._entries).with_frame(frame)
+        """
+        Return the result of the next frame.
+
+        Raises DiffsegError where there is none, and UsageError where the frames are others.
+        """
+        if (entry := next(self._entries, None)) is None:
+            raise UsageError(_CHANGED)
+        return entry.with_frame(frame)
 
     def _read(self, part: Part) -> Iterator[_Entry]:
         with gzip.open(self._folder / str(part.number), 'rb') as file:
@@ -158,7 +170,10 @@ class JoinedPipeline:
             for entry in entries:
                 twin = None
                 if following and entry.place >= following.first:
-                    twin = next(after).result
+                    other = next(after, None)
+                    if other is None or other.place != entry.place:
+                        raise UsageError(_CHANGED)
+                    twin = other.result
                 if entry.result is not None:
                     epoch = numbers.epochs + entry.result.epoch
                     if twin is not None:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from glob import glob
 import hashlib
+import json
+import os
 from pathlib import Path, PurePosixPath
-import shutil
-from typing import Any, NamedTuple
+from typing import Any, IO, NamedTuple, NoReturn
 
+from diffseg_ros.error_text import printable
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.fleet.copies import held_folder, remove_abandoned
 from diffseg_ros.io.base import BAG_SUFFIXES
 from diffseg_ros.io.images import IMAGE_SUFFIXES
 from diffseg_ros.io.source import VIDEO_SUFFIXES
 import fsspec
 
 OURS = '.diffseg_manifest.jsonl'
-"""A folder with this file holds what a command wrote, no recordings."""
+"""This file lists what a command wrote into a folder, which are no recordings."""
 _LIST_SUFFIX = '.txt'
+_LONGEST_NAME = 190
+"""Bytes; file systems take 255, and names of what is half-made are longer."""
 
 
 class Part(NamedTuple):
@@ -66,8 +73,8 @@ class Recording:
 
     @property
     def task(self) -> str:
-        """Unique name of what is meant."""
-        return self.name if self.part is None else f'{self.name}.part{self.part.number}'
+        """Unique name of what is meant; a slash is in that of a part alone."""
+        return self.name if self.part is None else f'{self.name}/{self.part.number}'
 
 
 def find_recordings(sources: Iterable[str]) -> list[Recording]:
@@ -94,8 +101,25 @@ def find_recordings(sources: Iterable[str]) -> list[Recording]:
         if not recordings:
             raise DiffsegError(f'{source}: no recording there; bags (.mcap, .db3, bag folders), '
                                'sequence folders (rgb/), folders of images and videos are found')
+        for recording in recordings:
+            if (shown := printable(recording.address)) != recording.address:
+                raise DiffsegError(f'{shown}: its name is not UTF-8, which the tables cannot '
+                                   'hold; rename it')
         found |= {recording.address: recording for recording in recordings}
     return sorted(_with_unique_names(found.values()), key=lambda recording: recording.name)
+
+
+def named_as_before(recordings: Iterable[Recording], addresses: Mapping[str, str]
+                    ) -> list[Recording]:
+    """
+    Return the recordings, sorted; one that has a name in `addresses` keeps it.
+
+    Of the others, those of a name that is in use there get a hash of their address behind it.
+    """
+    names = {address: name for name, address in addresses.items()}
+    return sorted((replace(one, name=names[one.address]) if one.address in names
+                   else _hashed(one) if one.name in addresses else one
+                   for one in recordings), key=lambda recording: recording.name)
 
 
 @contextmanager
@@ -104,13 +128,12 @@ def local_copy(recording: Recording, folder: Path) -> Iterator[Path]:
     if recording.local:
         yield Path(recording.address)
         return
-    try:
+    remove_abandoned()
+    with held_folder(folder):
         store, path = fsspec.core.url_to_fs(recording.address)
         target = folder / PurePosixPath(path).name
         store.get(path, str(target), recursive=bool(store.isdir(path)))
         yield target
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _without_lists(sources: Iterable[str]) -> Iterator[str]:
@@ -120,33 +143,86 @@ def _without_lists(sources: Iterable[str]) -> Iterator[str]:
             yield source
             continue
         try:
-            with fsspec.open(source, 'r', encoding='utf-8') as file:
+            with fsspec.open(source, 'r', encoding='utf-8-sig') as file:
                 lines = [line.strip() for line in file]
         except (OSError, ImportError, ValueError) as error:
             raise DiffsegError(f'{source}: the list cannot be read ({error}); give a text file '
                                'with a recording in each line') from error
-        yield from (line for line in lines if line and not line.startswith('#'))
+        named = [line for line in lines if line and not line.startswith('#')]
+        if wrong := next((line for line in named if line.endswith(_LIST_SUFFIX)), ''):
+            raise DiffsegError(f'{source}: names another list, {wrong}; give both as SOURCE')
+        if not named:
+            raise DiffsegError(f'{source}: the list is empty; give a text file with a recording '
+                               'in each line')
+        yield from named
 
 
 def _in(source: str) -> Iterator[Recording]:
     store, root = fsspec.core.url_to_fs(source)
     local = 'file' in (store.protocol if isinstance(store.protocol, tuple) else (store.protocol,))
+    if local:
+        root = os.path.abspath(root)
     roots = [root]
     if not store.exists(root):
-        roots = sorted(store.glob(root)) if set(source) & set('*?[') else []
+        found = glob(root, recursive=True) if local else store.glob(root)
+        roots = sorted(found) if set(source) & set('*?[') else []
     if not roots:
         raise DiffsegError(f'{source}: no such file or folder; give recordings, folders with '
                            'recordings, globs or a text list of them')
     for place in roots:
-        listing = store.find(place, detail=True)
-        files = {str(PurePosixPath(path).relative_to(place)): _stamp(entry)
-                 for path, entry in listing.items()}
-        for part, digest in _grouped(files).items():
+        files = _local_files(place) if local else {
+            str(PurePosixPath(path).relative_to(place)): _stamp(entry)
+            for path, entry in store.find(place, detail=True).items()}
+        for part, digest in _grouped(files, partial(_opened, store, place)).items():
             path = PurePosixPath(place) / part
             name = part if part != '.' else path.name
             yield Recording(name.replace('/', '__'),
                             str(path) if local else store.unstrip_protocol(str(path)),
                             digest, local)
+
+
+def _opened(store: fsspec.AbstractFileSystem, folder: str, file: str) -> IO[bytes]:
+    opened: IO[bytes] = store.open(f'{folder}/{file}')
+    return opened
+
+
+def _local_files(root: str) -> dict[str, str]:
+    """
+    Return size and time of the files at a local path by their relative paths.
+
+    Links to folders are followed, those to a folder that is found anyway are not.
+    """
+    if not os.path.isdir(root):
+        return {'.': _local_stamp(root)}
+    files: dict[str, str] = {}
+    seen: set[tuple[int, int]] = set()
+    tops = [root]
+    for top in tops:
+        for folder, folders, names in os.walk(top, onerror=_cannot_be_listed):
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            folders[:] = sorted(name for name in folders if not name.startswith('.'))
+            paths = [os.path.join(folder, name) for name in folders]
+            tops += [path for path in paths if os.path.islink(path)]
+            files |= {os.path.relpath(path, root): _local_stamp(path)
+                      for path in (os.path.join(folder, name) for name in names)}
+    return files
+
+
+def _cannot_be_listed(error: OSError) -> NoReturn:
+    raise error
+
+
+def _local_stamp(path: str) -> str:
+    """Return size and time of a file, of a link those of what it leads to, if that is there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        status = os.lstat(path)
+    return f'{status.st_size} {status.st_mtime}'
 
 
 def _stamp(entry: Mapping[str, Any]) -> str:
@@ -156,24 +232,29 @@ def _stamp(entry: Mapping[str, Any]) -> str:
     return f'{entry.get("size")} {changed}'
 
 
-def _grouped(files: Mapping[str, str]) -> dict[str, str]:
-    """Return the digests of the recordings that files belong to, by their relative paths."""
+def _grouped(files: Mapping[str, str], opened: Callable[[str], IO[bytes]]) -> dict[str, str]:
+    """
+    Return the digests of the recordings that files belong to, by their relative paths.
+
+    `opened` opens one of the files.
+    """
     inside = defaultdict(set)
     for file in files:
         inside[str(PurePosixPath(file).parent)].add(PurePosixPath(file).name)
     if set(files) == {'.'}:
         return {'.': _digest([('', files['.'])])}
-    ours = {folder for folder, names in inside.items() if OURS in names}
+    ours = {path for folder, names in inside.items() if OURS in names
+            for path in _written(folder, opened)}
     whole = {folder for one, names in inside.items() for folder in _folders(one, names)}
     parts: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for file, stamp in sorted(files.items()):
         path = PurePosixPath(file)
         above = [str(folder) for folder in reversed(path.parents)]
-        if ours & set(above) or any(part.startswith('.') for part in path.parts):
+        if ours & {file, *above} or any(part.startswith('.') for part in path.parts):
             continue
         recording = next((folder for folder in above if folder in whole), None)
         if recording is None:
-            recording = _alone(path)
+            recording = _alone(path, inside[str(path.parent)])
         if recording is not None:
             parts[recording].append((file, stamp))
     return {recording: _digest(entries) for recording, entries in parts.items()}
@@ -189,11 +270,27 @@ def _folders(folder: str, names: set[str]) -> Iterator[str]:
         yield str(path.parent)
 
 
-def _alone(path: PurePosixPath) -> str | None:
-    """Return the recording that a file is, or that an image is a frame of."""
+def _written(folder: str, opened: Callable[[str], IO[bytes]]) -> list[str]:
+    """Return the folder if a command had it for its results, else what one wrote beside others."""
+    files = []
+    with opened(f'{folder}/{OURS}') as manifest:
+        for line in manifest:
+            try:
+                path = PurePosixPath(folder) / json.loads(line)[1]
+            except (ValueError, TypeError, LookupError):
+                return [folder]
+            if str(path.parent) != folder:
+                return [folder]
+            files.append(str(path))
+    return files or [folder]
+
+
+def _alone(path: PurePosixPath, beside: set[str]) -> str | None:
+    """Return the recording that a file is, or that an image is a frame of; none beside bags."""
     if path.name.endswith(BAG_SUFFIXES) or path.suffix.lower() in VIDEO_SUFFIXES:
         return str(path)
-    return str(path.parent) if _images({path.name}) else None
+    bags = any(name.endswith(BAG_SUFFIXES) for name in beside)
+    return str(path.parent) if _images({path.name}) and not bags else None
 
 
 def _images(names: set[str]) -> bool:
@@ -205,12 +302,15 @@ def _digest(entries: Sequence[tuple[str, str]]) -> str:
 
 
 def _with_unique_names(recordings: Iterable[Recording]) -> Iterator[Recording]:
-    """Yield the recordings; those of one name get a hash of their address behind it."""
+    """Yield the recordings; a long name, or that of several, gets a hash of the address."""
     recordings = list(recordings)
     times = Counter(recording.name for recording in recordings)
-    for recording in recordings:
-        name = recording.name
-        if times[name] > 1:
-            address = recording.address.encode('utf-8', 'surrogateescape')
-            name = f'{name}-{hashlib.sha256(address).hexdigest()[:8]}'
-        yield Recording(name, recording.address, recording.digest, recording.local)
+    for one in recordings:
+        long = len(one.name.encode()) > _LONGEST_NAME
+        yield _hashed(one) if long or times[one.name] > 1 else one
+
+
+def _hashed(recording: Recording) -> Recording:
+    start = recording.name.encode()[:_LONGEST_NAME].decode(errors='ignore')
+    digest = hashlib.sha256(recording.address.encode()).hexdigest()
+    return replace(recording, name=f'{start}-{digest[:8]}')

@@ -1,7 +1,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-from diffseg_ros.errors import DiffsegError
+from diffseg_ros.errors import DiffsegError, UsageError
 from diffseg_ros.fleet.index import Row
 from diffseg_ros.fleet.part_results import JoinedPipeline, part_writer
 from diffseg_ros.fleet.parts import PartRow, parts_of, PartsInWork
@@ -85,7 +85,7 @@ def test_ids_go_on_from_part_to_part(tmp_path, second, fails_at):
     assert pipeline.track_count == 2 and pipeline.model == Striped.model
     assert pipeline.naming == {'naming_failed': '2'} and pipeline.seconds > 0
     assert pipeline.depth == {'keyframes': '6', 'failed': '0', 'kind': 'metric'}
-    with pytest.raises(StopIteration):
+    with pytest.raises(UsageError, match='changed'):
         pipeline.process(given_frames[0])
 
 
@@ -127,8 +127,22 @@ def test_depth_that_the_pipeline_made_is_kept_and_a_changed_recording_is_told(tm
     pipeline = joined(tmp_path / 'parts', [maker], [part], given_frames)
     result = pipeline.process(given_frames[0])
     np.testing.assert_array_equal(result.frame.depth, depth)
-    with pytest.raises(DiffsegError, match='changed while'):
+    with pytest.raises(UsageError, match='changed'):
         pipeline.process(given_frames[0])
+
+
+@pytest.mark.parametrize('missing', [7, 9])
+def test_parts_that_saw_other_frames_are_not_joined(tmp_path, missing):
+    given_frames, parts = frames(20), [Part(0, 0, 0, 10), Part(1, 6, 10, 20)]
+    for part in parts:
+        with part_writer(tmp_path / 'parts', part, Striped(1, 2)) as writer:
+            for place in range(part.first, part.end):
+                if (part.number, place) != (1, missing):  # it could not be read then
+                    writer.process(place, given_frames[place])
+    pipeline = JoinedPipeline(tmp_path / 'parts', parts)
+    with pytest.raises(UsageError, match='changed'):
+        for frame in given_frames:
+            pipeline.process(frame)
 
 
 def test_parts_are_joined_when_all_are_labelled_and_never_after_a_failure():
@@ -147,5 +161,5 @@ def test_parts_are_joined_when_all_are_labelled_and_never_after_a_failure():
     assert work.add(row('b', 1)) is None and work.add(failed) is None
     join = work.add(row('a', 0))
     assert join.part is None and [part.number for part in join.parts] == [0, 1]
-    assert join.task == 'a' and tasks[1].task == 'a.part1'
+    assert join.task == 'a' and tasks[1].task == 'a/1'
     assert work.add(row('a')) == row('a')

@@ -1,10 +1,12 @@
 """Recordings are found in folders, lists, globs and stores, with names that stay unique."""
 
+import json
+import os
 from pathlib import Path
 import shutil
 
 from diffseg_ros.errors import DiffsegError
-from diffseg_ros.fleet.recordings import find_recordings, local_copy
+from diffseg_ros.fleet.recordings import find_recordings, local_copy, named_as_before
 import fsspec
 import pytest
 
@@ -60,6 +62,103 @@ def test_the_digest_is_of_sizes_and_times(tree):
     (tree / 'a.mcap').write_text('longer than it was')
     assert {name for name, digest in digests().items() if digest != before[name]} == {
         'seq', 'a.mcap'}
+
+
+def test_names_of_before_stay(tree):
+    found = find_recordings([str(tree / 'day'), str(tree / 'images')])
+    b, images, split = found
+    again = named_as_before(found, {'old': b.address, 'images': '/elsewhere', 'gone': '/gone'})
+    assert {one.address for one in again} == {one.address for one in found}
+    renamed = {one.address: one.name for one in again}
+    assert renamed[b.address] == 'old' and renamed[split.address] == 'split'
+    assert renamed[images.address].startswith('images-')
+
+
+def test_a_name_that_is_too_long_is_cut_and_stays_unique(tmp_path):
+    for last in 'xy':
+        path = tmp_path.joinpath(*4 * ['é' * 50], f'{last}.mcap')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('')
+    found = names(tmp_path)
+    assert len(set(found)) == 2 and all(len(name.encode()) <= 199 for name in found)
+
+
+def test_links_are_followed_and_no_folder_is_found_twice(tree, tmp_path):
+    links = tmp_path / 'links'
+    links.mkdir()
+    for name in ('seq', 'day'):
+        (links / name).symlink_to(tree / name)
+    (links / 'day_again').symlink_to(tree / 'day')
+    (links / 'round').symlink_to(links)
+    (links / 'hidden').symlink_to(tree / '.hidden')
+    (links / 'gone.mcap').symlink_to(tree / 'gone.mcap')
+    assert names(links) == ['day__b.db3', 'day__split', 'gone.mcap', 'hidden__c.mcap', 'seq']
+    assert len(names(links / 'd*' / 'b.db3')) == 2  # asked for by two names
+
+
+def test_the_digest_of_a_link_is_that_of_what_it_leads_to(tree, tmp_path):
+    (tmp_path / 'links').mkdir()
+    (tmp_path / 'links' / 'a.mcap').symlink_to(tree / 'a.mcap')
+    (before,) = find_recordings([str(tmp_path / 'links')])
+    os.utime(tree / 'a.mcap', (1, 1))
+    (after,) = find_recordings([str(tmp_path / 'links')])
+    assert after.digest != before.digest
+
+
+def test_one_recording_by_two_paths_is_one(tree, monkeypatch):
+    monkeypatch.chdir(tree / 'day')
+    assert names('../a.mcap', tree / 'a.mcap', f'{tree}/day/../a.mcap', '../a.mcap') == ['a.mcap']
+
+
+def test_images_beside_bags_are_no_recording(tree):
+    (tree / 'preview.png').write_text('')
+    (tree / 'day' / 'preview.jpg').write_text('')
+    assert names(tree) == FOUND
+
+
+@pytest.mark.parametrize('written', ['kitchen.mp4', 'labels/000000.png'])
+def test_what_a_command_wrote_beside_recordings_hides_nothing_else(tmp_path, written):
+    for name in ('a.mcap', written):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('')
+    (tmp_path / '.diffseg_manifest.jsonl').write_text(
+        json.dumps(['diffseg_map', written, 0, 0]) + '\n')
+    if '/' in written:  # a folder of results
+        with pytest.raises(DiffsegError, match='no recording there'):
+            find_recordings([str(tmp_path)])
+    else:
+        assert names(tmp_path) == ['a.mcap']
+
+
+def test_lists_of_other_systems_can_be_read(tree, tmp_path):
+    listed = tmp_path / 'list.txt'
+    listed.write_bytes(f'\ufeff{tree}/a.mcap\r\n\r\n# no\r\n{tree}/seq\r\n'.encode())
+    assert names(listed) == ['a.mcap', 'seq']
+
+
+@pytest.mark.parametrize(('lines', 'told'), [
+    ('# nothing\n', 'the list is empty'), ('other.txt\n', 'names another list, other.txt')])
+def test_a_list_that_names_no_recording_is_told(tmp_path, lines, told):
+    (tmp_path / 'list.txt').write_text(lines)
+    with pytest.raises(DiffsegError, match=f'list.txt: .*{told}'):
+        find_recordings([str(tmp_path / 'list.txt')])
+
+
+def test_a_name_that_the_tables_cannot_hold_is_told(tree):
+    (tree / os.fsdecode(b'caf\xe9.mcap')).write_text('')
+    with pytest.raises(DiffsegError, match='caf.*not UTF-8'):
+        find_recordings([str(tree)])
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tree, monkeypatch):
+    def scandir(path, listed=os.scandir):
+        if Path(path).name == 'day':
+            raise PermissionError(13, 'Permission denied', str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, 'scandir', scandir)
+    with pytest.raises(DiffsegError, match='Permission denied.*day'):
+        find_recordings([str(tree)])
 
 
 @pytest.mark.parametrize('source', ['nowhere', 'no*where', 'empty', 'nowhere.txt',
