@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 import fcntl
 import importlib.util
@@ -142,18 +142,18 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     _check_extra()
     with stop.interrupting():
         job, tolerances = _job(arguments), checked_tolerances(arguments)
-        if arguments.compare is not None and not arguments.compare.is_dir():
-            raise DiffsegError(f'--compare {arguments.compare}: no such folder; name one that '
-                               'diffseg_relabel wrote')
+        _check_compare(arguments)
 
         from diffseg_ros.fleet.index import read_index, write_index, write_tracks
-        from diffseg_ros.fleet.recordings import find_recordings
+        from diffseg_ros.fleet.recordings import find_recordings, named_as_before
 
         recordings = find_recordings(arguments.sources)
         _check_apart(arguments.output, recordings)
-        rows = read_index(arguments.output)
     make_folder(arguments.output)
-    with _alone_in(arguments.output):
+    with _alone_in(arguments.output, job):
+        rows = read_index(arguments.output)
+        recordings = named_as_before(recordings, {row.recording: row.source
+                                                  for row in rows.values()})
         todo = _left_to_do(arguments, job, recordings, rows)
         kept = sorted({one.name for one in recordings} - {one.name for one in todo})
         run = _Run(arguments.output, rows, kept, len(recordings))
@@ -162,27 +162,48 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
                 job.remove_left_over()
                 _label(run, todo, arguments, job, stop)
         finally:
+            with suppress(OSError):  # a later run removes it
+                job.remove_left_over()  # first, as the disk may be full
             if run.rows:
                 write_index(run.output, run.rows.values())
                 write_tracks(run.output, run.rows.values())
-            job.remove_left_over()
     report = run.report(stop())
     write_json(arguments.json, report)
     _print_summary(report, arguments.output)
+    if stop():
+        return 0
     failed = 1 if report['failed'] else 0
-    if arguments.compare is None or stop():
+    if arguments.compare is None:
         return failed
+    unlabelled = {one.name for one in recordings} - {
+        name for name in [*kept, *run.new] if not rows[name].error}
     with stop.interrupting():
-        return max(failed, _compare(arguments, tolerances))
+        return max(failed, _compare(arguments, tolerances, unlabelled))
 
 
-def _compare(arguments: argparse.Namespace, tolerances: dict[str, float]) -> int:
+def _check_compare(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be compared with the output."""
+    if arguments.compare is None:
+        return
+    if not arguments.compare.is_dir():
+        raise DiffsegError(f'--compare {arguments.compare}: no such folder; name one that '
+                           'diffseg_relabel wrote')
+    old, new = arguments.compare.resolve(), arguments.output.resolve()
+    if old in (new, *new.parents) or new in old.parents:
+        raise DiffsegError(f'--compare {arguments.compare}: is --output {arguments.output}, or '
+                           'one lies in the other; keep the older results elsewhere')
+
+
+def _compare(arguments: argparse.Namespace, tolerances: dict[str, float],
+             unlabelled: set[str]) -> int:
     """Write what changed since an older run, and return the exit code."""
     from diffseg_ros.cli.output_folder import OutputFolder
     from diffseg_ros.cli.relabel_job import COMMAND
     from diffseg_ros.comparison.many import compare_trees
 
-    comparisons, notes = compare_trees(arguments.output, arguments.compare)
+    comparisons, notes = compare_trees(arguments.output, arguments.compare, unlabelled)
+    for note in notes:
+        print(note, file=sys.stderr)
     with OutputFolder(arguments.output, COMMAND, COMPARISON_NAMES):
         return write_comparisons(arguments.output, comparisons, tolerances, notes=notes,
                                  title=f'{len(comparisons)} recordings: what changed')
@@ -210,6 +231,9 @@ def _job(arguments: argparse.Namespace) -> RelabelJob:
     if not arguments.cpus and not arguments.gpus:
         raise DiffsegError('--cpus 0: without a share of a GPU (--gpus) there is no limit to the '
                            'number of workers; give 1 or more')
+    if arguments.gpus > 1 and arguments.gpus % 1:
+        raise DiffsegError(f'--gpus {arguments.gpus:g}: Ray shares one GPU, not several; give a '
+                           'fraction below 1 or a whole number')
     if not arguments.gpus and config.backbone.device == 'auto':
         config = updated(config, {'backbone.device': 'cpu'})  # a GPU is used where Ray counts it
     model_kind(config.backbone)
@@ -258,19 +282,22 @@ def _left_to_do(arguments: argparse.Namespace, job: RelabelJob, recordings: list
 
 
 @contextmanager
-def _alone_in(output: Path) -> Iterator[None]:
+def _alone_in(output: Path, job: RelabelJob) -> Iterator[None]:
     """Refuse a second run into the same folder while the block runs."""
-    lock = output / '.lock'
-    with lock.open('w') as file:
+    with job.lock.open('a') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise DiffsegError(f'--output {output}: another diffseg_relabel writes there; wait '
                                'for its end, or name another folder') from error
+        except OSError as error:
+            print(f'--output {output}: a second run there would not be noticed, as files cannot '
+                  f'be locked ({error.strerror})', file=sys.stderr)
         try:
+            job.lock.write_text(job.run_id)
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            job.lock.unlink(missing_ok=True)
             if not any(output.iterdir()):
                 output.rmdir()
 
@@ -291,8 +318,6 @@ def _label(run: _Run, todo: list[Recording], arguments: argparse.Namespace, job:
     with Fleet(crew, job, len(left)) as fleet, _bar(len(left) + joins, joins) as bar:
         for row in fleet.rows(left, lambda: stop() or bool(
                 run.newly_failed and not arguments.continue_on_error)):
-            if stop():
-                break
             failed = run.newly_failed
             if row is None:
                 _show(bar, run, fleet)
@@ -304,6 +329,8 @@ def _label(run: _Run, todo: list[Recording], arguments: argparse.Namespace, job:
                     left.remove(task)  # parts of what failed
             run.parts += isinstance(row, PartRow)
             index.update(urgent=run.newly_failed > failed)
+            if stop():
+                break
 
 
 class _Index:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 import hashlib
@@ -13,7 +13,6 @@ from pathlib import Path
 import re
 import shutil
 import socket
-from tempfile import gettempdir
 import time
 from typing import Any, cast, TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from diffseg_ros.config import PipelineConfig
 from diffseg_ros.error_text import describe_error
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.fleet.attempt import node_of_attempt, noted_attempt, reason_of_end, SUFFIX
+from diffseg_ros.fleet.copies import copy_folder, remove_abandoned
 from diffseg_ros.fleet.index import read_row, ROW, Row, TRACKS, write_row, write_track_table
 from diffseg_ros.fleet.part_results import JoinedPipeline, part_writer
 from diffseg_ros.fleet.parts import PartRow, parts_of
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 COMMAND = 'diffseg_relabel'
 _PARTIAL, _OLD, _PARTS = '.partial', '.old', '.parts'
-_LEFT_OVER = re.compile(r'\..+\.[0-9a-f]{12}(\.partial|\.old|\.parts|\.attempt)')
+_LEFT_OVER = re.compile(r'\..+\.[0-9a-f]{12}(\.\d+)?(\.partial|\.old|\.parts|\.attempt)')
 _OPTIONS = 'every', 'limit', 'clouds', 'no_bag', 'plots'
 
 
@@ -55,7 +55,7 @@ class RelabelJob:
     ----------
     options
         Those of `add_replay_options`.
-    run
+    run_id
         12 hexadecimal digits, other ones in each run of the command.
     timeout
         Seconds that a recording may take; 0 is no limit.
@@ -90,6 +90,22 @@ class RelabelJob:
         text = repr((chosen, self.split, values, self.config.vocabulary, self.topics, self.bags,
                      files))
         self.settings_digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def lock(self) -> Path:
+        """The file that holds `run_id` while the command runs."""
+        return self.output / '.lock'
+
+    def check_machine(self) -> None:
+        """Raise DiffsegError where this machine has another folder at the path of the output."""
+        try:
+            found = self.lock.read_text()
+        except OSError:
+            found = ''
+        if found != self.run_id:
+            raise DiffsegError(f'--output {self.output}: {socket.gethostname()} does not have '
+                               'there what the machine of the command has; name a folder that all '
+                               'share, at the same path')
 
     def blank_row(self, recording: Recording) -> Row:
         """Return the row of a recording with which nothing was done yet."""
@@ -138,7 +154,8 @@ class RelabelJob:
                                'it away')
 
     def remove_left_over(self) -> None:
-        """Remove what a killed run left half-made."""
+        """Remove what a killed run left half-made, and copies that ended workers left here."""
+        remove_abandoned()
         for path in self.output.iterdir():
             if _LEFT_OVER.fullmatch(path.name):
                 _remove(path)
@@ -150,27 +167,28 @@ class RelabelJob:
         if before is None:
             return None
         row = replace(self.blank_row(recording), error=reason_of_end(note, self.timeout))
-        for left in (note, self._hidden(recording, _PARTIAL), self._copy(recording)):
+        remove_abandoned()
+        for left in (note, self._hidden(recording, _PARTIAL)):
             _remove(left)
         return row if alive(before) else None
 
     def run(self, recording: Recording, node: str, tick: Callable[[int, int], None]) -> Row:
         """Label a recording; whatever fails is the error of the row."""
-        row = self.blank_row(recording)
-        with noted_attempt(self._hidden(recording, SUFFIX), node) as watch:
-            start = time.monotonic()
-            try:
+        row, start = self.blank_row(recording), time.monotonic()
+        try:
+            with noted_attempt(self._hidden(recording, SUFFIX), node) as watch:
                 self._load()
                 start = time.monotonic()
                 watch(self.timeout)
-                with local_copy(recording, self._copy(recording)) as path:
-                    if recording.part is not None:
-                        return self._label_part(row, path, recording.part, tick)
-                    return self._replay(row, path, recording.parts, tick, start)
-            except Exception as error:
-                return replace(row, seconds=time.monotonic() - start, error=describe_error(error))
-            finally:
-                _remove(self._hidden(recording, _PARTIAL))
+                try:
+                    with local_copy(recording, copy_folder(self.run_id, recording.name)) as path:
+                        if recording.part is not None:
+                            return self._label_part(row, path, recording.part, tick)
+                        return self._replay(row, path, recording, tick, start)
+                finally:
+                    _remove(self._hidden(recording, _PARTIAL))
+        except Exception as error:
+            return replace(row, seconds=time.monotonic() - start, error=describe_error(error))
 
     def _load(self) -> None:
         """Load the models, unless an earlier recording did."""
@@ -217,15 +235,15 @@ class RelabelJob:
                 tick(place + 1 - part.first, len(numbers))
         return PartRow(**asdict(row), part=part.number)
 
-    def _replay(self, row: Row, path: Path, parts: Sequence[Part],
+    def _replay(self, row: Row, path: Path, recording: Recording,
                 tick: Callable[[int, int], None], start: float) -> Row:
         partial = self._hidden(row, _PARTIAL)
         _remove(partial)
         source, joined = self._open(path), None
         total = len(self._numbers(source))
         tracks, frames = TrackTable(), 0
-        if parts:
-            joined = JoinedPipeline(self._hidden(row, _PARTS), parts)
+        if recording.parts:
+            joined = JoinedPipeline(self._hidden(row, _PARTS), recording.parts)
 
         def observe(context: OutputContext) -> None:
             nonlocal frames
@@ -246,6 +264,7 @@ class RelabelJob:
         with OutputFolder(partial, COMMAND, (TRACKS, ROW), clear=False):
             write_track_table(partial, tracks.table(row.recording))
             write_row(partial, row)
+        self.check_place(recording)
         self._move(partial, row)
         _remove(self._hidden(row, _PARTS))
         return row
@@ -258,13 +277,10 @@ class RelabelJob:
         partial.rename(place)
         _remove(old)
 
-    def _copy(self, recording: Recording) -> Path:
-        """Return where what lies elsewhere is copied to, on the machine of the worker."""
-        return Path(gettempdir()) / f'diffseg_{self.run_id}.{recording.task}'
-
     def _hidden(self, one: Recording | Row, suffix: str) -> Path:
-        name = one.task if isinstance(one, Recording) else one.recording
-        return self.output / f'.{name}.{self.run_id}{suffix}'
+        task = one.task if isinstance(one, Recording) else one.recording
+        name, _, part = task.partition('/')
+        return self.output / f'.{name}.{self.run_id}{part and f".{part}"}{suffix}'
 
 
 def _remove(path: Path) -> None:

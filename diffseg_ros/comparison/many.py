@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 import os
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from diffseg_ros.errors import DiffsegError
 _NAMED = 5
 
 
-def compare_trees(new: Path, old: Path) -> tuple[list[Comparison], list[str]]:
+def compare_trees(new: Path, old: Path, unlabelled: Collection[str] = ()
+                  ) -> tuple[list[Comparison], list[str]]:
     """
     Compare every replay below `new` with the one below `old` at the same place.
 
-    Return the comparisons, which are named by the place, and what to note of the rest:
-    recordings that only one of the two has, and those that cannot be compared.
+    What there is of the `unlabelled` in `new` is of an earlier run, and not compared. Return the
+    comparisons, which are named by the place, and what to note of the rest: recordings that only
+    one of the two has, and those that are not compared.
 
     Raises
     ------
@@ -25,12 +27,13 @@ def compare_trees(new: Path, old: Path) -> tuple[list[Comparison], list[str]]:
         The two have no recording in common.
 
     """
-    before, after = (set(_replays(root)) for root in (old, new))
+    before, after = (set(_replays(root)) - set(unlabelled) for root in (old, new))
     if not before & after:
         raise DiffsegError(f'{new} and {old}: have no recording in common; name a folder with the '
                            'results of the same recordings')
-    notes = [_note(names, root) for names, root in ((before - after, old), (after - before, new))
-             if names]
+    notes = [_note(names, what) for names, what in (
+        (before - after, f'are only in {old}'), (after - before, f'are only in {new}'),
+        (unlabelled, 'were not labelled and are not compared')) if names]
     comparisons = []
     for name in sorted(before & after):
         try:
@@ -48,7 +51,7 @@ def _replays(root: Path) -> Iterator[str]:
             yield Path(folder).relative_to(root).as_posix()
 
 
-def _note(names: Iterable[str], root: Path) -> str:
+def _note(names: Iterable[str], what: str) -> str:
     ordered = sorted(names)
     shown = ', '.join(ordered[:_NAMED]) + (', ...' if len(ordered) > _NAMED else '')
-    return f'{len(ordered)} recordings are only in {root}: {shown}'
+    return f'{len(ordered)} recordings {what}: {shown}'

@@ -25,6 +25,9 @@ _REPORT_SECONDS = 2.0
 class Job(Protocol):
     """What a worker does; it is sent to each, and must not hold what cannot be sent."""
 
+    def check_machine(self) -> None:
+        """Raise DiffsegError where this machine cannot do it for any recording."""
+
     def again(self, recording: Recording, node: str, alive: Callable[[str], bool]) -> Row | None:
         """Return the row of a recording that ended its worker before, None to go on."""
 
@@ -85,8 +88,12 @@ class _Worker:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._checked = False
 
     def label(self, recording: Recording, board: Any) -> Row:
+        if not self._checked:
+            self._job.check_machine()
+            self._checked = True
         node = ray.get_runtime_context().get_node_id()
         told = 0.0
 
@@ -129,8 +136,8 @@ class Fleet:
             if crew.address:
                 ray.init(address=crew.address, **common)
             else:
-                cores = crew.cpus * crew.workers or None
-                ray.init(num_cpus=int(-(-cores // 1)) if cores else None,
+                cores = crew.cpus * min(crew.workers, self._most) or None
+                ray.init(address='local', num_cpus=int(-(-cores // 1)) if cores else None,
                          include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
                          runtime_env={'env_vars': {'PYTHONPATH': _python_path()}}, **common)
         except (OSError, RuntimeError, ValueError, ImportError, RayError) as error:
@@ -151,7 +158,8 @@ class Fleet:
         handed out once `stop` says so; those in work are finished.
         """
         crew = self._crew
-        count = min(crew.workers or _room(crew), self._most)
+        room = _room(crew)
+        count = min(crew.workers or room, self._most)
         self._board = ray.remote(num_cpus=0, max_restarts=-1)(_Board).remote()
         worker = ray.remote(num_cpus=crew.cpus, num_gpus=crew.gpus, max_restarts=-1,
                             max_task_retries=-1)(_Worker)
@@ -171,6 +179,8 @@ class Fleet:
             except TimeoutError:
                 yield None
             except RayError as error:
+                if isinstance(cause := getattr(error, 'cause', None), DiffsegError):
+                    raise cause from None
                 reason = ' '.join(str(error).split())[:300]
                 raise DiffsegError(f'Ray: a worker cannot work ({reason}); diffseg_ros must be '
                                    'installed alike on all nodes') from error
@@ -190,7 +200,7 @@ def _room(crew: Crew) -> int:
     for node in ray.nodes():
         if node['Alive']:
             has = node['Resources']
-            found += int(min(has.get(name, 0.0) // wanted for name, wanted in
+            found += int(min(has.get(name, 0.0) / wanted + 1e-9 for name, wanted in
                              (('CPU', crew.cpus), ('GPU', crew.gpus)) if wanted))
     if not found:
         raise DiffsegError(f'--cpus {crew.cpus:g} --gpus {crew.gpus:g}: no node has as much; ask '

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import replace
+import errno
+import fcntl
 import json
+from pathlib import Path
 import shutil
 import signal
 import time
 
+from diffseg_ros.cli.relabel import _job, _parser
 from diffseg_ros.cli.relabel import main as relabel
-from diffseg_ros.fleet.index import read_index
+from diffseg_ros.comparison.many import compare_trees
+from diffseg_ros.errors import DiffsegError
+from diffseg_ros.fleet import workers
+from diffseg_ros.fleet.index import read_index, Row, write_index
+from diffseg_ros.fleet.recordings import find_recordings
+from diffseg_ros.io.images import write_image
 from fleet_recordings import (
     BROKEN,
     command,
@@ -19,6 +30,7 @@ from fleet_recordings import (
     write_ending,
     write_recordings,
 )
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -76,9 +88,11 @@ def test_a_killed_run_is_resumed_and_recordings_do_not_harm_each_other(tmp_path,
 @pytest.mark.slow
 def test_an_interrupt_keeps_what_is_whole(tmp_path):
     box, hang = write_box(tmp_path / 'box'), write_box(tmp_path / 'hang', ENDING['hang'])
+    (tmp_path / 'broken.mcap').write_text('')
     output = tmp_path / 'out'
-    process = command('relabel', tmp_path / 'plugins', box, hang, '--output', output,
-                      '--json', tmp_path / 'report.json')
+    process = command('relabel', tmp_path / 'plugins', box, hang, tmp_path / 'broken.mcap',
+                      '--output', output, '--json', tmp_path / 'report.json',
+                      '--continue-on-error', '--workers', 2)
     give_up = time.monotonic() + 120
     while not list(output.glob('.hang.*.partial')) or not (output / 'box').exists():
         assert time.monotonic() < give_up and process.poll() is None
@@ -88,17 +102,118 @@ def test_an_interrupt_keeps_what_is_whole(tmp_path):
     _, errors = process.communicate(timeout=60)
     # Ray itself may note that it ends with tasks in work.
     assert process.returncode == 130
-    assert not [line for line in errors.splitlines() if 'task_manager.cc' not in line]
+    (told,) = [line for line in errors.splitlines() if 'task_manager.cc' not in line]
+    assert told.startswith('failed: broken.mcap: ')
     report = json.loads((tmp_path / 'report.json').read_text())
-    assert report['stopped'] and (report['labelled'], report['not_done']) == (1, 1)
+    assert report['stopped'] and report['failed'] == 1
+    assert (report['labelled'], report['not_done']) == (1, 1)
     assert {path.name for path in output.iterdir()} == {'box', 'index.parquet', 'tracks.parquet'}
-    assert list(read_index(output)) == ['box']
+    assert list(read_index(output)) == ['box', 'broken.mcap']
+
+
+@pytest.mark.slow
+def test_a_machine_without_the_output_folder_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv('RAY_ADDRESS', '127.0.0.1:1')  # without --address it is not for us
+    process = command('relabel', tmp_path / 'plugins', write_box(tmp_path / 'box'), '--output',
+                      tmp_path / 'out')
+    give_up = time.monotonic() + 60
+    while not list(tmp_path.glob('out/.lock')):
+        assert time.monotonic() < give_up and process.poll() is None
+        time.sleep(0.01)
+    (tmp_path / 'out' / '.lock').unlink()
+    _, errors = process.communicate(timeout=120)
+    (told,) = errors.splitlines()
+    assert process.returncode == 2 and 'name a folder that all share' in told
+
+
+def failed_before(folder: Path) -> tuple[list[str], list[Row]]:
+    """Return arguments with which there is nothing to do, and what the index then has."""
+    (folder / 'a.mcap').write_text('broken')
+    arguments = [str(folder / 'a.mcap'), '--output', str(folder / 'out'), '--resume']
+    (recording,) = find_recordings(arguments[:1])
+    row = _job(_parser().parse_args(arguments)).blank_row(recording)
+    return arguments, [replace(row, error='broken'),
+                       replace(row, recording='b', source='/b', error='broken')]
+
+
+def test_rows_of_a_run_that_just_ended_stay(tmp_path, monkeypatch):
+    arguments, rows = failed_before(tmp_path)
+    monkeypatch.setattr('diffseg_ros.cli.relabel.make_folder',
+                        lambda path: write_index(path, rows))
+    assert relabel(arguments) == 1
+    assert list(read_index(tmp_path / 'out').values()) == rows
+
+
+def test_a_second_run_is_refused_and_harms_nothing(tmp_path, capsys):
+    arguments, rows = failed_before(tmp_path)
+    write_index(tmp_path / 'out', rows)
+    with (tmp_path / 'out' / '.lock').open('w') as lock:
+        lock.write('of the first')
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert relabel(arguments) == 2
+    assert 'another diffseg_relabel writes there' in capsys.readouterr().err
+    assert (tmp_path / 'out' / '.lock').read_text() == 'of the first'
+
+
+def test_a_disk_without_locks_is_no_second_run(tmp_path, monkeypatch, capsys):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    arguments, rows = failed_before(tmp_path)
+    write_index(tmp_path / 'out', rows)
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    assert relabel(arguments) == 1
+    assert 'would not be noticed' in capsys.readouterr().err
+
+
+def test_a_recording_keeps_its_name_when_another_of_that_name_comes(tmp_path):
+    arguments, rows = failed_before(tmp_path)
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'a.mcap').write_text('broken too')
+    arguments.insert(1, str(tmp_path / 'other'))
+    other = next(one for one in find_recordings(arguments[:2]) if 'other' in one.address)
+    assert other.name != 'a.mcap'
+    rows[1] = replace(rows[0], recording=other.name, source=other.address,
+                      input_digest=other.digest)
+    write_index(tmp_path / 'out', rows)
+    assert relabel(arguments) == 1  # both are done
+    assert list(read_index(tmp_path / 'out').values()) == rows
+
+
+def test_workers_that_fit_nowhere_are_told(monkeypatch):
+    monkeypatch.setattr(workers.ray, 'nodes',
+                        lambda: [{'Alive': True, 'Resources': {'CPU': 2.0}}])
+    monkeypatch.setattr(workers.ray, 'remote', None)
+    assert workers._room(workers.Crew(cpus=0.1)) == 20
+    fleet = workers.Fleet(workers.Crew(workers=1, gpus=1.0), None, 1)
+    with pytest.raises(DiffsegError, match='--gpus 1: no node has as much'):
+        next(fleet.rows(deque(), lambda: False))
+
+
+@pytest.mark.parametrize('folder', ['out', 'out/old', '.'])
+def test_results_are_not_compared_with_themselves(tmp_path, capsys, folder):
+    arguments, rows = failed_before(tmp_path)
+    write_index(tmp_path / 'out', rows)
+    (tmp_path / folder).mkdir(exist_ok=True)
+    assert relabel([*arguments, '--compare', str(tmp_path / folder)]) == 2
+    assert 'keep the older results elsewhere' in capsys.readouterr().err
+
+
+def test_older_results_of_what_failed_are_not_compared(tmp_path):
+    for name in ('a', 'b'):
+        for folder in ('new', 'old'):
+            write_image(tmp_path / folder / name / 'labels' / '000000.png',
+                        np.zeros((4, 4), np.uint16))
+    comparisons, notes = compare_trees(tmp_path / 'new', tmp_path / 'old', {'b'})
+    assert [one.name for one in comparisons] == ['a']
+    assert notes == ['1 recordings were not labelled and are not compared: b']
 
 
 @pytest.mark.parametrize(('options', 'word'), [
     (['--set', 'memory.file=x'], 'memory.file'), (['--clouds', '-1'], '--clouds'),
     (['--cpus', '0'], '--cpus'), (['--set', 'backbone.model=nowhere'], 'nowhere'),
-    (['--address', 'auto'], '--address auto')])
+    (['--gpus', '1.5'], '--gpus 1.5'), (['--address', 'auto'], '--address auto')])
 def test_bad_options_end_with_one_line_and_code_2(tmp_path, capsys, options, word):
     (tmp_path / 'a.mcap').write_text('broken')
     code = relabel([str(tmp_path / 'a.mcap'), '--output', str(tmp_path / 'out'), *options])

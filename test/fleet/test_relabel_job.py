@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 import os
 from pathlib import Path
+import subprocess
+import sys
 import tempfile
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ from diffseg_ros.cli.relabel import _job, _parser
 from diffseg_ros.cli.relabel_job import RelabelJob
 from diffseg_ros.cli.replay import main as replay
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.fleet.copies import copy_folder
 from diffseg_ros.fleet.index import Row
 from diffseg_ros.fleet.parts import PartsInWork
 from diffseg_ros.fleet.recordings import find_recordings, Part, Recording
@@ -125,9 +128,70 @@ def test_only_the_loss_of_the_node_is_a_reason_to_try_again(tmp_path, monkeypatc
     assert not list((tmp_path / 'out').iterdir()) and not copy.exists()
 
 
+def test_a_recording_beside_parts_of_another_is_not_mistaken_for_one(tmp_path):
+    work, recording = job(tmp_path / 'out'), only(write_box(tmp_path / 'a'))
+    part = replace(recording, part=Part(1, 0, 1, 3))
+    found = []
+
+    def tick(done, total):
+        found.append(work.again(part, 'node', lambda node: True) or run(work, part))
+
+    row = work.run(only(write_box(tmp_path / 'a.part1')), 'node', tick)
+    assert [one.error for one in [row, *found]] == ['', '', '', '']
+
+
+def test_a_recording_that_nothing_can_be_written_of_does_not_end_the_worker(tmp_path):
+    work, box = job(tmp_path / 'out'), only(write_box(tmp_path / 'box'))
+    row = run(work, replace(box, name='x' * 240))
+    assert 'File name too long' in row.error
+
+
+def test_files_that_the_user_adds_during_a_run_stay(tmp_path):
+    box, work = write_box(tmp_path / 'box'), job(tmp_path / 'out')
+    run(work, only(box))
+    note = tmp_path / 'out' / 'box' / 'note.txt'
+    row = work.run(only(box), 'node', lambda *tick: note.write_text('mine'))
+    assert 'note.txt' in row.error and note.read_text() == 'mine'
+
+
+def test_a_machine_with_another_folder_at_the_path_is_told(tmp_path):
+    work = job(tmp_path / 'out')
+    for content in (None, 'of another run'):
+        if content:
+            work.lock.write_text(content)
+        with pytest.raises(DiffsegError, match=f'--output {tmp_path}/out: .* name a folder that'):
+            work.check_machine()
+    work.lock.write_text(work.run_id)
+    work.check_machine()
+
+
+def test_copies_of_workers_that_ended_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    program = ('import sys, time; from pathlib import Path\n'
+               'from diffseg_ros.fleet.copies import held_folder\n'
+               'with held_folder(Path(sys.argv[1])): print(flush=True); time.sleep(60)')
+    copies = [copy_folder('0123456789ab', name) for name in ('ended', 'at_work')]
+    workers = [subprocess.Popen([sys.executable, '-c', program, str(copy)],
+                                stdout=subprocess.PIPE) for copy in copies]
+    (tmp_path / 'diffseg_mine').mkdir()
+    try:
+        for worker in workers:
+            worker.stdout.readline()
+        workers[0].kill()
+        workers[0].wait()
+        job(tmp_path / 'out').remove_left_over()
+        assert [copy.exists() for copy in copies] == [False, True]
+        assert (tmp_path / 'diffseg_mine').exists()
+    finally:
+        workers[1].kill()
+        for worker in workers:
+            worker.communicate()
+
+
 def test_what_a_killed_run_left_is_removed(tmp_path):
     work = job(tmp_path / 'out')
-    for name in ('.a.0123456789ab.partial/labels', '.a.0123456789ab.old', '.git', 'a'):
+    for name in ('.a.0123456789ab.partial/labels', '.a.0123456789ab.1.attempt',
+                 '.a.0123456789ab.old', '.git', 'a'):
         (tmp_path / 'out' / name).mkdir(parents=True)
     (tmp_path / 'out' / '.a.0123456789ab.attempt').write_text('')
     work.remove_left_over()
