@@ -152,8 +152,7 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     make_folder(arguments.output)
     with _alone_in(arguments.output, job):
         rows = read_index(arguments.output)
-        recordings = named_as_before(recordings, {row.recording: row.source
-                                                  for row in rows.values()})
+        recordings = named_as_before(recordings, rows)
         todo = _left_to_do(arguments, job, recordings, rows)
         kept = sorted({one.name for one in recordings} - {one.name for one in todo})
         run = _Run(arguments.output, rows, kept, len(recordings))

@@ -17,6 +17,7 @@ from typing import Any, IO, NamedTuple, NoReturn
 from diffseg_ros.error_text import printable
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.fleet.copies import held_folder, remove_abandoned
+from diffseg_ros.fleet.index import Row
 from diffseg_ros.io.base import BAG_SUFFIXES
 from diffseg_ros.io.images import IMAGE_SUFFIXES
 from diffseg_ros.io.source import VIDEO_SUFFIXES
@@ -109,16 +110,17 @@ def find_recordings(sources: Iterable[str]) -> list[Recording]:
     return sorted(_with_unique_names(found.values()), key=lambda recording: recording.name)
 
 
-def named_as_before(recordings: Iterable[Recording], addresses: Mapping[str, str]
-                    ) -> list[Recording]:
+def named_as_before(recordings: Iterable[Recording], rows: Mapping[str, Row]) -> list[Recording]:
     """
-    Return the recordings, sorted; one that has a name in `addresses` keeps it.
+    Return the recordings, sorted; one that has a row in the index keeps its name there.
 
-    Of the others, those of a name that is in use there get a hash of their address behind it.
+    Of the others, those of the name of one that failed get a hash of their address behind it, so
+    that its row stays.
     """
-    names = {address: name for name, address in addresses.items()}
+    names = {row.source: name for name, row in rows.items()}
+    failed = {name for name, row in rows.items() if row.error}
     return sorted((replace(one, name=names[one.address]) if one.address in names
-                   else _hashed(one) if one.name in addresses else one
+                   else _hashed(one) if one.name in failed else one
                    for one in recordings), key=lambda recording: recording.name)
 
 

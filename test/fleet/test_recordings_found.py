@@ -6,6 +6,7 @@ from pathlib import Path
 import shutil
 
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.fleet.index import Row
 from diffseg_ros.fleet.recordings import find_recordings, local_copy, named_as_before
 import fsspec
 import pytest
@@ -67,7 +68,9 @@ def test_the_digest_is_of_sizes_and_times(tree):
 def test_names_of_before_stay(tree):
     found = find_recordings([str(tree / 'day'), str(tree / 'images')])
     b, images, split = found
-    again = named_as_before(found, {'old': b.address, 'images': '/elsewhere', 'gone': '/gone'})
+    rows = {name: Row(name, address, '', '', '', '', error=error) for name, address, error in (
+        ('old', b.address, ''), ('images', '/elsewhere', 'broken'), ('split', '/elsewhere', ''))}
+    again = named_as_before(found, rows)
     assert {one.address for one in again} == {one.address for one in found}
     renamed = {one.address: one.name for one in again}
     assert renamed[b.address] == 'old' and renamed[split.address] == 'split'
