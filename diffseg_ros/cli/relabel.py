@@ -326,6 +326,8 @@ def _label(run: _Run, todo: list[Recording], arguments: argparse.Namespace, job:
                 run.add(found)
                 for task in [task for task in left if task.name == found.recording]:
                     left.remove(task)  # parts of what failed
+                if found.error:
+                    job.remove_parts(found)
             run.parts += isinstance(row, PartRow)
             index.update(urgent=run.newly_failed > failed)
             if stop():

@@ -160,6 +160,10 @@ class RelabelJob:
             if _LEFT_OVER.fullmatch(path.name):
                 _remove(path)
 
+    def remove_parts(self, row: Row) -> None:
+        """Remove what was labelled of the parts of a recording."""
+        _remove(self._hidden(row, _PARTS))
+
     def again(self, recording: Recording, node: str, alive: Callable[[str], bool]) -> Row | None:
         """Return the row of a recording that ended its worker before, None to go on."""
         note = self._hidden(recording, SUFFIX)
@@ -266,7 +270,7 @@ class RelabelJob:
             write_row(partial, row)
         self.check_place(recording)
         self._move(partial, row)
-        _remove(self._hidden(row, _PARTS))
+        self.remove_parts(row)
         return row
 
     def _move(self, partial: Path, row: Row) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import errno
 import fcntl
 import json
+import os
 from pathlib import Path
 import shutil
 import signal
@@ -17,7 +18,7 @@ from diffseg_ros.cli.relabel import main as relabel
 from diffseg_ros.comparison.many import compare_trees
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.fleet import workers
-from diffseg_ros.fleet.index import read_index, Row, write_index
+from diffseg_ros.fleet.index import INDEX_SCHEMA, read_index, Row, write_index
 from diffseg_ros.fleet.recordings import find_recordings
 from diffseg_ros.io.images import write_image
 from fleet_recordings import (
@@ -189,6 +190,59 @@ def test_workers_that_fit_nowhere_are_told(monkeypatch):
     fleet = workers.Fleet(workers.Crew(workers=1, gpus=1.0), None, 1)
     with pytest.raises(DiffsegError, match='--gpus 1: no node has as much'):
         next(fleet.rows(deque(), lambda: False))
+
+
+class InProcess:
+    """In place of a fleet: does the tasks here, one after the other; a list says what of each."""
+
+    def __init__(self, crew, job, most):
+        self._job = job
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def progress(self):
+        return workers.Progress()
+
+    def rows(self, left, stop):
+        for act in self.acts:
+            task = left.popleft()
+            row = self._job.run(task, 'node', lambda *tick: None)
+            yield act(task, row)
+            self.after.append({path.name.split('.')[1] for path in
+                               self._job.output.glob('.*.parts')})
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    monkeypatch.setattr(workers, 'Fleet', InProcess)
+    monkeypatch.setattr(InProcess, 'after', [], raising=False)
+    return InProcess
+
+
+def test_a_recording_that_is_whole_when_a_signal_comes_is_in_the_tables(
+        tmp_path, monkeypatch, in_process):
+    def interrupt(task, row):
+        os.kill(os.getpid(), signal.SIGINT)
+        return row
+
+    monkeypatch.setattr(in_process, 'acts', [interrupt], raising=False)
+    assert relabel([str(write_box(tmp_path / 'box')), str(write_box(tmp_path / 'crate')),
+                    '--output', str(tmp_path / 'out'), '--set', 'backbone.model=faulty']) == 130
+    assert list(read_index(tmp_path / 'out')) == ['box']
+
+
+def test_parts_of_what_failed_do_not_stay(tmp_path, monkeypatch, in_process):
+    def failed(task, row):
+        return Row(*(getattr(row, name) for name in INDEX_SCHEMA.names[:6]), error='broken')
+
+    monkeypatch.setattr(in_process, 'acts', [lambda task, row: row, failed], raising=False)
+    assert relabel([str(write_box(tmp_path / 'box')), '--output', str(tmp_path / 'out'), *IN_PARTS,
+                    '--set', 'backbone.model=faulty']) == 1
+    assert in_process.after == [{'box'}, set()]
 
 
 @pytest.mark.parametrize('folder', ['out', 'out/old', '.'])
