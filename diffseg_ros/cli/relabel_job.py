@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 COMMAND = 'diffseg_relabel'
 _PARTIAL, _OLD, _PARTS = '.partial', '.old', '.parts'
-_LEFT_OVER = re.compile(r'\..+\.[0-9a-f]{12}(\.\d+)?(\.partial|\.old|\.parts|\.attempt)')
+_LEFT_OVER = re.compile(r'\.(.+)\.[0-9a-f]{12}(\.\d+)?(\.partial|\.old|\.parts|\.attempt)')
 _OPTIONS = 'every', 'limit', 'clouds', 'no_bag', 'plots'
 
 
@@ -157,15 +157,22 @@ class RelabelJob:
         """Remove what a killed run left half-made, and copies that ended workers left here."""
         remove_abandoned()
         for path in self.output.iterdir():
-            if _LEFT_OVER.fullmatch(path.name):
+            if (found := _LEFT_OVER.fullmatch(path.name)) is None:
+                continue
+            if found[3] == _OLD and not (place := self.output / found[1]).exists():
+                path.rename(place)  # it was killed within `_move`
+            else:
                 _remove(path)
 
     def remove_parts(self, row: Row) -> None:
-        """Remove what was labelled of the parts of a recording."""
-        _remove(self._hidden(row, _PARTS))
+        """Remove what was labelled of the parts of a recording; to others it is gone at once."""
+        with suppress(OSError):
+            _remove(self._hidden(row, _PARTS).rename(self._hidden(row, _PARTIAL)))
 
     def again(self, recording: Recording, node: str, alive: Callable[[str], bool]) -> Row | None:
         """Return the row of a recording that ended its worker before, None to go on."""
+        if recording.parts and not self._hidden(recording, _PARTS).exists():
+            return self.done(recording)  # its machine was lost after all was done
         note = self._hidden(recording, SUFFIX)
         before = node_of_attempt(note)
         if before is None:

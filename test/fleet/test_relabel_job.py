@@ -191,11 +191,13 @@ def test_copies_of_workers_that_ended_are_removed(tmp_path, monkeypatch):
 def test_what_a_killed_run_left_is_removed(tmp_path):
     work = job(tmp_path / 'out')
     for name in ('.a.0123456789ab.partial/labels', '.a.0123456789ab.1.attempt',
-                 '.a.0123456789ab.old', '.git', 'a'):
+                 '.a.0123456789ab.old/old', '.b.0123456789ab.old/old', '.git', 'a'):
         (tmp_path / 'out' / name).mkdir(parents=True)
     (tmp_path / 'out' / '.a.0123456789ab.attempt').write_text('')
     work.remove_left_over()
-    assert sorted(os.listdir(tmp_path / 'out')) == ['.git', 'a']
+    # The earlier results of b were moved away, but the new ones not yet to their place.
+    assert sorted(os.listdir(tmp_path / 'out')) == ['.git', 'a', 'b']
+    assert os.listdir(tmp_path / 'out' / 'b') == ['old'] and not os.listdir(tmp_path / 'out' / 'a')
 
 
 def test_a_store_gives_the_same(tmp_path, s3):
@@ -227,6 +229,8 @@ def test_a_long_recording_in_parts_gives_the_labels_of_one_piece(tmp_path, reada
     row = work.run(parts.add(rows[1]), 'node', lambda *tick: told.append(tick))
     assert not row.error and (row.frames, row.failed) == (readable, FRAMES - readable)
     assert row.seconds > 0 and len(told) == 4
+    join = replace(first, part=None, parts=(first.part, second.part))
+    assert work.again(join, 'node', lambda node: False) == row  # the machine was lost just then
     whole = job(tmp_path / 'whole', *quick)
     assert whole.settings_digest != work.settings_digest
     assert whole.tasks(only(box)) == [only(box)]
