@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import fcntl
 import importlib.util
 from pathlib import Path
+import re
 import sys
 import time
 from typing import Any, TYPE_CHECKING
@@ -140,6 +141,9 @@ class _Run:
 
 def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     _check_extra()
+    if re.match(r'\w+:/', str(arguments.output)):
+        raise DiffsegError(f'--output {arguments.output}: results go to a folder, not to a store; '
+                           'name one, and copy it to the store afterwards')
     with stop.interrupting():
         job, tolerances = _job(arguments), checked_tolerances(arguments)
         _check_compare(arguments)
@@ -151,9 +155,10 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
         _check_apart(arguments.output, recordings)
     make_folder(arguments.output)
     with _alone_in(arguments.output, job):
-        rows = read_index(arguments.output)
-        recordings = named_as_before(recordings, rows)
-        todo = _left_to_do(arguments, job, recordings, rows)
+        with stop.interrupting():
+            rows = read_index(arguments.output)
+            recordings = named_as_before(recordings, rows)
+            todo = _left_to_do(arguments, job, recordings, rows)
         kept = sorted({one.name for one in recordings} - {one.name for one in todo})
         run = _Run(arguments.output, rows, kept, len(recordings))
         try:

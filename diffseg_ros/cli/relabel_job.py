@@ -94,7 +94,7 @@ class RelabelJob:
     @property
     def lock(self) -> Path:
         """The file that holds `run_id` while the command runs."""
-        return self.output / '.lock'
+        return self.output / '.diffseg_relabel.lock'
 
     def check_machine(self) -> None:
         """Raise DiffsegError where this machine has another folder at the path of the output."""

@@ -107,9 +107,10 @@ def read_index(output: Path) -> dict[str, Row]:
                                'over; name another folder, or move it away')
         return {}
     try:
-        rows: list[dict[str, Any]] = pq.read_table(path, schema=INDEX_SCHEMA).to_pylist()
+        table = pq.read_table(path).select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA)
+        rows: list[dict[str, Any]] = table.to_pylist()
         return {values['recording']: Row(**values) for values in rows}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, LookupError) as error:
         raise DiffsegError(f'{path}: is no index of diffseg_relabel; name another folder, or '
                            'move it away') from error
 

@@ -15,6 +15,7 @@ import time
 
 from diffseg_ros.cli.relabel import _job, _parser
 from diffseg_ros.cli.relabel import main as relabel
+from diffseg_ros.cli.relabel_job import RelabelJob
 from diffseg_ros.comparison.many import compare_trees
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.fleet import workers
@@ -118,10 +119,10 @@ def test_a_machine_without_the_output_folder_is_told(tmp_path, monkeypatch):
     process = command('relabel', tmp_path / 'plugins', write_box(tmp_path / 'box'), '--output',
                       tmp_path / 'out')
     give_up = time.monotonic() + 60
-    while not list(tmp_path.glob('out/.lock')):
+    while not list(tmp_path.glob('out/.*.lock')):
         assert time.monotonic() < give_up and process.poll() is None
         time.sleep(0.01)
-    (tmp_path / 'out' / '.lock').unlink()
+    (tmp_path / 'out' / '.diffseg_relabel.lock').unlink()
     _, errors = process.communicate(timeout=120)
     (told,) = errors.splitlines()
     assert process.returncode == 2 and 'name a folder that all share' in told
@@ -148,13 +149,13 @@ def test_rows_of_a_run_that_just_ended_stay(tmp_path, monkeypatch):
 def test_a_second_run_is_refused_and_harms_nothing(tmp_path, capsys):
     arguments, rows = failed_before(tmp_path)
     write_index(tmp_path / 'out', rows)
-    with (tmp_path / 'out' / '.lock').open('w') as lock:
+    with (tmp_path / 'out' / '.diffseg_relabel.lock').open('w') as lock:
         lock.write('of the first')
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert relabel(arguments) == 2
     assert 'another diffseg_relabel writes there' in capsys.readouterr().err
-    assert (tmp_path / 'out' / '.lock').read_text() == 'of the first'
+    assert (tmp_path / 'out' / '.diffseg_relabel.lock').read_text() == 'of the first'
 
 
 def test_a_disk_without_locks_is_no_second_run(tmp_path, monkeypatch, capsys):
@@ -274,6 +275,27 @@ def test_bad_options_end_with_one_line_and_code_2(tmp_path, capsys, options, wor
     errors = capsys.readouterr().err.strip().splitlines()
     assert code == 2 and len(errors) == 1 and word in errors[0]
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_store_is_no_output(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a.mcap').write_text('broken')
+    assert relabel(['a.mcap', '--output', 's3://bucket/labelled']) == 2
+    assert 'not to a store' in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ['a.mcap']
+
+
+def test_a_signal_ends_the_look_at_earlier_results(tmp_path, monkeypatch):
+    def interrupt(job, recording):
+        seen.append(recording)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    seen = []
+    for name in 'ab':
+        (tmp_path / f'{name}.mcap').write_text('broken')
+    monkeypatch.setattr(RelabelJob, 'check_place', interrupt)
+    assert relabel([str(tmp_path), '--output', str(tmp_path / 'out')]) == 143
+    assert len(seen) == 1 and not (tmp_path / 'out').exists()
 
 
 def test_nothing_of_the_user_is_replaced(tmp_path, capsys):

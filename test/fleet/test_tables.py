@@ -19,6 +19,7 @@ from diffseg_ros.postprocessing.label_encoding import LabelEncoder
 from diffseg_ros.postprocessing.output_context import OutputContext
 from diffseg_ros.types import Frame, Intrinsics, Result, Track, TrackState
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -118,7 +119,11 @@ def test_a_killed_run_leaves_no_second_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('name', ['index.parquet', 'tracks.parquet'])
-def test_tables_of_others_are_refused(tmp_path, name):
-    (tmp_path / name).write_text('mine')
+@pytest.mark.parametrize('kind', ['text', 'table'])
+def test_tables_of_others_are_refused(tmp_path, name, kind):
+    if kind == 'text':
+        (tmp_path / name).write_text('mine')
+    else:
+        pq.write_table(pa.table({'recording': ['a'], 'mine': [1]}), tmp_path / name)
     with pytest.raises(DiffsegError, match=name):
         read_index(tmp_path)
