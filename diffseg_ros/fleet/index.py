@@ -107,7 +107,7 @@ def read_index(output: Path) -> dict[str, Row]:
                                'over; name another folder, or move it away')
         return {}
     try:
-        table = pq.read_table(path).select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA)
+        table = pq.read_table(path.absolute()).select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA)
         rows: list[dict[str, Any]] = table.to_pylist()
         return {values['recording']: Row(**values) for values in rows}
     except (OSError, ValueError, TypeError, LookupError) as error:
@@ -125,6 +125,7 @@ def write_tracks(output: Path, rows: Iterable[Row]) -> None:
         The table of a recording cannot be read.
 
     """
+    output = output.absolute()  # PyArrow takes run:1/... for a URL
     partial = output / f'.{TRACKS}.partial'  # a later run writes over that of a killed one
     try:
         with pq.ParquetWriter(partial, TRACK_SCHEMA) as writer:
@@ -148,4 +149,4 @@ def _read_tracks(path: Path) -> pa.Table:
 
 def write_track_table(folder: Path, table: pa.Table) -> None:
     """Write the tracks of one recording beside its results."""
-    pq.write_table(table, folder / TRACKS)
+    pq.write_table(table, folder.absolute() / TRACKS)

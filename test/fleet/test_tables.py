@@ -85,6 +85,20 @@ def test_tracks_of_all_recordings_that_have_results(tmp_path):
     assert pq.read_table(tmp_path / 'tracks.parquet')['recording'].to_pylist() == ['a', 'b']
 
 
+def test_a_folder_with_a_colon_is_no_url(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path('run:1')
+    (folder / 'a').mkdir(parents=True)
+    table = TrackTable()
+    table.add(context(100, 0))
+    write_track_table(folder / 'a', table.table('a'))
+    rows = [Row('a', '/data/a', '', '', '', '')]
+    write_index(folder, rows)
+    write_tracks(folder, rows)
+    assert list(read_index(folder).values()) == rows
+    assert pq.read_table(tmp_path / folder / 'tracks.parquet').num_rows == 1
+
+
 def test_a_broken_table_of_a_recording_is_told(tmp_path):
     (tmp_path / 'a').mkdir()
     (tmp_path / 'a' / 'tracks.parquet').write_bytes(b'PAR1')
