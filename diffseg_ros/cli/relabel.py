@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from diffseg_ros.fleet.workers import Fleet
 
 _INDEX_SECONDS = 10.0
+_PATIENCE_SECONDS = 60.0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,6 +103,8 @@ class _Run:
         Names of those that were tried, and how many of them failed.
     parts
         How many parts of recordings were labelled.
+    told
+        Whether the user was told that no worker begins.
 
     """
 
@@ -112,6 +115,7 @@ class _Run:
     new: list[str] = field(default_factory=list)
     newly_failed: int = 0
     parts: int = 0
+    told: bool = False
     start: float = field(default_factory=time.monotonic)
 
     def add(self, row: Row) -> None:
@@ -373,6 +377,10 @@ def _bar(total: int, joins: int) -> tqdm:
 
 def _show(bar: tqdm, run: _Run, fleet: Fleet) -> None:
     progress = fleet.progress()
+    if not (run.told or progress.begun) and time.monotonic() - run.start > _PATIENCE_SECONDS:
+        run.told = True
+        print('no worker has begun yet: the cores or GPUs are in use, or machines cannot start a '
+              'worker; waiting (ray status tells more)', file=sys.stderr)
     rate = progress.frames / (time.monotonic() - run.start)
     bar.set_postfix_str(f'{progress.frames} frames, {rate:.1f} a second, {run.newly_failed} '
                         'failed', refresh=False)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from diffseg_ros.errors import DiffsegError
+from diffseg_ros.errors import DiffsegError, WriteError
 from diffseg_ros.fleet.track_table import TRACK_SCHEMA
 from diffseg_ros.io.images import write_bytes
 import pyarrow as pa
@@ -123,6 +123,8 @@ def write_tracks(output: Path, rows: Iterable[Row]) -> None:
     ------
     DiffsegError
         The table of a recording cannot be read.
+    WriteError
+        The disk is full.
 
     """
     output = output.absolute()  # PyArrow takes run:1/... for a URL
@@ -134,6 +136,9 @@ def write_tracks(output: Path, rows: Iterable[Row]) -> None:
                 if not row.error and table.exists():
                     writer.write_table(_read_tracks(table))
         partial.replace(output / TRACKS)
+    except OSError as error:
+        raise WriteError(f'{output / TRACKS}: cannot be written ({error.strerror or error}); '
+                         'check the permissions and the space on the disk') from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -59,18 +59,22 @@ class Crew:
 
 @dataclass(frozen=True)
 class Progress:
-    """Frames done, recordings in work as the sum of what is done of each, and of which."""
+    """Frames done, the sum of what is done of each task in work, and how many were begun."""
 
     frames: int = 0
     in_work: float = 0.0
+    begun: int = 0
 
 
 class _Board:
     """Gathers what the workers say of their progress."""
 
     def __init__(self) -> None:
-        self._finished = 0
+        self._finished = self._begun = 0
         self._at: dict[str, tuple[int, int]] = {}
+
+    def begin(self) -> None:
+        self._begun += 1
 
     def tell(self, name: str, done: int, total: int) -> None:
         self._at[name] = done, total
@@ -80,7 +84,8 @@ class _Board:
 
     def progress(self) -> Progress:
         return Progress(self._finished + sum(done for done, _ in self._at.values()),
-                        sum(done / total for done, total in self._at.values() if total))
+                        sum(done / total for done, total in self._at.values() if total),
+                        self._begun)
 
 
 class _Worker:
@@ -94,6 +99,7 @@ class _Worker:
         if not self._checked:
             self._job.check_machine()
             self._checked = True
+        board.begin.remote()
         node = ray.get_runtime_context().get_node_id()
         told = 0.0
 

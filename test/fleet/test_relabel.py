@@ -35,6 +35,7 @@ from fleet_recordings import (
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from studies.fleet_faults import installed
 
 IN_PARTS = ('--split-minutes', '0.001', '--set', 'tracking.keyframe_interval=1',
             '--set', 'tracking.confirm_after=1')
@@ -128,6 +129,26 @@ def test_a_machine_without_the_output_folder_is_told(tmp_path, monkeypatch):
     assert process.returncode == 2 and 'name a folder that all share' in told
 
 
+@pytest.mark.slow
+def test_an_interrupt_ends_the_wait_for_workers_that_cannot_start(tmp_path):
+    (installed(tmp_path / 'plugins') / 'sitecustomize.py').write_text(
+        'import os, sys\n'
+        'if any("default_worker" in word for word in sys.orig_argv): os._exit(1)\n')
+    process = command('relabel', tmp_path / 'plugins', write_box(tmp_path / 'box'), '--output',
+                      tmp_path / 'out')
+    give_up = time.monotonic() + 60
+    while not list(tmp_path.glob('out/.*.lock')):
+        assert time.monotonic() < give_up and process.poll() is None
+        time.sleep(0.01)
+    time.sleep(8.0)  # Ray starts
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=40)
+        assert process.returncode == 130 and not (tmp_path / 'out').exists()
+    finally:
+        process.kill()
+
+
 def failed_before(folder: Path) -> tuple[list[str], list[Row]]:
     """Return arguments with which there is nothing to do, and what the index then has."""
     (folder / 'a.mcap').write_text('broken')
@@ -210,6 +231,9 @@ class InProcess:
 
     def rows(self, left, stop):
         for act in self.acts:
+            if act is None:
+                yield None
+                continue
             task = left.popleft()
             row = self._job.run(task, 'node', lambda *tick: None)
             yield act(task, row)
@@ -244,6 +268,16 @@ def test_parts_of_what_failed_do_not_stay(tmp_path, monkeypatch, in_process):
     assert relabel([str(write_box(tmp_path / 'box')), '--output', str(tmp_path / 'out'), *IN_PARTS,
                     '--set', 'backbone.model=faulty']) == 1
     assert in_process.after == [{'box'}, set()]
+
+
+@pytest.mark.parametrize('begun', [0, 1])
+def test_a_wait_for_workers_is_told_once(tmp_path, monkeypatch, capsys, in_process, begun):
+    monkeypatch.setattr('diffseg_ros.cli.relabel._PATIENCE_SECONDS', 0.0)
+    monkeypatch.setattr(in_process, 'acts', [None, None, lambda task, row: row], raising=False)
+    monkeypatch.setattr(in_process, 'progress', lambda _: workers.Progress(begun=begun))
+    assert relabel([str(write_box(tmp_path / 'box')), '--output', str(tmp_path / 'out'),
+                    '--set', 'backbone.model=faulty']) == 0
+    assert capsys.readouterr().err.count('no worker has begun yet') == 1 - begun
 
 
 @pytest.mark.parametrize('folder', ['out', 'out/old', '.'])

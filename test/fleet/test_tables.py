@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.errors import DiffsegError
+from diffseg_ros.errors import DiffsegError, WriteError
 from diffseg_ros.fleet.index import (
     read_index,
     read_row,
@@ -83,6 +83,12 @@ def test_tracks_of_all_recordings_that_have_results(tmp_path):
         rows.append(Row(name, name, '', '', '', '', error='broken' if name == 'c' else ''))
     write_tracks(tmp_path, rows)
     assert pq.read_table(tmp_path / 'tracks.parquet')['recording'].to_pylist() == ['a', 'b']
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_table(tmp_path):
+    (tmp_path / '.tracks.parquet.partial').symlink_to('/dev/full')
+    with pytest.raises(WriteError, match=r'tracks.parquet: cannot be written \(.*No space left'):
+        write_tracks(tmp_path, [])
 
 
 def test_a_folder_with_a_colon_is_no_url(tmp_path, monkeypatch):
