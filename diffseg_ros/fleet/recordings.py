@@ -110,17 +110,18 @@ def find_recordings(sources: Iterable[str]) -> list[Recording]:
     return sorted(_with_unique_names(found.values()), key=lambda recording: recording.name)
 
 
-def named_as_before(recordings: Iterable[Recording], rows: Mapping[str, Row]) -> list[Recording]:
+def named_as_before(recordings: Sequence[Recording], rows: Mapping[str, Row]) -> list[Recording]:
     """
     Return the recordings, sorted; one that has a row in the index keeps its name there.
 
-    Of the others, those of the name of one that failed get a hash of their address behind it, so
-    that its row stays.
+    Of the others, those of such a name, or of that of one that failed, get a hash of their
+    address behind it, so that no row is lost.
     """
     names = {row.source: name for name, row in rows.items()}
-    failed = {name for name, row in rows.items() if row.error}
+    taken = {name for name, row in rows.items() if row.error}
+    taken |= {names[one.address] for one in recordings if one.address in names}
     return sorted((replace(one, name=names[one.address]) if one.address in names
-                   else _hashed(one) if one.name in failed else one
+                   else _hashed(one) if one.name in taken else one
                    for one in recordings), key=lambda recording: recording.name)
 
 
@@ -275,7 +276,7 @@ def _folders(folder: str, names: set[str]) -> Iterator[str]:
 def _written(folder: str, opened: Callable[[str], IO[bytes]]) -> list[str]:
     """Return the folder if a command had it for its results, else what one wrote beside others."""
     files = []
-    with opened(f'{folder}/{OURS}') as manifest:
+    with opened(str(PurePosixPath(folder) / OURS)) as manifest:
         for line in manifest:
             try:
                 path = PurePosixPath(folder) / json.loads(line)[1]

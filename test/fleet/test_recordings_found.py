@@ -1,5 +1,6 @@
 """Recordings are found in folders, lists, globs and stores, with names that stay unique."""
 
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -75,6 +76,8 @@ def test_names_of_before_stay(tree):
     renamed = {one.address: one.name for one in again}
     assert renamed[b.address] == 'old' and renamed[split.address] == 'split'
     assert renamed[images.address].startswith('images-')
+    swapped = {'split': replace(rows['old'], recording='split')}
+    assert len({one.name for one in named_as_before(found, swapped)}) == 3
 
 
 def test_a_name_that_is_too_long_is_cut_and_stays_unique(tmp_path):
@@ -131,6 +134,15 @@ def test_what_a_command_wrote_beside_recordings_hides_nothing_else(tmp_path, wri
             find_recordings([str(tmp_path)])
     else:
         assert names(tmp_path) == ['a.mcap']
+
+
+def test_what_a_command_wrote_is_left_out_in_a_store_too(tmp_path):
+    store = fsspec.filesystem('memory')
+    root = f'/{tmp_path.name}'
+    line = json.dumps(['diffseg_map', 'kitchen.mp4', 0, 0]).encode()
+    store.pipe({f'{root}/{name}': line for name in ('.diffseg_manifest.jsonl', 'kitchen.mp4',
+                                                    'a.mcap')})
+    assert names(f'memory:/{root}') == ['a.mcap']
 
 
 def test_lists_of_other_systems_can_be_read(tree, tmp_path):
