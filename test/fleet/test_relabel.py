@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import replace
 import errno
 import fcntl
+from functools import cache
 import json
 import os
 from pathlib import Path
@@ -303,7 +304,11 @@ def test_older_results_of_what_failed_are_not_compared(tmp_path):
     (['--set', 'memory.file=x'], 'memory.file'), (['--clouds', '-1'], '--clouds'),
     (['--cpus', '0'], '--cpus'), (['--set', 'backbone.model=nowhere'], 'nowhere'),
     (['--gpus', '1.5'], '--gpus 1.5'), (['--address', 'auto'], '--address auto')])
-def test_bad_options_end_with_one_line_and_code_2(tmp_path, capsys, options, word):
+def test_bad_options_end_with_one_line_and_code_2(tmp_path, monkeypatch, capsys, options, word):
+    # No other Ray is found, whatever else runs on this machine.
+    monkeypatch.setattr('ray._private.services.find_gcs_addresses', cache(set))
+    monkeypatch.setenv('RAY_TMPDIR', str(tmp_path))
+    monkeypatch.delenv('RAY_ADDRESS', raising=False)
     (tmp_path / 'a.mcap').write_text('broken')
     code = relabel([str(tmp_path / 'a.mcap'), '--output', str(tmp_path / 'out'), *options])
     errors = capsys.readouterr().err.strip().splitlines()
