@@ -72,14 +72,14 @@ class OutputFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        """Note what was written; where that is nothing, leave nothing behind."""
+        """Note what was written; leave no empty folders behind."""
         files = list(self._files())
         with suppress(*((WriteError,) if kind else ())):
             self.record(*files)
+        self._remove_empty((self.path / pattern).parent for pattern in self._patterns)
         if not files:
             if not self._written:
                 (self.path / MANIFEST).unlink(missing_ok=True)
-            self._remove_empty((self.path / pattern).parent for pattern in self._patterns)
             with suppress(OSError):
                 self.path.rmdir()
 
@@ -94,6 +94,12 @@ class OutputFolder:
         except OSError as error:
             raise WriteError(f'{self.path / MANIFEST}: cannot be written ({error.strerror})'
                              ) from error
+
+    def remove_written(self, files: Iterable[Path]) -> None:
+        """Remove those of some files in the folder that the command wrote, if unchanged since."""
+        for file in files:
+            if self._written.get(self._key(file)) == _state(file):
+                file.unlink()
 
     def _files(self) -> Iterator[Path]:
         """Yield what exists under the names that the command writes."""
