@@ -14,6 +14,7 @@ from diffseg_ros.cli.pipeline_options import (
     bag_settings,
     pipeline_config,
 )
+from diffseg_ros.cli.replay import print_missing_depth
 from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import (
     add_frame_options,
@@ -117,6 +118,7 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
           f'{report["confidence"]:.2f}, into {arguments.output} and {picture}')
     for line in lines:
         print(line)
+    print_missing_depth(report)
     if failure := missing_objects(objects, known):
         if not stop():
             raise DiffsegError(failure)

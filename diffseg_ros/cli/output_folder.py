@@ -128,7 +128,9 @@ class OutputFolder:
         return self._command, file.relative_to(self.path).as_posix()
 
     def _remove_empty(self, folders: Iterable[Path]) -> None:
-        for folder in sorted({*folders} - {self.path}, reverse=True):
+        below = {one for folder in folders for one in (folder, *folder.parents)
+                 if self.path in one.parents}
+        for folder in sorted(below, reverse=True):
             with suppress(OSError):
                 folder.rmdir()
 

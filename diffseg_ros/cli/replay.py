@@ -113,6 +113,8 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     _print_summary(report, arguments.output)
     if report.get('depth') and report['frames_without_cloud']:
         print(_why_no_cloud(report, source, config), file=sys.stderr)
+    else:
+        print_missing_depth(report)
     return 0 if stop() else _write_pages(arguments, tolerances, stop)
 
 
@@ -193,6 +195,13 @@ def _compare(arguments: argparse.Namespace, tolerances: dict[str, float]) -> int
           f'of {len(comparison.frames)} frames), {lost} tracks lost, {gained} gained')
     return write_comparisons(arguments.output, [comparison], tolerances,
                              title=f'{comparison.name}: what changed')
+
+
+def print_missing_depth(report: dict[str, Any]) -> None:
+    """Say on stderr why no depth was predicted, where a model should have done it."""
+    reason = report.get('depth', {}).get('missing')
+    if reason and not report['predicted_share']:
+        print(f'no depth was predicted: {reason}', file=sys.stderr)
 
 
 def _why_no_cloud(report: dict[str, Any], source: Source, config: PipelineConfig) -> str:

@@ -91,7 +91,7 @@ def test_what_was_written_before_a_crash_is_known(tmp_path):
 
 def test_run_that_writes_nothing_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError):
-        with OutputFolder(tmp_path / 'out', 'diffseg_x', PATTERNS):
+        with OutputFolder(tmp_path / 'out', 'diffseg_x', (*PATTERNS, 'full/room/strip.jpg')):
             raise RuntimeError
     assert not (tmp_path / 'out').exists()
 
