@@ -98,7 +98,9 @@ def test_an_interrupt_keeps_what_is_whole(tmp_path):
 @pytest.mark.parametrize(('options', 'word'), [
     (['--set', 'memory.file=x'], 'memory.file'), (['--clouds', '-1'], '--clouds'),
     (['--cpus', '0'], '--cpus'), (['--set', 'backbone.model=nowhere'], 'nowhere'),
-    (['--address', 'auto'], '--address auto')])
+    (['--address', 'auto'], '--address auto'),
+    *((['--address', f'{scheme}127.0.0.1:{port}'], f'--address {scheme}127.0.0.1:{port}')
+      for scheme in ('', 'ray://') for port in (1, 99999))])
 def test_bad_options_end_with_one_line_and_code_2(tmp_path, capsys, options, word):
     (tmp_path / 'a.mcap').write_text('broken')
     code = relabel([str(tmp_path / 'a.mcap'), '--output', str(tmp_path / 'out'), *options])
