@@ -15,7 +15,7 @@ from diffseg_ros.io.images import write_bytes
 MANIFEST = '.diffseg_manifest.jsonl'
 """One line for each file written: command, name in the folder, size, time of change in ns."""
 
-_READ = ('', 'rgb', 'depth', 'instances')
+_READ = ('', 'rgb', 'depth', 'instances', 'color', 'images', 'labels')
 
 _State = tuple[int, int]
 
@@ -72,14 +72,14 @@ class OutputFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        """Note what was written; leave no empty folders behind."""
+        """Note what was written; where that is nothing, leave nothing behind."""
         files = list(self._files())
         with suppress(*((WriteError,) if kind else ())):
             self.record(*files)
-        self._remove_empty((self.path / pattern).parent for pattern in self._patterns)
         if not files:
             if not self._written:
                 (self.path / MANIFEST).unlink(missing_ok=True)
+            self._remove_empty((self.path / pattern).parent for pattern in self._patterns)
             with suppress(OSError):
                 self.path.rmdir()
 

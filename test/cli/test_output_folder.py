@@ -98,7 +98,7 @@ def test_run_that_writes_nothing_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize(('source', 'output'), [
     ('.', '.'), ('labels', '.'), ('labels/photo.png', '.'), ('report.json', '.'), ('.', 'rgb'),
-    ('room/rgb', '.'), ('link', '.')])
+    ('.', 'images'), ('room/rgb', '.'), ('link', '.')])
 def test_input_where_would_be_written_is_refused(tmp_path, source, output):
     (tmp_path / 'rgb').mkdir()
     (tmp_path / 'link').symlink_to(tmp_path / 'labels')
@@ -183,8 +183,6 @@ def test_json_option_may_name_the_report_in_the_folder(run, sequence, tmp_path):
              '--json', str(tmp_path / 'out' / 'report.json'))
     codes = [run(sequence, 'out', *words)[0] for _ in range(2)]
     assert codes == [0, 0]
-    assert not [path for path in (tmp_path / 'out').iterdir()
-                if path.is_dir() and not any(path.iterdir())]
 
 
 def test_full_disk_ends_at_the_first_failed_write(run, sequence, capsys, monkeypatch):
