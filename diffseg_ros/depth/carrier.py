@@ -50,13 +50,18 @@ class Carrier:
         self.frames = 0
 
     def follow(self, step: Source | None) -> None:
-        """Go on to the next frame; without a step there is no way back to the keyframe."""
+        """
+        Go on to the next frame.
+
+        Without a step, or where it leads no pixel back, there is no way to the keyframe any more.
+        """
         self.frames += 1
         if step is None or (self._way is not None
                             and self._way.index.shape != step.index.shape):
             self._lost = True
         elif not self._lost:
             self._way = step if self._way is None else step.after(self._way)
+            self._lost = not self._way.known.any()
 
     def carry(self, metres: DepthImage, view: View, frame: Frame
               ) -> tuple[DepthImage, Mask] | None:

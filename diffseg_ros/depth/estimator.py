@@ -169,7 +169,8 @@ class DepthEstimator:
         """Return the predicted depth in a frame and its confidence; note why there is none."""
         predicted = self._predicted
         if predicted is None or self._carrier is None:
-            self.reason = 'predicted depth: there is none before the next keyframe'
+            self.reason = ('predicted depth: there is none before ' + (
+                'the next keyframe' if self._awaited is None else 'the model is done'))
             return None
         if predicted.metres is None:
             self.reason = predicted.reason
@@ -254,8 +255,8 @@ def _filled(measured: DepthImage, depth: DepthImage, confidence: npt.NDArray[np.
 
 
 def _known_pixels(depth: DepthImage) -> KnownDepth:
-    """Return valid pixels of (H, W) depth, evenly spread."""
-    step = max(1, round((depth.size / _KNOWN_PIXELS) ** 0.5))
+    """Return about 20 000 valid pixels of (H, W) depth, evenly spread; all if they are fewer."""
+    step = max(1, round((np.count_nonzero(depth > 0) / _KNOWN_PIXELS) ** 0.5))
     rows, columns = np.nonzero(depth[::step, ::step] > 0)
     rows, columns = rows * step, columns * step
     return KnownDepth(rows, columns, depth[rows, columns])

@@ -55,7 +55,9 @@ def test_points_come_nearer_as_the_camera_moves_ahead():
     assert np.array_equal(elsewhere, there.depth)
 
 
-@pytest.mark.parametrize('step', [None, Source(HERE[::2, ::2], np.ones((60, 80), bool))])
+@pytest.mark.parametrize('step', [
+    None, Source(HERE[::2, ::2], np.ones((60, 80), bool)),
+    Source(np.zeros_like(HERE), np.zeros(SHAPE, bool))])
 def test_an_unrelated_frame_has_no_depth(step):
     there, carrier = frame(), Carrier()
     carrier.follow(shifted(1).filled())

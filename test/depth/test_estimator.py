@@ -148,6 +148,30 @@ def test_holes_are_filled_and_measured_pixels_stay(kind):
     assert np.isnan(result.measured.depth[holes]).all()
 
 
+def test_a_sensor_that_measures_few_pixels_of_a_large_image_gives_the_scale():
+    large = replace(WALK[0], rgb=WALK[0].rgb.repeat(8, 0).repeat(8, 1),
+                    depth=WALK[0].depth.repeat(8, 0).repeat(8, 1))
+    sparse = np.full(large.depth.shape, np.nan, np.float32)
+    pixels = np.random.default_rng(0).choice(sparse.size, 200, replace=False)
+    sparse.ravel()[pixels] = large.depth.ravel()[pixels]
+    estimator = DepthEstimator(KnowingModel([large]), DepthSettings(model='it', use='fill'))
+    result = keyframe(estimator, replace(large, depth=sparse))
+    assert estimator.report['scale_source'] == 'sensor'
+    assert np.median(np.abs(result.depth / large.depth - 1)) < 0.02
+
+
+@pytest.mark.parametrize('kind', [DepthKind.INVERSE, DepthKind.METRIC])
+def test_noise_of_a_blind_sensor_does_not_bend_what_is_predicted(kind):
+    blind = np.full(WALK[0].depth.shape, np.nan, np.float32)
+    blind.ravel()[np.random.default_rng(0).choice(blind.size, 20, replace=False)] = 0.3
+    holes = np.isnan(blind)
+    estimator = DepthEstimator(KnowingModel(WALK, kind), DepthSettings(
+        model='it', use='fill', camera_height=HEIGHT))
+    result = keyframe(estimator, replace(WALK[0], depth=blind))
+    assert np.median(np.abs(result.depth / WALK[0].depth - 1)[holes]) < 0.02
+    assert (result.depth_confidence[holes] < 1).all()
+
+
 def test_a_sensor_that_sees_nothing_is_filled_by_a_metric_model_alone():
     blind = np.full(WALK[0].depth.shape, np.nan, np.float32)
     estimator, result = given(replace(WALK[0], depth=blind),
