@@ -234,6 +234,8 @@ class DepthEstimator:
             yield 'ranges', align(values, kind, known)
             problems.append(f'{len(known.metres)} pixels show one of its {len(frame.ranges)} '
                             'points')
+        elif self._settings.sparse_topic:
+            problems.append(f'ranges: none of {self._settings.sparse_topic} belong to the image')
         if frame.pose is not None:
             corners = self._triangulator.update(frame.rgb, frame.pose, camera)
             if corners is None:
@@ -241,9 +243,10 @@ class DepthEstimator:
             else:
                 yield 'triangulation', align(values, kind, corners)
         if self._settings.camera_height:
-            up = frame.up if frame.pose is None else frame.pose[2, :3]
-            yield 'ground', align_to_ground(values, kind, camera, self._settings.camera_height,
-                                            _LEVEL if up is None else up)
+            up, name = frame.up if frame.pose is None else frame.pose[2, :3], 'ground'
+            if up is None:
+                up, name = _LEVEL, 'ground (camera taken as level)'
+            yield name, align_to_ground(values, kind, camera, self._settings.camera_height, up)
 
 
 def _filled(measured: DepthImage, depth: DepthImage, confidence: npt.NDArray[np.float32]

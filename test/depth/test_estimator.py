@@ -54,11 +54,12 @@ def test_ranges_of_another_sensor_give_the_scale():
     assert float(estimator.report['residual']) < 0.01
 
 
-@pytest.mark.parametrize(('item', 'known'), [
-    (WALK[0], {'pose': WALK[0].pose}), (WALK[0], {'up': WALK[0].pose[2, :3]}), (LEVEL, {})])
-def test_the_ground_gives_the_scale_by_the_pose_or_up_or_to_a_level_camera(item, known):
+@pytest.mark.parametrize(('item', 'known', 'source'), [
+    (WALK[0], {'pose': WALK[0].pose}, 'ground'), (WALK[0], {'up': WALK[0].pose[2, :3]}, 'ground'),
+    (LEVEL, {}, 'ground (camera taken as level)')])
+def test_the_ground_gives_the_scale_by_the_pose_or_up_or_to_a_level_camera(item, known, source):
     estimator, result = given(bare(item, **known), DepthSettings(model='it', camera_height=HEIGHT))
-    check(result, item.depth, 'ground', estimator)
+    check(result, item.depth, source, estimator)
 
 
 def test_a_camera_that_moves_gives_the_scale():
@@ -88,6 +89,8 @@ def test_without_any_scale_one_line_says_what_to_give():
     estimator, _ = given(bare(WALK[0], intrinsics=None), DepthSettings(model='it',
                                                                         camera_height=1.0))
     assert 'without camera intrinsics' in estimator.reason
+    estimator, _ = given(bare(WALK[0]), DepthSettings(model='it', sparse_topic='/scan'))
+    assert 'relative depth (ranges: none of /scan belong to the image); ' in estimator.reason
 
 
 def test_the_scale_is_remembered_for_some_seconds():

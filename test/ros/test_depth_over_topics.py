@@ -82,7 +82,8 @@ def test_a_colour_camera_gives_clouds_as_soon_as_a_scale_is_known(rig):
 
     assert client.set_parameter('depth.camera_height', HEIGHT)[0]
     camera.until(lambda: client.got['points'])
-    camera.until(lambda: client.values['depth.scale_source'] == 'ground')
+    camera.until(lambda: client.values['depth.scale_source'] == (
+        'ground (camera taken as level)'))
     points = newest_points(client)
     assert np.median(np.abs(points[..., 2] / FRAME.depth - 1)) < 0.01
     assert (points[..., 6] > 0.5).all() and (points[..., 6] < 1).all()
