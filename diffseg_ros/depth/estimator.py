@@ -25,7 +25,9 @@ import numpy.typing as npt
 _BEST, _PER_RESIDUAL = 0.9, 5.0
 _PER_FRAME, _WITHOUT_SOURCE = 0.98, 0.5
 _KNOWN_PIXELS = 20_000
-_AS_IT_IS = Alignment(1.0, 0.0, residual=0.1, inliers=0.0)
+_UNSEEN_ERROR = 0.1
+"""Error of scales that no depth was compared with: of a metric model, and by the ground."""
+_AS_IT_IS = Alignment(1.0, 0.0, residual=_UNSEEN_ERROR, inliers=0.0)
 """That of a metric model where nothing is known besides."""
 _LEVEL = np.array([0.0, -1.0, 0.0])
 """Up in the optical frame of a camera that looks at the horizon."""
@@ -75,6 +77,7 @@ class DepthEstimator:
         self._filter = ScaleFilter()
         self._alignment: Alignment | None = None
         self._source = ''
+        self._least_error = 0.0
         self._predicted: Predicted | None = None
         self._carrier: Carrier | None = None
         self._awaited: Carrier | None = None
@@ -203,7 +206,10 @@ class DepthEstimator:
             self._source = ''
             return None, 0.0, _no_scale(problems)
         self._source = source
-        return to_metres(values, kind, alignment), _confidence(alignment.residual), ''
+        if source != 'before':
+            self._least_error = _UNSEEN_ERROR if source.startswith('ground') else 0.0
+        error = max(alignment.residual, self._least_error)
+        return to_metres(values, kind, alignment), _confidence(error), ''
 
     def _known_before(self, frame: Frame) -> KnownDepth | None:
         """Return the depth of the last keyframe as far as motion leads to this frame."""

@@ -62,6 +62,17 @@ def test_the_ground_gives_the_scale_by_the_pose_or_up_or_to_a_level_camera(item,
     check(result, item.depth, source, estimator)
 
 
+def test_points_by_the_ground_are_less_sure_than_by_ranges_until_these_come():
+    estimator, by_ground = given(bare(WALK[0], up=WALK[0].pose[2, :3]),
+                                 DepthSettings(model='it', camera_height=HEIGHT))
+    by_memory = keyframe(estimator, bare(WALK[1], intrinsics=None))
+    assert estimator.report['scale_source'] == 'before'
+    by_ranges = keyframe(estimator, bare(WALK[2], ranges=points_of(WALK[2], 200)))
+    ground, memory, ranges = (result.depth_confidence.max()
+                              for result in (by_ground, by_memory, by_ranges))
+    assert 0.5 < memory <= ground <= 0.6 < 0.8 < ranges
+
+
 def test_a_camera_that_moves_gives_the_scale():
     estimator = DepthEstimator(KnowingModel(WALK), DepthSettings(model='it'))
     first = keyframe(estimator, bare(WALK[0], pose=WALK[0].pose))
