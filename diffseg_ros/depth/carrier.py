@@ -24,14 +24,15 @@ class View:
     @classmethod
     def of(cls, frame: Frame) -> View:
         """Return that of a frame."""
-        return cls(frame.intrinsics, frame.pose, frame.fixed_frame)
+        return cls(frame.intrinsics, *frame.motion)
 
     def motion_to(self, frame: Frame) -> Matrix | None:
         """Return the (4, 4) transform of points to the camera of a later frame, or None."""
-        if (self.intrinsics is None or self.pose is None or frame.pose is None
-                or self.fixed_frame != frame.fixed_frame):
+        pose, fixed_frame = frame.motion
+        if (self.intrinsics is None or self.pose is None or pose is None
+                or self.fixed_frame != fixed_frame):
             return None
-        motion: Matrix = np.linalg.inv(frame.pose) @ self.pose
+        motion: Matrix = np.linalg.inv(pose) @ self.pose
         return motion
 
 

@@ -74,6 +74,7 @@ class DepthEstimator:
     def reset(self) -> None:
         """Forget what was predicted; no keyframe may be in work."""
         self._triangulator = Triangulator()
+        self._world = ''
         self._filter = ScaleFilter()
         self._alignment: Alignment | None = None
         self._source = ''
@@ -242,14 +243,18 @@ class DepthEstimator:
                             'points')
         elif self._settings.sparse_topic:
             problems.append(f'ranges: none of {self._settings.sparse_topic} belong to the image')
-        if frame.pose is not None:
-            corners = self._triangulator.update(frame.rgb, frame.pose, camera)
+        pose, world = frame.motion
+        if world != self._world:
+            self._triangulator.reset()
+            self._world = world
+        if pose is not None:
+            corners = self._triangulator.update(frame.rgb, pose, camera)
             if corners is None:
                 problems.append('triangulation: the camera has not moved enough')
             else:
                 yield 'triangulation', align(values, kind, corners)
         if self._settings.camera_height:
-            up, name = frame.up if frame.pose is None else frame.pose[2, :3], 'ground'
+            up, name = frame.up if pose is None else pose[2, :3], 'ground'
             if up is None:
                 up, name = _LEVEL, 'ground (camera taken as level)'
             yield name, align_to_ground(values, kind, camera, self._settings.camera_height, up)

@@ -160,6 +160,14 @@ class TransformTree:
             return None
         return way.pose if way.moving or way.end in _FIXED_FRAMES else None
 
+    def odom_pose(self, frame: str, stamp: int) -> Matrix | None:
+        """Return the (4, 4) pose of a frame in the odom above it, or None."""
+        for odom in self._above(frame)[1:]:
+            if _last_part(odom) == 'odom':
+                way = self._way(frame, stamp, odom)
+                return None if way is None else way.pose
+        return None
+
     def up(self, frame: str, stamp: int) -> npt.NDArray[np.float64] | None:
         """
         Return (3,) up in a frame by its place on a robot, wherever that is, or None.

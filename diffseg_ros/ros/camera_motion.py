@@ -77,6 +77,11 @@ class CameraMotion:
             self._timeouts = 0 if pose is not None else self._timeouts + 1
             return pose
 
+    def odom_pose(self, frame_id: str, stamp: int) -> Matrix | None:
+        """Return the (4, 4) camera-to-odom transform of TF, which does not jump, or None."""
+        with self._changed:
+            return self._tf.odom_pose(frame_id, stamp) if self._use_tf else None
+
     def between(self, source: str, target: str, stamp: int) -> Matrix | None:
         """Return the (4, 4) pose of a frame in another at a stamp, by TF or odometry, or None."""
         if frame_name(source) == frame_name(target):

@@ -81,6 +81,16 @@ def test_a_camera_that_moves_gives_the_scale():
     check(result, WALK[-1].depth, 'triangulation', estimator, 0.05)
 
 
+def test_a_correction_of_the_map_does_not_change_the_scale():
+    walk = [frame(number, right=0.04 * number) for number in range(12)]
+    estimator = DepthEstimator(KnowingModel(walk), DepthSettings(model='it'))
+    for number, item in enumerate(walk):
+        corrected = item.pose.copy()
+        corrected[0, 3] += 0.1 * (number >= 6)
+        result = keyframe(estimator, bare(item, pose=corrected, odom_pose=item.pose))
+    assert np.median(np.abs(result.depth / walk[-1].depth - 1)) < 0.02
+
+
 def test_ranges_out_of_view_are_named():
     behind = points_of(WALK[0], 30) * np.float32(-1)
     estimator, result = given(bare(WALK[0], ranges=behind))

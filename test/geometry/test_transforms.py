@@ -130,6 +130,8 @@ def test_a_correction_of_the_map_is_no_motion_of_the_robot(odom):
         tree.add(odom, 'base', stamp, (7, 0, 0), (0, 0, 0, 1))
     tree.add('base', 'lidar', None, (0, 0, 1), (0, 0, 0, 1))
     np.testing.assert_allclose(tree.moved('lidar', 0, 'base', 100)[:3, 3], (0, 0, 1), atol=1e-9)
+    assert tree.odom_pose('lidar', 100)[:3, 3].tolist() == [7, 0, 1]
+    assert tree.odom_pose(odom, 100) is None and tree.odom_pose('lidar', 101) is None
     # Where the robot is on the map may be told later than how it moved.
     tree.add(odom, 'base', 150, (8, 0, 0), (0, 0, 0, 1))
     np.testing.assert_allclose(tree.moved('lidar', 100, 'base', 150)[:3, 3], (-1, 0, 1),

@@ -90,6 +90,18 @@ def test_tf_comes_first_where_it_has_the_camera():
     assert position(only, S) == [5, 0, 0]
 
 
+def test_the_pose_in_odom_is_that_of_tf_alone():
+    motion, without_tf = CameraMotion(), CameraMotion(tf=False)
+    for one in (motion, without_tf):
+        one.add_odometry(odometry(S, 5.0, 'camera'))
+        one.add_transforms(transforms(S, 'map', 'odom', 20, 0, 0), static=False)
+        assert one.odom_pose('camera', S) is None
+        one.add_transforms(transforms(S, 'odom', 'camera', 7, 0, 0), static=False)
+    assert position(motion, S) == [27, 0, 0] and motion.fixed_frame == 'map'
+    assert motion.odom_pose('camera', S)[:3, 3].tolist() == [7, 0, 0]
+    assert without_tf.odom_pose('camera', S) is None
+
+
 def test_unconnected_tf_is_named():
     motion = CameraMotion()
     motion.add_transforms(transforms(S, 'odom', 'base', 7, 0, 0), static=False)
