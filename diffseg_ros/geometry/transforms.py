@@ -218,7 +218,7 @@ class TransformTree:
 
     def _common(self, source: str, target: str) -> list[str]:
         """Return the frames that are above both or are one of them, the lowest first."""
-        above = set(self._above(target))
+        above = set(self._above(target)) - {''}  # frames without a name are no one frame
         return [frame for frame in self._above(source) if frame in above]
 
     def _way(self, frame: str, stamp: int, end: str = '') -> _Way | None:

@@ -84,7 +84,7 @@ class CameraMotion:
 
     def between(self, source: str, target: str, stamp: int) -> Matrix | None:
         """Return the (4, 4) pose of a frame in another at a stamp, by TF or odometry, or None."""
-        if frame_name(source) == frame_name(target):
+        if frame_name(source) == frame_name(target) != '':
             return np.eye(4)
         with self._changed:
             return self._first(target, lambda tree: tree.between(source, target, stamp))

@@ -61,4 +61,6 @@ def test_ranges_in_the_frame_of_the_camera_need_no_transform_and_others_do():
     ranges.add(scan(0, '/camera'))
     assert ranges.points('camera', 0).tolist() == [[2, 0, 0]]
     assert ranges.points('left_camera', 0) is None
+    for motion in (CameraMotion(tf=False, odometry=False), CameraMotion()):
+        assert motion.between('', '', 0) is None  # a driver that names no frame says nothing
     assert "no transform leads from '/camera' to the camera 'left_camera'" in ranges.problem
