@@ -230,8 +230,6 @@ class DepthEstimator:
         if frame.depth is not None:
             measured = _known_pixels(resize_labels(frame.depth, height, width))
             yield 'sensor', align(values, kind, measured)
-        if kind is DepthKind.METRIC:
-            return
         if frame.intrinsics is None:
             problems.append('without camera intrinsics no other depth tells it')
             return
@@ -243,6 +241,8 @@ class DepthEstimator:
                             'points')
         elif self._settings.sparse_topic:
             problems.append(f'ranges: none of {self._settings.sparse_topic} belong to the image')
+        if kind is DepthKind.METRIC:
+            return
         pose, world = frame.motion
         if world != self._world:
             self._triangulator.reset()

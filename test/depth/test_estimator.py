@@ -139,6 +139,17 @@ def test_a_metric_model_is_taken_as_it_is():
     assert np.array_equal(result.depth, WALK[0].depth)
 
 
+@pytest.mark.parametrize(('factor', 'least', 'most'), [(1.0, 0.85, 0.9), (1.5, 0.15, 0.25)])
+def test_ranges_tell_how_sure_a_metric_model_is(factor, least, most):
+    model = KnowingModel(WALK, DepthKind.METRIC)
+    model.predict = lambda _: WALK[0].depth * np.float32(factor)
+    estimator = DepthEstimator(model, DepthSettings(model='it'))
+    result = keyframe(estimator, bare(WALK[0], ranges=points_of(WALK[0], 200)))
+    assert estimator.report['scale_source'] == 'ranges'
+    np.testing.assert_allclose(result.depth, WALK[0].depth * factor, rtol=1e-5)
+    assert least < result.depth_confidence.max() < most
+
+
 @pytest.mark.parametrize('measured', [None, WALK[0].depth])
 def test_what_a_metric_model_gives_beyond_all_things_is_no_depth(measured):
     model = KnowingModel(WALK, DepthKind.METRIC)
