@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 import sys
 import threading
+import time
 
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.depth.base import DepthKind
@@ -32,12 +33,13 @@ class ColourBackbone:
         return small / 255 + 0.01
 
 
-def pipeline(model=None, background=False, **settings):
+def pipeline(model=None, background=False, backbone=None, **settings):
     config = updated(PipelineConfig(), {
         'depth.model': 'it' if model else '', 'tracking.keyframe_interval': 5,
         'tracking.keyframe_change': 1.0} | {
             name.replace('__', '.'): value for name, value in settings.items()})
-    return Pipeline(config, backbone=ColourBackbone(), depth_model=model, background=background)
+    return Pipeline(config, backbone=backbone or ColourBackbone(), depth_model=model,
+                    background=background)
 
 
 def error(result, truth):
@@ -121,6 +123,29 @@ def test_segments_do_not_wait_for_a_slow_depth_model():
     assert error(slow.process(BARE[8]), WALK[8]) < 0.06 and model.seen == 1
     slow.finish()
     without.finish()
+
+
+def test_models_take_turns_on_a_gpu():
+    working, overlaps = threading.Lock(), []
+
+    def alone(work):
+        def run(rgb):
+            overlaps.append(working.locked())
+            with working:
+                time.sleep(0.03)
+                return work(rgb)
+        return run
+
+    backbone, model = ColourBackbone(), KnowingModel(WALK, DepthKind.METRIC)
+    backbone.device = torch.device('cuda')
+    both = pipeline(model, background=True, tracking__keyframe_interval=1, backbone=backbone)
+    both.process(BARE[0])  # its segments are waited for, and so made in this thread
+    backbone.features, model.predict = alone(backbone.features), alone(model.predict)
+    for item in BARE[1:]:
+        both.process(item)
+        time.sleep(0.02)
+    both.finish()
+    assert len(overlaps) > 3 and not any(overlaps)
 
 
 def test_settings_change_between_frames_and_an_epoch_begins_anew():
