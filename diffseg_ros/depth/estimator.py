@@ -244,10 +244,10 @@ class DepthEstimator:
         if kind is DepthKind.METRIC:
             return
         pose, world = frame.motion
-        if world != self._world:
-            self._triangulator.reset()
-            self._world = world
         if pose is not None:
+            if world != self._world:
+                self._triangulator.reset()
+                self._world = world
             corners = self._triangulator.update(frame.rgb, pose, camera)
             if corners is None:
                 problems.append('triangulation: the camera has not moved enough')

@@ -91,6 +91,16 @@ def test_a_correction_of_the_map_does_not_change_the_scale():
     assert np.median(np.abs(result.depth / walk[-1].depth - 1)) < 0.02
 
 
+def test_views_are_kept_over_a_frame_without_a_pose():
+    walk = [frame(number, right=0.06 * number) for number in range(4)]
+    estimator = DepthEstimator(KnowingModel(walk), DepthSettings(model='it'))
+    for item in walk:
+        lost = item is walk[2]
+        result = keyframe(estimator, bare(item, pose=None if lost else item.pose,
+                                          fixed_frame='odom' if lost else 'map'))
+    check(result, walk[-1].depth, 'triangulation', estimator, 0.05)
+
+
 def test_ranges_out_of_view_are_named():
     behind = points_of(WALK[0], 30) * np.float32(-1)
     estimator, result = given(bare(WALK[0], ranges=behind))
