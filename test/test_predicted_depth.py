@@ -120,7 +120,7 @@ def test_segments_do_not_wait_for_a_slow_depth_model():
     assert keyframes > 2 and model.seen == 0
     go_on.set()
     finish_keyframes(slow)
-    assert error(slow.process(BARE[8]), WALK[8]) < 0.06 and model.seen == 1
+    assert model.seen == 1 and error(slow.process(BARE[8]), WALK[8]) < 0.06
     slow.finish()
     without.finish()
 
