@@ -81,7 +81,7 @@ def finish_keyframes(moving, *, depth=True):
     """Wait for what is in work in the background; the next frame gets it."""
     for job in (moving._job, moving._depth_job if depth else None):
         if job is not None:
-            job.result.result(20)
+            job.result.result(60)
 
 
 @pytest.mark.parametrize('background', [False, True])
@@ -106,7 +106,7 @@ def test_late_predictions_are_carried_to_the_frame_that_they_reach(background):
 def test_segments_do_not_wait_for_a_slow_depth_model():
     model, go_on = KnowingModel(WALK, DepthKind.METRIC), threading.Event()
     predict = model.predict
-    model.predict = lambda rgb: predict(rgb) if go_on.wait(20) else None
+    model.predict = lambda rgb: predict(rgb) if go_on.wait(60) else None
     slow, without = (pipeline(one, background=True, tracking__keyframe_interval=2)
                      for one in (model, None))
     keyframes = 0
@@ -143,7 +143,7 @@ def test_models_take_turns_on_a_gpu():
     backbone.features, model.predict = alone(backbone.features), alone(model.predict)
     for item in BARE[1:]:
         both.process(item)
-        time.sleep(0.02)
+        finish_keyframes(both)
     both.finish()
     assert len(overlaps) > 3 and not any(overlaps)
 
