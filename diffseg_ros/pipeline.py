@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 import math
 import os
 from pathlib import Path
 import time
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone, model_kind
@@ -77,9 +78,9 @@ class Pipeline:
             `next_id` of the last, so that no id is used twice.
         background
             Whether keyframes are segmented in another thread, one at a time, while frames go on:
-            their segments correct the frame at hand when they are there, carried to it. What
-            comes when is then left to chance; `tracking.segments_delay` is not used. Where cores
-            are short, frames come first.
+            their segments correct the frame at hand when they are there, carried to it, and so
+            does predicted depth in its time. What comes when is then left to chance;
+            `tracking.segments_delay` is not used. Where cores are short, frames come first.
 
         Raises
         ------
@@ -100,7 +101,9 @@ class Pipeline:
         self._last_stamp: int | None = None
         self._thread = (ThreadPoolExecutor(1, 'diffseg_keyframes', yield_to_others)
                         if background else None)
-        self._job: _Job | None = None
+        self._depth_thread = self._thread_for_depth() if background and self._depth else None
+        self._job: _Job[_Segmented] | None = None
+        self._depth_job: _Job[tuple[Predicted | None, float]] | None = None
         self._number = 0
         self._labels: LabelImage | None = None
         self._loaded = self._saved = 0
@@ -118,6 +121,12 @@ class Pipeline:
             return None
         model = model or load_depth_model(settings.model, settings, self._config.backbone)
         return DepthEstimator(model, settings)
+
+    def _thread_for_depth(self) -> ThreadPoolExecutor | None:
+        """Return the thread of depth: its own, so that segments do not wait for a slow model."""
+        if self._backbone.device.type != 'cpu':
+            return self._thread  # both at once may not fit into the memory of a GPU
+        return ThreadPoolExecutor(1, 'diffseg_depth', yield_to_others)
 
     @property
     def backbone(self) -> Backbone:
@@ -236,10 +245,12 @@ class Pipeline:
         self._tracker.unfollow()
 
     def finish(self) -> None:
-        """Wait for the keyframe that is segmented, if there is one, and forget it."""
+        """Wait for the keyframe that is segmented or predicted, if there is one, and forget it."""
         if self._job is not None:
             wait([self._job.result])
-            self._job = None
+        if self._depth_job is not None:
+            wait([self._depth_job.result])
+        self._job = self._depth_job = None
         self._tracker.give_up()
 
     @property
@@ -389,10 +400,7 @@ class Pipeline:
             watch.lap('tracking')
         self._labels = labels
         if self._depth:
-            if done:
-                self._depth.take(done.depth)
-            frame = self._depth.give(frame)
-            watch.lap('depth')
+            frame = self._with_depth(self._depth, frame, prediction, watch)
         tracks, found = self._tracker.tracks, None
         if self._namer:
             tracks = self._namer.update(frame, labels, tracks, keyframe=done is not None)
@@ -431,18 +439,16 @@ class Pipeline:
     def _begin(self, frame: Frame, prediction: Prediction) -> _Segmented | None:
         """Segment a keyframe; return the result if it takes effect in the frame itself."""
         delay = self._config.tracking.segments_delay
-        before = self._depth.begin(frame) if self._depth else None
         # Without tracks there is nothing to go on with.
         if not prediction.has_tracks or not (delay or self._thread):
-            return self._segment_keyframe(frame, prediction, before)
+            return self._segment_keyframe(frame, prediction)
         prediction = self._tracker.wait_for(prediction)
         if self._thread:
-            self._job = _Job(self._thread.submit(self._segment_keyframe, frame, prediction,
-                                                 before))
+            self._job = _Job(self._thread.submit(self._segment_keyframe, frame, prediction))
             return None
         result: Future[_Segmented] = Future()
         try:
-            result.set_result(self._segment_keyframe(frame, prediction, before))
+            result.set_result(self._segment_keyframe(frame, prediction))
         except Exception as error:
             result.set_exception(error)
         self._job = _Job(result, self._number + delay)
@@ -450,7 +456,7 @@ class Pipeline:
 
     def _finished(self) -> _Segmented | None:
         """Return what the last keyframe was segmented to, if it is there and its time has come."""
-        if self._job is None or not self._job.result.done() or self._job.due > self._number:
+        if self._job is None or not self._job.is_due(self._number):
             return None
         job, self._job = self._job, None
         if not self._tracker.waits:
@@ -461,9 +467,8 @@ class Pipeline:
             self._tracker.give_up()
             raise
 
-    def _segment_keyframe(self, frame: Frame, prediction: Prediction,
-                          before: KnownDepth | None) -> _Segmented:
-        """Segment a frame, told where its tracks are predicted to be, and its depth `before`."""
+    def _segment_keyframe(self, frame: Frame, prediction: Prediction) -> _Segmented:
+        """Segment a frame, told where its tracks are predicted to be."""
         watch = _StopWatch()
         features, attention = self._observe(frame)
         watch.lap('features')
@@ -472,11 +477,46 @@ class Pipeline:
             watch.lap('tracking')
             segments = with_kinds(frame, self._method.segment(frame, features, prior, attention))
             watch.lap('segmentation')
-        depth = None
-        if self._depth and self._depth.wants(frame):
-            depth = self._depth.predict(frame, before)
+        return _Segmented(segments, watch.laps)
+
+    def _with_depth(self, depth: DepthEstimator, frame: Frame, prediction: Prediction,
+                    watch: _StopWatch) -> Frame:
+        """Return a frame with the depth that is there; have that of a keyframe predicted."""
+        laps = self._take_depth(depth)
+        # A keyframe that comes while the model is at work has to do without.
+        if prediction.keyframe and (self._depth_job is None or self._depth_job.result.done()):
+            delay = self._config.tracking.segments_delay if prediction.has_tracks else 0
+            self._depth_job = self._begin_depth(depth, frame, delay)
+            laps |= self._take_depth(depth)
+        watch.add(laps)
+        frame = depth.give(frame)
+        watch.lap('depth')
+        return frame
+
+    def _take_depth(self, depth: DepthEstimator) -> dict[str, float]:
+        """Use the depth of the last keyframe if its time has come; return what it took."""
+        if self._depth_job is None or not self._depth_job.is_due(self._number):
+            return {}
+        job, self._depth_job = self._depth_job, None
+        predicted, milliseconds = job.result.result()
+        depth.take(predicted)
+        return {'depth': milliseconds}
+
+    def _begin_depth(self, depth: DepthEstimator, frame: Frame,
+                     delay: int) -> _Job[tuple[Predicted | None, float]]:
+        """Have the depth of a keyframe predicted, if it is wanted, and the milliseconds noted."""
+        def predict(before: KnownDepth | None) -> tuple[Predicted | None, float]:
+            watch = _StopWatch()
+            predicted = depth.predict(frame, before) if depth.wants(frame) else None
             watch.lap('depth')
-        return _Segmented(segments, depth, watch.laps)
+            return predicted, watch.laps['depth']
+
+        before = depth.begin(frame)
+        if self._depth_thread:
+            return _Job(self._depth_thread.submit(predict, before))
+        result: Future[tuple[Predicted | None, float]] = Future()
+        result.set_result(predict(before))
+        return _Job(result, self._number + delay)
 
     def _observe(self, frame: Frame) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None]:
         return observe(self._backbone, frame.rgb, attention=self._method.needs_attention)
@@ -498,18 +538,24 @@ def _label_at(pixel: tuple[float, float], labels: LabelImage) -> int:
 
 
 class _Segmented(NamedTuple):
-    """A keyframe's segments and depth, and what they took by stage."""
+    """A keyframe's segments, and what they took by stage."""
 
     segments: Segments
-    depth: Predicted | None
     milliseconds: dict[str, float]
 
 
-class _Job(NamedTuple):
+_Made = TypeVar('_Made')
+
+
+@dataclass(frozen=True)
+class _Job(Generic[_Made]):
     """A keyframe in work, and the number of the frame in which it takes effect at the earliest."""
 
-    result: Future[_Segmented]
+    result: Future[_Made]
     due: int = 0
+
+    def is_due(self, number: int) -> bool:
+        return self.due <= number and self.result.done()
 
 
 _STAGES = 'features', 'segmentation', 'tracking', 'depth', 'naming'

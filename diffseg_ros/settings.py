@@ -181,4 +181,7 @@ def _explain(error: ValidationError, kind: type[Settings]) -> str:
         return (f'parameter {name}: got {got!r}; it must lie between {option.minimum} and '
                 f'{option.maximum}')
     needed = getattr(field.annotation, '__name__', str(field.annotation))
+    if needed == 'tuple':
+        needed = (f'a list, such as [{got}],' if len(first['loc']) == 1
+                  else get_args(field.annotation)[0].__name__)
     return (f'parameter {name}: got {got!r} of type {type(got).__name__}; {needed} is needed')

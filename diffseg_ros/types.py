@@ -112,6 +112,9 @@ class Frame:
     up
         (3,) direction away from the ground, of any length, in the camera's optical frame, where
         it is known without `pose`; or None.
+    odom_pose
+        (4, 4) camera-to-odom transform, or None. Other than `pose` in a map, which localisation
+        corrects, it does not jump (REP 105), so that it tells better how the camera moved.
 
     """
 
@@ -125,6 +128,14 @@ class Frame:
     ranges: Points | None = None
     depth_confidence: npt.NDArray[np.float32] | None = None
     up: npt.NDArray[np.float64] | None = None
+    odom_pose: Matrix | None = None
+
+    @property
+    def motion(self) -> tuple[Matrix | None, str]:
+        """The (4, 4) camera-to-world transform that tells best how the camera moves, its world."""
+        if self.odom_pose is not None:
+            return self.odom_pose, 'odom by odom_pose'
+        return self.pose, self.fixed_frame
 
     @property
     def measured(self) -> Frame:
@@ -157,8 +168,9 @@ class Frame:
                                        or 0 in self.depth.shape):
             raise DiffsegError(f'frame depth: got {self.depth.dtype} {self.depth.shape}; '
                                'HxW float32 metres are needed')
-        if self.pose is not None and self.pose.shape != (4, 4):
-            raise DiffsegError(f'frame pose: got shape {self.pose.shape}; 4x4 is needed')
+        for name, pose in (('pose', self.pose), ('odom_pose', self.odom_pose)):
+            if pose is not None and pose.shape != (4, 4):
+                raise DiffsegError(f'frame {name}: got shape {pose.shape}; 4x4 is needed')
         if self.up is not None and (self.up.shape != (3,) or not self.up.any()):
             raise DiffsegError(f'frame up: got {self.up}; 3 values, not all 0, are needed')
         if self.ranges is not None and (self.ranges.ndim != 2 or self.ranges.shape[1] != 3

@@ -95,7 +95,9 @@ def measure(frames: Iterable[Frame], pipeline: Pipeline, model: StandIn, *,
     for frame in frames:
         assert frame.depth is not None
         model.truth = frame.depth
-        bare = replace(frame, depth=None, pose=frame.pose if poses else None)
+        bare = replace(frame, depth=None)
+        if not poses:
+            bare = replace(bare, pose=None, odom_pose=None)
         result = pipeline.process(bare)
         after = 0 if result.keyframe else after + 1
         depth, confidence = result.frame.depth, result.frame.depth_confidence

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 import sys
+import threading
+import time
 
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.depth.base import DepthKind
@@ -31,12 +33,13 @@ class ColourBackbone:
         return small / 255 + 0.01
 
 
-def pipeline(model=None, background=False, **settings):
+def pipeline(model=None, background=False, backbone=None, **settings):
     config = updated(PipelineConfig(), {
         'depth.model': 'it' if model else '', 'tracking.keyframe_interval': 5,
         'tracking.keyframe_change': 1.0} | {
             name.replace('__', '.'): value for name, value in settings.items()})
-    return Pipeline(config, backbone=ColourBackbone(), depth_model=model, background=background)
+    return Pipeline(config, backbone=backbone or ColourBackbone(), depth_model=model,
+                    background=background)
 
 
 def error(result, truth):
@@ -74,6 +77,13 @@ def test_keyframes_are_predicted_and_depth_is_carried_between_them():
     assert moving.depth['keyframes'] == '2' and moving.depth['scale_source'] == 'model'
 
 
+def finish_keyframes(moving, *, depth=True):
+    """Wait for what is in work in the background; the next frame gets it."""
+    for job in (moving._job, moving._depth_job if depth else None):
+        if job is not None:
+            job.result.result(60)
+
+
 @pytest.mark.parametrize('background', [False, True])
 def test_late_predictions_are_carried_to_the_frame_that_they_reach(background):
     model = KnowingModel(WALK, DepthKind.METRIC)
@@ -82,14 +92,60 @@ def test_late_predictions_are_carried_to_the_frame_that_they_reach(background):
     results = []
     for item in BARE:
         results.append(late.process(item))
-        if background and late._job is not None and len(results) == 9:
-            late._job.result.result()
+        if background and len(results) in (1, 9):
+            finish_keyframes(late)
     late.finish()
     assert model.seen == 2
-    errors = [error(*pair) for pair in zip(results, WALK, strict=True)]
+    errors = [error(*pair) for pair in zip(results[1:], WALK[1:], strict=True)]
     assert max(errors) < 0.06
     taken = next(number for number, result in enumerate(results[1:], 1) if result.keyframe)
-    assert taken >= 6 and errors[taken] < 0.03
+    assert taken >= 6 and errors[-1] < 0.03
+    assert background or error(results[0], WALK[0]) == 0 and errors[taken - 1] < 0.03
+
+
+def test_segments_do_not_wait_for_a_slow_depth_model():
+    model, go_on = KnowingModel(WALK, DepthKind.METRIC), threading.Event()
+    predict = model.predict
+    model.predict = lambda rgb: predict(rgb) if go_on.wait(60) else None
+    slow, without = (pipeline(one, background=True, tracking__keyframe_interval=2)
+                     for one in (model, None))
+    keyframes = 0
+    for item in BARE[:8]:
+        one, other = slow.process(item), without.process(item)
+        assert np.array_equal(one.labels, other.labels) and one.tracks == other.tracks
+        assert one.frame.depth is None and 'before the model is done' in slow.depth['missing']
+        keyframes += one.keyframe
+        finish_keyframes(slow, depth=False)
+        finish_keyframes(without)
+    assert keyframes > 2 and model.seen == 0
+    go_on.set()
+    finish_keyframes(slow)
+    assert model.seen == 1 and error(slow.process(BARE[8]), WALK[8]) < 0.06
+    slow.finish()
+    without.finish()
+
+
+def test_models_take_turns_on_a_gpu():
+    working, overlaps = threading.Lock(), []
+
+    def alone(work):
+        def run(rgb):
+            overlaps.append(working.locked())
+            with working:
+                time.sleep(0.03)
+                return work(rgb)
+        return run
+
+    backbone, model = ColourBackbone(), KnowingModel(WALK, DepthKind.METRIC)
+    backbone.device = torch.device('cuda')
+    both = pipeline(model, background=True, tracking__keyframe_interval=1, backbone=backbone)
+    both.process(BARE[0])  # its segments are waited for, and so made in this thread
+    backbone.features, model.predict = alone(backbone.features), alone(model.predict)
+    for item in BARE[1:]:
+        both.process(item)
+        finish_keyframes(both)
+    both.finish()
+    assert len(overlaps) > 3 and not any(overlaps)
 
 
 def test_settings_change_between_frames_and_an_epoch_begins_anew():

@@ -13,6 +13,7 @@ DEPTH = np.ones((4, 4), np.float32)
     ({'rgb': np.zeros((1, 4, 3), np.uint8)}, 'frame rgb: size 4x1'),
     ({'depth': DEPTH.astype(float)}, 'frame depth: got float64 (4, 4)'),
     ({'pose': np.eye(3)}, 'frame pose: got shape (3, 3); 4x4'),
+    ({'odom_pose': np.eye(3)}, 'frame odom_pose: got shape (3, 3); 4x4'),
     ({'ranges': np.ones((5, 2), np.float32)}, 'frame ranges: got float32 (5, 2); Nx3'),
     ({'depth': DEPTH, 'depth_confidence': DEPTH[:2]}, 'frame depth_confidence: got shape (2, 4)'),
     ({'up': np.zeros(3)}, 'frame up: got [0. 0. 0.]; 3 values, not all 0')])

@@ -219,7 +219,7 @@ This page lists every parameter of the node, the commands and the library.
 Set them in an ordinary ROS parameter file (`params_file:=` of the launch files, `--params` of the
 commands, `ds.Pipeline('params.yaml')` in Python) or one by one (`ros2 param set`, or
 `--set NAME=VALUE` of the commands). The commands and the library ignore the node's own parameters,
-those of the first table.
+those of the first table, but for `depth_scale` and `sync_slop`, by which commands read bags.
 
 The last column says when the node accepts a new value: *while running* at any time, from the next
 frame on; *while unconfigured* only before the node is configured, because the model or the

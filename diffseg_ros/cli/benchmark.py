@@ -1,4 +1,4 @@
-"""diffseg_benchmark: time per stage, and ours beside the published algorithms, in one run."""
+"""diffseg_benchmark: time of each stage, and of our methods beside the published ones."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--tiny-vae', action='store_true',
                         help='with --shape: encode images by an AutoencoderTiny')
     parser.add_argument('--images', nargs='+', type=Path, default=[], metavar='IMAGE',
-                        help='images to cut besides the generated frames')
+                        help='images to segment besides the generated frames')
     parser.add_argument('--quick', action='store_true',
                         help='few repetitions and small inputs: a trial run, not a measurement')
     add_pipeline_options(parser)

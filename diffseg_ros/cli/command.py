@@ -115,12 +115,14 @@ def write_json(path: Path | None, report: dict[str, Any]) -> None:
     data = printable(json.dumps(report, indent=2, ensure_ascii=False) + '\n').encode()
     if path.exists() and not path.is_file():
         path.write_bytes(data)  # /dev/stdout
-    else:
+    elif not path.exists() or path.read_bytes() != data:  # else it is the one in --output
         write_bytes(path.resolve(), data)
 
 
 def _check_json_path(path: Path | None) -> None:
     if path is not None:
+        if str(path) == '-':
+            raise DiffsegError('--json -: name a file; /dev/stdout is the screen')
         make_folder(path.parent, f'--json {path}:')
         if path.is_dir():
             raise DiffsegError(f'--json {path}: is a folder; name a file')

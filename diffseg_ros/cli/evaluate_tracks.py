@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from diffseg_ros.cli.command import write_json
 from diffseg_ros.cli.output_folder import OutputFolder
+from diffseg_ros.cli.pipeline_options import bag_settings
 from diffseg_ros.cli.sequence_plots import add_plots_option, NAMES, SequencePlots
 from diffseg_ros.cli.source_frames import add_frame_options, selected_frames, selected_numbers
 from diffseg_ros.config import PipelineConfig
@@ -79,7 +80,8 @@ class Variant:
 
 def run(arguments: argparse.Namespace, config: PipelineConfig) -> None:
     """Score the recordings; print and write the report."""
-    sources = [open_source(path) for path in arguments.sequences]
+    settings = bag_settings(arguments)
+    sources = [open_source(path, settings=settings) for path in arguments.sequences]
     check_names([source.name for source in sources])
     for source in sources:
         if not getattr(source, 'has_instances', False):
@@ -94,6 +96,9 @@ def run(arguments: argparse.Namespace, config: PipelineConfig) -> None:
         report = reports[variants[0].name] if len(variants) == 1 else {'trackers': reports}
         write_json(arguments.output and arguments.output / 'report.json', report)
     write_json(arguments.json, report)
+    for source in sources:
+        for warning in source.warnings:
+            print(f'{source.name}: {warning}', file=sys.stderr)
 
 
 def _output(sources: list[Source], variants: list[Variant],

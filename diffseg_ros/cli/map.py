@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from glob import escape
 from pathlib import Path
+import sys
 
 from diffseg_ros.cli.command import add_json_option, run_stoppable, write_json
 from diffseg_ros.cli.output_folder import OutputFolder
@@ -12,6 +14,7 @@ from diffseg_ros.cli.pipeline_options import (
     bag_settings,
     pipeline_config,
 )
+from diffseg_ros.cli.replay import print_missing_depth
 from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import (
     add_frame_options,
@@ -101,6 +104,8 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
         picture = builder.write(arguments.output, fused)
         if config.vocabulary is None:  # a table of an earlier map would not fit this one
             arguments.output.with_suffix(_TABLE).unlink(missing_ok=True)
+        former = arguments.output.parent.glob(f'{escape(arguments.output.stem)}.object_*.ply')
+        folder.remove_written(set(former).difference(meshes.values()))
         known = builder.names(fused)
         objects, lines = write_objects(meshes, builder.objects, known)
     report = {**builder.report(fused), 'frames_failed': failed, 'stopped': stop(),
@@ -113,8 +118,11 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> None:
           f'{report["confidence"]:.2f}, into {arguments.output} and {picture}')
     for line in lines:
         print(line)
+    print_missing_depth(report)
     if failure := missing_objects(objects, known):
-        raise DiffsegError(failure)
+        if not stop():
+            raise DiffsegError(failure)
+        print(failure, file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> int:

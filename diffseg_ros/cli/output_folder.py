@@ -15,7 +15,7 @@ from diffseg_ros.io.images import write_bytes
 MANIFEST = '.diffseg_manifest.jsonl'
 """One line for each file written: command, name in the folder, size, time of change in ns."""
 
-_READ = ('', 'rgb', 'depth', 'instances')
+_READ = ('', 'rgb', 'depth', 'instances', 'color', 'images', 'labels')
 
 _State = tuple[int, int]
 
@@ -95,6 +95,12 @@ class OutputFolder:
             raise WriteError(f'{self.path / MANIFEST}: cannot be written ({error.strerror})'
                              ) from error
 
+    def remove_written(self, files: Iterable[Path]) -> None:
+        """Remove those of some files in the folder that the command wrote, if unchanged since."""
+        for file in files:
+            if self._written.get(self._key(file)) == _state(file):
+                file.unlink()
+
     def _files(self) -> Iterator[Path]:
         """Yield what exists under the names that the command writes."""
         for pattern in self._patterns:
@@ -122,7 +128,9 @@ class OutputFolder:
         return self._command, file.relative_to(self.path).as_posix()
 
     def _remove_empty(self, folders: Iterable[Path]) -> None:
-        for folder in sorted({*folders} - {self.path}, reverse=True):
+        below = {one for folder in folders for one in (folder, *folder.parents)
+                 if self.path in one.parents}
+        for folder in sorted(below, reverse=True):
             with suppress(OSError):
                 folder.rmdir()
 

@@ -58,7 +58,7 @@ def _set_options(arguments: argparse.Namespace) -> dict[str, Any]:
     values = {}
     for setting in arguments.settings:
         name, equals, text = setting.partition('=')
-        if not equals:
+        if not (name and equals):
             raise DiffsegError(f'--set {setting}: NAME=VALUE is needed')
         try:
             values[name] = yaml.safe_load(text)

@@ -30,8 +30,8 @@ def _parser() -> argparse.ArgumentParser:
         prog='diffseg_play', description=__doc__,
         epilog='ROS arguments follow --ros-args: -r OLD:=NEW, -r __ns:=/NAMESPACE.')
     parser.add_argument('source', type=Path, nargs='?', metavar='SOURCE',
-                        help='bag (.mcap, .db3 or a bag folder) or sequence folder; without it a '
-                             'room is generated')
+                        help='bag (.mcap, .db3 or a bag folder), sequence folder, folder of '
+                             'images, image or video; without it a room is generated')
     parser.add_argument('--rate', type=float, default=1.0, metavar='R',
                         help='times the speed of the recording (1)')
     parser.add_argument('--loop', type=int, default=1, metavar='N',

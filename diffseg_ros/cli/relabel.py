@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
                         help='with --resume, try again what failed')
     parser.add_argument('--continue-on-error', action='store_true',
                         help='go on after a recording that fails')
-    add_replay_options(parser)
+    add_replay_options(parser, 'DIR/NAME')
     add_compare_options(parser, 'DIR')
     add_json_option(parser)
     return parser

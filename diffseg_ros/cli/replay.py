@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--output', type=Path, required=True, metavar='DIR',
                         help='labels/, overlay/, clouds/, output.mcap, report.json and, with '
                         'naming.model, names.csv go here')
-    add_replay_options(parser)
+    add_replay_options(parser, 'DIR')
     add_follow_option(parser)
     parser.add_argument('--page', action='store_true',
                         help='write DIR/page.html, the replay as a page for a browser')
@@ -62,13 +62,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_replay_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which frames are replayed, how, and what is written."""
+def add_replay_options(parser: argparse.ArgumentParser, folder: str) -> None:
+    """
+    Add the options that say which frames are replayed, how, and what is written.
+
+    `folder` is where the results of a recording go, for the help.
+    """
     add_frame_options(parser)
     parser.add_argument('--clouds', type=int, default=1, metavar='N',
                         help='write the cloud of every Nth frame (1); 0 writes none')
     parser.add_argument('--no-bag', action='store_true', help='leave output.mcap out')
-    add_plots_option(parser, 'DIR')
+    add_plots_option(parser, folder)
     add_topic_options(parser)
     add_pipeline_options(parser)
 
@@ -109,6 +113,8 @@ def _run(arguments: argparse.Namespace, stop: StopSignal) -> int:
     _print_summary(report, arguments.output)
     if report.get('depth') and report['frames_without_cloud']:
         print(_why_no_cloud(report, source, config), file=sys.stderr)
+    else:
+        print_missing_depth(report)
     return 0 if stop() else _write_pages(arguments, tolerances, stop)
 
 
@@ -189,6 +195,13 @@ def _compare(arguments: argparse.Namespace, tolerances: dict[str, float]) -> int
           f'of {len(comparison.frames)} frames), {lost} tracks lost, {gained} gained')
     return write_comparisons(arguments.output, [comparison], tolerances,
                              title=f'{comparison.name}: what changed')
+
+
+def print_missing_depth(report: dict[str, Any]) -> None:
+    """Say on stderr why no depth was predicted, where a model should have done it."""
+    reason = report.get('depth', {}).get('missing')
+    if reason and not report['predicted_share']:
+        print(f'no depth was predicted: {reason}', file=sys.stderr)
 
 
 def _why_no_cloud(report: dict[str, Any], source: Source, config: PipelineConfig) -> str:

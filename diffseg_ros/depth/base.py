@@ -29,7 +29,8 @@ class DepthSettings(Settings):
         "relative depth its scale; '' is none", live=False)
     camera_height: float = setting(
         0.0, 'height of the camera above the ground in metres, which gives relative depth its '
-        'scale where the ground is in view; 0 is unknown', 0.0, 1000.0)
+        'scale where the ground is in view and the tilt of the camera is known by TF, pose or '
+        'base_to_camera: else it is taken as level; 0 is unknown', 0.0, 1000.0)
     in_points: bool = setting(
         True, 'predicted pixels become points of clouds, boxes and maps too, with their '
         'confidence; without it they are in ~/depth alone')

@@ -24,14 +24,15 @@ class View:
     @classmethod
     def of(cls, frame: Frame) -> View:
         """Return that of a frame."""
-        return cls(frame.intrinsics, frame.pose, frame.fixed_frame)
+        return cls(frame.intrinsics, *frame.motion)
 
     def motion_to(self, frame: Frame) -> Matrix | None:
         """Return the (4, 4) transform of points to the camera of a later frame, or None."""
-        if (self.intrinsics is None or self.pose is None or frame.pose is None
-                or self.fixed_frame != frame.fixed_frame):
+        pose, fixed_frame = frame.motion
+        if (self.intrinsics is None or self.pose is None or pose is None
+                or self.fixed_frame != fixed_frame):
             return None
-        motion: Matrix = np.linalg.inv(frame.pose) @ self.pose
+        motion: Matrix = np.linalg.inv(pose) @ self.pose
         return motion
 
 
@@ -50,13 +51,18 @@ class Carrier:
         self.frames = 0
 
     def follow(self, step: Source | None) -> None:
-        """Go on to the next frame; without a step there is no way back to the keyframe."""
+        """
+        Go on to the next frame.
+
+        Without a step, or where it leads no pixel back, there is no way to the keyframe any more.
+        """
         self.frames += 1
         if step is None or (self._way is not None
                             and self._way.index.shape != step.index.shape):
             self._lost = True
         elif not self._lost:
             self._way = step if self._way is None else step.after(self._way)
+            self._lost = not self._way.known.any()
 
     def carry(self, metres: DepthImage, view: View, frame: Frame
               ) -> tuple[DepthImage, Mask] | None:

@@ -22,6 +22,9 @@ which would smear into the hole."""
 _USUAL_DEVIATION = 1.4826
 """Standard deviation of normal numbers by their median absolute deviation."""
 _LEAST_DEVIATION = 0.01
+_LEAST_MEASURED, _LONE = 0.1, np.log(1.3)
+"""Share of such a window that must be measured around a pixel whose factor is above 1.3: what
+stands alone may be noise, and would bend all of a hole."""
 _SWEEPS = 2
 
 
@@ -56,7 +59,7 @@ def complete(measured: DepthImage, predicted: DepthImage) -> DepthImage:
 
 
 def _trusted(factor: npt.NDArray[np.float32], known: Mask) -> Mask:
-    """Return where a factor, 0 where it is not known, is like those around it."""
+    """Return where a factor, 0 where it is not known, is one of many, or small, and like them."""
     size = _WINDOW, _WINDOW
     share = cv2.blur(known.astype(np.float32), size, borderType=cv2.BORDER_REPLICATE)
     total = cv2.blur(factor, size, borderType=cv2.BORDER_REPLICATE)
@@ -64,7 +67,8 @@ def _trusted(factor: npt.NDArray[np.float32], known: Mask) -> Mask:
     # A part of the pixels gives the same median.
     some = deviation[::5, ::5][known[::5, ::5]]
     usual = _USUAL_DEVIATION * float(np.median(some)) if len(some) else 0.0
-    return deviation < _FARTHEST * max(usual, _LEAST_DEVIATION)
+    one_of_many = (share >= _LEAST_MEASURED) | (np.abs(factor) < _LONE)
+    return one_of_many & (deviation < _FARTHEST * max(usual, _LEAST_DEVIATION))
 
 
 def _membrane(values: npt.NDArray[np.float32], known: Mask) -> npt.NDArray[np.float32]:

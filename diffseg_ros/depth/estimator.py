@@ -25,7 +25,9 @@ import numpy.typing as npt
 _BEST, _PER_RESIDUAL = 0.9, 5.0
 _PER_FRAME, _WITHOUT_SOURCE = 0.98, 0.5
 _KNOWN_PIXELS = 20_000
-_AS_IT_IS = Alignment(1.0, 0.0, residual=0.1, inliers=0.0)
+_UNSEEN_ERROR = 0.1
+"""Error of scales that no depth was compared with: of a metric model, and by the ground."""
+_AS_IT_IS = Alignment(1.0, 0.0, residual=_UNSEEN_ERROR, inliers=0.0)
 """That of a metric model where nothing is known besides."""
 _LEVEL = np.array([0.0, -1.0, 0.0])
 """Up in the optical frame of a camera that looks at the horizon."""
@@ -72,9 +74,11 @@ class DepthEstimator:
     def reset(self) -> None:
         """Forget what was predicted; no keyframe may be in work."""
         self._triangulator = Triangulator()
+        self._world = ''
         self._filter = ScaleFilter()
         self._alignment: Alignment | None = None
         self._source = ''
+        self._least_error = 0.0
         self._predicted: Predicted | None = None
         self._carrier: Carrier | None = None
         self._awaited: Carrier | None = None
@@ -169,7 +173,8 @@ class DepthEstimator:
         """Return the predicted depth in a frame and its confidence; note why there is none."""
         predicted = self._predicted
         if predicted is None or self._carrier is None:
-            self.reason = 'predicted depth: there is none before the next keyframe'
+            self.reason = ('predicted depth: there is none before ' + (
+                'the next keyframe' if self._awaited is None else 'the model is done'))
             return None
         if predicted.metres is None:
             self.reason = predicted.reason
@@ -202,7 +207,10 @@ class DepthEstimator:
             self._source = ''
             return None, 0.0, _no_scale(problems)
         self._source = source
-        return to_metres(values, kind, alignment), _confidence(alignment.residual), ''
+        if source != 'before':
+            self._least_error = _UNSEEN_ERROR if source.startswith('ground') else 0.0
+        error = max(alignment.residual, self._least_error)
+        return to_metres(values, kind, alignment), _confidence(error), ''
 
     def _known_before(self, frame: Frame) -> KnownDepth | None:
         """Return the depth of the last keyframe as far as motion leads to this frame."""
@@ -222,8 +230,6 @@ class DepthEstimator:
         if frame.depth is not None:
             measured = _known_pixels(resize_labels(frame.depth, height, width))
             yield 'sensor', align(values, kind, measured)
-        if kind is DepthKind.METRIC:
-            return
         if frame.intrinsics is None:
             problems.append('without camera intrinsics no other depth tells it')
             return
@@ -233,16 +239,25 @@ class DepthEstimator:
             yield 'ranges', align(values, kind, known)
             problems.append(f'{len(known.metres)} pixels show one of its {len(frame.ranges)} '
                             'points')
-        if frame.pose is not None:
-            corners = self._triangulator.update(frame.rgb, frame.pose, camera)
+        elif self._settings.sparse_topic:
+            problems.append(f'ranges: none of {self._settings.sparse_topic} belong to the image')
+        if kind is DepthKind.METRIC:
+            return
+        pose, world = frame.motion
+        if pose is not None:
+            if world != self._world:
+                self._triangulator.reset()
+                self._world = world
+            corners = self._triangulator.update(frame.rgb, pose, camera)
             if corners is None:
                 problems.append('triangulation: the camera has not moved enough')
             else:
                 yield 'triangulation', align(values, kind, corners)
         if self._settings.camera_height:
-            up = frame.up if frame.pose is None else frame.pose[2, :3]
-            yield 'ground', align_to_ground(values, kind, camera, self._settings.camera_height,
-                                            _LEVEL if up is None else up)
+            up, name = frame.up if pose is None else pose[2, :3], 'ground'
+            if up is None:
+                up, name = _LEVEL, 'ground (camera taken as level)'
+            yield name, align_to_ground(values, kind, camera, self._settings.camera_height, up)
 
 
 def _filled(measured: DepthImage, depth: DepthImage, confidence: npt.NDArray[np.float32]
@@ -254,8 +269,8 @@ def _filled(measured: DepthImage, depth: DepthImage, confidence: npt.NDArray[np.
 
 
 def _known_pixels(depth: DepthImage) -> KnownDepth:
-    """Return valid pixels of (H, W) depth, evenly spread."""
-    step = max(1, round((depth.size / _KNOWN_PIXELS) ** 0.5))
+    """Return about 20 000 valid pixels of (H, W) depth, evenly spread; all if they are fewer."""
+    step = max(1, round((np.count_nonzero(depth > 0) / _KNOWN_PIXELS) ** 0.5))
     rows, columns = np.nonzero(depth[::step, ::step] > 0)
     rows, columns = rows * step, columns * step
     return KnownDepth(rows, columns, depth[rows, columns])

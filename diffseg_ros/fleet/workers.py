@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 import os
 from pathlib import Path
+import socket
 import time
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from ray.util import ActorPool
 _OBJECT_STORE_BYTES = 100_000_000  # rows and counts are all that Ray moves
 _POLL_SECONDS = 0.5
 _REPORT_SECONDS = 2.0
+_CONNECT_SECONDS = 10.0
 
 
 class Job(Protocol):
@@ -119,6 +121,13 @@ def _is_alive(node: str) -> bool:
     return any(known['Alive'] for known in ray.nodes() if known['NodeID'] == node)
 
 
+def _check_reachable(address: str) -> None:
+    """Raise OSError where nothing answers at HOST:PORT, which Ray tries for minutes."""
+    host, _, port = address.removeprefix('ray://').rpartition(':')
+    if port.isdecimal():
+        socket.create_connection((host.strip('[]'), int(port)), _CONNECT_SECONDS).close()
+
+
 class Fleet:
     """
     Workers on this machine or a cluster, from `with` to its end.
@@ -140,16 +149,20 @@ class Fleet:
         common = {'log_to_driver': False, 'logging_level': 'ERROR'}
         try:
             if crew.address:
+                _check_reachable(crew.address)
                 ray.init(address=crew.address, **common)
             else:
                 cores = crew.cpus * min(crew.workers, self._most) or None
                 ray.init(address='local', num_cpus=int(-(-cores // 1)) if cores else None,
                          include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
                          runtime_env={'env_vars': {'PYTHONPATH': _python_path()}}, **common)
-        except (OSError, RuntimeError, ValueError, ImportError, RayError) as error:
+        except (OSError, RuntimeError, ValueError, OverflowError, ImportError,
+                RayError) as error:
             reason = ' '.join(str(error).split())[:300]
+            hint = ('; where the cluster wants a token, set RAY_AUTH_MODE=token'
+                    if type(error) is ConnectionError and crew.address else '')
             raise DiffsegError(f'--address {crew.address or "(this machine)"}: Ray cannot be '
-                               f'reached or started ({reason})') from error
+                               f'reached or started ({reason}){hint}') from error
         return self
 
     def __exit__(self, *exception: object) -> None:

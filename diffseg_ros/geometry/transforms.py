@@ -97,10 +97,10 @@ class _Edge:
 
 
 class _Way(NamedTuple):
-    """The (4, 4) pose of a frame in the root above it, and whether anything between moves."""
+    """The (4, 4) pose of a frame in one above it, and whether anything between moves."""
 
     pose: Matrix
-    root: str
+    end: str
     moving: bool
 
 
@@ -155,48 +155,77 @@ class TransformTree:
         transform on the way moves or it is called map, odom, world or earth: the place of a
         camera on its robot alone is not a pose.
         """
-        way = self._to_root(frame, stamp)
-        if way is None or way.root == frame_name(frame):
+        way = self._way(frame, stamp)
+        if way is None or way.end == frame_name(frame):
             return None
-        return way.pose if way.moving or way.root in _FIXED_FRAMES else None
+        return way.pose if way.moving or way.end in _FIXED_FRAMES else None
+
+    def odom_pose(self, frame: str, stamp: int) -> Matrix | None:
+        """Return the (4, 4) pose of a frame in the odom above it, or None."""
+        for odom in self._above(frame)[1:]:
+            if _last_part(odom) == 'odom':
+                way = self._way(frame, stamp, odom)
+                return None if way is None else way.pose
+        return None
 
     def up(self, frame: str, stamp: int) -> npt.NDArray[np.float64] | None:
         """
-        Return (3,) up in a frame that hangs on a robot whose own pose is not known, or None.
+        Return (3,) up in a frame by its place on a robot, wherever that is, or None.
 
-        Up is the z axis of base_link or base_footprint at the root of the tree (REP 103, 105).
+        Up is the z axis of the highest base_link or base_footprint above the frame (REP 103, 105).
         """
-        way = self._to_root(frame, stamp)
-        if way is None or way.root.rpartition('/')[2] not in _BASES:
-            return None
-        return way.pose[2, :3]
+        for base in reversed(self._above(frame)[1:]):
+            way = self._way(frame, stamp, base) if _last_part(base) in _BASES else None
+            if way is not None:
+                return way.pose[2, :3]
+        return None
 
     def between(self, source: str, target: str, stamp: int) -> Matrix | None:
-        """Return the (4, 4) pose of a frame in another of the same tree at a stamp, or None."""
-        ways = self._to_root(source, stamp), self._to_root(target, stamp)
-        if ways[0] is None or ways[1] is None or ways[0].root != ways[1].root:
+        """
+        Return the (4, 4) pose of a frame in another of the same tree at a stamp, or None.
+
+        What lies above both of them need not be known.
+        """
+        common = self._common(source, target)
+        if not common:
             return None
-        pose: Matrix = np.linalg.inv(ways[1].pose) @ ways[0].pose
-        return pose
+        return _joined(*(self._way(frame, stamp, common[0]) for frame in (source, target)))
 
     def moved(self, source: str, source_stamp: int, target: str, stamp: int) -> Matrix | None:
         """
         Return the (4, 4) pose of `source` at its stamp in `target` at another, or None.
 
-        It needs `pose` of both, in one fixed frame: what was seen from `source` is taken to have
-        stayed there since.
+        What was seen from `source` is taken to have stayed there since: in the lowest frame above
+        both that is called map, odom, world or earth, as odom does not jump where map does (REP
+        105); without one in the root of the tree, where a transform on the way to it moves.
         """
-        poses = self.pose(source, source_stamp), self.pose(target, stamp)
-        if poses[0] is None or poses[1] is None or self.root(source) != self.root(target):
+        common = self._common(source, target)
+        if not common:
             return None
-        pose: Matrix = np.linalg.inv(poses[1]) @ poses[0]
-        return pose
+        fixed = [frame for frame in common if _last_part(frame) in _FIXED_FRAMES]
+        world = fixed[0] if fixed else common[-1]
+        ways = self._way(source, source_stamp, world), self._way(target, stamp, world)
+        if not fixed and not any(way is not None and way.moving for way in ways):
+            return None
+        return _joined(*ways)
 
-    def _to_root(self, frame: str, stamp: int) -> _Way | None:
-        """Return the way from a frame to the root above it; None if a part is not known."""
+    def _above(self, frame: str) -> list[str]:
+        """Return a frame and all above it, up to the root."""
+        frames = [frame_name(frame)]
+        while (edge := self._edges.get(frames[-1])) is not None and edge.parent not in frames:
+            frames.append(edge.parent)
+        return frames
+
+    def _common(self, source: str, target: str) -> list[str]:
+        """Return the frames that are above both or are one of them, the lowest first."""
+        above = set(self._above(target)) - {''}  # frames without a name are no one frame
+        return [frame for frame in self._above(source) if frame in above]
+
+    def _way(self, frame: str, stamp: int, end: str = '') -> _Way | None:
+        """Return the way from a frame to one above it, else to the root; None if parts lack."""
         pose, moving, visited = np.eye(4), False, set[str]()
         frame = frame_name(frame)
-        while (edge := self._edges.get(frame)) is not None:
+        while frame != end and (edge := self._edges.get(frame)) is not None:
             if frame in visited:
                 return None
             visited.add(frame)
@@ -210,3 +239,16 @@ class TransformTree:
             moving |= edge.static is None
             frame = edge.parent
         return _Way(pose, frame, moving)
+
+
+def _joined(source: _Way | None, target: _Way | None) -> Matrix | None:
+    """Return the (4, 4) pose of one frame in another, by their ways to the same frame."""
+    if source is None or target is None:
+        return None
+    pose: Matrix = np.linalg.inv(target.pose) @ source.pose
+    return pose
+
+
+def _last_part(frame: str) -> str:
+    """Return the name of a frame without the name of its robot."""
+    return frame.rpartition('/')[2]

@@ -135,7 +135,8 @@ class Bag(Source):
         return Frame(rgb, messages.stamp, frame_id, self._depth(messages, size, frame_id),
                      self._camera(messages, size), pose, tree.root(frame_id),
                      self._ranges(messages, frame_id, tree),
-                     up=tree.up(frame_id, messages.stamp) if pose is None else None)
+                     up=tree.up(frame_id, messages.stamp) if pose is None else None,
+                     odom_pose=tree.odom_pose(frame_id, messages.stamp))
 
     def _depth(self, messages: SyncedMessages, size: Size, frame_id: str) -> DepthImage | None:
         """Return the depth; what cannot be used is counted and costs only the clouds."""

@@ -17,6 +17,7 @@ from diffseg_ros.io.sequence_folder import (
     ImageSequence,
     json_object,
     nanoseconds,
+    of_view,
 )
 from diffseg_ros.types import Frame, Intrinsics, Matrix
 import numpy as np
@@ -48,7 +49,10 @@ class DownloadedFolder(ImageSequence):
             raise DiffsegError(f'{path}: no images')
         self._content = content
         camera = path / 'camera.json'
-        if values := json_object(camera):
+        values = json_object(camera)
+        if values or content.intrinsics is None:
+            self.camera_file = str(camera)
+        if values:
             content.intrinsics = camera_intrinsics(camera, values)
             if 'depth_scale' in values or content.units is None:
                 content.units = depth_scale(camera, values)
@@ -74,9 +78,11 @@ class DownloadedFolder(ImageSequence):
 
     def _frame(self, number: int) -> Frame:
         content, depth = self._content, self._content.depth[number]
-        return Frame(read_image(content.images[number]), content.times[number], CAMERA_FRAME,
-                     None if depth is None else self._read_depth(depth, content.units or 1.0),
-                     content.intrinsics, content.poses[number])
+        rgb = read_image(content.images[number])
+        return Frame(rgb, content.times[number], CAMERA_FRAME,
+                     None if depth is None else self._read_depth(depth, content.units or 1.0, rgb),
+                     of_view(rgb, content.intrinsics, self.camera_file or self.name),
+                     content.poses[number])
 
 
 def open_downloaded(path: Path) -> DownloadedFolder | None:

@@ -50,7 +50,7 @@ class ImageSequence(Source):
     def warnings(self) -> list[str]:
         bad = [*self._bad_depth.values()]
         return [*super().warnings, *(
-            [f'{len(bad)} depth images cannot be read: clouds there only with depth.model; the '
+            [f'{len(bad)} depth images cannot be used: clouds there only with depth.model; the '
              f'first: {bad[0]}'] if bad else [])]
 
     def numbered_frames(self, first: int = 0) -> Iterator[SourceFrame]:
@@ -67,10 +67,20 @@ class ImageSequence(Source):
         except DiffsegError as error:
             return SourceFrame(number, None, str(error))
 
-    def _read_depth(self, path: Path, units: float) -> DepthImage | None:
-        """Return metres from units per metre; a bad file is noted and costs only the cloud."""
+    def _read_depth(self, path: Path, units: float, rgb: RgbImage) -> DepthImage | None:
+        """
+        Return metres from units per metre, of the view of an image.
+
+        A bad file is noted and costs only the cloud.
+        """
         try:
-            return metres_from_units(read_units(path), units)
+            metres = metres_from_units(read_units(path), units)
+            (height, width), (image_height, image_width) = metres.shape, rgb.shape[:2]
+            if not same_view((width, height), (image_width, image_height)):
+                raise DiffsegError(f'{path}: {width}x{height} pixels, and the image has '
+                                   f'{image_width}x{image_height}; register it to the colour '
+                                   'camera')
+            return metres
         except DiffsegError as error:
             self._bad_depth[path] = str(error)
             return None
@@ -115,8 +125,7 @@ class SequenceFolder(ImageSequence):
         self.camera_file = str(camera)
         self.intrinsics = camera_intrinsics(camera, values) if values else None
         self._depth_scale = depth_scale(camera, values) if self._depth and values else None
-        background = json_object(path / 'sequence.json').get('background')
-        self.background: int | None = None if background is None else int(background)
+        self.background = _background(path / 'sequence.json')
         if not times:
             self._warnings.append('no times.txt: frames are stamped 1/30 s apart')
         if not self._depth:
@@ -136,11 +145,11 @@ class SequenceFolder(ImageSequence):
         return (self._times[-1] - self._times[0]) / 1e9
 
     def _frame(self, number: int) -> Frame:
-        depth = None
+        rgb, depth = read_image(self._images[number]), None
         if self._depth_scale is not None:
-            depth = self._read_depth(self._depth[number], self._depth_scale)
-        return Frame(read_image(self._images[number]), self._times[number], CAMERA_FRAME, depth,
-                     self.intrinsics, self._poses[number])
+            depth = self._read_depth(self._depth[number], self._depth_scale, rgb)
+        return Frame(rgb, self._times[number], CAMERA_FRAME, depth,
+                     of_view(rgb, self.intrinsics, self.camera_file), self._poses[number])
 
     def _check_counts(self, times: list[int], poses: list[Matrix | None]) -> None:
         if not self._images:
@@ -215,6 +224,14 @@ def depth_scale(path: Path, camera: dict[str, Any]) -> float:
         raise DiffsegError(f'{path}: depth_scale is {scale!r}; the units per metre of depth/ are '
                            'needed, for example 1000')
     return float(scale)
+
+
+def _background(path: Path) -> int | None:
+    background = json_object(path).get('background')
+    if background is not None and type(background) is not int:
+        raise DiffsegError(f'{path}: background is {background!r}; an instance id is needed, or '
+                           'null')
+    return background
 
 
 def _parsed_lines(path: Path, parse: Callable[[str], _Value], kind: str) -> list[_Value]:

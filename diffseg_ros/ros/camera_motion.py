@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from diffseg_ros.geometry.transforms import frame_name, TransformTree
+from diffseg_ros.geometry.transforms import frame_name, pose_from_quaternion, TransformTree
 from diffseg_ros.ros.messages import stamp_of
 from diffseg_ros.time_rules import clock_jumped_back
 from diffseg_ros.types import Matrix
@@ -77,26 +77,35 @@ class CameraMotion:
             self._timeouts = 0 if pose is not None else self._timeouts + 1
             return pose
 
+    def odom_pose(self, frame_id: str, stamp: int) -> Matrix | None:
+        """Return the (4, 4) camera-to-odom transform of TF, which does not jump, or None."""
+        with self._changed:
+            return self._tf.odom_pose(frame_id, stamp) if self._use_tf else None
+
     def between(self, source: str, target: str, stamp: int) -> Matrix | None:
         """Return the (4, 4) pose of a frame in another at a stamp, by TF or odometry, or None."""
+        if frame_name(source) == frame_name(target) != '':
+            return np.eye(4)
         with self._changed:
             return self._first(target, lambda tree: tree.between(source, target, stamp))
 
     def moved(self, source: str, source_stamp: int, target: str, stamp: int) -> Matrix | None:
         """
-        Return the (4, 4) pose of a frame at its stamp in another frame at another, or None.
+        Return the (4, 4) pose of a frame at its stamp in another frame at another.
 
-        Where no motion is known for both stamps it is that of `between`.
+        By TF or odometry; None where these do not tell the motion between the two stamps.
         """
         with self._changed:
-            found = self._first(target,
-                                lambda tree: tree.moved(source, source_stamp, target, stamp))
-        return self.between(source, target, stamp) if found is None else found
+            return self._first(target,
+                               lambda tree: tree.moved(source, source_stamp, target, stamp))
 
     def up(self, frame_id: str, stamp: int) -> npt.NDArray[np.float64] | None:
-        """Return (3,) up in the camera's frame where no pose is known, or None."""
+        """Return (3,) up in the camera's frame by its place on the robot alone, or None."""
         with self._changed:
-            return self._tf.up(frame_id, stamp)
+            up = self._tf.up(frame_id, stamp)
+        if up is None and self._base_to_camera is not None:
+            return pose_from_quaternion(self._base_to_camera[:3], self._base_to_camera[3:])[2, :3]
+        return up
 
     def _first(self, target: str,
                find: Callable[[TransformTree], Matrix | None]) -> Matrix | None:

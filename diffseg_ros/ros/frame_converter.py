@@ -80,7 +80,7 @@ class FrameConverter:
         ranges = self.ranges.points(frame_id, messages.stamp) if self.ranges else None
         up = self.motion.up(frame_id, messages.stamp) if pose is None else None
         frame = Frame(rgb, messages.stamp, frame_id, depth, intrinsics, pose, fixed_frame, ranges,
-                      up=up)
+                      up=up, odom_pose=self.motion.odom_pose(frame_id, messages.stamp))
         return frame, NoCloud(no_depth_reason, no_intrinsics_reason)
 
     def _depth(self, messages: SyncedMessages, size: Size) -> tuple[DepthImage | None, str]:

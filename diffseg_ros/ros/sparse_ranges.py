@@ -11,6 +11,7 @@ from diffseg_ros.io.range_messages import (
     decode_ranges,
     moved_points,
     RANGE_TYPES,
+    SPARSE_LONGEST_NS,
     SPARSE_TOLERANCE_NS,
 )
 from diffseg_ros.ros.camera_motion import CameraMotion
@@ -72,20 +73,25 @@ class SparseRanges:
     def points(self, frame_id: str, stamp: int) -> Points | None:
         """Return (N, 3) float32 metres in a camera's frame at a stamp (ns), or None."""
         with self._lock:
-            message = self._messages.find(stamp, SPARSE_TOLERANCE_NS)
+            message = self._messages.find(stamp, SPARSE_LONGEST_NS)
             offset = self._messages.offset(stamp)
+        near = offset is not None and abs(offset) <= SPARSE_TOLERANCE_NS
         cause, reason = 'missing', self._why_none(offset)
         try:
             if message is not None:
                 points = decode_ranges(message)
                 source = message.header.frame_id
                 transform = self._motion.moved(source, stamp_of(message), frame_id, stamp)
+                if transform is None and near:
+                    transform = self._motion.between(source, frame_id, stamp)
                 if transform is not None:
                     self.problem = ''
                     return moved_points(points, transform)
-                cause, reason = 'no_transform', (
-                    f'no transform leads from {source!r} to the camera {frame_id!r} at the stamp '
-                    'of the image: publish it on /tf or /tf_static, with camera_motion auto or tf')
+                if near:
+                    cause, reason = 'no_transform', (
+                        f'no transform leads from {source!r} to the camera {frame_id!r} at the '
+                        'stamp of the image: publish it on /tf or /tf_static, with camera_motion '
+                        'auto or tf')
         except DiffsegError as error:
             cause, reason = 'unusable', str(error)
         self._counters.add(f'fault.sparse_{cause}')
@@ -95,7 +101,9 @@ class SparseRanges:
     def _why_none(self, offset: int | None) -> str:
         if offset is not None:
             return (f'the nearest message is {offset / 1e6:+.0f} ms from the image; '
-                    f'{SPARSE_TOLERANCE_NS / 1e6:.0f} ms are allowed')
+                    f'{SPARSE_TOLERANCE_NS / 1e6:.0f} ms are allowed, '
+                    f'{SPARSE_LONGEST_NS / 1e6:.0f} ms where TF or odometry tell how the robot '
+                    'moved between them')
         if self._subscription is None:
             return self._wrong_type or 'nobody publishes it'
         return 'no message came yet'

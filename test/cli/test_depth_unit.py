@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffseg_ros.cli import convert
+from diffseg_ros.cli import convert, evaluate, evaluate_tracks
 from diffseg_ros.io.bag_writer import BagWriter
 from diffseg_ros.io.message_stream import frame_messages
 from diffseg_ros.io.messages import image_message
@@ -51,6 +51,15 @@ def test_option_wins_over_the_file_and_millimetres_are_the_default(run, bag, tmp
                     'depth_scale=0.0001')
     assert depths(output) == {1.5, 3.0}
     assert depths(run(bag, 'plain', '--limit', '1')[1]) == {15.0, 30.0}
+
+
+def test_tracks_are_evaluated_with_the_unit(bag, weights, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(evaluate_tracks.Variant, 'seen',
+                        lambda _, frame: seen.append(np.nanmax(frame.depth)) or frame)
+    assert evaluate.main(['tracks', str(bag), '--limit', '1', '--set', 'depth_scale=0.0001',
+                          '--set', f'backbone.model={weights}']) == 0
+    assert seen == [3.0] and 'd405: no tf: frames have no pose' in capsys.readouterr().err
 
 
 def test_parameter_file_of_another_node_is_refused_by_its_name(run, bag, tmp_path, capsys):

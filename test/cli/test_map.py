@@ -108,6 +108,11 @@ def test_objects_of_the_map_become_meshes(run, posed, tmp_path, capsys):
     assert {'residual', 'completed_share', 'extents', 'planes'} <= set(report)
     assert f'object {box}: {FRAMES // 2} views' in capsys.readouterr().out
 
+    own = output.with_name('map.object_0.ply')
+    own.write_text('of the user')
+    assert run(posed, '--every', '2')[0] == 0
+    assert list(output.parent.glob('*.object_*')) == [own]  # the other was of the map before
+
 
 @pytest.mark.parametrize('number', ['-1', 'mug', '1.5'])
 def test_id_that_is_no_number_is_named(run, posed, capsys, number):

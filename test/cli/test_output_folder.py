@@ -91,14 +91,14 @@ def test_what_was_written_before_a_crash_is_known(tmp_path):
 
 def test_run_that_writes_nothing_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError):
-        with OutputFolder(tmp_path / 'out', 'diffseg_x', PATTERNS):
+        with OutputFolder(tmp_path / 'out', 'diffseg_x', (*PATTERNS, 'full/room/strip.jpg')):
             raise RuntimeError
     assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize(('source', 'output'), [
     ('.', '.'), ('labels', '.'), ('labels/photo.png', '.'), ('report.json', '.'), ('.', 'rgb'),
-    ('room/rgb', '.'), ('link', '.')])
+    ('.', 'images'), ('room/rgb', '.'), ('link', '.')])
 def test_input_where_would_be_written_is_refused(tmp_path, source, output):
     (tmp_path / 'rgb').mkdir()
     (tmp_path / 'link').symlink_to(tmp_path / 'labels')
@@ -174,6 +174,15 @@ def test_json_option_replaces_reports_only(sequence, tmp_path, capsys):
     write_json(tmp_path / 'r.json', {'a': 1})
     write_json(tmp_path / 'r.json', {'a': 'bild_\udce4'})
     assert json.loads((tmp_path / 'r.json').read_bytes().decode()) == {'a': 'bild_\ufffd'}
+    words = [str(photo), '--output', str(tmp_path / 'o'), '--json', '-']
+    assert segment.main(words) == 2 and '--json -: name a file' in capsys.readouterr().err
+
+
+def test_json_option_may_name_the_report_in_the_folder(run, sequence, tmp_path):
+    words = ('--limit', '1', '--no-bag', '--clouds', '0',
+             '--json', str(tmp_path / 'out' / 'report.json'))
+    codes = [run(sequence, 'out', *words)[0] for _ in range(2)]
+    assert codes == [0, 0]
 
 
 def test_full_disk_ends_at_the_first_failed_write(run, sequence, capsys, monkeypatch):
@@ -229,7 +238,8 @@ def test_stopped_map_is_of_the_frames_so_far(tmp_path, stopped, capsys):
     stopped(signal.SIGTERM, 2)
     words = [str(tmp_path / 'room'), '--output', str(tmp_path / 'map.ply'),
              '--json', str(tmp_path / 'r.json')]
-    assert map_command.main(words) == 143
+    assert map_command.main([*words, '--complete', '999']) == 143
+    assert '999: no such id in the map' in capsys.readouterr().err
     report = json.loads((tmp_path / 'r.json').read_text())
     assert report['stopped'] and report['frames'] == 2
     assert len(read_ply(tmp_path / 'map.ply').labels) == report['points']

@@ -9,6 +9,7 @@ from diffseg_ros import pipeline
 from diffseg_ros.cli.replay import _why_no_cloud
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.depth.base import DepthKind
+from diffseg_ros.io.images import write_image
 from diffseg_ros.io.ply import read_ply
 from diffseg_ros.io.source import open_source
 from diffseg_ros.settings import updated
@@ -67,6 +68,23 @@ def test_the_last_line_says_what_is_missing(run, colour_only, capsys):
     assert code == 0 and report_of(output)['clouds'] == 0
     last = capsys.readouterr().err.splitlines()[-1]
     assert '5 frames without cloud: no scale: the model gives relative depth; give ' in last
+
+
+@pytest.mark.parametrize('command', ['replay', 'map'])
+def test_holes_that_stay_are_told(run, weights, tmp_path, capsys, command):
+    from diffseg_ros.cli.map import main as build_map
+
+    folder = write_sequence(tmp_path / 'moving')
+    (folder / 'poses.txt').write_text('0 0 0 0 0 0 1\n' * 5)
+    for file in (folder / 'depth').iterdir():  # all of one depth, which tells no scale
+        write_image(file, np.full((96, 128), 2000, np.uint16))
+    words = ['--set', 'depth.model=inverse', '--set', 'depth.use=fill']
+    if command == 'replay':
+        assert run(folder, 'out', *words)[0] == 0
+    else:
+        assert build_map([str(folder), '--output', str(tmp_path / 'map.ply'),
+                          '--set', f'backbone.model={weights}', *words]) == 0
+    assert 'no depth was predicted: no scale: ' in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(('in_points', 'reason'), [

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from diffseg_ros.depth.carrier import Carrier, View
 from diffseg_ros.geometry.pixel_source import Source
 from hall import frame
@@ -55,7 +57,19 @@ def test_points_come_nearer_as_the_camera_moves_ahead():
     assert np.array_equal(elsewhere, there.depth)
 
 
-@pytest.mark.parametrize('step', [None, Source(HERE[::2, ::2], np.ones((60, 80), bool))])
+def test_a_correction_of_the_map_brings_no_point_nearer():
+    there = frame()
+    corrected = replace(there, pose=frame(ahead=0.5).pose, odom_pose=there.pose)
+    carrier = Carrier()
+    carrier.follow(Source(HERE, np.ones(SHAPE, bool)))
+    view = View.of(replace(there, odom_pose=there.pose))
+    depth, _ = carrier.carry(there.depth, view, corrected)
+    np.testing.assert_allclose(depth, there.depth, atol=1e-5)
+
+
+@pytest.mark.parametrize('step', [
+    None, Source(HERE[::2, ::2], np.ones((60, 80), bool)),
+    Source(np.zeros_like(HERE), np.zeros(SHAPE, bool))])
 def test_an_unrelated_frame_has_no_depth(step):
     there, carrier = frame(), Carrier()
     carrier.follow(shifted(1).filled())

@@ -85,6 +85,27 @@ def test_real_noise_at_the_rim_is_not_carried_far() -> None:
     assert np.abs(np.log(found / truth)[inner]).mean() < 0.006
 
 
+@pytest.mark.parametrize('count', [1, 20, 300])
+def test_measured_pixels_that_stand_alone_bend_nothing(count: int) -> None:
+    truth = room()
+    measured = np.full(SHAPE, NAN)
+    noise = np.random.default_rng(0).choice(truth.size, count, replace=False)
+    measured.ravel()[noise] = 0.3
+    found = complete(measured, truth)
+    np.testing.assert_array_equal(found, np.where(measured > 0, measured, truth))
+
+
+def test_a_few_pixels_bend_a_prediction_that_is_nearly_right() -> None:
+    truth, random = room(), np.random.default_rng(0)
+    bend = np.exp(0.15 * np.sin(COLUMNS / 25) + 0.05 * np.cos(ROWS / 20))
+    measured = np.where(random.random(SHAPE) < 0.02, truth, NAN)
+    wrong = random.random(SHAPE) < 0.2
+    measured = np.where(wrong, measured * np.float32(2), measured)
+    errors = [np.abs(np.log(found / truth))[np.isnan(measured)].mean()
+              for found in (complete(measured, truth * bend), truth * bend)]
+    assert errors[0] < 0.4 * errors[1]
+
+
 def test_what_cannot_be_filled_is_left_and_what_needs_no_filling_too() -> None:
     truth = room()
     hole = disc(50, 60, 20)

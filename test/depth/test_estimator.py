@@ -54,11 +54,23 @@ def test_ranges_of_another_sensor_give_the_scale():
     assert float(estimator.report['residual']) < 0.01
 
 
-@pytest.mark.parametrize(('item', 'known'), [
-    (WALK[0], {'pose': WALK[0].pose}), (WALK[0], {'up': WALK[0].pose[2, :3]}), (LEVEL, {})])
-def test_the_ground_gives_the_scale_by_the_pose_or_up_or_to_a_level_camera(item, known):
+@pytest.mark.parametrize(('item', 'known', 'source'), [
+    (WALK[0], {'pose': WALK[0].pose}, 'ground'), (WALK[0], {'up': WALK[0].pose[2, :3]}, 'ground'),
+    (LEVEL, {}, 'ground (camera taken as level)')])
+def test_the_ground_gives_the_scale_by_the_pose_or_up_or_to_a_level_camera(item, known, source):
     estimator, result = given(bare(item, **known), DepthSettings(model='it', camera_height=HEIGHT))
-    check(result, item.depth, 'ground', estimator)
+    check(result, item.depth, source, estimator)
+
+
+def test_points_by_the_ground_are_less_sure_than_by_ranges_until_these_come():
+    estimator, by_ground = given(bare(WALK[0], up=WALK[0].pose[2, :3]),
+                                 DepthSettings(model='it', camera_height=HEIGHT))
+    by_memory = keyframe(estimator, bare(WALK[1], intrinsics=None))
+    assert estimator.report['scale_source'] == 'before'
+    by_ranges = keyframe(estimator, bare(WALK[2], ranges=points_of(WALK[2], 200)))
+    ground, memory, ranges = (result.depth_confidence.max()
+                              for result in (by_ground, by_memory, by_ranges))
+    assert 0.5 < memory <= ground <= 0.6 < 0.8 < ranges
 
 
 def test_a_camera_that_moves_gives_the_scale():
@@ -67,6 +79,26 @@ def test_a_camera_that_moves_gives_the_scale():
     assert first.depth is None and 'triangulation: the camera has not moved' in estimator.reason
     result = [keyframe(estimator, bare(item, pose=item.pose)) for item in WALK[1:]][-1]
     check(result, WALK[-1].depth, 'triangulation', estimator, 0.05)
+
+
+def test_a_correction_of_the_map_does_not_change_the_scale():
+    walk = [frame(number, right=0.04 * number) for number in range(12)]
+    estimator = DepthEstimator(KnowingModel(walk), DepthSettings(model='it'))
+    for number, item in enumerate(walk):
+        corrected = item.pose.copy()
+        corrected[0, 3] += 0.1 * (number >= 6)
+        result = keyframe(estimator, bare(item, pose=corrected, odom_pose=item.pose))
+    assert np.median(np.abs(result.depth / walk[-1].depth - 1)) < 0.02
+
+
+def test_views_are_kept_over_a_frame_without_a_pose():
+    walk = [frame(number, right=0.06 * number) for number in range(4)]
+    estimator = DepthEstimator(KnowingModel(walk), DepthSettings(model='it'))
+    for item in walk:
+        lost = item is walk[2]
+        result = keyframe(estimator, bare(item, pose=None if lost else item.pose,
+                                          fixed_frame='odom' if lost else 'map'))
+    check(result, walk[-1].depth, 'triangulation', estimator, 0.05)
 
 
 def test_ranges_out_of_view_are_named():
@@ -88,6 +120,8 @@ def test_without_any_scale_one_line_says_what_to_give():
     estimator, _ = given(bare(WALK[0], intrinsics=None), DepthSettings(model='it',
                                                                         camera_height=1.0))
     assert 'without camera intrinsics' in estimator.reason
+    estimator, _ = given(bare(WALK[0]), DepthSettings(model='it', sparse_topic='/scan'))
+    assert 'relative depth (ranges: none of /scan belong to the image); ' in estimator.reason
 
 
 def test_the_scale_is_remembered_for_some_seconds():
@@ -113,6 +147,17 @@ def test_a_metric_model_is_taken_as_it_is():
     estimator, result = given(bare(WALK[0], intrinsics=None), kind=DepthKind.METRIC)
     check(result, WALK[0].depth, 'model', estimator)
     assert np.array_equal(result.depth, WALK[0].depth)
+
+
+@pytest.mark.parametrize(('factor', 'least', 'most'), [(1.0, 0.85, 0.9), (1.5, 0.15, 0.25)])
+def test_ranges_tell_how_sure_a_metric_model_is(factor, least, most):
+    model = KnowingModel(WALK, DepthKind.METRIC)
+    model.predict = lambda _: WALK[0].depth * np.float32(factor)
+    estimator = DepthEstimator(model, DepthSettings(model='it'))
+    result = keyframe(estimator, bare(WALK[0], ranges=points_of(WALK[0], 200)))
+    assert estimator.report['scale_source'] == 'ranges'
+    np.testing.assert_allclose(result.depth, WALK[0].depth * factor, rtol=1e-5)
+    assert least < result.depth_confidence.max() < most
 
 
 @pytest.mark.parametrize('measured', [None, WALK[0].depth])
@@ -146,6 +191,30 @@ def test_holes_are_filled_and_measured_pixels_stay(kind):
     assert estimator.report['scale_source'] == 'sensor'
     assert result.predicted_share == pytest.approx(holes.mean())
     assert np.isnan(result.measured.depth[holes]).all()
+
+
+def test_a_sensor_that_measures_few_pixels_of_a_large_image_gives_the_scale():
+    large = replace(WALK[0], rgb=WALK[0].rgb.repeat(8, 0).repeat(8, 1),
+                    depth=WALK[0].depth.repeat(8, 0).repeat(8, 1))
+    sparse = np.full(large.depth.shape, np.nan, np.float32)
+    pixels = np.random.default_rng(0).choice(sparse.size, 200, replace=False)
+    sparse.ravel()[pixels] = large.depth.ravel()[pixels]
+    estimator = DepthEstimator(KnowingModel([large]), DepthSettings(model='it', use='fill'))
+    result = keyframe(estimator, replace(large, depth=sparse))
+    assert estimator.report['scale_source'] == 'sensor'
+    assert np.median(np.abs(result.depth / large.depth - 1)) < 0.02
+
+
+@pytest.mark.parametrize('kind', [DepthKind.INVERSE, DepthKind.METRIC])
+def test_noise_of_a_blind_sensor_does_not_bend_what_is_predicted(kind):
+    blind = np.full(WALK[0].depth.shape, np.nan, np.float32)
+    blind.ravel()[np.random.default_rng(0).choice(blind.size, 20, replace=False)] = 0.3
+    holes = np.isnan(blind)
+    estimator = DepthEstimator(KnowingModel(WALK, kind), DepthSettings(
+        model='it', use='fill', camera_height=HEIGHT))
+    result = keyframe(estimator, replace(WALK[0], depth=blind))
+    assert np.median(np.abs(result.depth / WALK[0].depth - 1)[holes]) < 0.02
+    assert (result.depth_confidence[holes] < 1).all()
 
 
 def test_a_sensor_that_sees_nothing_is_filled_by_a_metric_model_alone():

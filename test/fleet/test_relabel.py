@@ -303,7 +303,10 @@ def test_older_results_of_what_failed_are_not_compared(tmp_path):
 @pytest.mark.parametrize(('options', 'word'), [
     (['--set', 'memory.file=x'], 'memory.file'), (['--clouds', '-1'], '--clouds'),
     (['--cpus', '0'], '--cpus'), (['--set', 'backbone.model=nowhere'], 'nowhere'),
-    (['--gpus', '1.5'], '--gpus 1.5'), (['--address', 'auto'], '--address auto')])
+    (['--gpus', '1.5'], '--gpus 1.5'),
+    (['--address', 'auto'], '--address auto'),
+    *((['--address', f'{scheme}127.0.0.1:{port}'], f'--address {scheme}127.0.0.1:{port}')
+      for scheme in ('', 'ray://') for port in (1, 99999))])
 def test_bad_options_end_with_one_line_and_code_2(tmp_path, monkeypatch, capsys, options, word):
     # No other Ray is found, whatever else runs on this machine.
     monkeypatch.setattr('ray._private.services.find_gcs_addresses', cache(set))

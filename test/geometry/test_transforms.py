@@ -86,6 +86,17 @@ def test_a_frame_is_known_in_any_other_of_its_tree():
     assert tree.between('odom', 'camera', 500) is None
 
 
+def test_frames_of_one_robot_are_known_in_each_other_where_its_place_is_not():
+    tree, on_its_side = TransformTree(), (np.sqrt(0.5), 0, 0, np.sqrt(0.5))
+    tree.add('odom', 'base_link', 0, (5, 0, 0), (0, 0, 0, 1))
+    tree.add('base_link', 'lidar', None, (0, 0, 2), (0, 0, 0, 1))
+    tree.add('base_link', 'camera', None, (0, 1, 0), on_its_side)
+    # The transform of the robot comes late, or not any more.
+    assert tree.pose('camera', 50) is None
+    np.testing.assert_allclose(tree.between('lidar', 'camera', 50)[:3, 3], (0, 2, 1), atol=1e-9)
+    np.testing.assert_allclose(tree.up('camera', 50), (0, 1, 0), atol=1e-9)
+
+
 def test_up_is_known_on_a_robot_whose_place_is_not():
     tree, on_its_side = TransformTree(), (np.sqrt(0.5), 0, 0, np.sqrt(0.5))
     tree.add('robot/base_link', 'mast', None, (0, 0, 1), (0, 0, 0, 1))
@@ -109,3 +120,27 @@ def test_what_a_moving_sensor_saw_stays_in_its_place():
     assert tree.moved('lidar', 101, 'base', 100) is None
     tree.add('robot', 'other', None, (0, 0, 0), (0, 0, 0, 1))
     assert tree.moved('other', 50, 'base', 50) is None
+
+
+@pytest.mark.parametrize('odom', ['odom', 'robot/odom'])
+def test_a_correction_of_the_map_is_no_motion_of_the_robot(odom):
+    tree = TransformTree()
+    for stamp, place in ((0, 0.0), (100, 0.4)):  # localisation jumps, the robot stands still
+        tree.add('map', odom, stamp, (place, 0, 0), (0, 0, 0, 1))
+        tree.add(odom, 'base', stamp, (7, 0, 0), (0, 0, 0, 1))
+    tree.add('base', 'lidar', None, (0, 0, 1), (0, 0, 0, 1))
+    np.testing.assert_allclose(tree.moved('lidar', 0, 'base', 100)[:3, 3], (0, 0, 1), atol=1e-9)
+    assert tree.odom_pose('lidar', 100)[:3, 3].tolist() == [7, 0, 1]
+    assert tree.odom_pose(odom, 100) is None and tree.odom_pose('lidar', 101) is None
+    # Where the robot is on the map may be told later than how it moved.
+    tree.add(odom, 'base', 150, (8, 0, 0), (0, 0, 0, 1))
+    np.testing.assert_allclose(tree.moved('lidar', 100, 'base', 150)[:3, 3], (-1, 0, 1),
+                               atol=1e-9)
+
+
+def test_a_sensor_that_is_turned_on_its_robot_is_where_it_was_then():
+    tree = TransformTree()
+    for stamp in (0, 100):
+        tree.add('base', 'lidar', stamp, (0, 0, stamp), (0, 0, 0, 1))
+    tree.add('base', 'camera', None, (0, 1, 0), (0, 0, 0, 1))
+    np.testing.assert_allclose(tree.moved('lidar', 0, 'camera', 100)[:3, 3], (0, -1, 0))

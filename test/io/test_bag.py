@@ -106,8 +106,11 @@ def test_poses_are_interpolated_along_the_chain(tmp_path):
         transform(1, 20, 'odom', 'base'), transform(10, 20, 'map', 'odom'),
         image(1, 20), image(2, 70), transform(3, 120, 'odom', 'base'),
         transform(20, 120, 'map', 'odom'), image(3, 200)))
-    poses = [frame.pose for frame in source]
+    frames = list(source)
+    poses = [frame.pose for frame in frames]
     assert poses[0] is None
+    assert frames[0].odom_pose is None and frames[3].odom_pose is None
+    np.testing.assert_allclose(frames[1].odom_pose, pose_at(101))
     np.testing.assert_allclose(poses[1], pose_at(111))
     np.testing.assert_allclose(poses[2], pose_at(117))
     assert poses[3] is None

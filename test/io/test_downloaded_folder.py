@@ -71,7 +71,7 @@ def test_listed_depth_that_is_missing_costs_only_the_clouds(tum):
         file.unlink()
     source = open_source(tum)
     assert [frame.depth for frame in source] == [None] * 5
-    assert source.warnings[-1].startswith('4 depth images cannot be read: clouds there only')
+    assert source.warnings[-1].startswith('4 depth images cannot be used: clouds there only')
 
 
 def test_tum_in_units_of_its_own(tum):

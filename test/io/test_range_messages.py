@@ -49,6 +49,23 @@ def test_points_of_a_scan_lie_in_its_plane():
                                atol=1e-6)
 
 
+@pytest.mark.parametrize('farthest', [0.0, float('nan')])
+def test_a_scan_without_valid_ranges_is_named(farthest):
+    item = scan()
+    item.range_max = farthest
+    with pytest.raises(DiffsegError, match=f'range_min is 0.2 and its range_max {farthest:g}'):
+        decode_ranges(item)
+
+
+def test_scans_may_turn_either_way_and_their_limits_are_valid():
+    item = scan()
+    item.angle_min, item.angle_increment, item.range_max = np.pi, -np.pi / 2, np.inf
+    item.ranges = np.float32([1, 2, 0.2, np.inf, -np.inf, 0])
+    item.intensities = np.ones(6, np.float32)
+    np.testing.assert_allclose(decode_ranges(item), [[-1, 0, 0], [0, 2, 0], [0.2, 0, 0]],
+                               atol=1e-6)
+
+
 def test_invalid_points_are_left_out_and_a_cloud_may_be_empty():
     item = cloud()
     item.data[4:8] = np.frombuffer(np.float32(np.nan).tobytes(), np.uint8)

@@ -77,7 +77,9 @@ CAMERA = {'width': 16, 'height': 12, 'fx': 20.1, 'fy': 20.3, 'cx': 7.5, 'cy': 5.
           ({'fx': 0}, 'K is 0'), ({'fx': None}, 'no number for fx'),
           ({'depth_scale': 0}, 'depth_scale'), ({'depth_scale': None}, 'depth_scale'),
           ({'distortion': 'none'}, 'distortion'), ({'width': -1}, 'size -1x12'))),
-    *(('camera.json', text, 'camera.json') for text in ('{', '[1]', ''))])
+    *(('camera.json', text, 'camera.json') for text in ('{', '[1]', '')),
+    *(('sequence.json', f'{{"background": {value}}}', r'sequence\.json: background is')
+      for value in ('"sky"', '[1]', '1.5'))])
 def test_folder_that_cannot_be_used(sequence, name, content, reason):
     if content is None:
         (sequence / name).unlink()
@@ -110,8 +112,23 @@ def test_bad_depth_costs_only_the_clouds_and_is_counted(sequence):
     for _ in range(2):
         assert [frame.depth is None for frame in source] == [False, True, True, False]
     note, = source.warnings
-    assert note.startswith('2 depth images cannot be read: clouds there only')
+    assert note.startswith('2 depth images cannot be used: clouds there only')
     assert str(bad[0]) in note
+
+
+def test_depth_of_another_view_costs_only_the_clouds(sequence):
+    file = sequence / 'depth' / '000001.png'
+    Image.fromarray(np.ones((12, 12), np.uint16)).save(file)
+    source = open_source(sequence)
+    assert [frame.depth is None for frame in source] == [False, True, False, False]
+    note, = source.warnings
+    assert f'{file}: 12x12 pixels, and the image has 16x12' in note
+
+
+def test_camera_of_another_view_is_refused(sequence):
+    (sequence / 'camera.json').write_text(json.dumps(CAMERA | {'width': 12}))
+    items = list(open_source(sequence).numbered_frames())
+    assert all('of 12x12 pixels, and the image has 16x12' in item.error for item in items)
 
 
 def test_broken_image_in_the_middle(sequence):

@@ -31,7 +31,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 ROOT = Path(__file__).resolve().parents[2]
 STUB = str(Path(__file__).with_name('stub_node.py'))
 WIDTH, HEIGHT = 64, 48
-TIMEOUT = 15.0
+TIMEOUT = 120.0
 START = 1_600_000_000_000_000_000
 TYPES = {'labels': Image, 'confidence': Image, 'overlay': Image, 'camera_info': CameraInfo,
          'points': PointCloud2, 'depth': Image}
@@ -131,7 +131,7 @@ class Client:
             self.got[name] = []
             self.node.create_subscription(TYPES[name], topic, self.got[name].append,
                                           self._qos)
-        self.until(lambda: all(map(self.node.count_publishers, topics.values())), 60)
+        self.until(lambda: all(map(self.node.count_publishers, topics.values())))
 
     def until(self, condition: Callable[[], Any], timeout: float = TIMEOUT) -> Any:
         """Spin until the condition holds; fail with the last diagnostics otherwise."""

@@ -33,7 +33,7 @@ INTRINSICS = Intrinsics(2 * WIDTH, 2 * HEIGHT, 180.0, 181.0, 95.5, 63.5)
 _START = 1_700_000_000_012_345_678
 _PERIOD = 100_000_000
 _GRID_NODE = Path(__file__).with_name('grid_node.py')
-_TIMEOUT = 30.0
+_TIMEOUT = 120.0
 
 
 def stamp_of(number: int) -> int:

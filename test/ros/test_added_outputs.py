@@ -16,7 +16,7 @@ def received(rig, topic, kind):
     client = rig.client
     got = []
     client.node.create_subscription(kind, f'/diffseg/{topic}', got.append, 10)
-    client.until(lambda: client.node.count_publishers(f'/diffseg/{topic}'), 60)
+    client.until(lambda: client.node.count_publishers(f'/diffseg/{topic}'))
     client.ready()
     client.send(0)
     client.until(lambda: got)

@@ -44,7 +44,7 @@ class Session:
             node.create_subscription(kind, f'/diffseg/target/{name}', self.got[name].append, qos)
         self.markers: list[MarkerArray] = []
         node.create_subscription(MarkerArray, '/diffseg/markers', self.markers.append, qos)
-        self.client.until(lambda: self.client.values.get('state') == 'active', 60)
+        self.client.until(lambda: self.client.values.get('state') == 'active')
         self.client.ready(self.client.images, self.client.depths, self.client.infos,
                           self.points, self.pixels, self.odometry)
 
@@ -69,7 +69,7 @@ class Session:
         message = image(number, size=SIZE)
         message.data = array.array('B', painting(shown).tobytes())
         client.images.publish(message)
-        client.until(lambda: stamps(self.got['mask'])[-1:] == [number], 20)
+        client.until(lambda: stamps(self.got['mask'])[-1:] == [number])
 
     def click(self, publisher: Any, place: tuple[float, float, float], frame_id: str = '',
               number: float | None = None) -> str:

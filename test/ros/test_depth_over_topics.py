@@ -21,13 +21,16 @@ NODE = str(Path(__file__).with_name('depth_node.py'))
 class Camera:
     """Publishes one more image each time, until the node has processed it."""
 
-    def __init__(self, client) -> None:
+    def __init__(self, client, depth: np.ndarray | None = None) -> None:
         self._client = client
+        self.depth = depth
         self.sent = 0
 
     def send(self) -> None:
         client, header = self._client, make_header(stamp_of(self.sent), 'optical')
         labels = len(client.got['labels'])
+        if self.depth is not None:
+            client.depths.publish(image_message(self.depth, '32FC1', header))
         client.infos.publish(CameraInfo(
             header=header, width=CAMERA.width, height=CAMERA.height, k=[
                 CAMERA.fx, 0.0, CAMERA.cx, 0.0, CAMERA.fy, CAMERA.cy, 0.0, 0.0, 1.0]))
@@ -82,7 +85,8 @@ def test_a_colour_camera_gives_clouds_as_soon_as_a_scale_is_known(rig):
 
     assert client.set_parameter('depth.camera_height', HEIGHT)[0]
     camera.until(lambda: client.got['points'])
-    camera.until(lambda: client.values['depth.scale_source'] == 'ground')
+    camera.until(lambda: client.values['depth.scale_source'] == (
+        'ground (camera taken as level)'))
     points = newest_points(client)
     assert np.median(np.abs(points[..., 2] / FRAME.depth - 1)) < 0.01
     assert (points[..., 6] > 0.5).all() and (points[..., 6] < 1).all()
@@ -101,3 +105,30 @@ def test_a_colour_camera_gives_clouds_as_soon_as_a_scale_is_known(rig):
     clouds, images = len(client.got['points']), len(client.got['depth'])
     camera.until(lambda: len(client.got['depth']) > images)
     assert len(client.got['points']) == clouds
+
+
+def test_depth_with_holes_is_filled_or_replaced_as_soon_as_that_is_asked_for(rig):
+    client = rig.start('-p', 'depth.model:=hall', '-p', 'tracking.keyframe_interval:=2',
+                       program=(NODE,))
+    client.subscribe('labels', 'points')
+    client.ready()
+    holes = np.zeros(FRAME.depth.shape, bool)
+    holes[20:60, 30:90] = True
+    camera = Camera(client, np.where(holes, np.float32(np.nan), FRAME.depth))
+
+    def predicted() -> np.ndarray:
+        points = newest_points(client)
+        metres, sure = points[..., 2], points[..., 6] == 1
+        known = np.isfinite(metres)
+        assert np.median(np.abs(metres / FRAME.depth - 1)[known]) < 0.01
+        np.testing.assert_allclose(metres[sure & known], FRAME.depth[sure & known], rtol=1e-5)
+        return known & ~sure
+
+    for use, expected in (('missing', holes & False), ('fill', holes), ('always', holes | True),
+                          ('fill', holes), ('missing', holes & False)):
+        assert client.set_parameter('depth.use', use)[0]
+        camera.until(lambda: client.got['points']
+                     and np.array_equal(predicted(), expected))
+    camera.depth = None
+    camera.until(lambda: 'masks without clouds' in client.sentence)
+    assert client.values['depth.failed'] == '0'

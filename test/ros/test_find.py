@@ -43,7 +43,7 @@ def send(client: Client, number: int, *, thing: bool = True) -> None:
         width=node_rig.WIDTH, height=node_rig.HEIGHT, encoding='rgb8', step=node_rig.WIDTH * 3,
         data=array.array('B', rgb.tobytes())), number, 'camera'))
     seen = len(client.got['labels'])
-    client.until(lambda: len(client.got['labels']) > seen, 30)
+    client.until(lambda: len(client.got['labels']) > seen)
 
 
 def ranking(client: Client) -> dict:
@@ -52,7 +52,7 @@ def ranking(client: Client) -> dict:
 
 def test_words_find_what_is_in_view_and_what_was(rig):
     client = rig.start(*SETTINGS, program=NODE)
-    client.until(lambda: client.values.get('state') == 'active', 60)
+    client.until(lambda: client.values.get('state') == 'active')
     words = client.node.create_publisher(String, '/diffseg/find', 10)
     client.subscribe('labels', 'found/mask', 'found/ranking', 'found/markers')
     client.ready()
@@ -95,7 +95,7 @@ def test_words_find_what_is_in_view_and_what_was(rig):
 
 def test_without_naming_words_are_refused_in_the_log(rig):
     client = rig.start(*SETTINGS, '-p', "naming.model:=''", program=NODE)
-    client.until(lambda: client.values.get('state') == 'active', 60)
+    client.until(lambda: client.values.get('state') == 'active')
     words = client.node.create_publisher(String, '/diffseg/find', 10)
     client.until(words.get_subscription_count)
     words.publish(String(data='red'))

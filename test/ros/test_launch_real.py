@@ -89,14 +89,14 @@ def test_show_args_lists_every_argument_with_its_meaning(path):
 def test_node_comes_up_in_its_namespace_and_comes_back_when_killed(launched):
     client = launched.start(SEGMENTATION.name, 'namespace:=left', 'use_respawn:=true',
                             'profile:=nav2')
-    client.until(lambda: client.values.get('state') == 'active', 40)
+    client.until(lambda: client.values.get('state') == 'active')
     assert client.statuses[-1].name == 'left/diffseg: pipeline'
     assert '/left/rgb/image_raw' in client.sentence
     pid, = launched.pids('diffseg_node')
     os.kill(pid, signal.SIGKILL)
     client.until(lambda: len(launched.pids('diffseg_node')) == 2)
     client.statuses.clear()
-    client.until(lambda: client.values.get('state') == 'active', 40)
+    client.until(lambda: client.values.get('state') == 'active')
     assert launched.stop() == 0
     assert 'process has finished cleanly' in launched.log
 
@@ -110,7 +110,7 @@ def test_recording_is_replayed_in_a_loop(launched, tmp_path):
     client = launched.start(REPLAY.name, f'bag:={tmp_path}/room.mcap', 'loop:=true',
                             'namespace:=left')
     client.subscribe('labels', namespace='left')
-    client.until(lambda: client.count('epoch') >= 2, 60)
+    client.until(lambda: client.count('epoch') >= 2)
     assert client.got['labels']
     assert client.count('failed') == 0
     assert launched.stop() == 0
@@ -132,7 +132,7 @@ def test_node_goes_on_when_a_recording_comes_to_its_end(launched, tmp_path):
     list(render_sequence(tmp_path / 'room', 4, 0))
     client = launched.start(REPLAY.name, f'bag:={tmp_path}/room')
     client.subscribe('labels')
-    client.until(lambda: 'no more images' in client.sentence, 60)
+    client.until(lambda: 'no more images' in client.sentence)
     assert client.got['labels'] and launched.process.poll() is None
     assert launched.stop() == 0
 
@@ -140,7 +140,7 @@ def test_node_goes_on_when_a_recording_comes_to_its_end(launched, tmp_path):
 def test_demo_shows_labels(launched):
     client = launched.start(DEMO.name, 'rviz:=false', 'frames:=6')
     client.subscribe('labels', 'points')
-    client.until(lambda: client.got['labels'] and client.got['points'], 60)
+    client.until(lambda: client.got['labels'] and client.got['points'])
     assert client.got['points'][0].header.frame_id == 'camera'
     assert launched.stop() == 0
 

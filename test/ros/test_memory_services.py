@@ -47,12 +47,12 @@ def send(client: Client, rgb: np.ndarray, numbers: range) -> np.ndarray:
         client.images.publish(stamped(Image(
             width=SIZE[0], height=SIZE[1], encoding='rgb8', step=SIZE[0] * 3,
             data=array.array('B', rgb.tobytes())), number, 'camera'))
-        client.until(lambda: stamps(client.got['labels'])[-1:] == [number], 40)
+        client.until(lambda: stamps(client.got['labels'])[-1:] == [number])
     return np.frombuffer(client.got['labels'][-1].data, '<u2')
 
 
 def active(client: Client) -> None:
-    client.until(lambda: client.values.get('state') == 'active', 40)
+    client.until(lambda: client.values.get('state') == 'active')
     client.subscribe('labels')
     client.ready(client.images)
 
@@ -85,7 +85,7 @@ def test_ids_last_over_a_restart_and_wrong_files_are_refused(rig, room, tmp_path
 
     client.statuses.clear()
     rig.start(*SETTINGS, '-p', f'memory.file:={file}', program=NODE)
-    client.until(lambda: client.values.get('state') == 'active', 40)
+    client.until(lambda: client.values.get('state') == 'active')
     client.ready(client.images)
     again = send(client, room, range(20, 22))
     assert 'tracks loaded' in rig.log
@@ -100,7 +100,7 @@ def test_a_wrong_file_keeps_the_node_from_being_configured(rig, tmp_path):
     file = Path(tmp_path, 'cut.safetensors')
     file.write_bytes(b'\x10')
     client = rig.start('-p', f'memory.file:={file}', program=NODE)
-    client.until(lambda: 'not configured because: memory file' in client.sentence, 40)
+    client.until(lambda: 'not configured because: memory file' in client.sentence)
     assert client.level == 2 and file.read_bytes() == b'\x10'
     assert trigger(client, 'load') == (False, 'the node is unconfigured; configure it first')
     assert client.set_parameter('memory.file', '') == (True, '')

@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 from diffseg_ros.ros.camera_motion import CameraMotion
+import numpy as np
 import pytest
 
 S = 10**9
@@ -89,6 +90,18 @@ def test_tf_comes_first_where_it_has_the_camera():
     assert position(only, S) == [5, 0, 0]
 
 
+def test_the_pose_in_odom_is_that_of_tf_alone():
+    motion, without_tf = CameraMotion(), CameraMotion(tf=False)
+    for one in (motion, without_tf):
+        one.add_odometry(odometry(S, 5.0, 'camera'))
+        one.add_transforms(transforms(S, 'map', 'odom', 20, 0, 0), static=False)
+        assert one.odom_pose('camera', S) is None
+        one.add_transforms(transforms(S, 'odom', 'camera', 7, 0, 0), static=False)
+    assert position(motion, S) == [27, 0, 0] and motion.fixed_frame == 'map'
+    assert motion.odom_pose('camera', S)[:3, 3].tolist() == [7, 0, 0]
+    assert without_tf.odom_pose('camera', S) is None
+
+
 def test_unconnected_tf_is_named():
     motion = CameraMotion()
     motion.add_transforms(transforms(S, 'odom', 'base', 7, 0, 0), static=False)
@@ -165,15 +178,25 @@ def test_points_in_other_frames_lead_to_the_camera_by_tf_or_odometry():
     assert motion.between('hand', 'camera', S)[:3, 3].tolist() == [0, 3, 0]
 
 
+def test_up_and_the_way_to_the_camera_are_known_without_messages_as_far_as_settings_tell():
+    tilted = (np.sin(-np.pi / 3), 0, 0, np.cos(np.pi / 3))
+    motion = CameraMotion(tf=False, odometry=False, base_to_camera=(0, 0, 1, *tilted))
+    np.testing.assert_allclose(motion.up('camera', S), (0, -np.sin(2 * np.pi / 3), -0.5),
+                               atol=1e-9)
+    assert CameraMotion().up('camera', S) is None
+    # What another node brought into the camera's frame needs no transform.
+    assert motion.between('/camera', 'camera', S).tolist() == np.eye(4).tolist()
+
+
 def test_the_motion_between_two_stamps_is_undone_where_it_is_known():
     motion = CameraMotion()
     motion.add_transforms(transforms(0, 'base', 'camera', 0, 0, 1), static=True)
     motion.add_transforms(transforms(0, 'base', 'lidar', 0, 0, 2), static=True)
-    assert motion.moved('lidar', S, 'camera', 2 * S)[:3, 3].tolist() == [0, 0, 1]
+    assert motion.moved('lidar', S, 'camera', 2 * S) is None
     for second in (1, 2):
         motion.add_odometry(odometry(second * S, float(second)))
     assert motion.moved('lidar', S, 'camera', 2 * S)[:3, 3].tolist() == [-1, 0, 1]
-    assert motion.moved('lidar', S - 1, 'camera', 2 * S)[:3, 3].tolist() == [0, 0, 1]
+    assert motion.moved('lidar', S - 1, 'camera', 2 * S) is None
     for second in (1, 2):
         motion.add_transforms(transforms(second * S, 'odom', 'base', 3 * second, 0, 0),
                               static=False)

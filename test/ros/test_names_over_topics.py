@@ -51,7 +51,7 @@ def test_classes_that_the_labels_cannot_hold_are_refused(rig, tmp_path):
     file.write_text('- {name: chair, id: 300}\n')
     client = rig.start('-p', 'naming.model:=imagenet', '-p', 'labels_content:=class',
                        '-p', 'labels_encoding:=mono8', program=(GRID,))
-    client.until(lambda: client.values.get('state') == 'active', 40)
+    client.until(lambda: client.values.get('state') == 'active')
     done, reason = client.set_parameter('naming.vocabulary', [str(file)])
     assert not done and 'the id of chair is 300' in reason and 'mono8 holds at most 255' in reason
     done, reason = client.set_parameter('removal.names', ['nothing'])
@@ -79,7 +79,7 @@ def test_tracks_are_named_anew_without_new_pictures(rig, tmp_path, photo):
         '-p', 'naming.hold:=1',
         '-p', 'labels_content:=class', '-p', 'tracking.keyframe_interval:=2',
         program=('-m', 'diffseg_ros.cli.node'))
-    client.until(lambda: client.values.get('state') == 'active', 60)
+    client.until(lambda: client.values.get('state') == 'active')
     client.subscribe('labels')
     client.ready(client.images)
     sent = 0
@@ -88,10 +88,10 @@ def test_tracks_are_named_anew_without_new_pictures(rig, tmp_path, photo):
         nonlocal sent
         client.images.publish(photo(sent))
         sent += 1
-        client.until(lambda: len(client.got['labels']) == sent, 60)
+        client.until(lambda: len(client.got['labels']) == sent)
         return newest(client)
 
-    client.until(lambda: (labels() > 0).mean() > 0.5, 60)
+    client.until(lambda: (labels() > 0).mean() > 0.5)
     client.spin(2.0)  # the pictures that are still looked at
     assert client.values['naming_model'] == 'imagenet' and client.values['naming_failed'] == '0'
     # From now on no keyframe, so that no picture is taken.

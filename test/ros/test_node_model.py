@@ -15,7 +15,7 @@ def test_labels_and_clouds_come_out_of_a_model_on_disk(rig, tmp_path):
     save_weights(create_model(), model)
     client = rig.start('-p', f'backbone.model:={model}', '-p', 'backbone.tokens:=64',
                        program=('-m', 'diffseg_ros.cli.node'))
-    client.until(lambda: client.values.get('state') == 'active', 40)
+    client.until(lambda: client.values.get('state') == 'active')
     client.subscribe('labels', 'points')
     client.ready()
     for number in range(3):

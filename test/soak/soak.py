@@ -199,7 +199,7 @@ def soak(minutes: float, *, rate: float = 30.0, size: tuple[int, int] = (640, 48
         try:
             with running_node(program, domain, log, delay) as process:
                 client.subscribe(*outputs)
-                client.until(lambda: client.values.get('state') == 'active', 60)
+                client.until(lambda: client.values.get('state') == 'active')
                 client.ready()
                 record = feed(client, process.pid, minutes * 60, rate, frames)
                 client.until(lambda: client.accounted() and 'no more images' in client.sentence,
