@@ -3,6 +3,7 @@ Many recordings by diffseg_relabel: isolation, a killed run, a lost node, scalin
 
 `python -m studies.fleet FOLDER` cuts recordings from the sequences in $DIFFSEG_DATA (default
 ../shared/data), works in FOLDER and prints the figures; a name after it runs that part alone.
+`killed` and `lost_node` compare with what `isolation` left in FOLDER.
 """
 
 from __future__ import annotations
