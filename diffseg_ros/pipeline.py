@@ -8,7 +8,7 @@ where frames must not wait for them, some frames later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 import math
@@ -20,7 +20,7 @@ from typing import Generic, NamedTuple, TypeVar
 from diffseg_ros.backbones.base import Backbone, observe
 from diffseg_ros.backbones.loader import load_backbone, model_kind
 from diffseg_ros.config import PipelineConfig
-from diffseg_ros.depth.base import DepthModel, KnownDepth
+from diffseg_ros.depth.base import DepthModel
 from diffseg_ros.depth.estimator import DepthEstimator, Predicted
 from diffseg_ros.depth.loader import load_depth_model
 from diffseg_ros.errors import DiffsegError
@@ -78,8 +78,8 @@ class Pipeline:
             `next_id` of the last, so that no id is used twice.
         background
             Whether keyframes are segmented in another thread, one at a time, while frames go on:
-            their segments correct the frame at hand when they are there, carried to it, and so
-            does predicted depth in its time. What comes when is then left to chance;
+            their segments correct the frame at hand when they are there, carried to it. Predicted
+            depth comes in the same way. What comes when is then left to chance;
             `tracking.segments_delay` is not used. Where cores are short, frames come first.
 
         Raises
@@ -443,15 +443,8 @@ class Pipeline:
         if not prediction.has_tracks or not (delay or self._thread):
             return self._segment_keyframe(frame, prediction)
         prediction = self._tracker.wait_for(prediction)
-        if self._thread:
-            self._job = _Job(self._thread.submit(self._segment_keyframe, frame, prediction))
-            return None
-        result: Future[_Segmented] = Future()
-        try:
-            result.set_result(self._segment_keyframe(frame, prediction))
-        except Exception as error:
-            result.set_exception(error)
-        self._job = _Job(result, self._number + delay)
+        self._job = _Job.of(lambda: self._segment_keyframe(frame, prediction), self._thread,
+                            self._number + delay)
         return None
 
     def _finished(self) -> _Segmented | None:
@@ -505,18 +498,15 @@ class Pipeline:
     def _begin_depth(self, depth: DepthEstimator, frame: Frame,
                      delay: int) -> _Job[tuple[Predicted | None, float]]:
         """Have the depth of a keyframe predicted, if it is wanted, and the milliseconds noted."""
-        def predict(before: KnownDepth | None) -> tuple[Predicted | None, float]:
+        before = depth.begin(frame)
+
+        def predict() -> tuple[Predicted | None, float]:
             watch = _StopWatch()
             predicted = depth.predict(frame, before) if depth.wants(frame) else None
             watch.lap('depth')
             return predicted, watch.laps['depth']
 
-        before = depth.begin(frame)
-        if self._depth_thread:
-            return _Job(self._depth_thread.submit(predict, before))
-        result: Future[tuple[Predicted | None, float]] = Future()
-        result.set_result(predict(before))
-        return _Job(result, self._number + delay)
+        return _Job.of(predict, self._depth_thread, self._number + delay)
 
     def _observe(self, frame: Frame) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None]:
         return observe(self._backbone, frame.rgb, attention=self._method.needs_attention)
@@ -553,6 +543,19 @@ class _Job(Generic[_Made]):
 
     result: Future[_Made]
     due: int = 0
+
+    @classmethod
+    def of(cls, work: Callable[[], _Made], thread: ThreadPoolExecutor | None,
+           due: int) -> _Job[_Made]:
+        """Do the work in a thread, and take its effect when it is done; without one do it now."""
+        if thread:
+            return cls(thread.submit(work))
+        result: Future[_Made] = Future()
+        try:
+            result.set_result(work())
+        except Exception as error:
+            result.set_exception(error)
+        return cls(result, due)
 
     def is_due(self, number: int) -> bool:
         return self.due <= number and self.result.done()

@@ -113,7 +113,7 @@ class Frame:
         (3,) direction away from the ground, of any length, in the camera's optical frame, where
         it is known without `pose`; or None.
     odom_pose
-        (4, 4) camera-to-odom transform, or None. Other than `pose` in a map, which localisation
+        (4, 4) camera-to-odom transform, or None. Unlike `pose` in a map, which localisation
         corrects, it does not jump (REP 105), so that it tells better how the camera moved.
 
     """

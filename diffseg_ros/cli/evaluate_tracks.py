@@ -13,7 +13,12 @@ from diffseg_ros.cli.command import write_json
 from diffseg_ros.cli.output_folder import OutputFolder
 from diffseg_ros.cli.pipeline_options import bag_settings
 from diffseg_ros.cli.sequence_plots import add_plots_option, NAMES, SequencePlots
-from diffseg_ros.cli.source_frames import add_frame_options, selected_frames, selected_numbers
+from diffseg_ros.cli.source_frames import (
+    add_frame_options,
+    print_warnings,
+    selected_frames,
+    selected_numbers,
+)
 from diffseg_ros.config import PipelineConfig
 from diffseg_ros.errors import DiffsegError
 from diffseg_ros.evaluation.measure import MeasureSet, Observation
@@ -97,8 +102,7 @@ def run(arguments: argparse.Namespace, config: PipelineConfig) -> None:
         write_json(arguments.output and arguments.output / 'report.json', report)
     write_json(arguments.json, report)
     for source in sources:
-        for warning in source.warnings:
-            print(f'{source.name}: {warning}', file=sys.stderr)
+        print_warnings(source)
 
 
 def _output(sources: list[Source], variants: list[Variant],

@@ -14,11 +14,11 @@ from diffseg_ros.cli.pipeline_options import (
     bag_settings,
     pipeline_config,
 )
-from diffseg_ros.cli.replay import print_missing_depth
 from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import (
     add_frame_options,
     add_topic_options,
+    print_missing_depth,
     process_frames,
     topic_names,
 )

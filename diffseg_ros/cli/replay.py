@@ -28,6 +28,7 @@ from diffseg_ros.cli.signals import StopSignal
 from diffseg_ros.cli.source_frames import (
     add_frame_options,
     add_topic_options,
+    print_missing_depth,
     process_frames,
     selected_numbers,
     topic_names,
@@ -195,13 +196,6 @@ def _compare(arguments: argparse.Namespace, tolerances: dict[str, float]) -> int
           f'of {len(comparison.frames)} frames), {lost} tracks lost, {gained} gained')
     return write_comparisons(arguments.output, [comparison], tolerances,
                              title=f'{comparison.name}: what changed')
-
-
-def print_missing_depth(report: dict[str, Any]) -> None:
-    """Say on stderr why no depth was predicted, where a model should have done it."""
-    reason = report.get('depth', {}).get('missing')
-    if reason and not report['predicted_share']:
-        print(f'no depth was predicted: {reason}', file=sys.stderr)
 
 
 def _why_no_cloud(report: dict[str, Any], source: Source, config: PipelineConfig) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 import sys
+from typing import Any
 
 from diffseg_ros.cli.command import progress
 from diffseg_ros.errors import DiffsegError, UsageError, WriteError
@@ -94,9 +95,21 @@ def process_frames(source: Source, arguments: argparse.Namespace, stop: Callable
         except DiffsegError as error:
             failed += 1
             print(f'frame {item.number:06d}: {error}', file=sys.stderr)
+    print_warnings(source)
+    return failed
+
+
+def print_warnings(source: Source) -> None:
+    """Say on stderr what is to be known of a recording that was read."""
     for warning in source.warnings:
         print(f'{source.name}: {warning}', file=sys.stderr)
-    return failed
+
+
+def print_missing_depth(report: dict[str, Any]) -> None:
+    """Say on stderr why no depth was predicted, where a model should have done it."""
+    reason = report.get('depth', {}).get('missing')
+    if reason and not report['predicted_share']:
+        print(f'no depth was predicted: {reason}', file=sys.stderr)
 
 
 def positive(text: str) -> int:

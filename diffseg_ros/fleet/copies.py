@@ -1,4 +1,4 @@
-"""Folders for copies, which are known for left over when the process that made them has ended."""
+"""Folders for copies, locked by their process: one without a lock is left over."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _OURS = re.compile(r'diffseg_[0-9a-f]{12}\..+')
 
 
 def copy_folder(run_id: str, name: str) -> Path:
-    """Return where a run, by its 12 hexadecimal digits, copies what has a name."""
+    """Return the folder for a copy of what has this name, in a run by its 12 hex digits."""
     return Path(gettempdir()) / f'diffseg_{run_id}.{name}'
 
 
 @contextmanager
 def held_folder(folder: Path) -> Iterator[None]:
-    """Make a folder that goes with the block; while that runs the folder is locked."""
+    """Make a folder, lock it while the block runs, and remove it at the end."""
     held = _made_and_locked(folder)
     try:
         yield
@@ -31,7 +31,7 @@ def held_folder(folder: Path) -> Iterator[None]:
 
 
 def _made_and_locked(folder: Path) -> int:
-    """Return the descriptor of a new folder, also if it was removed as abandoned meanwhile."""
+    """Make and lock a folder, again if it was removed in between; return its descriptor."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from diffseg_ros.errors import DiffsegError
@@ -17,6 +18,7 @@ _FIXED_FRAMES = frozenset({'map', 'odom', 'world', 'earth'})
 _BASES = frozenset({'base_link', 'base_footprint'})
 _KEPT_NS = 10_000_000_000
 _PRUNE_ABOVE = 4096
+_CACHED = 256
 
 
 def frame_name(name: str) -> str:
@@ -47,16 +49,18 @@ def quaternion_from_pose(pose: Matrix) -> tuple[float, float, float, float]:
 
 
 class _Transform(NamedTuple):
-    translation: Sequence[float]
-    quaternion: Sequence[float]
+    translation: tuple[float, ...]
+    quaternion: tuple[float, ...]
 
-    def matrix(self) -> Matrix:
-        return pose_from_quaternion(self.translation, self.quaternion)
+
+@lru_cache(_CACHED)  # those of /tf_static are asked for many times a frame
+def _matrix(transform: _Transform) -> Matrix:
+    return pose_from_quaternion(*transform)
 
 
 def _interpolated(first: _Transform, second: _Transform, share: float) -> Matrix:
     """Return the transform between two: linear in translation, slerp in rotation."""
-    before, after = first.matrix(), second.matrix()
+    before, after = _matrix(first), _matrix(second)
     pose = before + share * (after - before)
     turns = Rotation.from_quat([first.quaternion, second.quaternion])
     pose[:3, :3] = Slerp([0, 1], turns)(share).as_matrix()
@@ -74,10 +78,10 @@ class _Edge:
 
     def at(self, stamp: int) -> Matrix | None:
         if self.static is not None:
-            return self.static.matrix()
+            return _matrix(self.static)
         index = bisect_left(self.stamps, stamp)
         if index < len(self.stamps) and self.stamps[index] == stamp:
-            return self.history[index].matrix()
+            return _matrix(self.history[index])
         if not 0 < index < len(self.stamps):
             return None
         before, after = self.stamps[index - 1:index + 1]
@@ -222,7 +226,7 @@ class TransformTree:
         return [frame for frame in self._above(source) if frame in above]
 
     def _way(self, frame: str, stamp: int, end: str = '') -> _Way | None:
-        """Return the way from a frame to one above it, else to the root; None if parts lack."""
+        """Return the way from a frame to one above it, or to the root; None if part is unknown."""
         pose, moving, visited = np.eye(4), False, set[str]()
         frame = frame_name(frame)
         while frame != end and (edge := self._edges.get(frame)) is not None:

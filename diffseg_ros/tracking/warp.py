@@ -20,6 +20,7 @@ _SLACK, _SLACK_SHARE = 1.0, 0.05
 _MINIMUM_SIDE = 16
 _PATCH, _BRIGHTNESS_CHANGE = 5, 20
 
+
 def rigid_source(now: TrackingFrame, before: TrackingFrame,
                  motion: Matrix) -> tuple[Source, float]:
     """

@@ -42,6 +42,15 @@ IN_PARTS = ('--split-minutes', '0.001', '--set', 'tracking.keyframe_interval=1',
             '--set', 'tracking.confirm_after=1')
 
 
+def wait_for(condition, process):
+    """Return what the condition gives, as soon as that is true, while the process runs."""
+    give_up = time.monotonic() + 120
+    while not (found := condition()):
+        assert time.monotonic() < give_up and process.poll() is None
+        time.sleep(0.01)
+    return found
+
+
 @pytest.mark.slow
 def test_a_killed_run_is_resumed_and_recordings_do_not_harm_each_other(tmp_path, capsys):
     sources, ending = write_recordings(tmp_path / 'in'), write_ending(tmp_path / 'ending')
@@ -49,10 +58,7 @@ def test_a_killed_run_is_resumed_and_recordings_do_not_harm_each_other(tmp_path,
     arguments = ('relabel', plugins, sources, ending, '--output', output, '--continue-on-error',
                  '--timeout', '10', '--resume', '--json', tmp_path / 'report.json', *IN_PARTS)
     process = command(*arguments)
-    give_up = time.monotonic() + 120
-    while not (done := list(output.glob('[!.]*/row.json'))):
-        assert time.monotonic() < give_up and process.poll() is None
-        time.sleep(0.05)
+    done = wait_for(lambda: list(output.glob('[!.]*/row.json')), process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     times = {path: path.stat().st_mtime_ns for path in done}
@@ -97,10 +103,7 @@ def test_an_interrupt_keeps_what_is_whole(tmp_path):
     process = command('relabel', tmp_path / 'plugins', box, hang, tmp_path / 'broken.mcap',
                       '--output', output, '--json', tmp_path / 'report.json',
                       '--continue-on-error', '--workers', 2)
-    give_up = time.monotonic() + 120
-    while not list(output.glob('.hang.*.partial')) or not (output / 'box').exists():
-        assert time.monotonic() < give_up and process.poll() is None
-        time.sleep(0.05)
+    wait_for(lambda: list(output.glob('.hang.*.partial')) and (output / 'box').exists(), process)
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -120,10 +123,7 @@ def test_a_machine_without_the_output_folder_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv('RAY_ADDRESS', '127.0.0.1:1')  # without --address it is not for us
     process = command('relabel', tmp_path / 'plugins', write_box(tmp_path / 'box'), '--output',
                       tmp_path / 'out')
-    give_up = time.monotonic() + 60
-    while not list(tmp_path.glob('out/.*.lock')):
-        assert time.monotonic() < give_up and process.poll() is None
-        time.sleep(0.01)
+    wait_for(lambda: list(tmp_path.glob('out/.*.lock')), process)
     (tmp_path / 'out' / '.diffseg_relabel.lock').unlink()
     _, errors = process.communicate(timeout=120)
     (told,) = errors.splitlines()
@@ -137,10 +137,7 @@ def test_an_interrupt_ends_the_wait_for_workers_that_cannot_start(tmp_path):
         'if any("default_worker" in word for word in sys.orig_argv): os._exit(1)\n')
     process = command('relabel', tmp_path / 'plugins', write_box(tmp_path / 'box'), '--output',
                       tmp_path / 'out')
-    give_up = time.monotonic() + 60
-    while not list(tmp_path.glob('out/.*.lock')):
-        assert time.monotonic() < give_up and process.poll() is None
-        time.sleep(0.01)
+    wait_for(lambda: list(tmp_path.glob('out/.*.lock')), process)
     time.sleep(8.0)  # Ray starts
     process.send_signal(signal.SIGINT)
     try:
