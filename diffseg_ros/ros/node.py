@@ -89,7 +89,7 @@ class SegmentationNode(LifecycleNode):
         self.create_service(Trigger, '~/save', self._on_save)
         self.create_service(Trigger, '~/load', self._on_load)
         self.create_service(Trigger, '~/clear_target', self._on_clear_target)
-        self.create_subscription(String, '~/find', self._on_find, _REQUESTS)
+        self._find = self.create_subscription(String, '~/find', self._on_find, _REQUESTS)
         self._diagnostics = Diagnostics(self, self._settings.node.diagnostics_period,
                                         self._counters, self._collect_status)
         if unknown := unknown_parameters(self):
@@ -313,7 +313,8 @@ class SegmentationNode(LifecycleNode):
             points_subscribed='points' in subscribed, labels_encoding=node.labels_encoding,
             label_pool_size=node.label_pool_size, input_rate=self._input_rate.rate,
             processing=ProcessingStatus() if processor is None else processor.status())
-        inputs = (item.topic_name for item in self._inputs if item.get_publisher_count())
+        inputs = (item.topic_name for item in (*self._inputs, self._find)
+                  if item.get_publisher_count())
         values = {'state': self._state, 'epoch': str(self._synchronizer.epoch),
                   'inputs': ' '.join(inputs), 'outputs': ' '.join(sorted(subscribed)),
                   'input_rate_hz': f'{status.input_rate:.2f}', **process_memory()}

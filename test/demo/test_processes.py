@@ -64,7 +64,7 @@ def test_a_child_ends_when_its_parent_is_killed(start, tmp_path):
     child = Path('/proc', process.stdout.readline().strip(), 'cmdline')
     assert b'sleeper' in child.read_bytes()
     process.kill()
-    process.wait(10)
+    process.wait(60)
     # What is left of it until some ancestor reaps it has no command line.
     wait_for(lambda: not child.exists() or not child.read_bytes())
 

@@ -25,7 +25,7 @@ with noted_attempt(Path({note!r}), 'node 1') as watch:
 def test_the_reason(tmp_path, what, reason):
     note = tmp_path / 'note'
     ended = subprocess.run([sys.executable, '-c', BODY.format(what=what, note=str(note))],
-                           timeout=30)
+                           timeout=60)
     assert ended.returncode != 0
     assert node_of_attempt(note) == 'node 1'
     assert reason_of_end(note, 0.2).startswith(reason)

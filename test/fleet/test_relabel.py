@@ -106,7 +106,7 @@ def test_an_interrupt_keeps_what_is_whole(tmp_path):
     wait_for(lambda: list(output.glob('.hang.*.partial')) and (output / 'box').exists(), process)
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     # Ray itself may note that it ends with tasks in work.
     assert process.returncode == 130
     (told,) = [line for line in errors.splitlines() if 'task_manager.cc' not in line]
@@ -141,7 +141,7 @@ def test_an_interrupt_ends_the_wait_for_workers_that_cannot_start(tmp_path):
     time.sleep(8.0)  # Ray starts
     process.send_signal(signal.SIGINT)
     try:
-        process.communicate(timeout=40)
+        process.communicate(timeout=120)
         assert process.returncode == 130 and not (tmp_path / 'out').exists()
     finally:
         process.kill()

@@ -31,7 +31,7 @@ class ColourModel:
         self.broken = False
 
     def embed(self, crops):
-        self.free.wait(10)
+        self.free.wait(60)
         if self.broken:
             raise RuntimeError('the model is broken')
         self.looked += len(crops)

@@ -32,7 +32,7 @@ class StubPipeline:
         if config.backbone.model == 'missing':
             raise DiffsegError('model missing: it is not there')
         if config.backbone.model == 'slow':
-            time.sleep(60)
+            time.sleep(600)
         if config.backbone.model == 'huge':
             import torch
             raise torch.cuda.OutOfMemoryError('tried to allocate 20 GiB')

@@ -166,10 +166,10 @@ def test_loading_is_reported_all_the_while_and_ended_by_a_signal(rig, number):
     client = rig.start('-p', 'backbone.model:=slow', '-p', 'diagnostics_period:=0.2')
     client.until(lambda: client.sentence == 'loading the model')
     reports = len(client.statuses)
-    client.until(lambda: len(client.statuses) > reports + 3, 5)
+    client.until(lambda: len(client.statuses) > reports + 3)
     begin = time.monotonic()
     assert rig.stop(number) == 0
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 60  # the model loads for ten minutes
     assert client.sentence == 'shut down'
     assert 'configuring failed: stopped while the model was loading' in rig.log
 
@@ -311,6 +311,6 @@ def test_compressed_images_are_taken(rig):
     (('--bogus',), "unknown arguments after --ros-args: ['--bogus']; -r OLD:=NEW")])
 def test_wrong_start_is_refused_in_one_line_with_code_2(rig, arguments, reason):
     rig.start(*arguments)
-    assert rig.process.wait(10) == 2
+    assert rig.process.wait(60) == 2
     assert reason in rig.log
     assert len(rig.log.strip().splitlines()) == 1

@@ -37,7 +37,7 @@ def spawn(rig: Rig, *command: str) -> subprocess.Popen:
 
 def end(process: subprocess.Popen, number: int) -> None:
     process.send_signal(number)
-    process.wait(10)
+    process.wait(60)
     process.stderr.close()
 
 
@@ -65,7 +65,7 @@ def test_node_killed_in_the_middle_starts_again_with_new_ids(rig):
     camera = spawn(rig, *CAMERA)
     client.until(lambda: len(client.got['labels']) > 5)
     rig.process.kill()
-    rig.process.wait(10)
+    rig.process.wait(60)
     client.got['labels'].clear()
     client.statuses.clear()
     rig.start()
