@@ -77,8 +77,8 @@ def test_a_colour_camera_gives_clouds_as_soon_as_a_scale_is_known(rig):
     client.subscribe('labels', 'points', 'depth')
     client.ready(client.images, client.infos)
     camera = Camera(client)
-    camera.until(lambda: 'masks without clouds' in client.sentence)
-    assert 'no scale: the model gives relative depth' in client.sentence
+    camera.until(lambda: 'no scale: the model gives relative depth' in client.sentence)
+    assert client.sentence.startswith('masks without clouds')
     assert 'give depth.camera_height' in client.sentence and '/lidar: ' in client.sentence
     assert not client.got['points'] and not client.got['depth']
     assert client.values['depth.model'] == 'knowing' and client.count('fault.sparse_missing')

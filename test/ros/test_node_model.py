@@ -20,7 +20,7 @@ def test_labels_and_clouds_come_out_of_a_model_on_disk(rig, tmp_path):
     client.ready()
     for number in range(3):
         client.send(number)
-        client.until(lambda: len(client.got['points']) == number + 1)
+        client.until(lambda: all(len(got) == number + 1 for got in client.got.values()))
     client.settled(3)
     assert stamps(client.got['labels']) == stamps(client.got['points']) == [0, 1, 2]
     assert client.values['model'] == 'model' and client.values['device'] != ''

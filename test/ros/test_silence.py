@@ -36,8 +36,7 @@ def test_each_cause_is_named_and_the_right_publisher_ends_the_silence(rig):
     right = node.create_publisher(Image, 'rgb/image_raw', QoSProfile(depth=5))
     client.until(lambda: '1 publish it but send nothing' in client.sentence)
     client.until(lambda: client.level == 1)
-    client.until(right.get_subscription_count)
-    client.spin(0.5)
+    client.ready(right)
     right.publish(image(0))
     client.until(lambda: 'idle: nobody subscribes' in client.sentence)
     assert 'unknown parameters are ignored: segmentation.taw' in rig.log
