@@ -191,8 +191,9 @@ def dense(recordings: list[Recording]) -> None:
                     *scores.cells())
 
 
-def sparse_points(frame: Frame, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Return (count, 3) points of a frame, of which 20 % are at another depth."""
+def sparse_points(frame: Frame, count: int, rng: np.random.Generator
+                  ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return (count, 3) points of a frame, of which 20 % are at another depth, and which ones."""
     assert frame.depth is not None and frame.intrinsics is not None
     rows, columns = np.nonzero(np.isfinite(frame.depth))
     chosen = rng.choice(len(rows), count, replace=False)
@@ -201,23 +202,35 @@ def sparse_points(frame: Frame, count: int, rng: np.random.Generator) -> npt.NDA
     points = points[np.isfinite(points).all(axis=1)]
     wrong = rng.random(len(points)) < SOME_OUTLIERS
     factor = rng.uniform(NEAREST, FARTHEST, len(points)) / points[:, 2]
-    return np.where(wrong[:, None], points * factor[:, None], points).astype(np.float32)
+    return np.where(wrong[:, None], points * factor[:, None], points).astype(np.float32), wrong
+
+
+def least_squares(truth: Prediction, known: KnownDepth) -> Alignment:
+    """Return the scale by least squares of relative errors: the best where no point is wrong."""
+    metres = known.metres.astype(np.float64)
+    target = metres if truth.kind is DepthKind.AFFINE else 1 / metres
+    slope, offset = np.polynomial.polynomial.polyfit(
+        1 / target, truth.values[known.rows, known.columns] / target, 1)
+    return Alignment(1 / slope, -offset / slope, 0.0, 1.0, len(metres))
 
 
 def sparse(recordings: list[Recording]) -> None:
     """Print how a few ranges give the scale."""
     header(f'Ranges of another sensor, {SOME_OUTLIERS:.0%} of them wrong', 'source', 'kind',
-           'points', *RESULT)
+           'points', *RESULT, 'error of scale by least squares on the right points, median')
     for name, frames in recordings:
         for kind in KINDS:
             for count in RANGES:
-                scores, rng = Scores(), np.random.default_rng(1)
+                scores, bound, rng = Scores(), Scores(), np.random.default_rng(1)
                 for frame in frames[::EVERY]:
                     assert frame.depth is not None and frame.intrinsics is not None
                     truth = predicted(frame.depth, kind, rng)
+                    points, wrong = sparse_points(frame, count, rng)
                     scores.add(truth, frame.depth, *timed(
-                        align_ranges, truth, sparse_points(frame, count, rng), frame.intrinsics))
-                row(name, kind.value, str(count), *scores.cells())
+                        align_ranges, truth, points, frame.intrinsics))
+                    bound.add(truth, frame.depth, least_squares(truth, known_from_ranges(
+                        points[~wrong], frame.intrinsics, size(truth.values))))
+                row(name, kind.value, str(count), *scores.cells(), bound.cells()[1])
 
 
 def ground(recordings: list[Recording]) -> None:
@@ -357,7 +370,7 @@ def smoothed_errors(frames: list[Frame],
     for frame in frames:
         assert frame.depth is not None and frame.intrinsics is not None
         truth = predicted(frame.depth, kind, rng, waves=True)
-        measured = align_ranges(truth, sparse_points(frame, 50, rng), frame.intrinsics)
+        measured = align_ranges(truth, sparse_points(frame, 50, rng)[0], frame.intrinsics)
         again = carried(*last, frame) if last else None
         found, spent = timed(scale_filter.update, truth.values, kind, measured, again, frame.stamp)
         milliseconds.append(spent)
