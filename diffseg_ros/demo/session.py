@@ -33,6 +33,8 @@ PERIOD_NS = 100_000_000
 
 _CAMERA_TOPICS = [topic for topic in FRAME_TOPICS | CLICK_TOPIC if topic != '/tf']
 _SETTLE_SECONDS = 20.0
+_ARRIVAL_NS = 1_000_000_000
+"""By then the node has received what it was sent, also on busy cores."""
 _DELIVERY_SECONDS = 0.3
 
 
@@ -128,7 +130,7 @@ class _Monitor:
 
         self.status: dict[str, str] = {}
         self.error = ''
-        self.reports = 0
+        self.stamp = 0
         player.node.create_subscription(DiagnosticArray, DIAGNOSTICS, self._update, 10)
 
     @property
@@ -140,7 +142,7 @@ class _Monitor:
             if status.name.startswith(NODE[1:]):
                 self.status = node_status(message)
                 self.error = status.message if status.level >= status.ERROR else ''
-                self.reports += 1
+                self.stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
 
 def _wait_until_ready(player: Player, monitor: _Monitor, node: Child, recorder: Recorder,
@@ -166,10 +168,10 @@ def _wait_until_ready(player: Player, monitor: _Monitor, node: Child, recorder: 
 
 def _wait_until_settled(player: Player, monitor: _Monitor, node: Child) -> None:
     """Wait until the node has finished what it received and has reported so."""
-    reports = monitor.reports
+    arrived = time.time_ns() + _ARRIVAL_NS
 
     def is_done() -> bool:
         node.check()
-        return monitor.reports >= reports + 2 and is_settled(frame_counts(monitor.status))
+        return monitor.stamp > arrived and is_settled(frame_counts(monitor.status))
 
     player.wait_for(is_done, _SETTLE_SECONDS)

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 import signal
+import sys
 
 import cv2
 from diffseg_ros.cli import demo
@@ -19,6 +20,9 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 pytest.importorskip('rclpy', reason='rclpy is not installed: the demo needs ROS 2')
+sys.path.append(str(Path(__file__).parents[1] / 'ros'))
+from node_rig import own_domain  # noqa: E402
+
 FRAMES = 12
 CAMERA = '/rgb/image_raw', '/rgb/camera_info', '/depth_registered/image_rect'
 KEYS = ['frames_sent', 'frames_processed', 'frames_dropped', 'dropped_by_cause', 'miou',
@@ -33,20 +37,21 @@ def stand_in():
         yield
 
 
-def run_demo(output: Path, frames: int, *words: str) -> dict:
-    arguments = demo._parser().parse_args(
-        ['--output', str(output), '--frames', str(frames), *words])
-    return demo.run_demo(arguments, 'stand_in_node')
+def run_demo(output: Path, frames: int) -> dict:
+    # On busy cores the transport would drop what the node has no time to take.
+    params = output.with_suffix('.yaml')
+    params.write_text('/**: {ros__parameters: {qos_overrides: {%s}}}' % ', '.join(
+        f'{topic}: {{subscription: {{reliability: reliable, depth: 100}}}}' for topic in CAMERA))
+    with own_domain() as domain:
+        return demo.run_demo(demo._parser().parse_args(
+            ['--output', str(output), '--frames', str(frames), '--params', str(params),
+             '--domain-id', str(domain)]), 'stand_in_node')
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     output = tmp_path_factory.mktemp('demo')
-    # On busy cores the transport would drop what the node has no time to take.
-    params = tmp_path_factory.mktemp('settings') / 'demo.yaml'
-    params.write_text('/**: {ros__parameters: {qos_overrides: {%s}}}' % ', '.join(
-        f'{topic}: {{subscription: {{reliability: reliable, depth: 100}}}}' for topic in CAMERA))
-    return output, run_demo(output, FRAMES, '--params', str(params))
+    return output, run_demo(output, FRAMES)
 
 
 @pytest.fixture(scope='module')

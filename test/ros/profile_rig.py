@@ -103,7 +103,8 @@ class ProfileRig:
         namespace = namespace or name
         arguments = ['-r', f'__ns:=/{namespace}']
         for topic in CAMERA:
-            arguments += ['-r', f'{topic[1:]}:={topic}']
+            arguments += ['-r', f'{topic[1:]}:={topic}',
+                          '-p', f'qos_overrides.{topic}.subscription.reliability:=reliable']
         profile = load_profile(name)
         arguments += ['--params-file', str(profile.parameter_file)]
         for source, target in profile.remaps:

@@ -124,8 +124,8 @@ def point(name: str, metres: float = NEAR) -> tuple[float, float, float]:
 
 
 @pytest.fixture
-def session(reliable_rig: Rig) -> Session:
-    return Session(reliable_rig)
+def session(rig: Rig) -> Session:
+    return Session(rig)
 
 
 def test_a_click_on_a_pixel_is_followed_in_every_output_and_cleared(session):

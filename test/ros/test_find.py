@@ -27,10 +27,10 @@ ROWS, COLUMNS = slice(12, 36), slice(16, 44)
 
 
 @pytest.fixture
-def rig(reliable_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
+def rig(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
     for name, kind in (('mask', Image), ('ranking', String), ('markers', MarkerArray)):
         monkeypatch.setitem(node_rig.TYPES, f'found/{name}', kind)
-    return reliable_rig
+    return rig
 
 
 def send(client: Client, number: int, *, thing: bool = True) -> None:

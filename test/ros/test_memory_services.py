@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-from node_rig import Client, Rig, stamped, stamps  # noqa: E402
+from node_rig import Client, stamped, stamps  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
@@ -29,11 +29,6 @@ def room() -> np.ndarray:
     scene = create_scene(0)
     camera = Intrinsics(*SIZE, 131.25, 131.25, 79.5, 59.5)
     return Renderer(scene, camera).render(0.0, camera_path(scene, np.zeros(1))[0], 0).rgb
-
-
-@pytest.fixture
-def rig(reliable_rig: Rig) -> Rig:
-    return reliable_rig
 
 
 def trigger(client: Client, name: str) -> tuple[bool, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +12,25 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from grid_node import FIRST_ID, grid_labels  # noqa: E402
 import moving_node  # noqa: E402
 from node_rig import HEIGHT, stamps, WIDTH  # noqa: E402
-from rclpy.qos import qos_profile_sensor_data, QoSProfile, ReliabilityPolicy  # noqa: E402
+from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 GRID_NODE = (str(Path(__file__).with_name('grid_node.py')),)
-RELIABLE = QoSProfile(depth=10)
+KEEPS_ALL = QoSProfile(depth=100)
 
 
-
-def listen(client, kind, topic: str, qos: QoSProfile) -> list:
+def listen(client, kind, topic: str) -> list:
     got: list = []
-    client.node.create_subscription(kind, topic, got.append, qos)
+    client.node.create_subscription(kind, topic, got.append, KEEPS_ALL)
     client.until(lambda: client.node.count_publishers(topic))
     return got
 
 
 def test_removed_ids_change_while_the_node_runs(rig):
     client = rig.start(program=GRID_NODE)
-    depths = listen(client, Image, '/diffseg/depth_filtered', qos_profile_sensor_data)
-    markers = listen(client, MarkerArray, '/diffseg/markers', RELIABLE)
+    depths = listen(client, Image, '/diffseg/depth_filtered')
+    markers = listen(client, MarkerArray, '/diffseg/markers')
     client.ready()
     for number, ids in enumerate([[0], [FIRST_ID + 2], [FIRST_ID, FIRST_ID + 1], [0]]):
         assert client.set_parameter('removal.ids', ids) == (True, '')
@@ -49,10 +49,10 @@ def test_removed_ids_change_while_the_node_runs(rig):
 def test_what_moves_or_moved_lately_is_removed_from_depth_mask_and_points(rig):
     client = rig.start('-p', 'removal.from_points:=true', program=(str(Path(
         moving_node.__file__)),))
-    depths, masks = (listen(client, Image, f'/diffseg/{name}', qos_profile_sensor_data)
+    depths, masks = (listen(client, Image, f'/diffseg/{name}')
                      for name in ('depth_filtered', 'mask'))
-    clouds = listen(client, PointCloud2, '/diffseg/points', qos_profile_sensor_data)
-    markers = listen(client, MarkerArray, '/diffseg/markers', RELIABLE)
+    clouds = listen(client, PointCloud2, '/diffseg/points')
+    markers = listen(client, MarkerArray, '/diffseg/markers')
     client.ready()
     labels = grid_labels(HEIGHT, WIDTH)
     for number, (seconds, ids) in enumerate([
@@ -76,8 +76,8 @@ def test_what_moves_or_moved_lately_is_removed_from_depth_mask_and_points(rig):
 
 def test_objects_come_by_themselves_and_surfaces_are_named(rig):
     client = rig.start(program=(str(Path(moving_node.__file__)),))
-    images = listen(client, Image, '/diffseg/objects/labels', qos_profile_sensor_data)
-    markers = listen(client, MarkerArray, '/diffseg/markers', RELIABLE)
+    images = listen(client, Image, '/diffseg/objects/labels')
+    markers = listen(client, MarkerArray, '/diffseg/markers')
     client.ready()
     client.send(0)
     client.until(lambda: images and markers)
@@ -88,20 +88,20 @@ def test_objects_come_by_themselves_and_surfaces_are_named(rig):
     assert f'{moving_node.TABLE} table' in {item.text for item in markers[0].markers}
 
 
-def test_transport_follows_its_image_s_new_name(rig):
-    client = rig.start('-r', '~/labels:=/semantic/ids', '-p', 'output_reliability:=reliable',
-                       program=GRID_NODE)
-    compressed = listen(client, CompressedImage, '/semantic/ids/compressed', RELIABLE)
+def test_transport_follows_its_image_s_new_name(best_effort_rig):
+    client = best_effort_rig.start('-r', '~/labels:=/semantic/ids', '-p',
+                                   'output_reliability:=reliable', program=GRID_NODE)
+    compressed = listen(client, CompressedImage, '/semantic/ids/compressed')
     client.ready()
-    client.send(0)
-    client.until(lambda: compressed)
+    numbers = count()
+    client.until(lambda: client.send(next(numbers)) or compressed)
     assert compressed[0].format == '16UC1; png compressed '
     found = client.node.get_publishers_info_by_topic('/diffseg/points')
     assert [item.qos_profile.reliability for item in found] == [ReliabilityPolicy.RELIABLE]
 
 
-def test_images_are_sensor_data_and_markers_reliable_by_default(rig):
-    client = rig.start(program=GRID_NODE)
+def test_images_are_sensor_data_and_markers_reliable_by_default(best_effort_rig):
+    client = best_effort_rig.start(program=GRID_NODE)
     for topic, wanted in (('labels', ReliabilityPolicy.BEST_EFFORT),
                           ('depth_filtered', ReliabilityPolicy.BEST_EFFORT),
                           ('markers', ReliabilityPolicy.RELIABLE)):
@@ -118,8 +118,8 @@ def test_static_mask_that_is_missing_fails_configuring_with_the_reason(rig):
 def test_what_is_for_people_has_a_rate_of_its_own(rig):
     client = rig.start('-p', 'view_rate:=5.0', program=GRID_NODE)
     client.subscribe('labels')
-    overlays = listen(client, Image, '/diffseg/overlay', qos_profile_sensor_data)
-    markers = listen(client, MarkerArray, '/diffseg/markers', RELIABLE)
+    overlays = listen(client, Image, '/diffseg/overlay')
+    markers = listen(client, MarkerArray, '/diffseg/markers')
     client.ready()
     for number in range(5):
         client.send(number)

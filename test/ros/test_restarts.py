@@ -21,12 +21,6 @@ LIBRARIES = 'import rclpy, torch; from diffusers import DDPMScheduler, UNet2DMod
 CAMERA = (sys.executable, str(HERE / 'camera_process.py'))
 
 
-@pytest.fixture
-def rig(reliable_rig: Rig) -> Rig:
-    return reliable_rig
-
-
-
 def spawn(rig: Rig, *command: str) -> subprocess.Popen:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={
         **os.environ, 'ROS_DOMAIN_ID': str(rig.domain),
