@@ -209,12 +209,14 @@ def _compare(arguments: argparse.Namespace, tolerances: dict[str, float],
     from diffseg_ros.cli.relabel_job import COMMAND
     from diffseg_ros.comparison.many import compare_trees
 
-    comparisons, notes = compare_trees(arguments.output, arguments.compare, unlabelled)
+    comparisons, notes, failures = compare_trees(arguments.output, arguments.compare, unlabelled)
+    notes += failures
     for note in notes:
         print(note, file=sys.stderr)
     with OutputFolder(arguments.output, COMMAND, COMPARISON_NAMES):
-        return write_comparisons(arguments.output, comparisons, tolerances, notes=notes,
-                                 title=f'{len(comparisons)} recordings: what changed')
+        beyond = write_comparisons(arguments.output, comparisons, tolerances, notes=notes,
+                                   title=f'{len(comparisons)} recordings: what changed')
+    return max(beyond, int(bool(tolerances and failures)))  # not measured: beyond any tolerance
 
 
 def _check_extra() -> None:
@@ -232,6 +234,9 @@ def _job(arguments: argparse.Namespace) -> RelabelJob:
 
     config = pipeline_config(arguments)
     check_replay_options(arguments)
+    if arguments.retry_failed and not arguments.resume:
+        raise DiffsegError('--retry-failed: belongs to --resume, which is missing; without it all '
+                           'recordings are labelled again')
     if config.memory.file:
         raise DiffsegError('parameter memory.file: recordings are labelled each by itself, in any '
                            'order; leave it out, or replay them one after the other with '

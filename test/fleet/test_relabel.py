@@ -292,12 +292,26 @@ def test_older_results_of_what_failed_are_not_compared(tmp_path):
         for folder in ('new', 'old'):
             write_image(tmp_path / folder / name / 'labels' / '000000.png',
                         np.zeros((4, 4), np.uint16))
-    comparisons, notes = compare_trees(tmp_path / 'new', tmp_path / 'old', {'b'})
+    comparisons, notes, _ = compare_trees(tmp_path / 'new', tmp_path / 'old', {'b'})
     assert [one.name for one in comparisons] == ['a']
     assert notes == ['1 recordings were not labelled and are not compared: b']
 
 
+def test_what_cannot_be_compared_is_beyond_any_tolerance(
+        tmp_path, monkeypatch, capsys, in_process):
+    monkeypatch.setattr(in_process, 'acts', [lambda task, row: row], raising=False)
+    write_image(tmp_path / 'old' / 'box' / 'labels' / '000000.png', np.zeros((4, 4), np.uint16))
+    arguments = [str(write_box(tmp_path / 'box')), '--output', str(tmp_path / 'out'), '--resume',
+                 '--set', 'backbone.model=faulty', '--compare', str(tmp_path / 'old')]
+    assert relabel(arguments) == 0
+    (tmp_path / 'limits.yaml').write_text('moved_share_mean: 1.0')
+    assert relabel([*arguments, '--tolerances', str(tmp_path / 'limits.yaml')]) == 1
+    told = capsys.readouterr().err
+    assert told.count('box is not compared: ') == 2 and '4x4 pixels' in told
+
+
 @pytest.mark.parametrize(('options', 'word'), [
+    (['--retry-failed'], '--retry-failed'),
     (['--set', 'memory.file=x'], 'memory.file'), (['--clouds', '-1'], '--clouds'),
     (['--cpus', '0'], '--cpus'), (['--set', 'backbone.model=nowhere'], 'nowhere'),
     (['--gpus', '1.5'], '--gpus 1.5'),
