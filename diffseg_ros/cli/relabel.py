@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 import fcntl
 import importlib.util
+import math
 from pathlib import Path
 import re
 import sys
@@ -55,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
                         'machine alone)')
     parser.add_argument('--workers', type=positive, metavar='N',
                         help='workers (default: as many as there are cores and GPUs for)')
-    parser.add_argument('--cpus', type=_amount, default=1.0, metavar='N',
+    parser.add_argument('--cpus', type=_share, default=1.0, metavar='N',
                         help='cores for each worker (1)')
-    parser.add_argument('--gpus', type=_amount, default=0.0, metavar='F',
+    parser.add_argument('--gpus', type=_share, default=0.0, metavar='F',
                         help='GPUs for each worker, a fraction to share one (0: the CPU)')
     parser.add_argument('--timeout', type=_amount, default=0.0, metavar='S',
                         help='end a recording that takes longer than this many seconds (0: never)')
@@ -84,6 +85,11 @@ def _amount(text: str) -> float:
     if not 0 <= value < 1e9:
         raise argparse.ArgumentTypeError(f'{text}: 0 or more is needed')
     return value
+
+
+def _share(text: str) -> float:
+    """Return an amount in steps of 0.0001, finer than which Ray refuses, rounded down."""
+    return math.floor(_amount(text) * 1e4 + 1e-6) / 1e4
 
 
 @dataclass

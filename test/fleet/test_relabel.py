@@ -202,6 +202,12 @@ def test_a_recording_keeps_its_name_when_another_of_that_name_comes(tmp_path):
     assert list(read_index(tmp_path / 'out').values()) == rows
 
 
+def test_shares_are_in_the_steps_that_ray_takes():
+    shares = [_parser().parse_args(['any', '--output', 'out', '--gpus', share]).gpus
+              for share in ('0.3333333', '0.166667', '0.29', '2')]
+    assert shares == [0.3333, 0.1666, 0.29, 2.0]
+
+
 def test_workers_that_fit_nowhere_are_told(monkeypatch):
     monkeypatch.setattr(workers.ray, 'nodes',
                         lambda: [{'Alive': True, 'Resources': {'CPU': 2.0}}])
