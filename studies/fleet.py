@@ -164,10 +164,10 @@ class Study:
             common = source, '--no-bag', '--clouds', 0, *options
             self._relabel(f'{name}_whole', *common).wait()
             self._relabel(f'{name}_parts', *common, '--split-minutes', minutes).wait()
-            found, notes = compare_trees(self.folder / f'{name}_parts',
-                                         self.folder / f'{name}_whole')
+            found, notes, failures = compare_trees(self.folder / f'{name}_parts',
+                                                   self.folder / f'{name}_whole')
             for one in found:
-                print(f'{one.name}: {len(one.frames)} frames, {one.figures}', *notes)
+                print(f'{one.name}: {len(one.frames)} frames, {one.figures}', *notes, *failures)
             for folder in sorted(source.glob('room*')):
                 for way in ('whole', 'parts'):
                     print(way, score(folder, self.folder / f'{name}_{way}' / folder.name))

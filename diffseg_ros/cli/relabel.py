@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 import fcntl
 import importlib.util
+import math
 from pathlib import Path
 import re
 import sys
@@ -55,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
                         'machine alone)')
     parser.add_argument('--workers', type=positive, metavar='N',
                         help='workers (default: as many as there are cores and GPUs for)')
-    parser.add_argument('--cpus', type=_amount, default=1.0, metavar='N',
+    parser.add_argument('--cpus', type=_share, default=1.0, metavar='N',
                         help='cores for each worker (1)')
-    parser.add_argument('--gpus', type=_amount, default=0.0, metavar='F',
+    parser.add_argument('--gpus', type=_share, default=0.0, metavar='F',
                         help='GPUs for each worker, a fraction to share one (0: the CPU)')
     parser.add_argument('--timeout', type=_amount, default=0.0, metavar='S',
                         help='end a recording that takes longer than this many seconds (0: never)')
@@ -84,6 +85,11 @@ def _amount(text: str) -> float:
     if not 0 <= value < 1e9:
         raise argparse.ArgumentTypeError(f'{text}: 0 or more is needed')
     return value
+
+
+def _share(text: str) -> float:
+    """Return an amount in steps of 0.0001, finer than which Ray refuses, rounded down."""
+    return math.floor(_amount(text) * 1e4 + 1e-6) / 1e4
 
 
 @dataclass
@@ -209,12 +215,14 @@ def _compare(arguments: argparse.Namespace, tolerances: dict[str, float],
     from diffseg_ros.cli.relabel_job import COMMAND
     from diffseg_ros.comparison.many import compare_trees
 
-    comparisons, notes = compare_trees(arguments.output, arguments.compare, unlabelled)
+    comparisons, notes, failures = compare_trees(arguments.output, arguments.compare, unlabelled)
+    notes += failures
     for note in notes:
         print(note, file=sys.stderr)
     with OutputFolder(arguments.output, COMMAND, COMPARISON_NAMES):
-        return write_comparisons(arguments.output, comparisons, tolerances, notes=notes,
-                                 title=f'{len(comparisons)} recordings: what changed')
+        beyond = write_comparisons(arguments.output, comparisons, tolerances, notes=notes,
+                                   title=f'{len(comparisons)} recordings: what changed')
+    return max(beyond, int(bool(tolerances and failures)))  # not measured: beyond any tolerance
 
 
 def _check_extra() -> None:
@@ -232,6 +240,9 @@ def _job(arguments: argparse.Namespace) -> RelabelJob:
 
     config = pipeline_config(arguments)
     check_replay_options(arguments)
+    if arguments.retry_failed and not arguments.resume:
+        raise DiffsegError('--retry-failed: belongs to --resume, which is missing; without it all '
+                           'recordings are labelled again')
     if config.memory.file:
         raise DiffsegError('parameter memory.file: recordings are labelled each by itself, in any '
                            'order; leave it out, or replay them one after the other with '

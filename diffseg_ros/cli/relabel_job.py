@@ -63,6 +63,8 @@ class RelabelJob:
         Of PyTorch on a CPU, where the settings leave them open.
     split
         Minutes that parts of long recordings take; 0 leaves them whole.
+    start
+        Folder where relative paths of settings start, the one that the command runs in.
 
     """
 
@@ -76,6 +78,7 @@ class RelabelJob:
     timeout: float = 0.0
     threads: int = 1
     split: float = 0.0
+    start: Path = field(default_factory=Path.cwd, init=False)
     settings_digest: str = field(default='', init=False)
     _backbone: Backbone | None = field(default=None, init=False)
     _naming: NamingModel | None = field(default=None, init=False)
@@ -85,8 +88,9 @@ class RelabelJob:
         """Compute the digest of the settings and of the files that they name."""
         chosen = {name: getattr(self.options, name) for name in _OPTIONS}
         values = [(name, value) for name, value, _ in flatten(self.config)]
-        files = [_files_of(section.model) for section in (
-            self.config.backbone, self.config.naming, self.config.depth)]
+        backbone = self.config.backbone
+        files = [_files_of(name) for name in (
+            backbone.model, backbone.fuse, self.config.naming.model, self.config.depth.model)]
         text = repr((chosen, self.split, values, self.config.vocabulary, self.topics, self.bags,
                      files))
         self.settings_digest = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -97,7 +101,11 @@ class RelabelJob:
         return self.output / '.diffseg_relabel.lock'
 
     def check_machine(self) -> None:
-        """Raise DiffsegError where this machine has another folder at the path of the output."""
+        """
+        Raise DiffsegError where this machine has another folder at the path of the output.
+
+        Go to the folder of the command, as far as the machine has it.
+        """
         try:
             found = self.lock.read_text()
         except OSError:
@@ -106,6 +114,8 @@ class RelabelJob:
             raise DiffsegError(f'--output {self.output}: {socket.gethostname()} does not have '
                                'there what the machine of the command has; name a folder that all '
                                'share, at the same path')
+        with suppress(OSError):  # a machine without it needs none of the files there
+            os.chdir(self.start)
 
     def blank_row(self, recording: Recording) -> Row:
         """Return the row of a recording with which nothing was done yet."""

@@ -13,13 +13,13 @@ _NAMED = 5
 
 
 def compare_trees(new: Path, old: Path, unlabelled: Collection[str] = ()
-                  ) -> tuple[list[Comparison], list[str]]:
+                  ) -> tuple[list[Comparison], list[str], list[str]]:
     """
     Compare every replay below `new` with the one below `old` at the same place.
 
     What there is of the `unlabelled` in `new` is of an earlier run, and not compared. Return the
-    comparisons, which are named by the place, and what to note of the rest: recordings that only
-    one of the two has, and those that are not compared.
+    comparisons, which are named by the place, what to note of recordings that only one of the two
+    has or that were not labelled, and a line for each that both have but cannot be compared.
 
     Raises
     ------
@@ -34,13 +34,13 @@ def compare_trees(new: Path, old: Path, unlabelled: Collection[str] = ()
     notes = [_note(names, what) for names, what in (
         (before - after, f'are only in {old}'), (after - before, f'are only in {new}'),
         (unlabelled, 'were not labelled and are not compared')) if names]
-    comparisons = []
+    comparisons, failures = [], []
     for name in sorted(before & after):
         try:
             comparisons.append(compare_folders(new / name, old / name, name))
         except DiffsegError as error:
-            notes.append(f'{name} is not compared: {error}')
-    return comparisons, notes
+            failures.append(f'{name} is not compared: {error}')
+    return comparisons, notes, failures
 
 
 def _replays(root: Path) -> Iterator[str]:

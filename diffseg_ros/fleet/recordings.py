@@ -135,7 +135,8 @@ def local_copy(recording: Recording, folder: Path) -> Iterator[Path]:
     with held_folder(folder):
         store, path = fsspec.core.url_to_fs(recording.address)
         target = folder / PurePosixPath(path).name
-        store.get(path, str(target), recursive=bool(store.isdir(path)))
+        files = store.find(path)  # named one by one, as `get` takes [ and * in a name for a glob
+        store.get(files, [str(target / PurePosixPath(file).relative_to(path)) for file in files])
         yield target
 
 
@@ -245,7 +246,7 @@ def _grouped(files: Mapping[str, str], opened: Callable[[str], IO[bytes]]) -> di
     for file in files:
         inside[str(PurePosixPath(file).parent)].add(PurePosixPath(file).name)
     if set(files) == {'.'}:
-        return {'.': _digest([('', files['.'])])}
+        return {'.': _digest([('.', files['.'])])}
     ours = {path for folder, names in inside.items() if OURS in names
             for path in _written(folder, opened)}
     whole = {folder for one, names in inside.items() for folder in _folders(one, names)}
@@ -259,7 +260,7 @@ def _grouped(files: Mapping[str, str], opened: Callable[[str], IO[bytes]]) -> di
         if recording is None:
             recording = _alone(path, inside[str(path.parent)])
         if recording is not None:
-            parts[recording].append((file, stamp))
+            parts[recording].append((str(path.relative_to(recording)), stamp))
     return {recording: _digest(entries) for recording, entries in parts.items()}
 
 

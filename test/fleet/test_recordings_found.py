@@ -66,6 +66,14 @@ def test_the_digest_is_of_sizes_and_times(tree):
         'seq', 'a.mcap'}
 
 
+def test_the_digest_is_the_same_however_a_recording_is_named(tree):
+    digests = {one.address: one.digest for one in find_recordings([str(tree)])}
+    for source in ('*', 'day', 'day/*.db3', 'a.mcap', 'seq/'):
+        for one in find_recordings([f'{tree}/{source}']):
+            if one.address in digests:
+                assert one.digest == digests[one.address]
+
+
 def test_names_of_before_stay(tree):
     found = find_recordings([str(tree / 'day'), str(tree / 'images')])
     b, images, split = found
@@ -143,6 +151,17 @@ def test_what_a_command_wrote_is_left_out_in_a_store_too(tmp_path):
     store.pipe({f'{root}/{name}': line for name in ('.diffseg_manifest.jsonl', 'kitchen.mp4',
                                                     'a.mcap')})
     assert names(f'memory:/{root}') == ['a.mcap']
+
+
+@pytest.mark.parametrize('name', ['run[1].mcap', 'run*.mcap', 'seq[1]/rgb/0.png'])
+def test_a_name_in_a_store_is_no_glob(tmp_path, name):
+    store, root = fsspec.filesystem('memory'), f'/{tmp_path.name}'
+    store.pipe({f'{root}/{file}': file.encode() for file in ('run1.mcap', name)})
+    found = {one.name: one for one in find_recordings([f'memory:/{root}'])}
+    with local_copy(found[name.partition('/')[0]], tmp_path / 'copy'):
+        assert [path.relative_to(tmp_path / 'copy').as_posix() for path in
+                (tmp_path / 'copy').rglob('*') if path.is_file()] == [name]
+        assert (tmp_path / 'copy' / name).read_text() == name
 
 
 def test_lists_of_other_systems_can_be_read(tree, tmp_path):

@@ -202,6 +202,12 @@ def test_a_recording_keeps_its_name_when_another_of_that_name_comes(tmp_path):
     assert list(read_index(tmp_path / 'out').values()) == rows
 
 
+def test_shares_are_in_the_steps_that_ray_takes():
+    shares = [_parser().parse_args(['any', '--output', 'out', '--gpus', share]).gpus
+              for share in ('0.3333333', '0.166667', '0.29', '2')]
+    assert shares == [0.3333, 0.1666, 0.29, 2.0]
+
+
 def test_workers_that_fit_nowhere_are_told(monkeypatch):
     monkeypatch.setattr(workers.ray, 'nodes',
                         lambda: [{'Alive': True, 'Resources': {'CPU': 2.0}}])
@@ -292,12 +298,26 @@ def test_older_results_of_what_failed_are_not_compared(tmp_path):
         for folder in ('new', 'old'):
             write_image(tmp_path / folder / name / 'labels' / '000000.png',
                         np.zeros((4, 4), np.uint16))
-    comparisons, notes = compare_trees(tmp_path / 'new', tmp_path / 'old', {'b'})
+    comparisons, notes, _ = compare_trees(tmp_path / 'new', tmp_path / 'old', {'b'})
     assert [one.name for one in comparisons] == ['a']
     assert notes == ['1 recordings were not labelled and are not compared: b']
 
 
+def test_what_cannot_be_compared_is_beyond_any_tolerance(
+        tmp_path, monkeypatch, capsys, in_process):
+    monkeypatch.setattr(in_process, 'acts', [lambda task, row: row], raising=False)
+    write_image(tmp_path / 'old' / 'box' / 'labels' / '000000.png', np.zeros((4, 4), np.uint16))
+    arguments = [str(write_box(tmp_path / 'box')), '--output', str(tmp_path / 'out'), '--resume',
+                 '--set', 'backbone.model=faulty', '--compare', str(tmp_path / 'old')]
+    assert relabel(arguments) == 0
+    (tmp_path / 'limits.yaml').write_text('moved_share_mean: 1.0')
+    assert relabel([*arguments, '--tolerances', str(tmp_path / 'limits.yaml')]) == 1
+    told = capsys.readouterr().err
+    assert told.count('box is not compared: ') == 2 and '4x4 pixels' in told
+
+
 @pytest.mark.parametrize(('options', 'word'), [
+    (['--retry-failed'], '--retry-failed'),
     (['--set', 'memory.file=x'], 'memory.file'), (['--clouds', '-1'], '--clouds'),
     (['--cpus', '0'], '--cpus'), (['--set', 'backbone.model=nowhere'], 'nowhere'),
     (['--gpus', '1.5'], '--gpus 1.5'),

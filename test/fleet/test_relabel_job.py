@@ -90,6 +90,24 @@ def test_what_was_changed_is_not_done(tmp_path):
     assert work.done(only(box)) is None
 
 
+def test_what_settings_name_is_found_and_looked_at_from_where_the_command_ran(
+        tmp_path, monkeypatch):
+    for name in ('here', 'there'):
+        (tmp_path / name).mkdir()
+    model = tmp_path / 'here' / 'model' / 'config.json'
+    model.parent.mkdir()
+    model.write_text('{}')
+    monkeypatch.chdir(tmp_path / 'here')
+    work = job(tmp_path / 'out', '--set', 'backbone.fuse=model')
+    os.utime(model, (1, 1))
+    again = job(tmp_path / 'out', '--set', 'backbone.fuse=model')
+    assert again.settings_digest != work.settings_digest
+    monkeypatch.chdir(tmp_path / 'there')  # as the worker of a cluster that was started there
+    work.lock.write_text(work.run_id)
+    work.check_machine()
+    assert Path.cwd() == tmp_path / 'here'
+
+
 def test_a_recording_that_fails_leaves_the_earlier_results(tmp_path):
     box, work = write_box(tmp_path / 'box'), job(tmp_path / 'out')
     run(work, only(box))
