@@ -219,7 +219,8 @@ class DepthEstimator:
             return None, 0.0, _no_scale(problems, frame)
         metres = to_metres(values, kind, alignment)
         if np.isnan(metres).all():
-            return None, 0.0, (f'predicted depth: {self._model.name} gives none from 0 to '
+            by = '' if kind is DepthKind.METRIC else f', its scale by {source},'
+            return None, 0.0, (f'predicted depth: {self._model.name}{by} gives none from 0 to '
                                f'{FARTHEST:g} m')
         self._source = source
         if source != 'before':

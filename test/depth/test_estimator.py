@@ -271,6 +271,13 @@ def test_a_metric_model_that_gives_nothing_usable_is_named_and_takes_nothing(
     assert estimator.report['scale_source'] == ''
 
 
+def test_a_scale_that_puts_all_too_far_is_named():
+    in_millimetres = points_of(WALK[0], 200) * np.float32(1000)
+    estimator, result = given(bare(WALK[0], ranges=in_millimetres))
+    assert result.depth is None and estimator.reason == (
+        'predicted depth: knowing, its scale by ranges, gives none from 0 to 1000 m')
+
+
 def test_infinite_depth_is_a_hole():
     measured = WALK[0].depth / np.float32(1.2)
     measured[50:60, 70:80] = np.inf
