@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from diffseg_ros.depth.alignment import align, Alignment, to_metres
+from diffseg_ros.depth.alignment import align, Alignment, FARTHEST, to_metres
 from diffseg_ros.depth.base import DepthKind, DepthModel, DepthSettings, KnownDepth
 from diffseg_ros.depth.carrier import Carrier, View
 from diffseg_ros.depth.completion import complete
@@ -15,6 +15,7 @@ from diffseg_ros.depth.ranges import known_from_ranges
 from diffseg_ros.depth.scale_filter import ScaleFilter
 from diffseg_ros.depth.triangulation import Triangulator
 from diffseg_ros.error_text import describe_error
+from diffseg_ros.errors import DiffsegError
 from diffseg_ros.geometry.label_images import resize_labels
 from diffseg_ros.geometry.pixel_source import Source
 from diffseg_ros.gpu_memory import is_out_of_gpu_memory, release_gpu_memory
@@ -134,7 +135,7 @@ class DepthEstimator:
     def predict(self, frame: Frame, before: KnownDepth | None) -> Predicted:
         """Return what the model makes of a keyframe; why not, where it fails."""
         try:
-            values = self._model.predict(frame.rgb)
+            values = self._values(frame)
             metres, confidence, reason = self._in_metres(values, frame, before)
             self._predicted_frames += 1
             self.failure = ''
@@ -144,7 +145,7 @@ class DepthEstimator:
             self.failure = describe_error(error)
             if is_out_of_gpu_memory(error.__cause__ or error):  # models say it in their own words
                 release_gpu_memory()
-            return Predicted(None, 0.0, View.of(frame), f'depth model: {self.failure}')
+            return Predicted(None, 0.0, View.of(frame), f'predicted depth: {self.failure}')
 
     def take(self, predicted: Predicted | None) -> None:
         """Use what was predicted in the frame of the last `begin`; None if nothing was."""
@@ -168,6 +169,15 @@ class DepthEstimator:
         if found is None:
             return _all_measured(frame)
         return replace(frame, depth=found[0], depth_confidence=found[1])
+
+    def _values(self, frame: Frame) -> npt.NDArray[np.float32]:
+        """Return what the model makes of an image; DiffsegError if its size or type is wrong."""
+        values, shape = np.asarray(self._model.predict(frame.rgb)), frame.rgb.shape[:2]
+        if values.shape != shape or values.dtype != np.float32:
+            raise DiffsegError(f'depth model {self._model.name}: got {values.dtype} '
+                               f'{values.shape} for an image of {shape}; one float32 for each '
+                               'pixel is needed')
+        return values
 
     def _present(self, frame: Frame) -> tuple[DepthImage, npt.NDArray[np.float32]] | None:
         """Return the predicted depth in a frame and its confidence; note why there is none."""
@@ -200,17 +210,22 @@ class DepthEstimator:
                 break
             problems.append(f'{name}: it does not tell the scale of what is predicted')
         alignment = self._filter.update(values, kind, measured, before, frame.stamp)
-        self._alignment = alignment
+        if self._filter.contradicted:
+            source = 'before'
+        self._alignment, self._source = alignment, ''
         if alignment is None and kind is DepthKind.METRIC:
             alignment = _AS_IT_IS
         if alignment is None:
-            self._source = ''
-            return None, 0.0, _no_scale(problems)
+            return None, 0.0, _no_scale(problems, frame)
+        metres = to_metres(values, kind, alignment)
+        if np.isnan(metres).all():
+            by = '' if kind is DepthKind.METRIC else f', its scale by {source},'
+            return None, 0.0, (f'predicted depth: {self._model.name}{by} gives none from 0 to '
+                               f'{FARTHEST:g} m')
         self._source = source
         if source != 'before':
             self._least_error = _UNSEEN_ERROR if source.startswith('ground') else 0.0
-        error = max(alignment.residual, self._least_error)
-        return to_metres(values, kind, alignment), _confidence(error), ''
+        return metres, _confidence(max(alignment.residual, self._least_error)), ''
 
     def _known_before(self, frame: Frame) -> KnownDepth | None:
         """Return the depth of the last keyframe as far as motion leads to this frame."""
@@ -264,6 +279,7 @@ def _filled(measured: DepthImage, depth: DepthImage, confidence: npt.NDArray[np.
             ) -> tuple[DepthImage, npt.NDArray[np.float32]]:
     """Return measured depth with its holes filled by predicted depth, and the confidence."""
     confidence = resize_labels(confidence, *measured.shape)
+    measured = np.where(measured < FARTHEST, measured, np.float32(np.nan))
     return (complete(measured, resize_labels(depth, *measured.shape)),
             np.where(measured > 0, np.float32(1), confidence))
 
@@ -288,7 +304,8 @@ def _all_measured(frame: Frame) -> Frame:
     return replace(frame, depth_confidence=np.ones(frame.depth.shape, np.float32))
 
 
-def _no_scale(problems: list[str]) -> str:
+def _no_scale(problems: list[str], frame: Frame) -> str:
     found = f' ({"; ".join(problems)})' if problems else ''
-    return (f'no scale: the model gives relative depth{found}; give depth.camera_height with the '
-            'ground in view, depth.sparse_topic, or the poses of a moving camera')
+    first = 'camera intrinsics, and ' if frame.intrinsics is None else ''
+    return (f'no scale: the model gives relative depth{found}; give {first}depth.camera_height '
+            'with the ground in view, depth.sparse_topic, or the poses of a moving camera')

@@ -30,7 +30,7 @@ class ScaleFilter:
     points, that from before grows with time. They contradict each other where they differ by three
     standard deviations and 5 % of the depth: once, this image is left out as a mistake; twice in a
     row, the scale jumped, and this image alone counts. At a cut carried depth fits nothing, and
-    this image counts at once.
+    this image counts at once. `contradicted` says whether the last one was left out.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class ScaleFilter:
         self._variance = 0.0
         self._stamp: int | None = None
         self._measured = 0
-        self._contradicted = False
+        self.contradicted = False
 
     def update(self, values: npt.NDArray[np.float32], kind: DepthKind, measured: Alignment | None,
                carried: KnownDepth | None, stamp: int) -> Alignment | None:
@@ -74,7 +74,7 @@ class ScaleFilter:
         return self._joined(values, expected, measured)
 
     def _restarted(self, measured: Alignment) -> Alignment:
-        self._variance, self._contradicted = _variance(measured), False
+        self._variance, self.contradicted = _variance(measured), False
         return measured
 
     def _joined(self, values: npt.NDArray[np.float32], expected: Alignment,
@@ -82,11 +82,11 @@ class ScaleFilter:
         variance = _variance(measured)
         apart = _difference(values, expected, measured)
         if apart > max(_DEVIATIONS * np.sqrt(self._variance + variance), _LEAST_JUMP):
-            if self._contradicted:
+            if self.contradicted:
                 return self._restarted(measured)
-            self._contradicted = True
+            self.contradicted = True
             return expected
-        self._contradicted = False
+        self.contradicted = False
         gain = self._variance / (self._variance + variance)
         self._variance *= 1 - gain
         # Both are of this prediction: between them metres, or 1 / metres, are linear.

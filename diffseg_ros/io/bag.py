@@ -55,6 +55,7 @@ class SyncedMessages:
     camera_info: bytes | None = None
     depth_offset: int | None = None
     ranges: bytes | None = None
+    ranges_offset: int | None = None
 
 
 class Bag(Source):
@@ -166,7 +167,10 @@ class Bag(Source):
         if topic is None:
             return None
         if messages.ranges is None:
-            self._count(f'{topic}: nothing within {SPARSE_TOLERANCE_NS / 1e6:g} ms of the image')
+            offset = messages.ranges_offset
+            nearest = '' if offset is None else f', the nearest is {offset / 1e6:+.0f} ms off'
+            self._count(f'{topic}: nothing within {SPARSE_TOLERANCE_NS / 1e6:g} ms of the '
+                        f'image{nearest}')
             return None
         try:
             message = deserialise(messages.ranges, self._types[topic])
@@ -301,6 +305,7 @@ class MessagePairing:
             image.depth = self._depths.find(image.stamp, self._tolerance)
             image.depth_offset = self._depths.offset(image.stamp)
             image.ranges = self._ranges.find(image.stamp, SPARSE_TOLERANCE_NS)
+            image.ranges_offset = self._ranges.offset(image.stamp)
             image.camera_info = self._infos.find_last(image.stamp) or self._first_info
             yield image
             self._depths.discard(before=image.stamp - self._tolerance)

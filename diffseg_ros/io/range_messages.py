@@ -31,7 +31,10 @@ def decode_ranges(message: Any) -> Points:
     cut off, or no range of a scan can be valid.
     """
     points = _scan_points(message) if hasattr(message, 'ranges') else _cloud_points(message)
-    return points[np.isfinite(points).all(axis=1)]
+    # all(axis=1) and a copy of all points take three quarters of the time of a large lidar.
+    x, y, z = np.isfinite(points).T
+    finite = x & y & z
+    return points if finite.all() else points[finite]
 
 
 def moved_points(points: Points, transform: Matrix) -> Points:

@@ -119,7 +119,8 @@ def test_without_any_scale_one_line_says_what_to_give():
     assert result.depth is None
     estimator, _ = given(bare(WALK[0], intrinsics=None), DepthSettings(model='it',
                                                                         camera_height=1.0))
-    assert 'without camera intrinsics' in estimator.reason
+    assert '(without camera intrinsics no other depth tells it); give camera intrinsics, and ' in (
+        estimator.reason)
     estimator, _ = given(bare(WALK[0]), DepthSettings(model='it', sparse_topic='/scan'))
     assert 'relative depth (ranges: none of /scan belong to the image); ' in estimator.reason
 
@@ -253,12 +254,54 @@ def test_a_full_gpu_is_emptied(wrapped, monkeypatch):
     assert result.depth is None and emptied == [True]
 
 
+@pytest.mark.parametrize('measured', [None, WALK[0].depth])
+@pytest.mark.parametrize(('made', 'reason'), [
+    (lambda depth: depth * np.float32(1000), 'knowing gives none from 0 to 1000 m'),
+    (lambda depth: -depth, 'knowing gives none'),
+    (lambda depth: depth.astype(np.float64), 'got float64 (120, 160) for an image of (120, 160)'),
+    (lambda depth: depth[::2, ::2], 'got float32 (60, 80)')])
+def test_a_metric_model_that_gives_nothing_usable_is_named_and_takes_nothing(
+        made, reason, measured):
+    model = KnowingModel(WALK, DepthKind.METRIC)
+    model.predict = lambda _: made(WALK[0].depth)
+    estimator = DepthEstimator(model, DepthSettings(model='it', use='always'))
+    result = keyframe(estimator, replace(WALK[0], depth=measured))
+    assert result.depth is None if measured is None else np.array_equal(result.depth, measured)
+    assert estimator.reason.startswith('predicted depth: ') and reason in estimator.reason
+    assert estimator.report['scale_source'] == ''
+
+
+def test_a_scale_that_puts_all_too_far_is_named():
+    in_millimetres = points_of(WALK[0], 200) * np.float32(1000)
+    estimator, result = given(bare(WALK[0], ranges=in_millimetres))
+    assert result.depth is None and estimator.reason == (
+        'predicted depth: knowing, its scale by ranges, gives none from 0 to 1000 m')
+
+
+def test_infinite_depth_is_a_hole():
+    measured = WALK[0].depth / np.float32(1.2)
+    measured[50:60, 70:80] = np.inf
+    holes = np.isinf(measured)
+    _, result = given(replace(WALK[0], depth=measured), DepthSettings(model='it', use='fill'),
+                      DepthKind.METRIC)
+    np.testing.assert_allclose(result.depth, WALK[0].depth / 1.2, rtol=0.01)
+    assert np.array_equal(result.depth_confidence < 1, holes)
+
+
+def test_depth_of_before_is_named_where_a_source_contradicts_it():
+    estimator, _ = given(bare(WALK[0], ranges=points_of(WALK[0], 200)))
+    other = bare(WALK[0], ranges=2 * points_of(WALK[0], 200), stamp=WALK[0].stamp + 1)
+    for source, factor in (('before', 1), ('ranges', 2)):
+        result = keyframe(estimator, other)
+        check(result, factor * WALK[0].depth, source, estimator)
+
+
 @pytest.mark.parametrize('use', ['missing', 'fill', 'always'])
 def test_a_model_that_fails_costs_predicted_depth_only(use):
     estimator = DepthEstimator(KnowingModel(WALK), DepthSettings(model='it', use=use))
     dark = replace(bare(WALK[0]), rgb=np.zeros_like(WALK[0].rgb))
     assert keyframe(estimator, dark).depth is None
-    assert estimator.reason == 'depth model: the lens is covered'
+    assert estimator.reason == 'predicted depth: the lens is covered'
     result = keyframe(estimator, replace(dark, depth=WALK[0].depth))
     assert np.array_equal(result.depth, WALK[0].depth) and (result.depth_confidence == 1).all()
     assert estimator.report['failed'] == ('1' if use == 'missing' else '2')

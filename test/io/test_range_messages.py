@@ -128,7 +128,8 @@ def test_what_a_bag_lacks_of_ranges_is_said(tmp_path):
     assert all(frame.ranges is None for frame in source)
     lines = ' | '.join(source.warnings)
     assert "no transform from 'lidar' to the camera 'camera' (2 of 3 frames)" in lines
-    assert '/lidar: nothing within 200 ms of the image (1 of 3 frames)' in lines
+    assert ('/lidar: nothing within 200 ms of the image, the nearest is -1000 ms off (1 of 3 '
+            'frames)') in lines
     source = open_source(path, settings=BagSettings(sparse_topic='/rgb/image_raw'))
     assert 'no topic /rgb/image_raw of type sensor_msgs/msg/PointCloud2' in ' '.join(
         source.warnings)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from diffseg_ros.config import PipelineConfig, RemovalConfig
 from diffseg_ros.depth.base import DepthSettings
 from diffseg_ros.errors import DiffsegError
+from diffseg_ros.geometry.point_cloud import CloudConfig
 from diffseg_ros.mapping import builder
 from diffseg_ros.types import Frame, Intrinsics, Result, Track, TrackState
 import numpy as np
@@ -67,6 +68,19 @@ def test_a_map_without_frames_says_why_predicted_depth_is_not_in_it(odometry, re
     config = PipelineConfig(depth=DepthSettings(model='it', in_points=False))
     made = builder.MapBuilder(config, 0.02, odometry=odometry)
     made.add(Frame(np.zeros((HEIGHT, WIDTH, 3), np.uint8), pose=np.eye(4),
+                   intrinsics=Intrinsics(WIDTH, HEIGHT, 60.0, 60.0, 31.5, 23.5)))
+    with pytest.raises(DiffsegError, match=reason):
+        made.fused('test', 1)
+
+
+@pytest.mark.parametrize(('limit', 'reason'), [
+    (1.0, 'no point in the depth of 1 frames within 1 m; raise --max-depth, 0 is no limit'),
+    (0.0, 'no point in the depth of 1 frames$')])
+def test_a_map_without_points_says_where_they_were_looked_for(limit, reason, monkeypatch):
+    monkeypatch.setattr(builder, 'Pipeline', lambda _: SimpleNamespace(process=result_of))
+    made = builder.MapBuilder(PipelineConfig(cloud=CloudConfig(max_depth=limit)), 0.02)
+    made.add(Frame(np.zeros((HEIGHT, WIDTH, 3), np.uint8), pose=np.eye(4),
+                   depth=np.full((HEIGHT, WIDTH), 2 if limit else np.nan, np.float32),
                    intrinsics=Intrinsics(WIDTH, HEIGHT, 60.0, 60.0, 31.5, 23.5)))
     with pytest.raises(DiffsegError, match=reason):
         made.fused('test', 1)
