@@ -146,7 +146,8 @@ def _image(measured: MeasuredObject, plane: SymmetryPlane, known: Surface) -> Su
     new = ~_covered(image, known, _SIDEWAYS * measured.voxel, 2 * measured.tolerance)
     triangles = surface.triangles
     # A triangle across the seam is kept: a small overlap instead of a gap.
-    kept = np.any(new[triangles], axis=1) & ~np.any(seen.contradicted[triangles], axis=1)
+    possible = seen.viewed & ~seen.contradicted
+    kept = np.any(new[triangles], axis=1) & np.all(possible[triangles], axis=1)
     return image.with_triangles(kept).without_small_parts(_LEAST_GAIN)
 
 

@@ -27,12 +27,15 @@ class Evidence:
     object, other
         (N,) int32: in how many views a surface was measured there, of the object or of something
         else.
+    viewed
+        (N,) bool: the place is within the image of a view, though it may be hidden there.
 
     """
 
     free: Mask
     object: npt.NDArray[np.int32]  # noqa: A003
     other: npt.NDArray[np.int32]
+    viewed: Mask
 
     @property
     def contradicted(self) -> Mask:
@@ -54,12 +57,13 @@ def evidence(points: Points, views: Sequence[ObjectView], voxel: float,
     Source of the three cases (free, seen, hidden): Thrun and Wegbreit, "Shape from Symmetry",
     ICCV 2005.
     """
-    surely = np.zeros(len(points), bool)
+    surely, viewed = np.zeros((2, len(points)), bool)
     total = np.zeros(len(points))
     not_hidden, mine, other = np.zeros((3, len(points)), np.int32)
     near = voxel + _LIKELY * noise
     for view in views:
         z, pixels, which = view.seen(points)
+        viewed[which] = True
         surely[which[view.nearest.take(pixels) - z > voxel + _SURE * noise]] = True
         behind = view.depth.take(pixels) - z
         ahead = behind > -near
@@ -71,4 +75,4 @@ def evidence(points: Points, views: Sequence[ObjectView], voxel: float,
         other[which[seen & ~of_object]] += 1
     count = np.maximum(not_hidden, 1)
     likely = total / count > voxel + _LIKELY * noise / np.sqrt(count)
-    return Evidence(surely | likely, mine, other)
+    return Evidence(surely | likely, mine, other, viewed)

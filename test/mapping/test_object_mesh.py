@@ -25,6 +25,8 @@ THING, TABLE = 7, 3
 ANGLES = range(-40, 41, 16)
 SIZE = 0.24, 0.14, 0.18
 BOX = box(*SIZE)
+CUT = 75
+"""Columns of images whose right border cuts the box."""
 RADIUS = 0.1
 BALL = ball(RADIUS).translated(0, 0, RADIUS)
 # Three steps of different widths, shifted against each other: no plane maps it to itself.
@@ -113,6 +115,21 @@ def test_shape_without_symmetry_is_refused():
     report = mesh.report()
     assert report['planes'] == [] and report['residual'] == mesh.best.residual
     assert report['views'] == 6 and report['vertices'] == report['measured_vertices']
+
+
+def test_what_no_camera_looked_at_is_not_completed():
+    views = ObjectViews([THING])
+    camera = replace(CAMERA, width=CUT)
+    for frame, labels in seen(BOX, ANGLES):
+        views.add(Frame(frame.rgb[:, :CUT], depth=frame.depth[:, :CUT], intrinsics=camera),
+                  labels[:, :CUT], frame.pose)
+    mesh = object_mesh(views.views(THING))
+    assert mesh.planes
+    added = mesh.surface.vertices[~mesh.measured]
+    covered = np.zeros(len(added), bool)
+    for view in views.views(THING):
+        covered[view.seen(added)[2]] = True
+    assert covered.mean() > 0.99
 
 
 def test_one_view_gives_what_it_shows():
