@@ -61,11 +61,11 @@ def write_ending(folder: Path) -> Path:
 
 
 def command(name: str, plugins: Path, *arguments: object) -> subprocess.Popen[str]:
-    """Start a command on the fast backbone of studies.fleet_faults."""
+    """Start a command on the fast backbone of studies.fleet_faults, with workers not niced."""
     if not plugins.exists():
         installed(plugins)
     path = os.pathsep.join([str(ROOT), str(plugins)])
     return subprocess.Popen(
         [sys.executable, '-m', f'diffseg_ros.cli.{name}', *map(str, arguments),
          '--set', 'backbone.model=faulty'], text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': path})
+        stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': path, 'RAY_worker_niceness': '0'})
