@@ -95,8 +95,8 @@ class Study:
         self._environment = {**os.environ, 'PYTHONPATH': path, 'RAY_worker_niceness': '0'}
         self._data = Path(os.environ.get('DIFFSEG_DATA', root.parent / 'shared' / 'data')
                           ) / 'sequences'
-        if not folder.exists():
-            folder.mkdir(parents=True)
+        if not (folder / 'good').exists():
+            folder.mkdir(parents=True, exist_ok=True)
             installed(folder / 'plugins')
             make_recordings(self._data, folder)
 

@@ -23,6 +23,7 @@ from diffseg_ros.io.message_stream import (
     serialised_odometry,
     TimedMessage,
 )
+from diffseg_ros.io.messages import nanoseconds
 from diffseg_ros.types import Frame
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ PERIOD_NS = 100_000_000
 _CAMERA_TOPICS = [topic for topic in FRAME_TOPICS | CLICK_TOPIC if topic != '/tf']
 _SETTLE_SECONDS = 20.0
 _ARRIVAL_NS = 1_000_000_000
-"""By then the node has received what it was sent, also on busy cores."""
+"""By then the node has received what it was sent, even on busy cores."""
 _DELIVERY_SECONDS = 0.3
 
 
@@ -142,7 +143,7 @@ class _Monitor:
             if status.name.startswith(NODE[1:]):
                 self.status = node_status(message)
                 self.error = status.message if status.level >= status.ERROR else ''
-                self.stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+                self.stamp = nanoseconds(message.header.stamp)
 
 
 def _wait_until_ready(player: Player, monitor: _Monitor, node: Child, recorder: Recorder,

@@ -106,11 +106,11 @@ class MapBuilder:
         """
         if not self._frames:
             raise DiffsegError(f'{source}: {self._reason_for_no_map()}')
-        fused = self._map.extract(min_observations)
         if not len(self._map):
             limit = self._config.cloud.max_depth
             within = f' within {limit:g} m; raise --max-depth, 0 is no limit' if limit else ''
             raise DiffsegError(f'{source}: no point in the depth of {self._frames} frames{within}')
+        fused = self._map.extract(min_observations)
         if not len(fused.observations):
             raise DiffsegError(f'{source}: none of {len(self._map)} voxels was seen in '
                                f'{min_observations} of {self._frames} frames; lower '

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
+from diffseg_ros.io.messages import nanoseconds  # noqa: E402
 import node_rig  # noqa: E402
 from node_rig import camera_info, Client, depth, Rig, stamp_of, stamped  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
@@ -53,7 +54,7 @@ def newest(client: Client, name: str, number: int) -> Any:
         if isinstance(message, String):
             return json.loads(message.data)['stamp']
         header = message.markers[0].header if isinstance(message, MarkerArray) else message.header
-        return header.stamp.sec * 10**9 + header.stamp.nanosec
+        return nanoseconds(header.stamp)
 
     client.until(lambda: client.got[name] and stamp(client.got[name][-1]) == stamp_of(number))
     return client.got[name][-1]
